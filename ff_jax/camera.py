@@ -1,0 +1,47 @@
+"""Pinhole cameras as pytrees.
+
+OpenCV axes: x right, y down, z forward; pixel centres at .5; metres.
+"""
+
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jaxtyping import ArrayLike, Float
+
+
+@struct.dataclass
+class Camera:
+    """One pinhole camera without distortion; differentiable in `K` and `camera_from_world`."""
+
+    K: Float[Array, "3 3"]  # pixels
+    camera_from_world: Float[Array, "4 4"]  # metres, OpenCV axes
+    width: int = struct.field(pytree_node=False)  # pixels
+    height: int = struct.field(pytree_node=False)
+
+    @property
+    def world_from_camera(self) -> Float[Array, "4 4"]:
+        """Return the rigid inverse of `camera_from_world`."""
+        return invert_rigid(self.camera_from_world)
+
+
+def invert_rigid(transform: Float[ArrayLike, "... 4 4"]) -> Float[Array, "... 4 4"]:
+    """Invert rigid transforms: (R, t) -> (R^T, -R^T t)."""
+    transform = jnp.asarray(transform)
+    rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
+    translation = -jnp.einsum("...ij,...j->...i", rotation, transform[..., :3, 3])
+    top = jnp.concatenate([rotation, translation[..., None]], -1)
+    return jnp.concatenate([top, transform[..., 3:, :]], -2)
+
+
+def make_camera(
+    K: Float[ArrayLike, "3 3"], world_from_camera: Float[ArrayLike, "4 4"], width: int, height: int
+) -> Camera:
+    """Build a `Camera` from intrinsics (pixels) and a camera-to-world pose (metres)."""
+    pose = invert_rigid(jnp.asarray(world_from_camera, jnp.float32))
+    return Camera(jnp.asarray(K, jnp.float32), pose, width, height)
+
+
+def resize(camera: Camera, width: int, height: int) -> Camera:
+    """Scale the intrinsics of `camera` to an image of `width` x `height` pixels of the same field of view."""
+    scale = jnp.array([width / camera.width, height / camera.height, 1.0])
+    return camera.replace(K=camera.K * scale[:, None], width=width, height=height)

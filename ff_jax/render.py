@@ -1,0 +1,134 @@
+"""Render Gaussians to colour, depth and opacity: project -> bin -> rasterize -> put the background behind.
+
+One meaning for every implementation of the kernels; differentiable in both modes with respect to the Gaussians,
+the camera pose, the intrinsics and the background.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+import kernels
+from ff_jax.camera import Camera
+from ff_jax.gaussians import Gaussians, opacities
+from kernels.bin_tiles import Bins, bin_tiles
+from kernels.project import Projected, project
+from kernels.rasterize import rasterize
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderSettings:
+    """Static choices of the renderer (hashable: pass it as a static argument).
+
+    Attributes:
+        capacity: tile intersections that fit; `RenderOut.needed` says how many there were.
+        antialiased: compensate opacity for the screen-space dilation (Yu et al. 2024, arXiv 2311.16493).
+        near: Gaussians with a smaller camera z are culled, metres.
+        eps2d: screen-space dilation added to the 2-D covariance, px^2.
+        tile: tile edge in pixels; None takes the implementation's default.
+        implementation: "reference", "xla", "pallas"; None takes the best one for the device.
+    """
+
+    capacity: int
+    antialiased: bool = False
+    near: float = 0.2
+    eps2d: float = 0.3
+    tile: int | None = None
+    implementation: str | None = None
+
+    @property
+    def tile_size(self) -> int:
+        """Return the tile edge in pixels."""
+        return self.tile or kernels.default_tile(self.implementation)
+
+
+class RenderOut(NamedTuple):
+    """One rendered view."""
+
+    rgb: Float[Array, "H W 3"]  # composite including the background
+    depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
+    alpha: Float[Array, "H W"]  # accumulated opacity
+    needed: Int[Array, ""]  # tile intersections that exist; more than the capacity means some were dropped
+
+
+def project_gaussians(
+    gaussians: Gaussians,
+    alive: Bool[Array, "N"],
+    camera: Camera,
+    settings: RenderSettings,
+    sh_degree: int | Int[Array, ""] = 3,
+) -> Projected:
+    """Project the alive Gaussians into `camera`; colour bands above `sh_degree` are masked."""
+    return project(
+        gaussians.means,
+        gaussians.quats,
+        jnp.exp(gaussians.log_scales),
+        opacities(gaussians, alive),
+        gaussians.sh,
+        camera.camera_from_world,
+        camera.K,
+        width=camera.width,
+        height=camera.height,
+        sh_degree=sh_degree,
+        antialiased=settings.antialiased,
+        near=settings.near,
+        eps2d=settings.eps2d,
+    )
+
+
+def bin_gaussians(projected: Projected, camera: Camera, settings: RenderSettings) -> Bins:
+    """List, per tile of the image, the Gaussians that touch it, front to back."""
+    return bin_tiles(
+        projected.mean2d,
+        projected.conic,
+        projected.opacity,
+        projected.extent,
+        projected.depth,
+        width=camera.width,
+        height=camera.height,
+        tile=settings.tile_size,
+        capacity=settings.capacity,
+    )
+
+
+def render(
+    gaussians: Gaussians,
+    alive: Bool[Array, "N"],
+    camera: Camera,
+    settings: RenderSettings,
+    *,
+    sh_degree: int | Int[Array, ""] = 3,
+    background: Float[Array, "H W 3"] | None = None,
+) -> RenderOut:
+    """Render one view; `background` (per pixel, default black) shows where opacity is missing."""
+    projected = project_gaussians(gaussians, alive, camera, settings, sh_degree)
+    bins = bin_gaussians(projected, camera, settings)
+    features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
+    out, alpha = rasterize(
+        projected.mean2d,
+        projected.conic,
+        projected.opacity,
+        features,
+        bins,
+        width=camera.width,
+        height=camera.height,
+        tile=settings.tile_size,
+        implementation=settings.implementation,
+    )
+    rgb = out[..., :3]
+    if background is not None:
+        rgb = rgb + (1.0 - alpha[..., None]) * background
+    return RenderOut(rgb, out[..., 3], alpha, jax.lax.stop_gradient(bins.needed))
+
+
+def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
+    """Return unit ray directions in the world frame through every pixel centre."""
+    x = (jnp.arange(camera.width) + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
+    y = (jnp.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
+    in_camera = jnp.stack([*jnp.meshgrid(x, y), jnp.ones((camera.height, camera.width))], -1)
+    in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
+    return in_camera @ camera.camera_from_world[:3, :3]

@@ -1,0 +1,22 @@
+"""Small rigid motions for camera corrections (SE(3) through jaxlie)."""
+
+import jaxlie
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+def apply_delta(delta: Float[Array, "6"], camera_from_world: Float[Array, "4 4"]) -> Float[Array, "4 4"]:
+    """Return `camera_from_world` followed by a small motion in the camera frame.
+
+    Args:
+        delta: rotation vector [rad] and translation [m]; zero leaves the pose as it is.
+        camera_from_world: rigid 4x4.
+    """
+    motion = jaxlie.SE3.from_rotation_and_translation(jaxlie.SO3.exp(delta[:3]), delta[3:])
+    return motion.as_matrix() @ camera_from_world
+
+
+def quats_to_matrices(quats: Float[Array, "*n 4"]) -> Float[Array, "*n 3 3"]:
+    """Return rotation matrices of wxyz quaternions of any positive length."""
+    return jaxlie.SO3(quats / jnp.linalg.norm(quats, axis=-1, keepdims=True)).as_matrix()

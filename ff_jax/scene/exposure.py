@@ -1,0 +1,20 @@
+"""Per-image exposure: an affine colour transform, stored as its difference from the identity."""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+
+def init_exposure(count: int) -> Float[Array, "E 3 4"]:
+    """Return `count` identity exposures."""
+    return jnp.zeros((count, 3, 4))
+
+
+def apply_exposure(rgb: Float[Array, "*n 3"], delta: Float[Array, "3 4"]) -> Float[Array, "*n 3"]:
+    """Return (I + A) rgb + b for `delta` = [A | b]."""
+    return rgb + rgb @ delta[:, :3].T + delta[:, 3]
+
+
+def exposure_penalty(exposures: Float[Array, "E 3 4"], index: Int[Array, ""]) -> Float[Array, ""]:
+    """Return the squared distance of one exposure from the identity (fixes the gauge with the scene's colours)."""
+    return jnp.sum(exposures[index] ** 2)

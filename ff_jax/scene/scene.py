@@ -1,0 +1,144 @@
+"""Scene state and its one forward model.
+
+`SceneParams` is everything that gradients reach; `Scene` adds what they do not (which slots are alive, which
+node owns a slot). Node 0 is the static background; actor nodes own slots in the same buffer and are moved into
+the world by `compose`, so nothing downstream knows about nodes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key, PyTree
+
+from ff_jax.camera import Camera
+from ff_jax.gaussians import SH_C0, Gaussians, rgb_to_dc
+from ff_jax.render import RenderSettings, ray_directions, render
+from ff_jax.rigid import apply_delta
+from ff_jax.scene.exposure import apply_exposure, init_exposure
+from ff_jax.scene.sky import init_sky, sky_color
+
+BACKGROUND = 0  # node index of everything static
+
+
+@struct.dataclass
+class SceneParams:
+    """All that is trained; learning rates of zero freeze a group."""
+
+    gaussians: Gaussians
+    sky: PyTree  # parameters of `sky.SkyMLP`
+    exposure: Float[Array, "E 3 4"]  # difference from the identity, one per exposure id
+    poses: Float[Array, "F 6"]  # camera corrections: rotation vector [rad], translation [m], camera frame
+    intrinsics: Float[Array, "C 4"]  # log fx, log fy [-], cx, cy [px] corrections, one per physical camera
+
+
+@struct.dataclass
+class Scene:
+    """A trainable scene of fixed capacity."""
+
+    params: SceneParams
+    alive: Bool[Array, "N"]
+    node: Int[Array, "N"]
+
+
+class View(NamedTuple):
+    """What identifies one image to the forward model."""
+
+    camera: Camera
+    exposure: Int[Array, ""]  # row of `SceneParams.exposure`
+    frame: Int[Array, ""]  # row of `SceneParams.poses`; negative for views that are not recorded
+    rig: Int[Array, ""]  # row of `SceneParams.intrinsics`; negative likewise
+    time: Float[Array, ""]  # seconds
+
+
+class SceneView(NamedTuple):
+    """One rendered view of a scene."""
+
+    rgb: Float[Array, "H W 3"]  # after exposure
+    linear: Float[Array, "H W 3"]  # before exposure, background included
+    depth: Float[Array, "H W"]  # accumulated camera z, metres times weight
+    alpha: Float[Array, "H W"]
+    sky: Float[Array, "H W 3"]
+    needed: Int[Array, ""]
+
+
+def init_scene(
+    key: Key[Array, ""],
+    xyz: Float[Array, "M 3"],
+    rgb: Float[Array, "M 3"],
+    spacing: Float[Array, "M"],
+    *,
+    capacity: int,
+    sh_degree: int,
+    exposures: int,
+    frames: int,
+    cameras: int,
+    opacity: float = 0.5,
+) -> Scene:
+    """Place one Gaussian at each of M points (world metres) in a buffer of `capacity` slots.
+
+    Args:
+        key: random key of the sky network.
+        xyz: positions, world frame, metres.
+        rgb: colours in [0, 1].
+        spacing: initial standard deviation of each Gaussian, metres (mean distance to its neighbours).
+        capacity: number of slots; the rest start dead.
+        sh_degree: highest colour band stored.
+        exposures: number of exposure ids.
+        frames: number of recorded images.
+        cameras: number of physical cameras.
+        opacity: initial opacity.
+
+    Raises:
+        ValueError: more points than slots.
+    """
+    count = xyz.shape[0]
+    if count > capacity:
+        raise ValueError(f"{count} initial points do not fit into capacity={capacity}: raise the capacity.")
+    pad = capacity - count
+    grow = lambda x: jnp.concatenate([x, jnp.zeros((pad, *x.shape[1:]), x.dtype)])
+    sh = jnp.zeros((count, (sh_degree + 1) ** 2, 3)).at[:, 0].set(rgb_to_dc(rgb))
+    identity = jnp.zeros((capacity, 4)).at[:, 0].set(1.0)
+    log_scales = jnp.repeat(jnp.log(spacing)[:, None], 3, 1)
+    logits = jnp.full((count,), jnp.log(opacity / (1 - opacity)))
+    gaussians = Gaussians(grow(xyz), identity, grow(log_scales), grow(logits), grow(sh))
+    params = SceneParams(
+        gaussians, init_sky(key), init_exposure(exposures), jnp.zeros((frames, 6)), jnp.zeros((cameras, 4))
+    )
+    return Scene(params, jnp.arange(capacity) < count, jnp.full((capacity,), BACKGROUND, jnp.int32))
+
+
+def compose(scene: Scene, time: Float[Array, ""]) -> Gaussians:
+    """Return all Gaussians in the world frame at `time` (seconds); the static background does not move."""
+    del time
+    return scene.params.gaussians
+
+
+def refined_camera(params: SceneParams, view: View) -> Camera:
+    """Return the view's camera with the learnt pose and intrinsics corrections of recorded images."""
+    delta = jnp.where(view.frame >= 0, params.poses[view.frame], 0.0)
+    intrinsics = jnp.where(view.rig >= 0, params.intrinsics[view.rig], 0.0)
+    fx, fy = jnp.exp(intrinsics[0]), jnp.exp(intrinsics[1])
+    K = view.camera.K * jnp.stack([jnp.stack([fx, 1.0, 1.0]), jnp.stack([1.0, fy, 1.0]), jnp.ones(3)])
+    K = K.at[0, 2].add(intrinsics[2]).at[1, 2].add(intrinsics[3])
+    return view.camera.replace(K=K, camera_from_world=apply_delta(delta, view.camera.camera_from_world))
+
+
+def render_scene(
+    scene: Scene, view: View, settings: RenderSettings, sh_degree: int | Int[Array, ""] = 3
+) -> SceneView:
+    """Render a scene: Gaussians over the sky, then the view's exposure."""
+    camera = refined_camera(scene.params, view)
+    sky = sky_color(scene.params.sky, ray_directions(camera))
+    out = render(
+        compose(scene, view.time), scene.alive, camera, settings, sh_degree=sh_degree, background=sky
+    )
+    rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
+    return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed)
+
+
+def base_colors(gaussians: Gaussians) -> Float[Array, "N 3"]:
+    """Return the view-independent colour of every Gaussian, clipped to [0, 1]."""
+    return jax.lax.clamp(0.0, gaussians.sh[:, 0] * SH_C0 + 0.5, 1.0)

@@ -1,0 +1,39 @@
+"""The sky: colour as a smooth function of the viewing direction.
+
+A small network on sin/cos-encoded directions: no texture lookups, so value and gradient are dense products,
+deterministic on every device.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Key, PyTree
+
+_BANDS = 3  # octaves of the encoding: detail down to about 20 degrees; clouds finer than that are Gaussians'
+_WIDTH = 32
+
+
+class SkyMLP(nn.Module):
+    """Map unit directions (world frame) to colours in [0, 1]."""
+
+    @nn.compact
+    def __call__(self, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+        """Return the sky colour along `directions`."""
+        angles = (directions[..., None, :] * (2.0 ** jnp.arange(_BANDS))[:, None]).reshape(
+            *directions.shape[:-1], 3 * _BANDS
+        )
+        x = jnp.concatenate([directions, jnp.sin(angles), jnp.cos(angles)], -1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(_WIDTH)(x))
+        return nn.sigmoid(nn.Dense(3, kernel_init=nn.initializers.zeros)(x))
+
+
+def init_sky(key: Key[Array, ""]) -> PyTree:
+    """Return parameters of a uniformly grey sky."""
+    return SkyMLP().init(key, jnp.zeros((1, 3)))
+
+
+def sky_color(params: PyTree, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Return the sky colour in [0, 1] along unit world `directions`."""
+    return SkyMLP().apply(params, jax.lax.stop_gradient(directions))
