@@ -1,0 +1,1 @@
+"""Generators: what repairs rendered frames, behind one protocol."""
