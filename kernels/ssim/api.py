@@ -1,0 +1,44 @@
+"""Public entry point of the SSIM kernel."""
+
+from typing import Literal
+
+from jax import Array
+from jaxtyping import Float
+
+from kernels.ssim.reference import ssim_reference, window_taps
+from kernels.ssim.xla import ssim_xla
+
+
+def ssim(
+    a: Float[Array, "..."],
+    b: Float[Array, "..."],
+    *,
+    window: str = "gaussian11",
+    implementation: Literal["reference", "xla"] | None = None,
+) -> Float[Array, "H W"]:
+    """Return the structural similarity of two images at every pixel, averaged over channels.
+
+    With local means m, variances s^2 and covariance s_ab under a separable window, zeros outside the image:
+
+        (2 m_a m_b + .01^2) (2 s_ab + .03^2) / ((m_a^2 + m_b^2 + .01^2) (s_a^2 + s_b^2 + .03^2))
+
+    (Wang et al. 2004, doi 10.1109/TIP.2003.819861, eq. 13). The mean of the "gaussian11" map is the loss term
+    of 3D Gaussian splatting. Differentiable in both modes in both images.
+
+    Args:
+        a: (H, W, C) colours in [0, 1].
+        b: (H, W, C) colours in [0, 1].
+        window: "gaussian11" (11 x 11 taps, sigma 1.5) or "uniform7" (7 x 7 equal taps).
+        implementation: "reference" (dense convolution), "xla" (separable) or None (the fast one).
+
+    Raises:
+        ValueError: if the images differ in shape or are not (H, W, C), or a name is unknown.
+    """
+    if a.ndim != 3 or a.shape != b.shape:
+        raise ValueError(f"ssim needs two images of one (H, W, C) shape, got {a.shape} and {b.shape}")
+    taps = window_taps(window)
+    if implementation == "reference":
+        return ssim_reference(a, b, taps)
+    if implementation in (None, "xla"):
+        return ssim_xla(a, b, taps)
+    raise ValueError(f"{implementation=} is unknown: use 'reference', 'xla' or None")
