@@ -121,7 +121,7 @@ def refined_camera(params: SceneParams, view: View) -> Camera:
     delta = jnp.where(view.frame >= 0, params.poses[view.frame], 0.0)
     intrinsics = jnp.where(view.rig >= 0, params.intrinsics[view.rig], 0.0)
     fx, fy = jnp.exp(intrinsics[0]), jnp.exp(intrinsics[1])
-    K = view.camera.K * jnp.stack([jnp.stack([fx, 1.0, 1.0]), jnp.stack([1.0, fy, 1.0]), jnp.ones(3)])
+    K = view.camera.K.at[0, 0].multiply(fx).at[1, 1].multiply(fy)
     K = K.at[0, 2].add(intrinsics[2]).at[1, 2].add(intrinsics[3])
     return view.camera.replace(K=K, camera_from_world=apply_delta(delta, view.camera.camera_from_world))
 
