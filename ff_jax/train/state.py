@@ -1,0 +1,108 @@
+"""Training state and its optimizer: one pytree that a checkpoint holds whole."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Int, Key, PyTree
+
+from ff_jax.scene import Scene, SceneParams
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Learning rates per parameter group (Adam, eps 1e-15); a rate of 0 freezes the group exactly.
+
+    Attributes:
+        steps: number of steps over which the means' rate decays.
+        means: rate of positions, in units of the scene radius; decays exponentially to `means_final`.
+        means_final: rate of positions at the last step, in units of the scene radius.
+        quats, log_scales, logit_opacities: rates of the other geometry.
+        sh_dc, sh_rest: rates of colour.
+        sky, exposure, poses, intrinsics: rates of the groups outside the Gaussians.
+    """
+
+    steps: int = 30_000
+    means: float = 1.6e-4
+    means_final: float = 1.6e-6
+    quats: float = 1e-3
+    log_scales: float = 5e-3
+    logit_opacities: float = 5e-2
+    sh_dc: float = 2.5e-3
+    sh_rest: float = 1.25e-4
+    sky: float = 1e-2
+    exposure: float = 1e-3
+    poses: float = 0.0
+    intrinsics: float = 0.0
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes."""
+
+    step: Int[Array, ""]
+    scene: Scene
+    opt: PyTree  # optax state over `scene.params`
+    key: Key[Array, ""]  # root key: every draw folds the step in, so a resumed run repeats it
+    needed: Int[Array, ""]  # largest number of tile intersections since it was last read
+
+
+def means_rate(config: OptimConfig, radius: float) -> optax.Schedule:
+    """Return the learning rate of positions (metres per step) as a function of the step."""
+    decay = config.means_final / config.means
+    return optax.exponential_decay(config.means * radius, max(config.steps, 1), decay)
+
+
+def _labels(params: SceneParams) -> PyTree:
+    """Return the name of the optimizer group of every leaf."""
+    named = {"means", "quats", "log_scales", "logit_opacities", "sh", "exposure", "poses", "intrinsics"}
+
+    def label(path: tuple, _: Array) -> str:
+        names = [getattr(entry, "name", None) for entry in path]
+        return next((name for name in reversed(names) if name in named), "sky")
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _sh_adam(config: OptimConfig) -> optax.GradientTransformation:
+    """Return Adam with a lower rate for the view-dependent bands than for the constant one."""
+
+    def scale(updates: PyTree, params: PyTree | None = None) -> PyTree:
+        del params
+        rate = lambda x: jnp.full((x.shape[-2], 1), config.sh_rest).at[0].set(config.sh_dc)
+        return jax.tree.map(lambda x: -rate(x) * x, updates)
+
+    return optax.chain(optax.scale_by_adam(eps=1e-15), optax.stateless(scale))
+
+
+def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransformation:
+    """Return the optimizer over `SceneParams`; `radius` is the extent of the camera path in metres."""
+
+    def adam(rate: float | optax.Schedule) -> optax.GradientTransformation:
+        return optax.adam(rate, eps=1e-15) if callable(rate) or rate > 0 else optax.set_to_zero()
+
+    names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "poses", "intrinsics")
+    groups = {name: adam(getattr(config, name)) for name in names}
+    groups |= {"means": adam(means_rate(config, radius)), "sh": _sh_adam(config)}
+    return optax.partition(groups, _labels)
+
+
+def init_state(key: Key[Array, ""], scene: Scene, optimizer: optax.GradientTransformation) -> TrainState:
+    """Return the state at step 0."""
+    return TrainState(jnp.int32(0), scene, optimizer.init(scene.params), key, jnp.int32(0))
+
+
+def forget(opt: PyTree, slots: Bool[Array, "N"]) -> PyTree:
+    """Zero the moments of the given Gaussian slots (the leaves with one row per slot)."""
+    count = slots.shape[0]
+
+    def clear(path: tuple, x: Array) -> Array:
+        per_slot = any(getattr(entry, "name", None) == "gaussians" for entry in path)
+        if not per_slot or x.ndim == 0 or x.shape[0] != count:
+            return x
+        return jnp.where(slots.reshape((-1,) + (1,) * (x.ndim - 1)), 0, x)
+
+    return jax.tree_util.tree_map_with_path(clear, opt)

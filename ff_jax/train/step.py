@@ -1,0 +1,142 @@
+"""The two pure steps of training: follow the gradient, and control the density."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Float, Int, PyTree, UInt8
+
+from ff_jax import losses
+from ff_jax.density import DensityConfig, explore, relocate
+from ff_jax.losses import LossConfig
+from ff_jax.render import RenderSettings
+from ff_jax.scene import Scene, SceneParams, render_scene
+from ff_jax.scene.exposure import exposure_penalty
+from ff_jax.scene.scene import View
+from ff_jax.train.state import OptimConfig, TrainState, forget, make_optimizer, means_rate
+
+_RELOCATE, _EXPLORE = 1, 2  # random streams of a step
+
+
+@struct.dataclass
+class Batch:
+    """One image to train on, recorded or repaired."""
+
+    image: UInt8[Array, "H W 3"] | Float[Array, "H W 3"]  # recorded bytes, or repaired colours in [0, 1]
+    weight: Float[Array, "H W"]  # how far each pixel is believed
+    view: View
+    sky: Bool[Array, "H W"]
+    sky_known: Bool[Array, ""]
+    lidar: Float[Array, "H W"]  # camera z of LiDAR returns, metres; 0 where there is none
+    novel: Bool[Array, ""]  # a repaired view off the recorded path
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconConfig:
+    """How a scene is reconstructed (static; hashable).
+
+    Attributes:
+        sh_every: steps between two colour bands.
+        sh_degree: highest colour band.
+        budget: largest number of alive Gaussians.
+    """
+
+    sh_every: int = 1000
+    sh_degree: int = 3
+    budget: int = 500_000
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    density: DensityConfig = DensityConfig()
+
+
+def as_float(image: UInt8[Array, "H W 3"] | Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
+    """Return colours in [0, 1] from bytes or colours."""
+    return image / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+
+
+def scene_loss(
+    params: SceneParams,
+    scene: Scene,
+    batch: Batch,
+    config: LossConfig,
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Return the training loss of one image and what the log shows of it."""
+    view = render_scene(scene.replace(params=params), batch.view, settings, sh_degree)
+    target = as_float(batch.image)
+    image_loss = losses.photometric(view.rgb, target, batch.weight, config.ssim)
+    sky_loss = jnp.where(batch.sky_known, losses.sky_opacity(view.alpha, batch.sky), 0.0)
+    depth_loss = losses.depth_l1(view.depth, view.alpha, batch.lidar)
+    total = image_loss * jnp.where(batch.novel, config.novel, 1.0)
+    total += config.sky * sky_loss + config.depth * depth_loss
+    total += losses.regularizers(params.gaussians, scene.alive, config)
+    total += config.exposure * exposure_penalty(params.exposure, batch.view.exposure)
+    squared = jnp.mean((jnp.clip(view.rgb, 0, 1) - target) ** 2)
+    shown = {"loss": total, "psnr": -10 * jnp.log10(squared + 1e-10), "image": image_loss, "depth": depth_loss}
+    return total, shown | {"needed": view.needed}
+
+
+def make_train_step(
+    config: ReconConfig, settings: RenderSettings, radius: float
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """Return the jitted `train_step(state, batch) -> (state, metrics)`; the state is donated.
+
+    Args:
+        config: losses, optimizer and density settings.
+        settings: renderer settings; another capacity needs another step function.
+        radius: extent of the camera path in metres; scales the learning rate of positions.
+    """
+    optimizer = make_optimizer(config.optim, radius)
+    rate = means_rate(config.optim, radius)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        scene = state.scene
+        degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
+        grads, shown = jax.grad(scene_loss, has_aux=True)(
+            scene.params, scene, batch, config.loss, settings, degree
+        )
+        updates, opt = optimizer.update(grads, state.opt, scene.params)
+        params = optax.apply_updates(scene.params, updates)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _EXPLORE)
+        moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
+        scene = scene.replace(params=params.replace(gaussians=moved))
+        needed = jnp.maximum(state.needed, shown["needed"])
+        return state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed), shown
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_density_step(config: ReconConfig) -> Callable[[TrainState], TrainState]:
+    """Return the jitted `density_step(state) -> state`: births and teleports, optimizer moments forgotten."""
+
+    def density_step(state: TrainState) -> TrainState:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _RELOCATE)
+        scene = state.scene
+        gaussians, alive, changed = relocate(
+            key, scene.params.gaussians, scene.alive, config.density, config.budget
+        )
+        scene = scene.replace(params=scene.params.replace(gaussians=gaussians), alive=alive)
+        return state.replace(scene=scene, opt=forget(state.opt, changed))
+
+    return jax.jit(density_step, donate_argnums=0)
+
+
+def is_density_step(step: int, config: DensityConfig) -> bool:
+    """Return whether density control runs just before `step`."""
+    return config.start < step < config.stop and step % config.every == 0
+
+
+def with_exposures(params: SceneParams, count: int) -> SceneParams:
+    """Return `params` with at least `count` exposures, new ones at the identity."""
+    missing = max(count - params.exposure.shape[0], 0)
+    return params.replace(exposure=jnp.pad(params.exposure, ((0, missing), (0, 0), (0, 0))))
+
+
+def tree_bytes(tree: PyTree) -> int:
+    """Return the size of all arrays of a pytree in bytes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "size"))
