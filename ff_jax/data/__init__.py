@@ -1,0 +1,1 @@
+"""Driving logs: the scene contract, its folder form, adapters, loading and first points."""

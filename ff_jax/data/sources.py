@@ -1,0 +1,156 @@
+"""Lazy sources: images, masks and point sets that are decoded only when `load` is called.
+
+A source is compared and hashed by identity, so it can be the key of a cache. Everything that touches a file
+goes through this module, which is therefore the only one that turns unreadable files into clear errors.
+"""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from PIL import Image, UnidentifiedImageError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Base of all sources; also what a computed (rendered, decoded from a container) source is made of.
+
+    `compute` returns an image (H, W, 3) float32 in [0, 1], a mask (H, W) float32 in [0, 1] or points (N, 4)
+    float32 (x, y, z in metres and intensity), by the place where the source stands.
+    """
+
+    name: str  # for messages: a path, or what computes the data
+    compute: Callable[[], Array]
+
+    def load(self) -> Array:
+        """Decode or compute the data; nothing is kept."""
+        return self.compute()
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class ImageFile(Source):
+    """A PNG or JPEG file with 8 or 16 bits per channel, loaded as (H, W, 3) float32 in [0, 1]."""
+
+    path: Path
+
+    def __init__(self, path: Path):
+        object.__setattr__(self, "path", path)
+        super().__init__(str(path), lambda: read_image(path))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class MaskFile(Source):
+    """A grey image file, loaded as (H, W) float32 in [0, 1]: the share of each pixel that the mask covers."""
+
+    path: Path
+
+    def __init__(self, path: Path):
+        object.__setattr__(self, "path", path)
+        super().__init__(str(path), lambda: read_mask(path))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PointFile(Source):
+    """An .npz file with `xyz` (N, 3) in metres and optional `intensity` (N,), loaded as (N, 4) float32."""
+
+    path: Path
+
+    def __init__(self, path: Path):
+        object.__setattr__(self, "path", path)
+        super().__init__(str(path), lambda: read_points(path))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels from the header of an image file, without decoding it.
+
+    Raises:
+        ValueError: the file is missing or is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def read_image(path: Path) -> Float32[Array, "H W 3"]:
+    """Decode an image file to colours in [0, 1]; grey images are repeated, an alpha channel is dropped.
+
+    Raises:
+        ValueError: the file is missing, truncated or not an image.
+    """
+    pixels = _decode(path)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, -1)
+    return _to_unit(pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1))
+
+
+def read_mask(path: Path) -> Float32[Array, "H W"]:
+    """Decode a grey image file to [0, 1]; of a colour image the first channel counts.
+
+    Raises:
+        ValueError: the file is missing, truncated or not an image.
+    """
+    pixels = _decode(path)
+    return _to_unit(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def read_points(path: Path) -> Float32[Array, "N 4"]:
+    """Read x, y, z in metres and intensity (0 where the file has none) from an .npz file.
+
+    Raises:
+        ValueError: the file is missing, not an .npz file, or lacks `xyz` (N, 3).
+    """
+    arrays = read_npz(path)
+    xyz = arrays.get("xyz")
+    if xyz is None or xyz.ndim != 2 or xyz.shape[1] != 3:
+        found = "nothing" if xyz is None else f"shape {xyz.shape}"
+        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {found}; write it again.")
+    intensity = arrays.get("intensity", np.zeros(len(xyz)))
+    if intensity.shape != (len(xyz),):
+        raise ValueError(
+            f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,)."
+        )
+    return np.concatenate([xyz, intensity[:, None]], 1).astype(np.float32)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Return all arrays of an .npz file.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _decode(path: Path) -> Shaped[Array, "..."]:
+    """Decode an image file to its stored integers."""
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("P", "1", "CMYK", "YCbCr"):
+                image = image.convert("L" if image.mode == "1" else "RGB")
+            return np.asarray(image)
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _to_unit(pixels: Shaped[Array, "..."]) -> Float32[Array, "..."]:
+    # Pillow opens 16-bit grey images as 32-bit integers whose values still end at 65535.
+    top = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    return pixels.astype(np.float32) / np.float32(top)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if not path.is_file():
+        return f"{path}: no such file; restore it or remove its entry."
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{path}: cannot be read ({reason}); the file is damaged or of another type: restore it."
