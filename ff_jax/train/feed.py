@@ -1,0 +1,101 @@
+"""From a driving log to training batches on the device."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ff_jax.data.contract import Frame, SceneData, Sweep
+from ff_jax.data.loader import Loader, camera_of
+from ff_jax.data.points import lidar_depth
+from ff_jax.scene.scene import View
+from ff_jax.train.step import Batch, tree_bytes
+
+
+@dataclass
+class Feed:
+    """The frames of a log as batches; the last ones used stay on the device, up to `device_bytes`.
+
+    Attributes:
+        scene: the log; its `times` and ego poses cover all frames.
+        frames: the frames that are fed, in order; their place is their pose-correction row.
+        use_lidar: attach LiDAR depth images where the log has sweeps.
+        device_bytes: bound on what is kept on the device.
+    """
+
+    scene: SceneData
+    frames: tuple[Frame, ...]
+    use_lidar: bool = True
+    device_bytes: int = 4 << 30
+    loader: Loader = field(default_factory=lambda: Loader(0))
+    _kept: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
+
+    def __post_init__(self):
+        """Check that all frames share one image size (shapes are static in a run)."""
+        sizes = sorted({(frame.width, frame.height) for frame in self.frames})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"scene {self.scene.name!r} has images of {sizes[0]} and {sizes[1]} pixels: train on one size "
+                "(select cameras, or scale to one width)."
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (width, height) of the images in pixels."""
+        return self.frames[0].width, self.frames[0].height
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Return the names of the physical cameras; their place is their intrinsics row."""
+        return tuple(dict.fromkeys(frame.camera for frame in self.scene.frames))
+
+    def batch(self, index: int) -> Batch:
+        """Return frame `index` as a batch on the device."""
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        batch = jax.device_put(self._load(index))
+        self._kept[index] = batch
+        while len(self._kept) > 1 and sum(map(tree_bytes, self._kept.values())) > self.device_bytes:
+            self._kept.popitem(last=False)
+        return batch
+
+    def _load(self, index: int) -> Batch:
+        frame = self.frames[index]
+        height, width = frame.height, frame.width
+        sweep = self._sweep(frame)
+        depth = np.zeros((height, width), np.float32) if sweep is None else lidar_depth(self.scene, frame)
+        return Batch(
+            image=self.loader.image(frame),
+            weight=self.loader.mask(frame, "valid") * (1 - self.loader.mask(frame, "dynamic")),
+            view=view_of(frame, frame.exposure_id, index, self.cameras.index(frame.camera)),
+            sky=self.loader.mask(frame, "sky") > 0.5,
+            sky_known=np.bool_("sky" in frame.masks),
+            lidar=depth,
+            novel=np.bool_(False),
+        )
+
+    def _sweep(self, frame: Frame) -> Sweep | None:
+        same_time = (sweep for sweep in self.scene.sweeps if sweep.time_index == frame.time_index)
+        return next(same_time, None) if self.use_lidar else None
+
+
+def view_of(frame: Frame, exposure: int, row: int = -1, rig: int = -1) -> View:
+    """Return the view of a frame; `row` and `rig` are -1 for one without learnt corrections."""
+    number = lambda x: jnp.int32(x)
+    return View(camera_of(frame), number(exposure), number(row), number(rig), jnp.float32(frame.time))
+
+
+def frame_at(seed: int, step: int, count: int) -> int:
+    """Return which of `count` frames a step sees: a fresh permutation per epoch, a pure function of its inputs."""
+    epoch, place = divmod(step, count)
+    return int(np.random.default_rng([seed, epoch]).permutation(count)[place])
+
+
+def scene_radius(world_from_camera: Float[np.ndarray, "F 4 4"]) -> float:
+    """Return the extent of the camera path in metres: 1.1 times the largest distance from its centre."""
+    centres = world_from_camera[:, :3, 3]
+    return max(1.1 * float(np.linalg.norm(centres - centres.mean(0), axis=1).max()), 1.0)
