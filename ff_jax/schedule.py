@@ -2,9 +2,7 @@
 
 import dataclasses
 
-import jax
-from jax import Array
-from jaxtyping import Key
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +54,9 @@ def is_event(step: int, schedule: ShiftSchedule) -> bool:
     return schedule.refresh > 0 and (since - steps_to_largest) % schedule.refresh == 0
 
 
-def is_novel(key: Key[Array, ""], step: int, schedule: ShiftSchedule, probability: float) -> bool:
-    """Return whether `step` trains on a pseudo-view: a coin of `probability`, fixed by (key, step)."""
-    if step < schedule.start or probability <= 0:
-        return False
-    return bool(jax.random.uniform(jax.random.fold_in(key, step)) < probability)
+def is_novel(seed: int, step: int, schedule: ShiftSchedule, probability: float) -> bool:
+    """Return whether `step` trains on a pseudo-view: a coin of `probability`, fixed by (seed, step).
+
+    Drawn on the host: asking the device would make every step wait for the one before.
+    """
+    return step >= schedule.start and np.random.default_rng([seed, step]).random() < probability

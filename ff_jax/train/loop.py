@@ -1,0 +1,148 @@
+"""The loop around the training step: which batch, which event, which capacity. Everything else is pure."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+from jaxtyping import Int
+
+from ff_jax.camera import Camera
+from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
+from ff_jax.scene import Scene
+from ff_jax.schedule import ShiftSchedule, is_event, is_novel
+from ff_jax.train.feed import Feed, frame_at
+from ff_jax.train.pool import Pool, pool_batch
+from ff_jax.train.state import TrainState
+from ff_jax.train.step import ReconConfig, is_density_step, make_density_step, make_train_step
+
+_HEADROOM = 1.5  # capacity over the largest count seen: growing again means compiling again
+_FULL = 0.95  # share of the capacity at which it grows, before anything is dropped
+
+make_train_step = functools.cache(make_train_step)
+make_density_step = functools.cache(make_density_step)
+
+
+@struct.dataclass
+class Run:
+    """What a checkpoint holds: the training state and the pool of pseudo-views."""
+
+    state: TrainState
+    pool: Pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The static side of a run.
+
+    Attributes:
+        recon: reconstruction settings.
+        settings: renderer settings; only their capacity changes during a run.
+        radius: extent of the camera path, metres.
+        seed: order of the frames.
+        schedule: when pseudo-views are made; None trains on recorded views only.
+        novel_probability: share of the steps that look at pseudo-views once there are any.
+        check_every: steps between two looks at the capacity and two log lines.
+    """
+
+    recon: ReconConfig
+    settings: RenderSettings
+    radius: float
+    seed: int = 0
+    schedule: ShiftSchedule | None = None
+    novel_probability: float = 0.4
+    check_every: int = 50
+
+
+def nothing(*_: object) -> None:
+    """Do nothing: the default hook."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What happens around the steps.
+
+    Attributes:
+        event: (run, step, recipe) -> run; makes the pseudo-views of a fix event.
+        log: (step, metrics, recipe) -> None; called every `check_every` steps with host numbers.
+        tick: (step) -> None; called after every step.
+        save: (step, run, recipe) -> None; called every `save_every` steps and at the end.
+        save_every: steps between two saves.
+    """
+
+    event: Callable[[Run, int, Recipe], Run] = lambda run, *_: run
+    log: Callable[[int, dict[str, float], Recipe], None] = nothing
+    tick: Callable[[int], None] = nothing
+    save: Callable[[int, Run, Recipe], None] = nothing
+    save_every: int = 1000
+
+
+def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks()) -> tuple[Run, Recipe]:  # noqa: B008
+    """Train up to step `stop`; return the run and the recipe with the capacity that was needed.
+
+    The result depends on the run, the recipe and the log alone, not on where earlier calls stopped, as long as
+    they stopped at multiples of `check_every`.
+    """
+    density = make_density_step(recipe.recon)
+    for step in range(int(run.state.step), stop):
+        if recipe.schedule and is_event(step, recipe.schedule):
+            run = hooks.event(run, step, recipe)
+        state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
+        train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
+        state, shown = train_step(state, next_batch(run, step, recipe, feed))
+        run = run.replace(state=state)
+        hooks.tick(step + 1)
+        if (step + 1) % recipe.check_every == 0 or step + 1 == stop:
+            run, recipe = check_capacity(run, recipe)
+            hooks.log(step + 1, {name: float(value) for name, value in shown.items()}, recipe)
+        if (step + 1) % hooks.save_every == 0 or step + 1 == stop:
+            hooks.save(step + 1, run, recipe)
+    return run, recipe
+
+
+def next_batch(run: Run, step: int, recipe: Recipe, feed: Feed):  # noqa: ANN201
+    """Return the batch of `step`: a pseudo-view with the recipe's probability, else a recorded image."""
+    if recipe.schedule and is_novel(recipe.seed, step, recipe.schedule, recipe.novel_probability):
+        filled = int(run.pool.filled)
+        if filled:
+            first = run.state.scene.params.exposure.shape[0] - run.pool.images.shape[0]
+            return pool_batch(run.pool, jnp.int32(frame_at(recipe.seed + 1, step, filled)), jnp.int32(first))
+    return feed.batch(frame_at(recipe.seed, step, len(feed.frames)))
+
+
+def check_capacity(run: Run, recipe: Recipe) -> tuple[Run, Recipe]:
+    """Grow the intersection capacity when the last steps came close to it; the count starts anew."""
+    needed = int(run.state.needed)
+    if needed > recipe.settings.capacity:
+        logging.warning(
+            "%d tile intersections, capacity %d: the farthest were dropped since the last check; growing it.",
+            needed,
+            recipe.settings.capacity,
+        )
+    if needed > _FULL * recipe.settings.capacity:
+        settings = dataclasses.replace(recipe.settings, capacity=rounded_capacity(needed))
+        recipe = dataclasses.replace(recipe, settings=settings)
+    return run.replace(state=run.state.replace(needed=jnp.int32(0))), recipe
+
+
+def rounded_capacity(needed: int) -> int:
+    """Return a capacity with headroom over `needed`, rounded up to 1/8 of a power of two (few compilations)."""
+    wanted = max(int(needed * _HEADROOM), 1024)
+    unit = 1 << max(wanted.bit_length() - 4, 0)
+    return -(-wanted // unit) * unit
+
+
+def measure_capacity(scene: Scene, cameras: list[Camera], settings: RenderSettings) -> int:
+    """Return a capacity with headroom for every one of `cameras`."""
+    counting = dataclasses.replace(settings, capacity=1)
+
+    @jax.jit
+    def count(camera: Camera) -> Int[Array, ""]:
+        projected = project_gaussians(scene.params.gaussians, scene.alive, camera, counting, 0)
+        return bin_gaussians(projected, camera, counting).needed
+
+    return rounded_capacity(max(int(count(camera)) for camera in cameras))
