@@ -2,8 +2,8 @@
 
 Three kinds are known: a KITTI colour stereo pair ("kitti_stereo"), KITTI raw with LiDAR ("kitti_lidar") and
 a DGP/DDAD scene with six cameras, LiDAR and boxes ("dgp"). None of them has an ego pose, so the ego frame
-sits at the front camera. Their calibrations count pixel centres at integers (as OpenCV does), so the principal
-point is moved by half a pixel.
+sits at the front camera. Their calibrations count pixel centres at integers (as OpenCV does), so the
+principal point is moved by half a pixel.
 """
 
 import json

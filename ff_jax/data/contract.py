@@ -2,7 +2,7 @@
 
 `SceneData` lives on the host (numpy, float64 poses), is immutable, and is not a pytree: images, masks and
 LiDAR points stay on disk behind lazy sources (`sources.py`) because a long log does not fit in memory. How
-the same structure is laid out on disk is described in docs/scene_contract.md; `validate.py` checks both forms.
+it is laid out on disk is described in docs/scene_contract.md; `validate.py` checks both forms.
 
 Conventions: OpenCV camera axes (x right, y down, z forward), pixel centres at .5, metres, seconds from the
 start of the log. The ego frame is x forward, y left, z up; its z axis is what "up" means in a log.
@@ -40,7 +40,7 @@ class Frame:
     height: int
     image: Source  # (height, width, 3) as recorded, that is, before undistortion
     distortion: Float[Array, "n"] | None = None  # OpenCV k1, k2, p1, p2, k3; None for a pinhole image
-    exposure_id: int = 0  # images that share it share one exposure; 0 <= exposure_id < number of frames
+    exposure_id: int = 0  # 0 or more; images that share it share one exposure
     split: str = "train"  # one of SPLITS
     masks: Mapping[str, Source] = field(default_factory=dict)  # keys from MASKS; as recorded, like `image`
 

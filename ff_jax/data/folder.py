@@ -1,0 +1,266 @@
+"""Write a scene to its folder form and read it back; docs/scene_contract.md specifies the form."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from ff_jax.data.contract import MASKS, Box, Frame, Lane, SceneData, SparsePoints, Sweep
+from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, read_npz
+
+FORMAT = "driving-scene"
+VERSION = 1
+COPIED = (".png", ".jpg", ".jpeg")  # image files that are copied byte for byte
+
+Array = np.ndarray
+
+
+def write_folder(scene: SceneData, path: Path) -> Path:
+    """Write a scene as a folder that appears whole or not at all.
+
+    Image files are copied as they are; everything computed is stored as 8-bit PNG or float32 .npz.
+
+    Raises:
+        ValueError: `path` exists, or a source of the scene cannot be loaded.
+    """
+    if path.exists():
+        raise ValueError(f"{path} exists; remove it or choose another folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the rename stays within one file system.
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        _write(scene, temporary)
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return path
+
+
+def read_folder(path: Path) -> SceneData:
+    """Read a scene folder; images and LiDAR points stay on disk.
+
+    Raises:
+        ValueError: scene.json is missing, or entries of it cannot be understood (all of them are listed).
+    """
+    scene, problems = parse(path)
+    if problems or scene is None:
+        raise ValueError(f"{len(problems)} problem(s) in {path}:\n- " + "\n- ".join(problems))
+    return scene
+
+
+def parse(path: Path) -> tuple[SceneData | None, list[str]]:
+    """Read a scene folder as far as it can be understood, and list what cannot."""
+    file = path / "scene.json"
+    try:
+        content = json.loads(file.read_text())
+    except OSError:
+        return None, [f"{file}: no such file; give a folder that write_folder made."]
+    except ValueError as error:
+        return None, [f"{file}: not valid JSON ({error}); restore it."]
+    found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
+    if found != (FORMAT, VERSION):
+        return None, [
+            f"{file}: format and version are {found}; expected {(FORMAT, VERSION)}: convert it again."
+        ]
+    problems: list[str] = []
+    head = _try(lambda: _head(content), f"{file}", problems)
+    readers = {"frames": _read_frame, "sweeps": _read_sweep, "boxes": _read_box, "lanes": _read_lane}
+    lists = {key: _read_list(path, content, key, read, problems) for key, read in readers.items()}
+    points = None
+    if content.get("points") is not None:
+        points = _try(lambda: _read_sparse(_inside(path, content["points"])), f"{file}: points", problems)
+    return (None if head is None else SceneData(*head, **lists, points=points)), problems
+
+
+def _read_list(root: Path, content: dict, key: str, read: Callable, problems: list[str]) -> tuple:
+    """Read a list of records; those that cannot be understood are reported and left out."""
+    records, found = content.get(key, []), []
+    if not isinstance(records, list):
+        problems.append(f"{root}/scene.json: {key} is not a list; make it one.")
+        return ()
+    for number, record in enumerate(records):
+        file = (record.get("image") or record.get("file")) if isinstance(record, dict) else None
+        where = f"{root}/scene.json: {key}[{number}]" + (f" ({file})" if file else "")
+        item = _try(lambda record=record: read(root, record), where, problems)
+        found += [] if item is None else [item]
+    return tuple(found)
+
+
+def _write(scene: SceneData, root: Path) -> None:
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": scene.name,
+        "source": scene.source,
+        "licence": scene.licence,
+        "times": scene.times.tolist(),
+        "world_from_ego": scene.world_from_ego.tolist(),
+        "frames": [_write_frame(root, i, frame) for i, frame in enumerate(scene.frames)],
+        "sweeps": [_write_sweep(root, i, sweep) for i, sweep in enumerate(scene.sweeps)],
+        "boxes": [_write_box(box) for box in scene.boxes],
+        "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
+        "points": None if scene.points is None else "points.npz",
+    }
+    if scene.points is not None:
+        arrays = {"xyz": scene.points.xyz} | ({} if scene.points.rgb is None else {"rgb": scene.points.rgb})
+        np.savez_compressed(root / "points.npz", **arrays)
+    (root / "scene.json").write_text(json.dumps(content))
+
+
+def _write_frame(root: Path, number: int, frame: Frame) -> dict:
+    stem = f"{number:06d}_{_plain(frame.camera)}"
+    return {
+        "camera": frame.camera,
+        "time_index": frame.time_index,
+        "time": frame.time,
+        "K": frame.K.tolist(),
+        "distortion": None if frame.distortion is None else frame.distortion.tolist(),
+        "world_from_camera": frame.world_from_camera.tolist(),
+        "width": frame.width,
+        "height": frame.height,
+        "exposure_id": frame.exposure_id,
+        "split": frame.split,
+        "image": _write_pixels(frame.image, root, f"images/{stem}"),
+        "masks": {k: _write_pixels(s, root, f"masks/{stem}_{k}") for k, s in frame.masks.items()},
+    }
+
+
+def _write_sweep(root: Path, number: int, sweep: Sweep) -> dict:
+    name = f"lidar/{number:06d}_{_plain(sweep.sensor)}.npz"
+    (root / "lidar").mkdir(exist_ok=True)
+    xyz, intensity = sweep.load()
+    np.savez_compressed(root / name, xyz=xyz, intensity=intensity)
+    pose = sweep.world_from_lidar.tolist()
+    return {"time_index": sweep.time_index, "world_from_lidar": pose, "sensor": sweep.sensor, "file": name}
+
+
+def _write_box(box: Box) -> dict:
+    return {
+        "track_id": box.track_id,
+        "category": box.category,
+        "time_index": box.time_index,
+        "world_from_object": box.world_from_object.tolist(),
+        "size": box.size.tolist(),
+        "num_points": box.num_points,
+    }
+
+
+def _write_pixels(source: Source, root: Path, stem: str) -> str:
+    """Store an image or a mask, and return its path relative to `root`."""
+    copied = isinstance(source, ImageFile | MaskFile) and source.path.suffix.lower() in COPIED
+    name = stem + (source.path.suffix.lower() if copied else ".png")
+    (root / name).parent.mkdir(exist_ok=True)
+    if copied and source.path.is_file():
+        shutil.copyfile(source.path, root / name)
+    else:
+        pixels = np.clip(np.rint(source.load() * 255), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / name)
+    return name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "_", text)
+
+
+def _head(content: dict) -> tuple[str, str, str, Float[Array, "T"], Float[Array, "T 4 4"]]:
+    times = _array(content, "times", (None,))
+    poses = _array(content, "world_from_ego", (len(times), 4, 4))
+    name, source, licence = (_typed(content, key, str) for key in ("name", "source", "licence"))
+    return name, source, licence, times, poses
+
+
+def _read_frame(root: Path, record: dict) -> Frame:
+    masks = {kind: MaskFile(_inside(root, file)) for kind, file in record.get("masks", {}).items()}
+    unknown = sorted(set(masks) - set(MASKS))
+    if unknown:
+        raise ValueError(f"mask {unknown[0]!r} does not exist; use {', '.join(MASKS)}")
+    return Frame(
+        camera=_typed(record, "camera", str),
+        time_index=_typed(record, "time_index", int),
+        time=float(_typed(record, "time", int | float)),
+        K=_array(record, "K", (3, 3)),
+        world_from_camera=_array(record, "world_from_camera", (4, 4)),
+        width=_typed(record, "width", int),
+        height=_typed(record, "height", int),
+        image=ImageFile(_inside(root, record["image"])),
+        distortion=None if record.get("distortion") is None else _array(record, "distortion", (None,)),
+        exposure_id=_typed(record, "exposure_id", int),
+        split=_typed(record, "split", str),
+        masks=masks,
+    )
+
+
+def _read_sweep(root: Path, record: dict) -> Sweep:
+    points = PointFile(_inside(root, record["file"]))
+    pose, index = _array(record, "world_from_lidar", (4, 4)), _typed(record, "time_index", int)
+    return Sweep(index, pose, points, _typed(record, "sensor", str))
+
+
+def _read_box(root: Path, record: dict) -> Box:
+    return Box(
+        track_id=_typed(record, "track_id", str),
+        category=_typed(record, "category", str),
+        time_index=_typed(record, "time_index", int),
+        world_from_object=_array(record, "world_from_object", (4, 4)),
+        size=_array(record, "size", (3,)),
+        num_points=_typed(record, "num_points", int),
+    )
+
+
+def _read_lane(root: Path, record: dict) -> Lane:
+    return Lane(_typed(record, "kind", str), _array(record, "points", (None, 3)))
+
+
+def _read_sparse(path: Path) -> SparsePoints:
+    arrays = read_npz(path)
+    if "xyz" not in arrays or arrays["xyz"].ndim != 2 or arrays["xyz"].shape[1] != 3:
+        raise ValueError(f"{path}: needs an array 'xyz' of shape (N, 3)")
+    if "rgb" in arrays and arrays["rgb"].shape != arrays["xyz"].shape:
+        raise ValueError(f"{path}: rgb has shape {arrays['rgb'].shape}; make it {arrays['xyz'].shape}")
+    return SparsePoints(arrays["xyz"], arrays.get("rgb"))
+
+
+def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array, "..."]:
+    """Return a number array of a record; None in `shape` leaves that length free."""
+    try:
+        array = np.array(record[key], float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key} is not an array of numbers ({error})") from error
+    if len(array.shape) != len(shape) or any(
+        s not in (None, a) for s, a in zip(shape, array.shape, strict=True)
+    ):
+        wanted = "x".join("N" if length is None else str(length) for length in shape)
+        raise ValueError(f"{key} has shape {array.shape}; make it {wanted}")
+    return array
+
+
+def _typed(record: dict, key: str, kind: type) -> str | int | float:
+    value = record[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{key} is {value!r}; make it {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def _inside(root: Path, name: str) -> Path:
+    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} is not a path below the folder; make it relative to scene.json")
+    return root / name
+
+
+def _try(read: Callable, where: str, problems: list[str]):
+    """Return read(), or None with the error added to `problems`."""
+    try:
+        return read()
+    except KeyError as error:
+        problems.append(f"{where}: {error.args[0]!r} is missing; add it.")
+    except (AttributeError, TypeError, ValueError) as error:
+        problems.append(f"{where}: {str(error).rstrip('.')}.")
+    return None
