@@ -185,7 +185,7 @@ def _read_frame(root: Path, record: dict) -> Frame:
     return Frame(
         camera=_typed(record, "camera", str),
         time_index=_typed(record, "time_index", int),
-        time=float(_typed(record, "time", int | float)),
+        time=float(_typed(record, "time", int, float)),
         K=_array(record, "K", (3, 3)),
         world_from_camera=_array(record, "world_from_camera", (4, 4)),
         width=_typed(record, "width", int),
@@ -242,10 +242,10 @@ def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array
     return array
 
 
-def _typed(record: dict, key: str, kind: type) -> str | int | float:
+def _typed(record: dict, key: str, *kinds: type) -> str | int | float:
     value = record[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r}; make it {getattr(kind, '__name__', kind)}")
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{key} is {value!r}; make it {' or '.join(kind.__name__ for kind in kinds)}")
     return value
 
 
