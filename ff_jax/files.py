@@ -24,7 +24,7 @@ def explain_full_disk(path: str | Path) -> Iterator[None]:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Return whether `error` or one of its causes is a full disk or quota; libraries wrap it in many types."""
+    """Return whether `error` or one of its causes is a full disk; libraries wrap it in many types."""
     if error is None:
         return False
     if isinstance(error, BaseExceptionGroup):

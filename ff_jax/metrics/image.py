@@ -44,8 +44,9 @@ def ssim(
     *,
     window: str = "gaussian11",
 ) -> Float[Array, ""]:
-    """Return the mean structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861, eq. 13), at most
-    1.
+    """Return the mean structural similarity, at most 1.
+
+    Source: Wang et al. 2004, doi 10.1109/TIP.2003.819861, eq. 13.
 
     The map is that of `kernels.ssim` (zeros outside the image, as in 3D Gaussian splatting) and is averaged
     over the pixels where `mask` is true; the window of a pixel near the rim of the mask still looks across
