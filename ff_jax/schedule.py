@@ -15,7 +15,7 @@ class ShiftSchedule:
         metres: growth of the lateral shift per event.
         largest: shift at which the trajectory stops growing, metres.
         sides: signs of the shifts that are visited; +1 is left of travel.
-        refresh: events after the largest shift was reached are this many steps apart; 0 means none.
+        refresh: after the largest shift was reached, events come at multiples of this from `start`; 0 means none.
     """
 
     start: int = 3000
@@ -51,7 +51,7 @@ def is_event(step: int, schedule: ShiftSchedule) -> bool:
     steps_to_largest = (round(schedule.largest / schedule.metres + 0.499999) - 1) * schedule.every
     if since <= steps_to_largest:
         return since % schedule.every == 0
-    return schedule.refresh > 0 and (since - steps_to_largest) % schedule.refresh == 0
+    return schedule.refresh > 0 and since % schedule.refresh == 0
 
 
 def is_novel(seed: int, step: int, schedule: ShiftSchedule, probability: float) -> bool:

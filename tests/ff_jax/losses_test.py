@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ff_jax import losses
+from ff_jax.gaussians import Gaussians
+
+
+def images(rng, height=24, width=31):
+    return [jnp.asarray(rng.uniform(size=(height, width, 3)), jnp.float32) for _ in range(2)]
+
+
+def test_photometric_against_numpy_and_zero_weight():
+    rng = np.random.default_rng()
+    a, b = images(rng)
+    weight = jnp.asarray(rng.uniform(size=a.shape[:2]), jnp.float32)
+    expected = np.mean(np.asarray(weight) * np.abs(np.asarray(a - b)).mean(-1))
+    np.testing.assert_allclose(losses.photometric(a, b, weight, 0.0), expected, rtol=1e-5)
+    assert float(losses.photometric(a, b, jnp.zeros_like(weight), 0.2)) == 0
+    assert abs(float(losses.photometric(a, a, weight, 0.2))) < 1e-6
+
+
+def test_depth_is_relative_and_ignores_pixels_without_returns():
+    lidar = jnp.array([[10.0, 0.0], [20.0, 0.0]])
+    alpha = jnp.array([[0.5, 0.9], [1.0, 0.0]])
+    depth = jnp.array([[5.5, 77.0], [18.0, 3.0]])  # expected 11 and 18 metres
+    np.testing.assert_allclose(losses.depth_l1(depth, alpha, lidar), 0.1, rtol=1e-5)
+    gradient = jax.grad(lambda d: losses.depth_l1(d, alpha, lidar))(depth)
+    assert bool((gradient[:, 1] == 0).all()) and bool((gradient[:, 0] != 0).all())
+    assert float(losses.depth_l1(depth, alpha, jnp.zeros((2, 2)))) == 0
+
+
+def test_sky_pulls_opacity_apart():
+    sky = jnp.array([[True, False]])
+    gradient = jax.grad(lambda a: losses.sky_opacity(a, sky))(jnp.full((1, 2), 0.5))
+    assert gradient[0, 0] > 0 > gradient[0, 1]
+
+
+def test_regularizers_ignore_dead_slots():
+    rng = np.random.default_rng()
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    g = Gaussians(normal(6, 3), normal(6, 4), normal(6, 3), normal(6), normal(6, 1, 3))
+    alive = jnp.arange(6) < 3
+    config = losses.LossConfig(opacity=0.5, scale=0.25)
+    opacity = 1 / (1 + np.exp(-np.asarray(g.logit_opacities[:3])))
+    expected = 0.5 * opacity.mean() + 0.25 * np.exp(np.asarray(g.log_scales[:3])).mean()
+    np.testing.assert_allclose(losses.regularizers(g, alive, config), expected, rtol=1e-5)
+    gradient = jax.grad(lambda g: losses.regularizers(g, alive, config))(g)
+    assert float(jnp.abs(gradient.log_scales[3:]).max()) == 0
