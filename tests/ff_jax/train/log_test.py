@@ -1,0 +1,115 @@
+"""Metrics, run facts and progress."""
+
+import errno
+import json
+import math
+import re
+import subprocess
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboardX import SummaryWriter
+
+from ff_jax.files import DiskFullError
+from ff_jax.train import log
+
+
+def test_lines_are_plain_json_and_are_there_at_once(tmp_path):
+    with log.Logger(tmp_path) as logger:
+        logger.log(3, {"loss": jnp.float32(0.5), "count": np.int64(4), "stage": "fuse", "bad": jnp.nan})
+        (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        logger.image(3, "render", np.full((4, 5, 3), 1.5, np.float32))
+    stored = json.loads(line, parse_constant=pytest.fail)
+    assert abs(stored.pop("time") - time.time()) < 60
+    assert stored == {"step": 3, "loss": 0.5, "count": 4, "stage": "fuse", "bad": None}
+    (record,) = log.read_metrics(tmp_path / "metrics.jsonl")
+    assert math.isnan(record["bad"]) and record["stage"] == "fuse"
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert b"loss" in content and b"render" in content
+
+
+def test_resume_drops_later_and_torn_lines(tmp_path):
+    with log.Logger(tmp_path) as logger:
+        for step in range(5):
+            logger.log(step, {"loss": float(step)})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 2, "lo')
+    with log.Logger(tmp_path, resume_step=2) as logger:
+        logger.log(3, {"loss": 30.0})
+    assert [r["loss"] for r in log.read_metrics(path)] == [0, 1, 2, 30]
+    with log.Logger(tmp_path):
+        assert log.read_metrics(path) == []
+
+
+def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(log, "SummaryWriter", lambda folder, purge_step: seen.append(purge_step) or _Silent())
+    log.Logger(tmp_path, resume_step=7).close()
+    log.Logger(tmp_path).close()
+    assert seen == [8, None]
+
+
+class _Silent(SummaryWriter):
+    def __init__(self):
+        super().__init__(write_to_disk=False)
+
+
+def test_vectors_are_refused(tmp_path):
+    with (
+        log.Logger(tmp_path) as logger,
+        pytest.raises(ValueError, match=r"'loss' must be one number.*\(2,\)"),
+    ):
+        logger.log(1, {"loss": jnp.ones(2)})
+
+
+def test_full_disk_is_one_sentence(tmp_path):
+    with log.Logger(tmp_path) as logger:
+
+        class Full:
+            def write(self, _):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            def close(self):
+                pass
+
+        logger._file.close()
+        logger._file = Full()
+        with pytest.raises(DiskFullError, match=r"no space is left on the disk to write .*metrics\.jsonl"):
+            logger.log(1, {"loss": 1.0})
+
+
+def test_run_facts_hold_config_versions_and_revision(tmp_path):
+    facts = log.write_run_facts(tmp_path / "run", {"steps": 3, "where": tmp_path, "nested": {"a": (1, 2)}})
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config == {"steps": 3, "where": str(tmp_path), "nested": {"a": [1, 2]}}
+    assert json.loads((tmp_path / "run/env.json").read_text()) == facts
+    assert re.match(r"\d+\.\d+", facts["packages"]["jax"]) and facts["devices"] >= 1
+
+
+def test_revision_tells_clean_dirty_and_unknown(tmp_path):
+    assert log.code_revision(tmp_path) == "unknown"
+    commands = ("init -q", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x")
+    for command in commands:
+        subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)
+    assert re.fullmatch(r"[0-9a-f]{40}", log.code_revision(tmp_path))
+    (tmp_path / "new").write_text("x")
+    assert re.fullmatch(r"[0-9a-f]{40}\+dirty", log.code_revision(tmp_path))
+
+
+def test_progress_writes_few_readable_lines_without_a_terminal(capsys):
+    assert list(log.progress(6, "fitting", start=2)) == [2, 3, 4, 5]
+    output = capsys.readouterr().err
+    assert re.fullmatch(r"fitting: 6/6 in 00:00, 00:00 left, .*it/s\n", output)
+    assert list(log.progress(iter("abc"), "reading", every=0)) == ["a", "b", "c"]
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 4 and all(line.startswith("reading: ") for line in lines)
+
+
+def test_progress_is_one_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
+    bar = log.progress([1, 2], "fitting")
+    assert list(bar) == [1, 2] and bar.total == 2 and not isinstance(bar, log._Lines)
+    assert "100%" in capsys.readouterr().err
