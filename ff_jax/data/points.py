@@ -1,0 +1,295 @@
+"""Points from which a reconstruction starts, and LiDAR depth images.
+
+Only training frames colour points and decide what is seen, so nothing leaks from test images. There is no
+occlusion test: a point takes the colour of the pixel it falls on.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Shaped
+from scipy.spatial import cKDTree
+
+from ff_jax.data.contract import (
+    Box,
+    Frame,
+    SceneData,
+    Sweep,
+    boxes_at,
+    invert,
+    moving_tracks,
+    transform,
+)
+from ff_jax.data.loader import load_image
+
+NEAR = 0.5  # metres: points closer to a camera belong to the own vehicle
+FLOOR = 2.0  # metres from the ego frame, which may sit at a camera, down to below the road
+BOX_MARGIN = 0.2  # metres added to the boxes of moving tracks: labels are tight and boxes lag behind
+MAX_ROUNDS = 50  # of drawing random points until enough of them are seen
+
+Array = np.ndarray
+
+
+def initial_points(
+    scene: SceneData, total: int, rng: np.random.Generator, *, random_share: float = 0.2
+) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    """Return the positions (metres, world) and colours of at most `total` points to start from.
+
+    LiDAR points where the log has sweeps, else structure-from-motion points, else none; and a share of random
+    points, which is all there is in a log with neither.
+
+    Raises:
+        ValueError: `total` is not positive or the share is outside [0, 1].
+    """
+    if total < 1 or not 0 <= random_share <= 1:
+        raise ValueError(f"{total=} and {random_share=}: give a positive total and a share in [0, 1].")
+    measured = round(total * (1 - random_share))
+    if scene.sweeps:
+        found = lidar_points(scene, measured, rng)
+    elif scene.points is not None:
+        found = _subset(rng, measured, *sparse_points(scene))
+    else:
+        found, measured = (np.zeros((0, 3), np.float32),) * 2, 0
+    drawn = random_points(rng, scene, total - measured)
+    xyz, rgb = (np.concatenate(pair) for pair in zip(found, drawn, strict=True))
+    return xyz, rgb
+
+
+def lidar_points(
+    scene: SceneData,
+    max_points: int,
+    rng: np.random.Generator,
+    *,
+    voxel: float = 0.05,
+    max_range: float = 120.0,
+) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    """Return static LiDAR points in the world with the colour of the training camera nearest in time.
+
+    Points inside the boxes of moving tracks are removed, one point is kept per cube of `voxel` metres, and
+    points that no training camera sees are dropped.
+
+    Args:
+        scene: a log with sweeps.
+        max_points: at most this many points, drawn evenly from what remains.
+        rng: draws the points.
+        voxel: metres; 0 keeps all points.
+        max_range: metres from the LiDAR; farther points are dropped.
+    """
+    moving = moving_tracks(scene)
+    kept, pending, waiting = np.zeros((0, 4)), [], 0
+    for sweep in scene.sweeps:
+        pending.append(_static_points(scene, sweep, moving, max_range))
+        waiting += len(pending[-1])
+        # Merging only when as much is new as has been kept costs two sorts of the whole, not one per sweep.
+        if waiting > max(len(kept), 1_000_000) or sweep is scene.sweeps[-1]:
+            merged = np.concatenate([kept, *pending])
+            kept, pending, waiting = merged[_first_per_voxel(merged[:, :3], voxel)], [], 0
+    # A front camera sees about a quarter of a full turn; more than that need not be looked up.
+    (kept,) = _subset(rng, 6 * max_points, kept)
+    rgb, seen = color_points(scene, kept[:, :3], kept[:, 3])
+    return _subset(rng, max_points, kept[seen, :3].astype(np.float32), rgb[seen])
+
+
+def sparse_points(scene: SceneData) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    """Return the structure-from-motion points, coloured from the training images if they have no colours.
+
+    Raises:
+        ValueError: the log has none.
+    """
+    if scene.points is None:
+        raise ValueError(f"scene {scene.name!r} has no sparse points; start from LiDAR or random points.")
+    xyz = scene.points.xyz.astype(np.float32)
+    if scene.points.rgb is not None:
+        return xyz, scene.points.rgb.astype(np.float32)
+    rgb, seen = color_points(scene, xyz.astype(float))
+    return xyz[seen], rgb[seen]
+
+
+def random_points(
+    rng: np.random.Generator, scene: SceneData, n: int, *, near: float = 20.0, far: float = 50.0
+) -> tuple[Float32[Array, "n 3"], Float32[Array, "n 3"]]:
+    """Draw points that at least one training camera sees, coloured by the pixel they fall on.
+
+    One half fills boxes around the ego poses. The other half lies around all of them, above the road, at one
+    to `far` radii of the trajectory with evenly distributed inverse distance.
+
+    Args:
+        rng: draws the points.
+        scene: the log.
+        n: number of points.
+        near: half length and width of the boxes, metres; they reach from `FLOOR` below the ego to half of it.
+        far: largest distance, in radii; the radius is that of all boxes together.
+
+    Raises:
+        ValueError: almost no drawn point is seen, so poses or intrinsics must be wrong.
+    """
+    close = _draw_seen(scene, n // 2, lambda count: _draw_close(rng, scene, count, near))
+    distant = _draw_seen(scene, n - n // 2, lambda count: _draw_far(rng, scene, count, near, far))
+    xyz = np.concatenate([close, distant])
+    rgb, _ = color_points(scene, xyz)
+    return xyz.astype(np.float32), rgb
+
+
+def nearest_distances(xyz: Float[Array, "N 3"], k: int = 3) -> Float32[Array, "N"]:
+    """Return the mean distance of every point to its `k` nearest other points, in metres.
+
+    Raises:
+        ValueError: there are not more than `k` points.
+    """
+    if len(xyz) <= k:
+        raise ValueError(f"{len(xyz)} point(s) do not have {k} neighbours; give more points.")
+    distances, _ = cKDTree(xyz).query(xyz, k + 1, workers=-1)
+    return distances[:, 1:].mean(1).astype(np.float32)
+
+
+def color_points(
+    scene: SceneData, xyz: Float[Array, "N 3"], times: Float[Array, "N"] | None = None
+) -> tuple[Float32[Array, "N 3"], Bool[Array, "N"]]:
+    """Return the colour of every point in the training image that sees it, and whether any does.
+
+    Of several images the one nearest to `times` (seconds) is taken, or, without times, the one whose camera
+    is nearest to the point. Unseen points are grey. Every image is decoded at most once.
+    """
+    frames = [frame for frame in scene.frames if frame.split == "train"]
+    best, chosen = np.full(len(xyz), np.inf), np.full(len(xyz), -1)
+    for number, frame in enumerate(frames):
+        _, depth, inside = project_points(frame, xyz)
+        cost = depth if times is None else np.abs(times - frame.time)
+        better = inside & (cost < best)
+        best[better], chosen[better] = cost[better], number
+    rgb = np.full((len(xyz), 3), 0.5, np.float32)
+    for number in np.unique(chosen[chosen >= 0]):
+        mine = np.flatnonzero(chosen == number)
+        pixels, _, _ = project_points(frames[number], xyz[mine])
+        column, row = pixels.astype(int).T
+        rgb[mine] = load_image(frames[number])[row, column]
+    return rgb, chosen >= 0
+
+
+def project_points(
+    frame: Frame, xyz: Float[Array, "N 3"]
+) -> tuple[Float[Array, "N 2"], Float[Array, "N"], Bool[Array, "N"]]:
+    """Project world points: pixel coordinates (centres at .5), camera z in metres, and whether it is seen."""
+    points = transform(invert(frame.world_from_camera), xyz)
+    depth = points[:, 2]
+    in_front = depth > NEAR
+    pixels = (points @ frame.K.T)[:, :2] / np.where(in_front, depth, 1.0)[:, None]
+    inside = in_front & (pixels >= 0).all(1) & (pixels[:, 0] < frame.width) & (pixels[:, 1] < frame.height)
+    return pixels, depth, inside
+
+
+def lidar_depth(
+    scene: SceneData, frame: Frame, *, min_depth: float = NEAR, max_depth: float = 100.0
+) -> Float32[Array, "H W"]:
+    """Return the depth (camera z, metres) of the sweeps of the same time index; 0 where no point falls.
+
+    Every point lands in exactly one pixel, and of several points in a pixel the nearest is kept.
+    """
+    depth_map = np.full(frame.height * frame.width, np.inf, np.float32)
+    for sweep in scene.sweeps:
+        if sweep.time_index == frame.time_index:
+            pixels, depth, inside = project_points(frame, sweep.load_world().astype(float))
+            inside &= (depth >= min_depth) & (depth <= max_depth)
+            column, row = pixels[inside].astype(int).T
+            np.minimum.at(depth_map, row * frame.width + column, depth[inside].astype(np.float32))
+    return np.where(np.isinf(depth_map), 0, depth_map).reshape(frame.height, frame.width).astype(np.float32)
+
+
+def inside_box(box: Box, xyz: Float[Array, "N 3"], margin: float = 0.0) -> Bool[Array, "N"]:
+    """Return which world points lie in a box that is larger by `margin` metres on every side."""
+    local = transform(invert(box.world_from_object), xyz)
+    return (np.abs(local) <= box.size / 2 + margin).all(1)
+
+
+def track_points(
+    scene: SceneData, track_id: str, max_points: int, rng: np.random.Generator, *, margin: float = 0.05
+) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    """Return the LiDAR points of one track in its object frame (metres), gathered over time, with colours."""
+    parts: list[tuple[Array, Array]] = [(np.zeros((0, 3)), np.zeros((0, 3), np.float32))]
+    for box in (box for box in scene.boxes if box.track_id == track_id):
+        for sweep in (sweep for sweep in scene.sweeps if sweep.time_index == box.time_index):
+            world = sweep.load_world().astype(float)
+            world = world[inside_box(box, world, margin)]
+            # The object moves, so only images of the same time show it where these points are.
+            rgb, seen = color_points(_at_time(scene, box.time_index), world)
+            parts.append((transform(invert(box.world_from_object), world[seen]), rgb[seen]))
+    xyz, rgb = (np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True))
+    return _subset(rng, max_points, xyz, rgb)
+
+
+def _static_points(
+    scene: SceneData, sweep: Sweep, moving: frozenset[str], max_range: float
+) -> Float[Array, "N 4"]:
+    """Return the world points of a sweep that are on nothing that moves, with their time in seconds."""
+    points, _ = sweep.load()
+    points = transform(sweep.world_from_lidar, points[np.linalg.norm(points, axis=1) <= max_range])
+    for box in boxes_at(scene, sweep.time_index):
+        if box.track_id in moving:
+            points = points[~inside_box(box, points, BOX_MARGIN)]
+    return np.pad(points, ((0, 0), (0, 1)), constant_values=scene.times[sweep.time_index])
+
+
+def _first_per_voxel(xyz: Float[Array, "N 3"], voxel: float) -> Int[Array, "M"]:
+    """Return the indices, in order, of the first point in every cube."""
+    if voxel <= 0 or len(xyz) == 0:
+        return np.arange(len(xyz))
+    cells = np.floor(xyz / voxel).astype(np.int64)
+    cells -= cells.min(0)
+    spans = cells.max(0) + 1
+    _, first = np.unique((cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2], return_index=True)
+    return np.sort(first)
+
+
+def _draw_close(rng: np.random.Generator, scene: SceneData, count: int, near: float) -> Float[Array, "N 3"]:
+    poses = scene.world_from_ego[rng.integers(len(scene.times), size=count)]
+    local = rng.uniform([-near, -near, -FLOOR], [near, near, near / 2], (count, 3))
+    return np.einsum("nij,nj->ni", poses[:, :3, :3], local) + poses[:, :3, 3]
+
+
+def _draw_far(
+    rng: np.random.Generator, scene: SceneData, count: int, near: float, far: float
+) -> Float[Array, "N 3"]:
+    centres = scene.world_from_ego[:, :3, 3]
+    middle = scene.world_from_ego[len(centres) // 2]
+    radius = near + np.linalg.norm(centres - middle[:3, 3], axis=1).max()
+    directions = rng.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions[:, 2] = np.abs(directions[:, 2])
+    distances = radius / rng.uniform(1 / far, 1, count)
+    return transform(middle, directions * distances[:, None])
+
+
+def _draw_seen(scene: SceneData, count: int, draw: Callable[[int], Array]) -> Float[Array, "N 3"]:
+    """Draw until `count` points are in the image of some training camera."""
+    kept = np.zeros((0, 3))
+    for _ in range(MAX_ROUNDS):
+        if len(kept) >= count:
+            return kept[:count]
+        points = draw(3 * count)
+        kept = np.concatenate([kept, points[_seen(scene, points)]])
+    raise ValueError(
+        f"scene {scene.name!r}: the training cameras saw {len(kept)} of {3 * count * MAX_ROUNDS} points near "
+        "the trajectory; validate the camera and ego poses."
+    )
+
+
+def _seen(scene: SceneData, xyz: Float[Array, "N 3"]) -> Bool[Array, "N"]:
+    seen = np.zeros(len(xyz), bool)
+    for frame in scene.frames:
+        if frame.split == "train":
+            rest = np.flatnonzero(~seen)
+            seen[rest] = project_points(frame, xyz[rest])[2]
+    return seen
+
+
+def _at_time(scene: SceneData, time_index: int) -> SceneData:
+    return replace(scene, frames=tuple(f for f in scene.frames if f.time_index == time_index))
+
+
+def _subset(rng: np.random.Generator, count: int, *arrays: Shaped[Array, "..."]) -> tuple[Array, ...]:
+    """Draw the same `count` rows, in order, of all arrays; all rows if there are no more."""
+    if len(arrays[0]) <= count:
+        return arrays
+    rows = np.sort(rng.choice(len(arrays[0]), count, replace=False))
+    return tuple(array[rows] for array in arrays)
