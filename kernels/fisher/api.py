@@ -1,0 +1,135 @@
+"""Public entry points of the Fisher kernels."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import ArrayLike, Float
+
+from kernels.backend import choose
+from kernels.bin_tiles import Bins, tile_grid
+from kernels.fisher import pallas_gpu, reference, xla
+from kernels.fisher.gain import MODES
+
+_RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu}
+
+
+def accumulate(
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    color: Float[Array, "N 3"],
+    bins: Bins,
+    image: Float[Array, "H W 3"],
+    weight: Float[Array, "H W"],
+    *,
+    width: int,
+    height: int,
+    tile: int = 16,
+    implementation: str | None = None,
+) -> tuple[Float[Array, "N 21"], Float[Array, "N"]]:
+    """Sum, per Gaussian, what one view tells about its footprint and about its colour.
+
+    With C = sum_i w_i c_i + (1 - alpha) background the colour of pixel p, and per pair
+
+        v = d alpha_i / d (mean2d, conic, log opacity),   a = d C / d alpha_i = T_i c_i - behind_i / (1 - alpha_i),
+
+    the Jacobian of C is a v^T with respect to the footprint and w_i I with respect to the colour. Returned are
+
+        S = sum_p weight_p |a|^2 v v^T        and        w2 = sum_p weight_p w_i^2.
+
+    What lies behind a Gaussian is the image minus what was accumulated up to it, so one walk front to back is enough.
+    Not differentiable.
+
+    Args:
+        mean2d: px.
+        conic: inverse 2-D covariance (a, b, c), 1/px^2.
+        opacity: [0, 1), 0 when culled.
+        color: as blended.
+        bins: from `bin_tiles` with the same width, height and tile.
+        image: the composite of exactly these Gaussians, background included.
+        weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed; may be negative.
+        width: pixels.
+        height: pixels.
+        tile: side of a tile, pixels.
+        implementation: None, "reference", "xla" or "pallas".
+
+    Returns:
+        S as the row-major upper triangle, and w2.
+
+    Raises:
+        ValueError: for an unknown implementation, or an image or bins of another size.
+    """
+    run = _RUN[choose(implementation)]
+    _check(bins, width, height, tile, image=image, weight=weight)
+    arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
+    return run.accumulate(*arrays, bins, lax.stop_gradient(image), lax.stop_gradient(weight), tile=tile)
+
+
+def eig_map(
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    color: Float[Array, "N 3"],
+    bins: Bins,
+    image: Float[Array, "H W 3"],
+    alpha: Float[Array, "H W"],
+    Q: Float[Array, "N 21"],
+    q: Float[Array, "N"],
+    noise_var: Float[ArrayLike, ""],
+    background_var: Float[ArrayLike, ""],
+    *,
+    mode: str = "exact",
+    width: int,
+    height: int,
+    tile: int = 16,
+    implementation: str | None = None,
+) -> Float[Array, "H W"]:
+    """Return the expected information gain (nats) of observing each pixel of a rendered view.
+
+    With a, v, w as in `accumulate`, the colour of a pixel has covariance
+
+        M = sum_i [ (v^T Q_i v) a a^T + w_i^2 q_i I ] + (1 - alpha)^2 background_var I
+
+    and the gain is log det(I + M / noise_var) / 2 ("exact") or its upper bound tr(M) / (2 noise_var) ("trace").
+    Not differentiable.
+
+    Args:
+        mean2d: px.
+        conic: inverse 2-D covariance (a, b, c), 1/px^2.
+        opacity: [0, 1), 0 when culled.
+        color: as blended.
+        bins: from `bin_tiles` with the same width, height and tile.
+        image: the composite of exactly these Gaussians, background included.
+        alpha: its accumulated opacity.
+        Q: posterior covariance of (mean2d, conic, log opacity), row-major upper triangle.
+        q: posterior variance of one colour channel.
+        noise_var: variance of one observed colour channel.
+        background_var: prior variance of one channel of the background colour.
+        mode: "exact" or "trace".
+        width: pixels.
+        height: pixels.
+        tile: side of a tile, pixels.
+        implementation: None, "reference", "xla" or "pallas".
+
+    Raises:
+        ValueError: for an unknown implementation or mode, or an image or bins of another size.
+    """
+    run = _RUN[choose(implementation)]
+    if mode not in MODES:
+        raise ValueError(f"{mode=} is unknown: use one of {MODES}")
+    _check(bins, width, height, tile, image=image, alpha=alpha)
+    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in (image, alpha, Q, q, noise_var, background_var)]
+    splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
+    return run.eig_map(*splats, bins, *arrays, mode=mode, tile=tile)
+
+
+def _check(bins: Bins, width: int, height: int, tile: int, **maps: Float[Array, "..."]) -> None:
+    """Raise ValueError unless every map is height x width and the bins have that many tiles."""
+    for name, array in maps.items():
+        if array.shape[:2] != (height, width):
+            raise ValueError(f"{name} has shape {array.shape}, but {height=} and {width=}: render it with this camera")
+    columns, rows = tile_grid(width, height, tile)
+    if bins.tile_starts.shape[0] != columns * rows + 1:
+        raise ValueError(
+            f"bins list {bins.tile_starts.shape[0] - 1} tiles, but {width}x{height} px at {tile=} need {columns * rows}: "
+            "bin with the same width, height and tile"
+        )

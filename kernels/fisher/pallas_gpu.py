@@ -1,0 +1,1 @@
+from kernels.fisher.xla import accumulate, eig_map
