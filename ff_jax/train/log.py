@@ -189,11 +189,18 @@ class _Lines(tqdm):
     monitor_interval = 0  # no watcher thread: a line appears only when there is progress
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Write the state as a line of its own, unless nothing has happened yet."""
-        if self.n > self.initial:
-            self.fp.write((msg or str(self)) + "\n")
+        """Write the state as a line of its own, unless nothing has happened since the last one."""
+        if self.n > getattr(self, "_shown", self.initial):
+            self._shown = self.n
+            self.fp.write(str(self) + "\n")
             self.fp.flush()
         return True
+
+    def close(self) -> None:
+        """Write the last state, without the empty line that a bar ends with."""
+        if not self.disable:
+            self.display()
+            self.disable = True
 
     def clear(self, *_: object, **__: object) -> None:
         """Leave earlier lines alone."""
