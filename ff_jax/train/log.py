@@ -212,7 +212,7 @@ def progress(
     *,
     start: int = 0,
     total: int | None = None,
-    every: float = 30.0,
+    every: float | int = 30,
 ) -> tqdm:
     """Iterate over `steps` and show rate and remaining time on standard error.
 

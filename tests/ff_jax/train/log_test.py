@@ -103,7 +103,7 @@ def test_progress_writes_few_readable_lines_without_a_terminal(capsys):
     assert list(log.progress(6, "fitting", start=2)) == [2, 3, 4, 5]
     output = capsys.readouterr().err
     assert re.fullmatch(r"fitting: 6/6 in 00:00, 00:00 left, .*it/s\n", output)
-    assert list(log.progress(iter("abc"), "reading", every=0)) == ["a", "b", "c"]
+    assert list(log.progress(iter("abc"), "reading", every=0.0)) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("reading: ") for line in lines)
 
