@@ -1,0 +1,141 @@
+"""Phases of a run: each has a folder with its checkpoints and log, and goes on where it was stopped."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Key, PyTree
+
+from ff_jax.config import FuseConfig, to_dict
+from ff_jax.data.contract import Frame, SceneData
+from ff_jax.data.loader import camera_of
+from ff_jax.data.points import initial_points, nearest_distances
+from ff_jax.scene import init_scene
+from ff_jax.train import checkpoint
+from ff_jax.train.feed import Feed, scene_radius
+from ff_jax.train.log import Logger, progress
+from ff_jax.train.loop import Hooks, Recipe, Run, measure_capacity, train
+from ff_jax.train.pool import init_pool
+from ff_jax.train.state import init_state, make_optimizer
+
+
+def make_feed(log: SceneData, frames: tuple[Frame, ...], config: FuseConfig) -> Feed:
+    """Return the feed of some frames of a log."""
+    return Feed(log, frames, use_lidar=config.data.use_lidar)
+
+
+def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, steps: int) -> tuple[Run, Recipe]:
+    """Return the untrained run on the frames of `feed`, and its recipe for `steps` steps.
+
+    Args:
+        log: the driving log; only frames of `feed` lend colours to the initial points.
+        feed: training frames.
+        config: the settings.
+        pool: pseudo-views that the run can hold.
+        steps: length over which learning rates decay.
+    """
+    seen = dataclasses.replace(log, frames=feed.frames, sweeps=log.sweeps if config.data.use_lidar else ())
+    rng = np.random.default_rng(config.seed)
+    points = min(config.init.points, config.recon.budget)
+    xyz, rgb = initial_points(seen, points, rng, random_share=config.init.random_share)
+    spacing = np.clip(nearest_distances(xyz) * config.init.scale, 1e-3, None)
+    key = jax.random.key(config.seed)
+    scene = init_scene(
+        jax.random.fold_in(key, 0),
+        jnp.asarray(xyz, jnp.float32),
+        jnp.asarray(rgb, jnp.float32),
+        jnp.asarray(spacing, jnp.float32),
+        capacity=config.recon.budget,
+        sh_degree=config.recon.sh_degree,
+        exposures=log.num_exposures + max(pool, 1),
+        frames=len(feed.frames),
+        cameras=len(feed.cameras),
+        opacity=config.init.opacity,
+    )
+    poses = np.stack([frame.world_from_camera for frame in feed.frames])
+    recon = dataclasses.replace(config.recon, optim=dataclasses.replace(config.recon.optim, steps=steps))
+    settings = config.render.settings(1)
+    capacity = measure_capacity(scene, [camera_of(frame) for frame in feed.frames], settings)
+    recipe = Recipe(
+        recon=recon,
+        settings=dataclasses.replace(settings, capacity=capacity),
+        radius=scene_radius(poses),
+        seed=config.seed,
+        check_every=config.check_every,
+    )
+    state = init_state(jax.random.fold_in(key, 1), scene, make_optimizer(recon.optim, recipe.radius))
+    width, height = feed.size
+    return Run(state, init_pool(max(pool, 1), height, width)), recipe
+
+
+def run_phase(
+    folder: Path,
+    description: str,
+    run: Run,
+    recipe: Recipe,
+    stop: int,
+    feed: Feed,
+    config: FuseConfig,
+    event: Callable[[Run, int, Recipe], Run] | None = None,
+) -> tuple[Run, Recipe]:
+    """Train `run` to step `stop`, checkpointing into `folder`; a whole checkpoint there is continued.
+
+    Args:
+        folder: folder of this phase.
+        description: what the progress bar says.
+        run: where the phase starts when `folder` holds no checkpoint; also the shapes to restore into.
+        recipe: static settings; the capacity of a continued phase comes from its checkpoint.
+        stop: step after the last one.
+        feed: recorded frames.
+        config: the settings; written beside every checkpoint.
+        event: makes pseudo-views (see `Hooks`).
+    """
+    found = checkpoint.latest(folder / "checkpoints")
+    if found is not None:
+        run, meta, _ = checkpoint.restore(folder / "checkpoints", run, found)
+        settings = dataclasses.replace(recipe.settings, capacity=meta["capacity"])
+        recipe = dataclasses.replace(recipe, settings=settings)
+    start = int(run.state.step)
+    if start >= stop:
+        return run, recipe
+
+    def save(step: int, run: Run, recipe: Recipe) -> None:
+        meta = {"capacity": recipe.settings.capacity, "config": to_dict(config), "phase": description}
+        checkpoint.save(folder / "checkpoints", step, run, meta, keep=2)
+
+    with Logger(folder, resume_step=start if found is not None else None) as log:
+        bar = progress(range(start, stop), description, start=start, total=stop)
+
+        def write(step: int, metrics: dict[str, float], recipe: Recipe) -> None:
+            log.log(step, metrics | {"capacity": recipe.settings.capacity})
+            bar.set_postfix_str(f"{metrics['psnr']:.2f} dB", refresh=False)
+
+        hooks = Hooks(log=write, tick=lambda _: bar.update(), save=save, save_every=config.save_every)
+        if event is not None:
+            hooks = dataclasses.replace(hooks, event=event)
+        run, recipe = train(run, stop, recipe, feed, hooks)
+        bar.close()
+    return run, recipe
+
+
+def restore_or(folder: Path, make: Callable[[], PyTree], like: Callable[[], PyTree]) -> PyTree:
+    """Return the pytree saved in `folder`, or make it and save it there.
+
+    Args:
+        folder: where it is kept.
+        make: computes it.
+        like: gives its structure, shapes and dtypes.
+    """
+    if checkpoint.latest(folder) is not None:
+        return checkpoint.restore(folder, like())[0]
+    value = make()
+    checkpoint.save(folder, 0, value, {}, keep=1)
+    return value
+
+
+def key_of(config: FuseConfig, stream: int) -> Key:
+    """Return the random key of one purpose of a run."""
+    return jax.random.fold_in(jax.random.key(config.seed), stream)
