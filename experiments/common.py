@@ -1,0 +1,63 @@
+"""What the entry points share: flags to dataclasses, the assets folder, errors in one sentence."""
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_collections
+from absl import app
+
+from ff_jax.config import FuseConfig, from_dict, to_dict
+
+
+def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
+    """Return the settings as a ConfigDict: typed, so that an override of another type or name is refused."""
+    return ml_collections.ConfigDict(to_dict(config), allow_dotted_keys=False, convert_dict=True)
+
+
+def to_config(config: ml_collections.ConfigDict) -> FuseConfig:
+    """Return the settings of a ConfigDict after overrides."""
+    return from_dict(FuseConfig, config.to_dict())
+
+
+def assets() -> Path:
+    """Return the folder that holds real data sets and metric networks: FF_ASSETS, default ../shared."""
+    return Path(os.environ.get("FF_ASSETS", Path(__file__).parents[2] / "shared")).resolve()
+
+
+def log_path(source: str) -> str:
+    """Return `source`, with the prefix "assets:" replaced by the assets folder."""
+    prefix = "assets:"
+    if not source.startswith(prefix):
+        return source
+    path = assets() / source[len(prefix) :]
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: set FF_ASSETS to the folder that holds the real data sets.")
+    return str(path)
+
+
+def with_log_path(config: FuseConfig) -> FuseConfig:
+    """Return the settings with the log's place resolved; what a run writes down keeps the short name."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=log_path(config.data.source)))
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+    def guarded(argv: list[str]) -> None:
+        if len(argv) > 1:
+            sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
+        try:
+            main(argv)
+        except (ValueError, OSError) as error:
+            if os.environ.get("FF_TRACEBACK"):
+                raise
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
+
+    app.run(guarded)
