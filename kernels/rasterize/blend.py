@@ -16,6 +16,8 @@ Arguments are scalars of one Gaussian or arrays of them that broadcast against t
 indexes, so that the same functions run in jnp code and inside Pallas kernel bodies.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -25,6 +27,21 @@ ALPHA_MAX = 0.999  # keeps 1 / (1 - alpha) finite
 T_STOP = 1e-4  # what lies behind this transmittance is not worth a walk
 
 Values = Float[Array, "..."]
+GEOMETRY = 6  # columns before the features in a table of Gaussians: mean x, y, conic a, b, c, opacity
+
+
+class Splat(NamedTuple):
+    """One Gaussian of the image plane (or several, broadcast against pixels), or a tangent of one."""
+
+    mean2d: tuple[Values, Values]
+    conic: tuple[Values, Values, Values]
+    opacity: Values
+    features: tuple[Values, ...]
+
+
+def splat_of(columns: list[Values] | tuple[Values, ...]) -> Splat:
+    """Return the `Splat` of a table's columns: mean x, y, conic a, b, c, opacity, features."""
+    return Splat(tuple(columns[:2]), tuple(columns[2:5]), columns[5], tuple(columns[GEOMETRY:]))
 
 
 def falloff(
@@ -74,3 +91,66 @@ def alpha_slope(T: Values, shown: Values, behind: Values, alpha: Values) -> Valu
         alpha: its alpha.
     """
     return T * shown - behind / (1 - alpha)
+
+
+def blend_step(
+    splat: Splat, px: Values, py: Values, T: Values, out: tuple[Values, ...]
+) -> tuple[Values, tuple]:
+    """Put one Gaussian behind what is there: return the new transmittance and sums."""
+    alpha, _ = alpha_of(splat.opacity, falloff(splat.mean2d, splat.conic, px, py)[2])
+    weight = alpha * T
+    return T - weight, tuple(o + weight * f for o, f in zip(out, splat.features, strict=True))
+
+
+def adjoint_step(
+    splat: Splat,
+    px: Values,
+    py: Values,
+    T: Values,
+    behind: Values,
+    v_out: tuple[Values, ...],
+    v_alpha: Values,
+) -> tuple[Values, Values, tuple[Values, ...]]:
+    """Return the new (T, behind) and the cotangents of the splat's columns in every pixel.
+
+    Args:
+        splat: the Gaussian.
+        px: pixel centre, px.
+        py: pixel centre, px.
+        T: transmittance in front of it.
+        behind: S minus the sum in front of it, where S = v_out . out + v_alpha alpha of the whole pixel.
+        v_out: cotangents of the features.
+        v_alpha: cotangent of the accumulated alpha.
+
+    The cotangent in the opacity's place is that of log(opacity).
+    """
+    dx, dy, sigma = falloff(splat.mean2d, splat.conic, px, py)
+    alpha, slope = alpha_of(splat.opacity, sigma)
+    weight = alpha * T
+    shown = v_alpha
+    for f, v in zip(splat.features, v_out, strict=True):
+        shown = shown + f * v
+    behind = behind - weight * shown
+    v_slope = slope * alpha_slope(T, shown, behind, alpha)
+    geometry = alpha_gradient(dx, dy, splat.conic, v_slope)
+    return T - weight, behind, (*geometry, *(weight * v for v in v_out))
+
+
+def tangent_step(
+    splat: Splat,
+    tangent: Splat,
+    px: Values,
+    py: Values,
+    T: Values,
+    T_dot: Values,
+    out_dot: tuple[Values, ...],
+) -> tuple[Values, Values, tuple[Values, ...]]:
+    """Return the new (T, dT, d out) for the direction `tangent`, whose opacity is that of log(opacity)."""
+    dx, dy, sigma = falloff(splat.mean2d, splat.conic, px, py)
+    alpha, slope = alpha_of(splat.opacity, sigma)
+    gradient = alpha_gradient(dx, dy, splat.conic, slope)
+    direction = (*tangent.mean2d, *tangent.conic, tangent.opacity)
+    alpha_dot = sum(g * d for g, d in zip(gradient, direction, strict=True))
+    weight, weight_dot = alpha * T, alpha_dot * T + alpha * T_dot
+    pairs = zip(out_dot, splat.features, tangent.features, strict=True)
+    return T - weight, T_dot - weight_dot, tuple(o + weight_dot * f + weight * g for o, f, g in pairs)

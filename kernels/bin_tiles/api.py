@@ -1,0 +1,55 @@
+"""List, for every tile of the image, the Gaussians that touch it."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from kernels.backend import choose
+from kernels.bin_tiles import reference, xla
+from kernels.bin_tiles.types import Bins
+
+
+def bin_tiles(
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    extent: Float[Array, "N 2"],
+    depth: Float[Array, "N"],
+    *,
+    width: int,
+    height: int,
+    tile: int = 16,
+    capacity: int,
+    implementation: str | None = None,
+) -> Bins:
+    """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel centre of a tile, front to back.
+
+    The test is exact up to a hundredth of a pixel, on the generous side. Equal depths keep the order of the input. Not
+    differentiable: gradients stop here. `pallas` is the `xla` form: sorts and prefix sums are XLA's own kernels.
+
+    Args:
+        mean2d: px.
+        conic: inverse 2-D covariance (a, b, c), 1/px^2.
+        opacity: [0, 1); at most 1/255 means culled.
+        extent: px, half-size of the box outside which alpha < 1/255; 0 means culled.
+        depth: metres.
+        width: image width, pixels.
+        height: image height, pixels.
+        tile: side of a tile, pixels; the same as for the op that reads the lists.
+        capacity: number of (Gaussian, tile) intersections there is room for. If the returned `needed` is larger, the
+            hindmost were dropped: call again with at least that much.
+        implementation: None, "reference" (dense, small scenes), "xla" or "pallas".
+
+    Raises:
+        ValueError: for an unknown implementation, an empty image, or a tile or capacity under 1.
+    """
+    name = choose(implementation)
+    if min(width, height, tile, capacity) < 1:
+        raise ValueError(f"{width=}, {height=}, {tile=} and {capacity=} must all be at least 1")
+    arrays = [lax.stop_gradient(a) for a in (mean2d, conic, opacity, extent, depth)]
+    run = reference.bin_tiles if name == "reference" else xla.bin_tiles
+    N = mean2d.shape[0]
+    if N == 0:  # one culled Gaussian stands in: nothing can be gathered from an empty table
+        arrays = [jnp.zeros((1, *a.shape[1:]), a.dtype) for a in arrays]
+    bins = run(*arrays, width=width, height=height, tile=tile, capacity=capacity)
+    return bins._replace(order=bins.order[:N], first=bins.first[:N], last=bins.last[:N])

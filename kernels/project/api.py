@@ -1,0 +1,74 @@
+"""Project 3D Gaussians to the image plane."""
+
+from jax import Array
+from jaxtyping import Float, Int
+
+from kernels.backend import choose
+from kernels.project import reference
+from kernels.project.reference import Projected
+
+
+def project(
+    means: Float[Array, "N 3"],
+    quats: Float[Array, "N 4"],
+    scales: Float[Array, "N 3"],
+    opacities: Float[Array, "N"],
+    sh: Float[Array, "N K 3"],
+    camera_from_world: Float[Array, "4 4"],
+    K: Float[Array, "3 3"],
+    *,
+    width: int,
+    height: int,
+    sh_degree: int | Int[Array, ""] = 3,
+    antialiased: bool = False,
+    near: float = 0.2,
+    eps2d: float = 0.3,
+    implementation: str | None = None,
+) -> Projected:
+    """Project Gaussians with the EWA approximation (Zwicker et al. 2001; Kerbl et al. 2023).
+
+    Differentiable in every array by plain autodiff, the pose and the intrinsics included, in both modes and to
+    any order. The direction in which the spherical harmonics are seen is held constant (no gradient to means and
+    pose through colour). All implementations are one jnp function: it is element-wise, XLA fuses it, and no
+    hand-written kernel exists; the argument is there so that the three ops are called alike.
+
+    Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole image,
+    any non-finite parameter, a zero quaternion.
+
+    Args:
+        means: world frame, metres.
+        quats: wxyz, any positive length.
+        scales: standard deviations along the three axes, metres.
+        opacities: [0, 1).
+        sh: 1, 4, 9 or 16 coefficients per colour channel.
+        camera_from_world: rigid transform into OpenCV axes, metres.
+        K: intrinsics, pixels (skew allowed).
+        width: image width, pixels.
+        height: image height, pixels.
+        sh_degree: highest band used; may be traced.
+        antialiased: multiply the opacity by sqrt(area before / area after the dilation) (Mip-Splatting).
+        near: distance of the near plane, metres.
+        eps2d: dilation added to the covariance, px^2.
+        implementation: None, "reference", "xla" or "pallas".
+
+    Raises:
+        ValueError: if the implementation is unknown, the image is empty or `sh` has an impossible size.
+    """
+    choose(implementation)
+    if width < 1 or height < 1:
+        raise ValueError(f"{width=} and {height=} must be at least 1 pixel")
+    return reference.project(
+        means,
+        quats,
+        scales,
+        opacities,
+        sh,
+        camera_from_world,
+        K,
+        width=width,
+        height=height,
+        sh_degree=sh_degree,
+        antialiased=antialiased,
+        near=near,
+        eps2d=eps2d,
+    )
