@@ -1,5 +1,7 @@
 """Public entry points of the Fisher kernels."""
 
+from types import ModuleType
+
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import ArrayLike, Float
@@ -30,14 +32,15 @@ def accumulate(
 
     With C = sum_i w_i c_i + (1 - alpha) background the colour of pixel p, and per pair
 
-        v = d alpha_i / d (mean2d, conic, log opacity),   a = d C / d alpha_i = T_i c_i - behind_i / (1 - alpha_i),
+        v = d alpha_i / d (mean2d, conic, log opacity)
+        a = d C / d alpha_i = T_i c_i - behind_i / (1 - alpha_i)
 
-    the Jacobian of C is a v^T with respect to the footprint and w_i I with respect to the colour. Returned are
+    the Jacobian of C is a v^T with respect to the footprint, w_i I with respect to the colour. Returned are
 
         S = sum_p weight_p |a|^2 v v^T        and        w2 = sum_p weight_p w_i^2.
 
-    What lies behind a Gaussian is the image minus what was accumulated up to it, so one walk front to back is enough.
-    Not differentiable.
+    What lies behind a Gaussian is the image minus what was accumulated up to it, so one walk front to back is
+    enough. Not differentiable.
 
     Args:
         mean2d: px.
@@ -46,7 +49,7 @@ def accumulate(
         color: as blended.
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
-        weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed; may be negative.
+        weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed.
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
@@ -58,7 +61,7 @@ def accumulate(
     Raises:
         ValueError: for an unknown implementation, or an image or bins of another size.
     """
-    run = _RUN[choose(implementation)]
+    run = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
     arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
     return run.accumulate(*arrays, bins, lax.stop_gradient(image), lax.stop_gradient(weight), tile=tile)
@@ -89,8 +92,8 @@ def eig_map(
 
         M = sum_i [ (v^T Q_i v) a a^T + w_i^2 q_i I ] + (1 - alpha)^2 background_var I
 
-    and the gain is log det(I + M / noise_var) / 2 ("exact") or its upper bound tr(M) / (2 noise_var) ("trace").
-    Not differentiable.
+    and the gain is log det(I + M / noise_var) / 2 ("exact") or its upper bound tr(M) / (2 noise_var)
+    ("trace"). Not differentiable.
 
     Args:
         mean2d: px.
@@ -113,7 +116,7 @@ def eig_map(
     Raises:
         ValueError: for an unknown implementation or mode, or an image or bins of another size.
     """
-    run = _RUN[choose(implementation)]
+    run = _implementation(implementation, opacity.shape[0])
     if mode not in MODES:
         raise ValueError(f"{mode=} is unknown: use one of {MODES}")
     _check(bins, width, height, tile, image=image, alpha=alpha)
@@ -122,14 +125,20 @@ def eig_map(
     return run.eig_map(*splats, bins, *arrays, mode=mode, tile=tile)
 
 
+def _implementation(name: str | None, count: int) -> ModuleType:
+    """Return the module that runs; walks need a Gaussian to look at, the dense form does not."""
+    name = choose(name)
+    return _RUN[name if count else "reference"]
+
+
 def _check(bins: Bins, width: int, height: int, tile: int, **maps: Float[Array, "..."]) -> None:
     """Raise ValueError unless every map is height x width and the bins have that many tiles."""
     for name, array in maps.items():
         if array.shape[:2] != (height, width):
-            raise ValueError(f"{name} has shape {array.shape}, but {height=} and {width=}: render it with this camera")
+            raise ValueError(f"{name} has shape {array.shape}, but {height=} and {width=}: use one camera")
     columns, rows = tile_grid(width, height, tile)
     if bins.tile_starts.shape[0] != columns * rows + 1:
         raise ValueError(
-            f"bins list {bins.tile_starts.shape[0] - 1} tiles, but {width}x{height} px at {tile=} need {columns * rows}: "
-            "bin with the same width, height and tile"
+            f"bins list {bins.tile_starts.shape[0] - 1} tiles, but {width}x{height} px at {tile=} need "
+            f"{columns * rows}: bin with the same width, height and tile"
         )

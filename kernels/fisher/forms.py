@@ -1,11 +1,12 @@
 """Quadratic forms of v in the whitened frame of a footprint, where they are short and well conditioned.
 
-With conic = U^T U (U upper triangular) and (s, t) = U (dx, dy), a blended pixel has s^2 + t^2 = 2 sigma < 12, and
+With conic = U^T U (U upper triangular) and (s, t) = U (dx, dy), a blended pixel has s^2 + t^2 = 2 sigma < 12,
+and with a 6 x 6 matrix G of the Gaussian alone
 
-    v = slope * G (1, s, t, s^2, s t, t^2)       for a 6 x 6 matrix G of the Gaussian alone.
+    v = slope * G (1, s, t, s^2, s t, t^2).
 
-So v^T Q v = slope^2 * (a quartic in s and t: 15 coefficients instead of 21), and a weighted sum of v v^T over pixels is
-G (15 moments) G^T. In raw pixel offsets the same polynomials would cancel to nothing for long thin footprints.
+So v^T Q v = slope^2 * (a quartic in s and t: 15 coefficients instead of 21), and a weighted sum of v v^T over
+pixels is G (15 moments) G^T. In raw pixel offsets these polynomials would cancel for long thin footprints.
 """
 
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ Values = Float[Array, "..."]
 
 
 def whitening(conic: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
-    """Return (u00, u01, u11) of the upper triangular U with U^T U = conic; the identity where it is not positive."""
+    """Return (u00, u01, u11) of the upper triangular U with U^T U = conic; the identity if there is none."""
     a, b, c = conic.T
     det_over_a = c - b * b / jnp.where(a > 0, a, 1.0)
     usable = (a > 0) & (det_over_a > 0)
@@ -59,8 +60,8 @@ def quartic_of(Q: Float[Array, "N 21"], whitener: Float[Array, "N 3"]) -> Float[
 
 def quartic(k: list[Values], s: Values, t: Values) -> Values:
     """Evaluate a polynomial with coefficients `k` (order of `POWERS`) at (s, t)."""
-    in_s = lambda *powers: _horner([k[POWERS.index((a, b))] for a, b in powers], s)
-    return _horner([in_s(*[(a, b) for a in range(5 - b)]) for b in range(5)], t)
+    in_s = [_horner([k[POWERS.index((a, b))] for a in range(5 - b)], s) for b in range(5)]
+    return _horner(in_s, t)
 
 
 def _horner(coefficients: list[Values], x: Values) -> Values:

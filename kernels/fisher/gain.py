@@ -29,7 +29,7 @@ def information_gain(
     background_var: Float[ArrayLike, ""],
     mode: str,
 ) -> Float[Array, "*n"]:
-    """Return the gain in nats of observing pixels whose colour has covariance M + (1 - alpha)^2 background_var I.
+    """Return the gain (nats) of observing pixels of colour covariance M + (1 - alpha)^2 background_var I.
 
     exact: log det(I + cov / noise_var) / 2;  trace: tr(cov) / (2 noise_var), never smaller.
 
@@ -45,8 +45,8 @@ def information_gain(
     rr, gg, bb = (x + beyond / noise_var for x in (rr, gg, bb))
     if mode == "trace":
         return 0.5 * (rr + gg + bb)
-    # Cholesky pivots of I + M are 1 + (a number >= 0): log1p of that number keeps small gains exact, and no product
-    # of three large entries is ever formed. Rounding can push the number below 0 by an epsilon of its terms.
+    # Cholesky pivots of I + M are 1 + (a number >= 0): log1p of that number keeps small gains exact, and no
+    # product of three large entries is formed. Rounding can push it below 0 by an epsilon of its terms.
     second = jnp.maximum(gg - rg * rg / (1 + rr), 0.0)
     mixed = gb - rg * rb / (1 + rr)
     third = jnp.maximum(bb - rb * rb / (1 + rr) - mixed * mixed / (1 + second), 0.0)

@@ -30,15 +30,16 @@ def all_pairs(
     """Blend every Gaussian in every pixel, in the depth order of `bins`."""
     height, width, _ = image.shape
     y, x = jnp.indices((height, width)).reshape(2, 1, -1) + 0.5
-    columns = lambda array: [c[bins.order][:, None] for c in array.T]
-    dx, dy, sigma = falloff(tuple(columns(mean2d)), tuple(columns(conic)), x, y)
+    # One (N, 1) array per number of a Gaussian, front to back.
+    means, conics = (tuple(array[bins.order].T[..., None]) for array in (mean2d, conic))
+    dx, dy, sigma = falloff(means, conics, x, y)
     alpha, slope = alpha_of(opacity[bins.order][:, None], sigma)
     T = jnp.cumprod(1 - alpha, 0)
     T = jnp.concatenate([jnp.ones_like(T[:1]), T[:-1]])
     w, c = alpha * T, color[bins.order][:, None]
     behind = image.reshape(-1, 3) - jnp.cumsum(w[..., None] * c, 0)
     a = alpha_slope(T[..., None], c, behind, alpha[..., None])
-    v = jnp.stack(alpha_gradient(dx, dy, tuple(columns(conic)), slope), -1)
+    v = jnp.stack(alpha_gradient(dx, dy, conics, slope), -1)
     v = jnp.where(slope[..., None] > 0, v, 0.0)  # a culled Gaussian may carry anything, NaN included
     back = jnp.argsort(bins.order)
     return Pairs(v[back], a[back], w[back])

@@ -1,19 +1,21 @@
-"""One step of the Fisher and EIG walks, shared by the XLA and the Pallas form, and the tile layout they read.
+"""One step of the Fisher and EIG walks, shared by the XLA and the Pallas form.
 
-A record is the row of numbers of one Gaussian: SPLAT of them for either op, then what `eig_records` appends.
+A record is the row of numbers of one Gaussian: `splat_records`, then for the map what `eig_records` appends.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from kernels.fisher.forms import quartic, quartic_of, whitening
+from kernels.fisher.forms import moments, quartic, quartic_of, whitening
 from kernels.rasterize.blend import alpha_of, alpha_slope, falloff
+from kernels.rasterize.walk import to_tiles
 
 SPLAT = 12  # mean2d 2, conic 3, opacity, color 3, whitener 3
 EIG = SPLAT + 16  # + quartic 15, q
+SUMS = 16  # moments 15, w^2
 
 Values = Float[Array, "..."]
 
@@ -38,11 +40,19 @@ class Pair(NamedTuple):
 
 
 def splat_records(
-    mean2d: Float[Array, "N 2"], conic: Float[Array, "N 3"], opacity: Float[Array, "N"], color: Float[Array, "N 3"]
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    color: Float[Array, "N 3"],
 ) -> Float[Array, "N 12"]:
     """Return one row per Gaussian; all zero for a culled one, whose numbers may be anything."""
     rows = jnp.concatenate([mean2d, conic, opacity[:, None], color, whitening(conic)], -1)
     return jnp.where(opacity[:, None] > 0, rows, 0.0)
+
+
+def whitener_of(splats: Float[Array, "N 12"]) -> Float[Array, "N 3"]:
+    """Return the whitener in every row, the identity for a culled Gaussian."""
+    return jnp.where(splats[:, 5:6] > 0, splats[:, 9:12], jnp.array([1.0, 0.0, 1.0]))
 
 
 def eig_records(
@@ -50,9 +60,13 @@ def eig_records(
 ) -> Float[Array, "N 28"]:
     """Append the quartic of Q and the colour variance to every row."""
     visible = splats[:, 5:6] > 0
-    whitener = jnp.where(visible, splats[:, 9:12], jnp.array([1.0, 0.0, 1.0]))
     Q, q = jnp.where(visible, Q, 0.0), jnp.where(visible, q[:, None], 0.0)
-    return jnp.concatenate([splats, quartic_of(Q, whitener), q], -1)
+    return jnp.concatenate([splats, quartic_of(Q, whitener_of(splats)), q], -1)
+
+
+def start(image: Float[Array, "H W 3"], tile: int) -> Float[Array, "tiles 4 P"]:
+    """Return the `Front` of every tile before the first Gaussian; pixels off the image start at T = 0."""
+    return to_tiles(jnp.concatenate([jnp.ones_like(image[..., :1]), image], -1), tile)
 
 
 def visit(record: list[Values], px: Values, py: Values, front: Front) -> tuple[Pair, Front]:
@@ -66,6 +80,13 @@ def visit(record: list[Values], px: Values, py: Values, front: Front) -> tuple[P
     return pair, Front(front.T - w, *behind)
 
 
+def fisher_parts(pair: Pair, weight: Values) -> list[Values]:
+    """Return the SUMS numbers per pixel whose sums `from_moments` turns into S, and w2."""
+    r, g, b = pair.a
+    information = weight * (r * r + g * g + b * b) * pair.slope * pair.slope
+    return [*moments(information, pair.s, pair.t), weight * pair.w * pair.w]
+
+
 def add_gain(record: list[Values], pair: Pair, M: list[Values]) -> list[Values]:
     """Add (v^T Q v) a a^T + w^2 q I to the packed 3x3 matrix `M`."""
     spread = pair.slope * pair.slope * quartic(record[SPLAT : SPLAT + 15], pair.s, pair.t)
@@ -74,33 +95,3 @@ def add_gain(record: list[Values], pair: Pair, M: list[Values]) -> list[Values]:
     sr, sg = spread * r, spread * g
     terms = [sr * r + of_color, sr * g, sr * b, sg * g + of_color, sg * b, spread * b * b + of_color]
     return [m + term for m, term in zip(M, terms, strict=True)]
-
-
-def pixel_centres(index: Int[Array, ""], columns: int, tile: int) -> tuple[Values, Values]:
-    """Return the coordinates (px, py), each (tile^2,), of the pixels of tile number `index`."""
-    pixel = jnp.arange(tile * tile, dtype=jnp.int32)
-    px = (index % columns * tile + pixel % tile).astype(jnp.float32) + 0.5
-    py = (index // columns * tile + pixel // tile).astype(jnp.float32) + 0.5
-    return px, py
-
-
-def to_tiles(maps: Float[Array, "H W C"], tile: int) -> Float[Array, "tiles C pixels"]:
-    """Cut an image into tiles, row-major, padding with zeros."""
-    height, width, channels = maps.shape
-    maps = jnp.pad(maps, ((0, -height % tile), (0, -width % tile), (0, 0)))
-    grid = maps.reshape(-(-height // tile), tile, -(-width // tile), tile, channels)
-    return grid.transpose(0, 2, 4, 1, 3).reshape(-1, channels, tile * tile)
-
-
-def from_tiles(
-    tiles: Float[Array, "tiles C pixels"], width: int, height: int, tile: int
-) -> Float[Array, "H W C"]:
-    """Undo `to_tiles`."""
-    rows, columns, channels = -(-height // tile), -(-width // tile), tiles.shape[1]
-    grid = tiles.reshape(rows, columns, channels, tile, tile).transpose(0, 3, 1, 4, 2)
-    return grid.reshape(rows * tile, columns * tile, channels)[:height, :width]
-
-
-def start(image: Float[Array, "H W 3"], tile: int) -> Float[Array, "tiles 4 pixels"]:
-    """Return the `Front` of every tile before the first Gaussian; pixels off the image start saturated (T = 0)."""
-    return to_tiles(jnp.concatenate([jnp.ones_like(image[..., :1]), image], -1), tile)

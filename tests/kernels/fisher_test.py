@@ -10,12 +10,18 @@ from kernels.fisher import accumulate, eig_map
 from kernels.fisher.gain import information_gain, pack, unpack
 from kernels.fisher.specs import TEST_SPECS, Spec
 
+STATIC = ("width", "height", "tile", "implementation")
+accumulate_fast = jax.jit(accumulate, static_argnames=STATIC)
+eig_map_fast = jax.jit(eig_map, static_argnames=(*STATIC, "mode"))
+
 
 def splats(rng, spec):
     """Random footprints: round and long thin ones, opaque and faint, some of them off the image."""
     n = spec.count
     angle, sizes = rng.uniform(0, np.pi, n), np.exp(rng.normal(1.0, 0.8, (n, 2)))
-    axes = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], -2)
+    axes = np.stack(
+        [np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], -2
+    )
     covariance = np.einsum("nij,nj,nkj->nik", axes, sizes**2, axes) + 0.3 * np.eye(2)
     inverse = np.linalg.inv(covariance) if n else np.zeros((0, 2, 2))
     opacity = rng.uniform(0.02, 0.98, n)
@@ -30,17 +36,24 @@ def splats(rng, spec):
     )
 
 
+@jax.jit
 def blend(mean2d, conic, opacity, color, depth, background):
-    """Compose every Gaussian over every pixel in numpy-like jnp, and return the image and alpha."""
+    """Compose every Gaussian over every pixel, one after the other, and return the image and alpha."""
     height, width, _ = background.shape
+    if not len(depth):
+        return background, jnp.zeros((height, width))
     y, x = jnp.indices((height, width)) + 0.5
-    image, T = jnp.zeros_like(background), jnp.ones((height, width))
-    for i in np.argsort(depth, kind="stable"):
+
+    def over(carry, i):
+        image, T = carry
         dx, dy = mean2d[i, 0] - x, mean2d[i, 1] - y
         sigma = 0.5 * (conic[i, 0] * dx**2 + conic[i, 2] * dy**2) + conic[i, 1] * dx * dy
         alpha = jnp.minimum(opacity[i] * jnp.exp(-sigma), 0.999)
         alpha = jnp.where(alpha >= 1 / 255, alpha, 0)
-        image, T = image + (alpha * T)[..., None] * color[i], T * (1 - alpha)
+        return (image + (alpha * T)[..., None] * color[i], T * (1 - alpha)), None
+
+    empty = jnp.zeros_like(background), jnp.ones((height, width))
+    (image, T), _ = jax.lax.scan(over, empty, jnp.argsort(depth, stable=True))
     return image + T[..., None] * background, 1 - T
 
 
@@ -50,12 +63,14 @@ def problem(spec, rng=None, capacity=4096):
     scene = {k: jnp.asarray(v, jnp.float32) for k, v in splats(rng, spec).items()}
     size = dict(width=spec.width, height=spec.height, tile=spec.tile)
     color = scene.pop("color")
-    bins = bin_tiles(**scene, **size, capacity=capacity)
+    bins = jax.jit(lambda scene: bin_tiles(**scene, **size, capacity=capacity))(scene)
     background = jnp.asarray(rng.uniform(0, 1, (spec.height, spec.width, 3)), jnp.float32)
     image, alpha = blend(scene["mean2d"], scene["conic"], scene["opacity"], color, scene["depth"], background)
     factor = rng.normal(size=(spec.count, 6, 6)) * np.array([1, 1, 0.1, 0.1, 0.1, 1])[:, None]
     Q = pack(jnp.asarray(np.einsum("nij,nkj->nik", factor, factor), jnp.float32))
-    given = dict(mean2d=scene["mean2d"], conic=scene["conic"], opacity=scene["opacity"], color=color, bins=bins)
+    given = dict(
+        mean2d=scene["mean2d"], conic=scene["conic"], opacity=scene["opacity"], color=color, bins=bins
+    )
     weight = jnp.asarray(rng.uniform(0, 2, alpha.shape), jnp.float32)
     q = jnp.asarray(rng.uniform(0, 1, spec.count), jnp.float32)
     return given, size, image, alpha, weight, Q, q, background, scene["depth"]
@@ -72,11 +87,15 @@ def test_specification_is_the_jacobian_of_the_image(mode):
     given, size, image, alpha, weight, Q, q, background, depth = problem(Spec(6, 20, 12, 16))
 
     def composite(footprint, color):
-        return blend(footprint[:, :2], footprint[:, 2:5], jnp.exp(footprint[:, 5]), color, depth, background)[0]
+        return blend(footprint[:, :2], footprint[:, 2:5], jnp.exp(footprint[:, 5]), color, depth, background)[
+            0
+        ]
 
     footprint = jnp.concatenate([given["mean2d"], given["conic"], jnp.log(given["opacity"])[:, None]], -1)
-    J, J_color = jax.jacrev(composite, (0, 1))(footprint, given["color"])  # (H, W, 3, N, 6), (H, W, 3, N, 3)
-    S, w2 = accumulate(**given, **size, image=image, weight=weight, implementation="reference")
+    J, J_color = jax.jit(jax.jacfwd(composite, (0, 1)))(
+        footprint, given["color"]
+    )  # (H, W, 3, N, 6), (H, W, 3, N, 3)
+    S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="reference")
     close(S, pack(jnp.einsum("yx,yxcni,yxcnj->nij", weight, J, J)))
     close(w2, jnp.einsum("yx,yxcnd->n", weight, J_color**2) / 3)
 
@@ -85,12 +104,22 @@ def test_specification_is_the_jacobian_of_the_image(mode):
     covariance += jnp.einsum("yxcni,n,yxdni->yxcd", J_color, q, J_color)
     covariance += ((1 - alpha) ** 2 * background_var)[..., None, None] * jnp.eye(3)
     whole = np.asarray(covariance / noise_var, np.float64)
-    want = 0.5 * np.trace(whole, axis1=-2, axis2=-1) if mode == "trace" else (
-        0.5 * np.linalg.slogdet(np.eye(3) + whole)[1]
+    want = (
+        0.5 * np.trace(whole, axis1=-2, axis2=-1)
+        if mode == "trace"
+        else (0.5 * np.linalg.slogdet(np.eye(3) + whole)[1])
     )
-    got = eig_map(
-        **given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=noise_var, background_var=background_var,
-        mode=mode, implementation="reference",
+    got = eig_map_fast(
+        **given,
+        **size,
+        image=image,
+        alpha=alpha,
+        Q=Q,
+        q=q,
+        noise_var=noise_var,
+        background_var=background_var,
+        mode=mode,
+        implementation="reference",
     )
     np.testing.assert_allclose(got, want, rtol=3e-4, atol=1e-4)
 
@@ -101,26 +130,41 @@ def test_specification_is_the_jacobian_of_the_image(mode):
 )
 def test_fast_forms_equal_the_specification(implementation, spec):
     given, size, image, alpha, weight, Q, q, *_ = problem(spec)
-    S, w2 = accumulate(**given, **size, image=image, weight=weight, implementation="reference")
-    S_fast, w2_fast = accumulate(**given, **size, image=image, weight=weight, implementation=implementation)
+    S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="reference")
+    S_fast, w2_fast = accumulate_fast(
+        **given, **size, image=image, weight=weight, implementation=implementation
+    )
     close(S_fast, S)
     close(w2_fast, w2)
     for mode in ("exact", "trace"):
         arguments = dict(
-            **given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=0.01, background_var=0.09, mode=mode
+            **given,
+            **size,
+            image=image,
+            alpha=alpha,
+            Q=Q,
+            q=q,
+            noise_var=0.01,
+            background_var=0.09,
+            mode=mode,
         )
-        want = eig_map(**arguments, implementation="reference")
-        got = eig_map(**arguments, implementation=implementation)
+        want = eig_map_fast(**arguments, implementation="reference")
+        got = eig_map_fast(**arguments, implementation=implementation)
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("implementation", ["xla", "pallas"])
 def test_culled_gaussians_may_carry_anything(implementation):
     given, size, image, alpha, weight, Q, q, *_ = problem(Spec(12, 20, 12, 8))
-    clean = accumulate(**given, **size, image=image, weight=weight, implementation=implementation)
-    arguments = dict(**size, image=image, alpha=alpha, noise_var=0.01, background_var=0.0, implementation=implementation)
-    clean_map = eig_map(**given, Q=Q, q=q, **arguments)
-    junk = lambda x, value=jnp.nan: jnp.concatenate([x, jnp.full((2, *x.shape[1:]), value)])
+    clean = accumulate_fast(**given, **size, image=image, weight=weight, implementation=implementation)
+    arguments = dict(
+        **size, image=image, alpha=alpha, noise_var=0.01, background_var=0.0, implementation=implementation
+    )
+    clean_map = eig_map_fast(**given, Q=Q, q=q, **arguments)
+
+    def junk(x, value=jnp.nan):
+        return jnp.concatenate([x, jnp.full((2, *x.shape[1:]), value)])
+
     dirty = {k: junk(given[k]) for k in ("mean2d", "conic", "color")}
     dirty["opacity"] = junk(given["opacity"], 0.0)
     bins = given["bins"]
@@ -130,10 +174,10 @@ def test_culled_gaussians_may_carry_anything(implementation):
         dirty["bins"] = dirty["bins"]._replace(
             first=jnp.concatenate([bins.first, end]), last=jnp.concatenate([bins.last, end])
         )
-    S, w2 = accumulate(**dirty, **size, image=image, weight=weight, implementation=implementation)
+    S, w2 = accumulate_fast(**dirty, **size, image=image, weight=weight, implementation=implementation)
     close(S[:12], clean[0])
     assert not S[12:].any() and not w2[12:].any()
-    np.testing.assert_allclose(eig_map(**dirty, Q=junk(Q), q=junk(q), **arguments), clean_map, rtol=1e-5)
+    np.testing.assert_allclose(eig_map_fast(**dirty, Q=junk(Q), q=junk(q), **arguments), clean_map, rtol=1e-5)
 
 
 def test_gain_is_exact_for_tiny_and_huge_covariances():
@@ -141,7 +185,11 @@ def test_gain_is_exact_for_tiny_and_huge_covariances():
     factor = rng.normal(size=(200, 3, 3)) * 10.0 ** rng.uniform(-6, 6, (200, 1, 1))
     covariance = (factor @ factor.transpose(0, 2, 1)).astype(np.float32).astype(np.float64)
     values = np.linalg.eigvalsh(covariance).clip(0)
-    gain = lambda mode: information_gain(pack(jnp.asarray(covariance, jnp.float32)), jnp.ones(200), 1.0, 0.0, mode)
+    M = pack(jnp.asarray(covariance, jnp.float32))
+
+    def gain(mode):
+        return information_gain(M, jnp.ones(200), 1.0, 0.0, mode)
+
     np.testing.assert_allclose(gain("exact"), 0.5 * np.log1p(values).sum(-1), rtol=1e-3)
     np.testing.assert_allclose(gain("trace"), 0.5 * values.sum(-1), rtol=1e-4)
     assert (gain("exact") <= gain("trace") * (1 + 1e-6)).all()
@@ -155,5 +203,13 @@ def test_wrong_arguments_are_named():
         accumulate(**given, **(size | {"tile": 16}), image=image, weight=weight)
     with pytest.raises(ValueError, match="mode='bound'"):
         eig_map(
-            **given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=1.0, background_var=0.0, mode="bound"
+            **given,
+            **size,
+            image=image,
+            alpha=alpha,
+            Q=Q,
+            q=q,
+            noise_var=1.0,
+            background_var=0.0,
+            mode="bound",
         )
