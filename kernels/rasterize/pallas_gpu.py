@@ -1,8 +1,329 @@
-"""Pallas kernels (to come)."""
+"""Rasterize, its tangent and its adjoint as Pallas kernels (Triton backend).
+
+One program walks one segment of a tile list with all pixels of the tile in registers. Segments are blended from
+T = 1 on their own and combined front to back afterwards (blending is associative). The adjoint starts every segment
+from the saved prefix, writes the partial sums of each intersection to a slot of its own, in emission order, and
+adds up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise reproducible.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+from jaxtyping import Float, Int
+
+from kernels.bin_tiles.types import Bins, tile_grid
+from kernels.rasterize.blend import GEOMETRY, T_STOP, adjoint_step, blend_step, splat_of, tangent_step
+from kernels.rasterize.config import RasterConfig, heuristic
+from kernels.rasterize.segments import Segments, cut, segment_count
+from kernels.rasterize.walk import from_tiles, to_tiles
+
+ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
+Ref = Any  # a Pallas reference
 
 
+@dataclass(frozen=True)
 class Kernels:
-    """Stand-in."""
+    """The walks of `kernels.rasterize.xla` as kernels; `interpret` runs them without a GPU."""
 
-    def __init__(self, interpret: bool):
-        raise NotImplementedError
+    interpret: bool
+
+    def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
+        """Return the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
+        columns, rows = tile_grid(width, height, tile)
+        length = heuristic(capacity, rows * columns).segment
+        return segment_count(capacity, rows * columns, length), channels, tile * tile
+
+    def forward(
+        self, table: Float[Array, "N F"], bins: Bins, *, width: int, height: int, tile: int
+    ) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "S C_and_T P"]]:
+        """Return the features with, last, the accumulated alpha; and the prefix of every segment."""
+        config, segments = _segments(bins)
+        channels, pixels, tiles = table.shape[1] - GEOMETRY + 1, tile * tile, bins.tile_starts.shape[0] - 1
+        shape = (segments.tile.shape[0], channels, pixels)
+        kernel = functools.partial(_forward_kernel, width=width, tile=tile, chunk=config.chunk)
+        operands = (*segments[:3], bins.ids, table)
+        (partial,) = self._run(kernel, "rasterize_forward", shape[0], [shape], config.warps, *operands)
+        prefix, total = self._run(
+            _combine_kernel,
+            "rasterize_combine",
+            tiles,
+            [shape, (tiles, channels, pixels)],
+            config.combine_warps,
+            segments.of_tile,
+            partial,
+        )
+        return from_tiles(total, width, height, tile), prefix
+
+    def tangent(
+        self,
+        table: Float[Array, "N F"],
+        saved: Float[Array, "S C_and_T P"],
+        table_dot: Float[Array, "N F"],
+        bins: Bins,
+        *,
+        width: int,
+        height: int,
+        tile: int,
+    ) -> Float[Array, "H W C_and_alpha"]:
+        """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
+        config, segments = _segments(bins)
+        channels, pixels, tiles = saved.shape[1], tile * tile, bins.tile_starts.shape[0] - 1
+        kernel = functools.partial(_tangent_kernel, width=width, tile=tile, chunk=config.chunk)
+        shape = (segments.tile.shape[0], 2 * channels, pixels)
+        operands = (*segments[:3], bins.ids, table, table_dot)
+        (partial,) = self._run(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
+        (total,) = self._run(
+            _combine_tangent_kernel,
+            "rasterize_combine_tangent",
+            tiles,
+            [(tiles, channels, pixels)],
+            config.combine_warps,
+            segments.of_tile,
+            partial,
+        )
+        return from_tiles(total, width, height, tile)
+
+    def adjoint(
+        self,
+        table: Float[Array, "N F"],
+        image: Float[Array, "H W C_and_alpha"],
+        saved: Float[Array, "S C_and_T P"],
+        v: Float[Array, "H W C_and_alpha"],
+        bins: Bins,
+        *,
+        width: int,
+        height: int,
+        tile: int,
+    ) -> Float[Array, "N F"]:
+        """Return the cotangent of the table (log opacity in column 5) for the cotangent `v` of the image."""
+        config, segments = _segments(bins)
+        total = jnp.sum(image * v, -1, keepdims=True)
+        inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
+        slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
+        kernel = functools.partial(_adjoint_kernel, width=width, tile=tile, chunk=config.chunk)
+        operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
+        (slots,) = self._run(
+            kernel,
+            "rasterize_adjoint",
+            segments.tile.shape[0],
+            [slots.shape],
+            config.warps,
+            *operands,
+            input_output_aliases={len(operands) - 1: 0},
+        )
+        return self._sum_slots(slots, bins, config.reduce_block)
+
+    def _sum_slots(self, slots: Float[Array, "capacity F"], bins: Bins, block: int) -> Float[Array, "N F"]:
+        """Add up the slots of every Gaussian in emission order."""
+        N, F = bins.order.shape[0], slots.shape[1]
+        padding = (0, -N % block)
+        width = pl.next_power_of_2(F)
+        (sums,) = self._run(
+            functools.partial(_reduce_kernel, block=block, columns=F, width=width),
+            "rasterize_sum_slots",
+            (N + padding[1]) // block,
+            [(N + padding[1], width)],
+            1,
+            jnp.pad(bins.first, padding),
+            jnp.pad(bins.last, padding),
+            slots,
+            out_specs=[pl.BlockSpec((block, width), lambda i: (i, 0))],
+        )
+        return jnp.zeros((N, F), slots.dtype).at[bins.order].set(sums[:N, :F], unique_indices=True)
+
+    def _run(
+        self,
+        kernel: Callable,
+        name: str,
+        programs: int,
+        shapes: list[tuple[int, ...]],
+        warps: int,
+        *operands: Array,
+        **options: Any,
+    ) -> list[Array]:
+        """Run a kernel whose operands and (unless `out_specs` says otherwise) results it indexes itself."""
+        return pl.pallas_call(
+            kernel,
+            name=name,
+            grid=(programs,),
+            in_specs=[ANYWHERE] * len(operands),
+            out_specs=options.pop("out_specs", [ANYWHERE] * len(shapes)),
+            out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
+            compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=1),
+            interpret=self.interpret,
+            **options,
+        )(*operands)
+
+
+def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
+    """Return the block sizes and the segments of the lists."""
+    capacity, tiles = bins.ids.shape[0], bins.tile_starts.shape[0] - 1
+    config = heuristic(capacity, tiles)
+    return config, cut(bins.tile_starts, segment_count(capacity, tiles, config.segment), config.segment)
+
+
+# ---- kernel bodies: every reference is the whole array
+
+
+def _centres(tile_index: Int[Array, ""], width: int, tile: int) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
+    """Return the pixel centres of a tile, row by row."""
+    columns, p = tile_grid(width, 1, tile)[0], jnp.arange(tile * tile, dtype=jnp.int32)
+    x, y = (tile_index % columns) * tile + p % tile, (tile_index // columns) * tile + p // tile
+    return x.astype(jnp.float32) + 0.5, y.astype(jnp.float32) + 0.5
+
+
+def _walk(begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
+    """Run state = visit(i, state) for i in [begin, end) until state[0], the transmittance, is spent everywhere."""
+
+    def some(carry: tuple) -> tuple:
+        position, state = carry
+        return position + chunk, lax.fori_loop(position, jnp.minimum(position + chunk, end), visit, state)
+
+    def unfinished(carry: tuple) -> Array:
+        return (carry[0] < end) & (jnp.max(carry[1][0]) > T_STOP)
+
+    return lax.while_loop(unfinished, some, (begin, state))[1]
+
+
+def _columns(table_ref: Ref, row: Array) -> list[Array]:
+    """Load a row of a table as scalars."""
+    return [table_ref[row, k] for k in range(table_ref.shape[1])]
+
+
+def _forward_kernel(
+    tile_ref: Ref, begin_ref: Ref, end_ref: Ref, ids_ref: Ref, table_ref: Ref, out_ref: Ref, *, width, tile, chunk
+):
+    segment = pl.program_id(0)
+    px, py = _centres(tile_ref[segment], width, tile)
+    channels = out_ref.shape[1] - 1
+
+    def visit(i: Array, state: tuple) -> tuple:
+        T, *out = state
+        T, out = blend_step(splat_of(_columns(table_ref, ids_ref[i])), px, py, T, tuple(out))
+        return (T, *out)
+
+    state = (jnp.ones_like(px), *[jnp.zeros_like(px)] * channels)
+    T, *out = _walk(begin_ref[segment], end_ref[segment], chunk, visit, state)
+    for k, values in enumerate((*out, T)):
+        out_ref[segment, k, :] = values
+
+
+def _combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref):
+    tile = pl.program_id(0)
+    channels, pixels = part_ref.shape[1] - 1, part_ref.shape[2]
+
+    def add(i: Array, state: tuple) -> tuple:
+        T, *out = state
+        for k, values in enumerate((*out, T)):
+            prefix_ref[i, k, :] = values
+        return (T * part_ref[i, channels, :], *(o + T * part_ref[i, k, :] for k, o in enumerate(out)))
+
+    state = (jnp.ones(pixels, jnp.float32), *[jnp.zeros(pixels, jnp.float32)] * channels)
+    T, *out = lax.fori_loop(of_tile_ref[tile], of_tile_ref[tile + 1], add, state)
+    for k, values in enumerate((*out, 1 - T)):
+        total_ref[tile, k, :] = values
+
+
+def _tangent_kernel(
+    tile_ref: Ref,
+    begin_ref: Ref,
+    end_ref: Ref,
+    ids_ref: Ref,
+    table_ref: Ref,
+    table_dot_ref: Ref,
+    out_ref: Ref,
+    *,
+    width,
+    tile,
+    chunk,
+):
+    segment = pl.program_id(0)
+    px, py = _centres(tile_ref[segment], width, tile)
+    channels = out_ref.shape[1] // 2 - 1
+
+    def visit(i: Array, state: tuple) -> tuple:
+        T, T_dot, *sums = state
+        row = ids_ref[i]
+        splat, direction = splat_of(_columns(table_ref, row)), splat_of(_columns(table_dot_ref, row))
+        _, out = blend_step(splat, px, py, T, tuple(sums[:channels]))
+        T, T_dot, out_dot = tangent_step(splat, direction, px, py, T, T_dot, tuple(sums[channels:]))
+        return (T, T_dot, *out, *out_dot)
+
+    state = (jnp.ones_like(px), *[jnp.zeros_like(px)] * (2 * channels + 1))
+    state = _walk(begin_ref[segment], end_ref[segment], chunk, visit, state)
+    for k, values in enumerate(state):
+        out_ref[segment, k, :] = values
+
+
+def _combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref):
+    tile = pl.program_id(0)
+    channels, pixels = part_ref.shape[1] // 2 - 1, part_ref.shape[2]
+
+    def add(i: Array, state: tuple) -> tuple:
+        T, T_dot, *sums = state
+        t, t_dot = part_ref[i, 0, :], part_ref[i, 1, :]
+        sums = [
+            total + T_dot * part_ref[i, 2 + k, :] + T * part_ref[i, 2 + channels + k, :]
+            for k, total in enumerate(sums)
+        ]
+        return (T * t, T_dot * t + T * t_dot, *sums)
+
+    state = (jnp.ones(pixels, jnp.float32), *[jnp.zeros(pixels, jnp.float32)] * (channels + 1))
+    _, T_dot, *sums = lax.fori_loop(of_tile_ref[tile], of_tile_ref[tile + 1], add, state)
+    for k, values in enumerate((*sums, -T_dot)):
+        total_ref[tile, k, :] = values
+
+
+def _adjoint_kernel(
+    tile_ref: Ref,
+    begin_ref: Ref,
+    end_ref: Ref,
+    ids_ref: Ref,
+    emission_ref: Ref,
+    table_ref: Ref,
+    prefix_ref: Ref,
+    inputs_ref: Ref,
+    _: Ref,
+    slots_ref: Ref,
+    *,
+    width,
+    tile,
+    chunk,
+):
+    segment = pl.program_id(0)
+    tile_index = tile_ref[segment]
+    px, py = _centres(tile_index, width, tile)
+    total, *v_out, v_alpha = [inputs_ref[tile_index, k, :] for k in range(inputs_ref.shape[1])]
+    *front, T = [prefix_ref[segment, k, :] for k in range(prefix_ref.shape[1])]
+    behind = total - (1 - T) * v_alpha
+    for f, v in zip(front, v_out, strict=True):
+        behind = behind - f * v
+
+    def visit(i: Array, state: tuple) -> tuple:
+        splat, slot = splat_of(_columns(table_ref, ids_ref[i])), emission_ref[i]
+        T, behind, parts = adjoint_step(splat, px, py, *state, tuple(v_out), v_alpha)
+        for k, part in enumerate(parts):
+            slots_ref[slot, k] = jnp.sum(part)
+        return T, behind
+
+    _walk(begin_ref[segment], end_ref[segment], chunk, visit, (T, behind))
+
+
+def _reduce_kernel(first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, block, columns, width):
+    splat = pl.program_id(0) * block + jnp.arange(block, dtype=jnp.int32)
+    first, last = first_ref[splat], last_ref[splat]
+    column = jnp.arange(width, dtype=jnp.int32)
+
+    def add(k: Array, sums: Array) -> Array:
+        row = jnp.minimum(first + k, slots_ref.shape[0] - 1)
+        mask = (first + k < last)[:, None] & (column < columns)[None, :]
+        return sums + plgpu.load(slots_ref.at[row[:, None], column[None, :]], mask=mask, other=0.0)
+
+    sums_ref[:, :] = lax.fori_loop(0, jnp.max(last - first), add, jnp.zeros((block, width), jnp.float32))
