@@ -79,7 +79,7 @@ def _timeline(scene: SceneData) -> Iterator[str]:
 
 def _duplicates(scene: SceneData) -> Iterator[str]:
     keyed = [
-        *((f"frame of camera {f.camera!r} at time index {f.time_index}", f.image.name) for f in scene.frames),
+        *((_frame_key(f), f.image.name) for f in scene.frames),
         *((f"box of track {b.track_id!r} at time index {b.time_index}", "") for b in scene.boxes),
         *((f"sweep of {s.sensor!r} at time index {s.time_index}", s.points.name) for s in scene.sweeps),
     ]
@@ -89,6 +89,14 @@ def _duplicates(scene: SceneData) -> Iterator[str]:
             files = f" ({seen[key]}, {name})" if name else ""
             yield f"duplicate {key}{files}; keep one of them."
         seen.setdefault(key, name)
+
+
+def _frame_key(frame: Frame) -> str:
+    """Say what there may be one frame of; a test camera may stand at several places at one time."""
+    key = f"{frame.split} frame of camera {frame.camera!r} at time index {frame.time_index}"
+    return (
+        key if frame.split == "train" else f"{key} at {np.round(frame.world_from_camera[:3, 3], 3).tolist()}"
+    )
 
 
 def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
