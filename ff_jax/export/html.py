@@ -1,0 +1,157 @@
+"""A results page in one file: no network, no other files, readable on a phone and on a desk."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ff_jax.export.figures import eig_scale
+from ff_jax.export.pixels import data_address, heat
+from ff_jax.export.report import (
+    LOWER_IS_BETTER,
+    Curve,
+    Panel,
+    Report,
+    Row,
+    Series,
+    metric_names,
+    shift_name,
+)
+from ff_jax.export.svg import line_chart
+from ff_jax.files import replacing
+
+VIDEO_LIMIT = 24 * 2**20  # bytes; a larger video is linked, or the page would take too long to open
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+def write_page(path: str | Path, report: Report) -> None:
+    """Write `report` as one HTML file that needs nothing else (only a video above 24 MiB is linked).
+
+    Raises:
+        FileNotFoundError: if the report names a video that does not exist.
+        DiskFullError: if the disk is full.
+    """
+    path = Path(path)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["address"] = data_address
+    environment.filters["shift"] = shift_name
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        report=report,
+        tiles=_tiles(report.rows),
+        table=_table(report.rows),
+        panels=[_panel(p, report) for p in sorted(report.panels, key=lambda p: p.shift)],
+        eig_maximum=_eig_maximum(report.panels),
+        charts=[_chart(c) for c in (*_shift_curves(report), *report.curves)],
+        video=None if report.video is None else _video(Path(report.video), path),
+        facts=_flat(report.facts),
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _tiles(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Return the headline: every metric at the largest shift."""
+    if not rows:
+        return []
+    row = max(rows, key=lambda r: abs(r.shift))
+    tiles = []
+    for name in metric_names([row]):
+        cell = _cell(name, row)
+        if cell["delta"]:
+            tiles.append({"name": f"{name} at {shift_name(row.shift)}", **cell})
+    return tiles[:4]
+
+
+def _table(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the summary: columns by metric, rows by shift, the mean last."""
+    names = metric_names(rows)
+    lines = [(shift_name(r.shift), [_cell(n, r) for n in names]) for r in sorted(rows, key=lambda r: r.shift)]
+    if len(rows) > 1:
+        lines.append(("mean", [_cell(n, _mean(rows)) for n in names]))
+    return {"names": [(n, "lower" if n in LOWER_IS_BETTER else "higher") for n in names], "lines": lines}
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    """Return the mean over rows of every metric that all of them have."""
+
+    def average(sides: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        shared = [name for name in sides[0] if all(name in side for side in sides)]
+        return {name: sum(side[name] for side in sides) / len(sides) for name in shared}
+
+    return Row(0, average([r.before for r in rows]), average([r.after for r in rows]))
+
+
+def _cell(name: str, row: Row) -> dict[str, str]:
+    """Return before, after and difference of a metric as text, with "good" or "bad" for the difference."""
+    before, after = row.before.get(name), row.after.get(name)
+    digits = 2 if name.upper().startswith(("PSNR", "FID")) else 3
+    text = {"before": _number(before, digits), "after": _number(after, digits), "delta": "", "tone": ""}
+    if before is not None and after is not None:
+        difference = round(float(after - before), digits) + 0.0  # no negative zero
+        better = difference < 0 if name in LOWER_IS_BETTER else difference > 0
+        text["delta"] = f"{difference:{'+' if difference else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+        text["tone"] = "" if difference == 0 or difference != difference else "good" if better else "bad"
+    return text
+
+
+def _number(value: float | int | None, digits: int) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _eig_maximum(panels: Sequence[Panel]) -> float | None:
+    maps = [panel.eig for panel in panels if panel.eig is not None]
+    return eig_scale(maps) if maps else None
+
+
+def _panel(panel: Panel, report: Report) -> dict[str, Any]:
+    """Return the versions of one view as (name, picture) in the order they are offered."""
+    versions = [(report.names[0], panel.before), (report.names[1], panel.after)]
+    if panel.truth is not None:
+        versions.append(("Ground truth", panel.truth))
+    if panel.eig is not None:
+        versions.append(("EIG", heat(panel.eig, _eig_maximum(report.panels))))
+    return {"shift": panel.shift, "caption": panel.caption, "versions": versions}
+
+
+def _shift_curves(report: Report) -> list[Curve]:
+    """Return one chart of every metric against shift, if there is more than one shift."""
+    curves = []
+    rows = sorted(report.rows, key=lambda r: r.shift)
+    for name in metric_names(rows) if len(rows) > 1 else ():
+        lines = []
+        for label, side in zip(report.names, ("before", "after"), strict=True):
+            points = [(r.shift, getattr(r, side)[name]) for r in rows if name in getattr(r, side)]
+            if points:
+                lines.append(Series(label, *(list(column) for column in zip(*points, strict=True))))
+        curves.append(Curve(f"{name} by shift", "lateral shift, m (left is positive)", lines))
+    return curves
+
+
+def _chart(curve: Curve) -> dict[str, Any]:
+    names = [series.name for series in curve.series] if len(curve.series) > 1 else []
+    return {"title": curve.title, "legend": names, "svg": jinja2.filters.Markup(line_chart(curve))}
+
+
+def _video(video: Path, page: Path) -> str:
+    """Return the address of a video: its content where that is small enough, a relative link otherwise."""
+    if not video.is_file():
+        raise FileNotFoundError(f"the report names a video that does not exist: {video}")
+    if video.stat().st_size > VIDEO_LIMIT:
+        return Path(os.path.relpath(video, page.parent)).as_posix()
+    return f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested facts as lines of dotted names and text."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{prefix}{key}.")
+        else:
+            lines.append((f"{prefix}{key}", str(value)))
+    return lines

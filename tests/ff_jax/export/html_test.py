@@ -1,0 +1,115 @@
+"""The results page: whole, self-contained, and with the right numbers."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ff_jax.export import html
+from ff_jax.export.report import Curve, Panel, Report, Row, Series, shift_name
+
+VOID = {"meta", "img", "input", "br", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses and visible text; fails on tags that do not match."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.stack, self.tags, self.addresses, self.words = [], [], [], []
+        self.feed(source)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "poster")]
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] not in ("style", "script"):
+            self.words.append(data.strip())
+
+    @property
+    def text(self):
+        return " ".join(word for word in self.words if word)
+
+
+@pytest.fixture
+def report(tmp_path):
+    rng = np.random.default_rng()
+    pictures = [rng.random((6, 9, 3), np.float32) for _ in range(3)]
+    panels = [
+        Panel(3, *pictures, eig=rng.random((6, 9), np.float32), caption="frame 4"),
+        Panel(-1.5, pictures[0], pictures[1]),
+    ]
+    rows = [
+        Row(3.0, {"PSNR": 18.0, "LPIPS": 0.4}, {"PSNR": 20.5, "LPIPS": 0.3}),
+        Row(0.0, {"PSNR": 28.0, "LPIPS": 0.1}, {"PSNR": 27.75, "LPIPS": 0.1, "SSIM": 0.9}),
+    ]
+    curves = [Curve("Loss <L1>", "step", [Series("loss", [0, 10, 20], [1.0, 0.1, np.nan])], log=True)]
+    facts = {"revision": "abc", "config": {"steps": 30, "model": {"width": 8}}}
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    return Report("Street & <scene>", "One sentence.", facts, rows, panels, curves, tmp_path / "v.mp4")
+
+
+def render(tmp_path, report):
+    html.write_page(tmp_path / "out" / "page.html", report)
+    return (tmp_path / "out" / "page.html").read_text()
+
+
+def test_page_needs_no_network_and_no_other_file(tmp_path, report):
+    source = render(tmp_path, report)
+    page = Page(source)
+    addresses = [a for a in page.addresses if a]
+    assert len(addresses) == 7 and all(a.startswith("data:") for a in addresses)
+    assert not re.search(r"https?://|@import|url\(", source)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["page.html"]
+    video = next(a for a in addresses if a.startswith("data:video/mp4;base64,"))
+    assert base64.b64decode(video.split(",")[1]) == b"video"
+
+
+def test_numbers_signs_and_tones(tmp_path, report):
+    page = Page(render(tmp_path, report))
+    assert "Street & <scene>" in page.text and "Loss <L1>" in page.text
+    assert "3 m left 18.00 20.50 +2.50 0.400 0.300 −0.100 – –" in page.text
+    assert "recorded path 28.00 27.75 −0.25 0.100 0.100 0.000 – 0.900" in page.text
+    assert "mean 23.00 24.12 +1.12 0.250 0.200 −0.050" in page.text
+    assert "config.model.width 8" in page.text
+    cells = [a["class"] for tag, a in page.tags if tag == "td" and "delta" in a.get("class", "")]
+    tones = [c.replace("delta", "").strip() for c in cells]
+    assert tones == ["bad", "", "", "good", "good", "", "good", "good", ""]
+
+
+def test_every_version_of_every_view_is_there_once(tmp_path, report):
+    page = Page(render(tmp_path, report))
+    names = [a["alt"] for tag, a in page.tags if tag == "img" and "data-name" in a]
+    first = ["Reconstruction only, 1.5 m right", "Fused, 1.5 m right"]
+    second = [f"{n}, 3 m left" for n in ("Reconstruction only", "Fused", "Ground truth", "EIG")]
+    assert names == first + second
+    assert "frame 4" in page.text and "nats" in page.text
+
+
+def test_empty_report_is_a_page_without_sections(tmp_path):
+    page = Page(render(tmp_path, Report("Nothing yet")))
+    assert page.text == "Nothing yet Nothing yet" and "h2" not in {tag for tag, _ in page.tags}
+
+
+def test_large_video_is_linked_and_missing_video_is_said(tmp_path, report, monkeypatch):
+    monkeypatch.setattr(html, "VIDEO_LIMIT", 3)
+    assert "../v.mp4" in Page(render(tmp_path, report)).addresses
+    (tmp_path / "v.mp4").unlink()
+    with pytest.raises(FileNotFoundError, match=r"v\.mp4"):
+        render(tmp_path, report)
+
+
+def test_shift_names_follow_the_convention():
+    assert [shift_name(s) for s in (2, -0.5, 0)] == ["2 m left", "0.5 m right", "recorded path"]
