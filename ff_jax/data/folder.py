@@ -13,6 +13,7 @@ from PIL import Image
 
 from ff_jax.data.contract import MASKS, Box, Frame, Lane, SceneData, SparsePoints, Sweep
 from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, read_npz
+from ff_jax.files import explain_full_disk
 
 FORMAT = "driving-scene"
 VERSION = 1
@@ -28,6 +29,7 @@ def write_folder(scene: SceneData, path: Path) -> Path:
 
     Raises:
         ValueError: `path` exists, or a source of the scene cannot be loaded.
+        DiskFullError: the disk is full.
     """
     if path.exists():
         raise ValueError(f"{path} exists; remove it or choose another folder.")
@@ -35,7 +37,8 @@ def write_folder(scene: SceneData, path: Path) -> Path:
     # Beside the target, so that the rename stays within one file system.
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        _write(scene, temporary)
+        with explain_full_disk(path):
+            _write(scene, temporary)
         temporary.chmod(0o755)
         temporary.rename(path)
     except BaseException:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Float, Float32, Int, Shaped
+from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
 from ff_jax.data.contract import (
-    Box,
     Frame,
     SceneData,
     Sweep,
@@ -22,8 +22,8 @@ from ff_jax.data.contract import (
     transform,
 )
 from ff_jax.data.loader import load_image
+from ff_jax.data.visibility import NEAR, color_points, inside_box, project_points, seen_by_any
 
-NEAR = 0.5  # metres: points closer to a camera belong to the own vehicle
 FLOOR = 2.0  # metres from the ego frame, which may sit at a camera, down to below the road
 BOX_MARGIN = 0.2  # metres added to the boxes of moving tracks: labels are tight and boxes lag behind
 MAX_ROUNDS = 50  # of drawing random points until enough of them are seen
@@ -36,8 +36,8 @@ def initial_points(
 ) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
     """Return the positions (metres, world) and colours of at most `total` points to start from.
 
-    LiDAR points where the log has sweeps, else structure-from-motion points, else none; and a share of random
-    points, which is all there is in a log with neither.
+    LiDAR points where the log has sweeps, else structure-from-motion points and points interpolated between
+    them, else none; and a share of random points, which is all there is in a log with neither.
 
     Raises:
         ValueError: `total` is not positive or the share is outside [0, 1].
@@ -48,7 +48,7 @@ def initial_points(
     if scene.sweeps:
         found = lidar_points(scene, measured, rng)
     elif scene.points is not None:
-        found = _subset(rng, measured, *sparse_points(scene))
+        found = _sparse_and_between(scene, measured, rng)
     else:
         found, measured = (np.zeros((0, 3), np.float32),) * 2, 0
     drawn = random_points(rng, scene, total - measured)
@@ -106,6 +106,44 @@ def sparse_points(scene: SceneData) -> tuple[Float32[Array, "M 3"], Float32[Arra
     return xyz[seen], rgb[seen]
 
 
+def interpolated_points(
+    rng: np.random.Generator, scene: SceneData, n: int, *, reach: float = 0.03
+) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    """Lift random pixels of the training images to the depth of the sparse points around them.
+
+    Inverse depth is interpolated linearly in the Delaunay triangles of the sparse points in the image, which
+    is exact on planes, such as the road.
+
+    Args:
+        rng: draws the pixels, evenly over all training images.
+        scene: a log with sparse points.
+        n: pixels drawn; fewer points come back, because some pixels are far from any sparse point.
+        reach: how far the nearest sparse point may be, in image widths.
+
+    Raises:
+        ValueError: the log has no sparse points.
+    """
+    if scene.points is None:
+        raise ValueError(f"scene {scene.name!r} has no sparse points; start from LiDAR or random points.")
+    frames = [frame for frame in scene.frames if frame.split == "train"]
+    parts = [(np.zeros((0, 3), np.float32),) * 2]
+    for frame, count in zip(frames, rng.multinomial(n, np.full(len(frames), 1 / len(frames))), strict=True):
+        known, depth, inside = project_points(frame, scene.points.xyz.astype(float))
+        if inside.sum() < 4:  # Delaunay needs a triangle and a point
+            continue
+        known, depth = known[inside], depth[inside]
+        pixels = rng.uniform(0, [frame.width, frame.height], (count, 2))
+        pixels = pixels[cKDTree(known).query(pixels)[0] <= reach * frame.width]
+        inverse = LinearNDInterpolator(known, 1 / depth)(pixels)
+        pixels, inverse = pixels[~np.isnan(inverse)], inverse[~np.isnan(inverse)]
+        rays = np.pad(pixels, ((0, 0), (0, 1)), constant_values=1) @ np.linalg.inv(frame.K).T
+        xyz = transform(frame.world_from_camera, rays / inverse[:, None])
+        column, row = pixels.astype(int).T
+        parts.append((xyz.astype(np.float32), load_image(frame)[row, column]))
+    xyz, rgb = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return xyz, rgb
+
+
 def random_points(
     rng: np.random.Generator, scene: SceneData, n: int, *, near: float = 20.0, far: float = 50.0
 ) -> tuple[Float32[Array, "n 3"], Float32[Array, "n 3"]]:
@@ -143,42 +181,6 @@ def nearest_distances(xyz: Float[Array, "N 3"], k: int = 3) -> Float32[Array, "N
     return distances[:, 1:].mean(1).astype(np.float32)
 
 
-def color_points(
-    scene: SceneData, xyz: Float[Array, "N 3"], times: Float[Array, "N"] | None = None
-) -> tuple[Float32[Array, "N 3"], Bool[Array, "N"]]:
-    """Return the colour of every point in the training image that sees it, and whether any does.
-
-    Of several images the one nearest to `times` (seconds) is taken, or, without times, the one whose camera
-    is nearest to the point. Unseen points are grey. Every image is decoded at most once.
-    """
-    frames = [frame for frame in scene.frames if frame.split == "train"]
-    best, chosen = np.full(len(xyz), np.inf), np.full(len(xyz), -1)
-    for number, frame in enumerate(frames):
-        _, depth, inside = project_points(frame, xyz)
-        cost = depth if times is None else np.abs(times - frame.time)
-        better = inside & (cost < best)
-        best[better], chosen[better] = cost[better], number
-    rgb = np.full((len(xyz), 3), 0.5, np.float32)
-    for number in np.unique(chosen[chosen >= 0]):
-        mine = np.flatnonzero(chosen == number)
-        pixels, _, _ = project_points(frames[number], xyz[mine])
-        column, row = pixels.astype(int).T
-        rgb[mine] = load_image(frames[number])[row, column]
-    return rgb, chosen >= 0
-
-
-def project_points(
-    frame: Frame, xyz: Float[Array, "N 3"]
-) -> tuple[Float[Array, "N 2"], Float[Array, "N"], Bool[Array, "N"]]:
-    """Project world points: pixel coordinates (centres at .5), camera z in metres, and whether it is seen."""
-    points = transform(invert(frame.world_from_camera), xyz)
-    depth = points[:, 2]
-    in_front = depth > NEAR
-    pixels = (points @ frame.K.T)[:, :2] / np.where(in_front, depth, 1.0)[:, None]
-    inside = in_front & (pixels >= 0).all(1) & (pixels[:, 0] < frame.width) & (pixels[:, 1] < frame.height)
-    return pixels, depth, inside
-
-
 def lidar_depth(
     scene: SceneData, frame: Frame, *, min_depth: float = NEAR, max_depth: float = 100.0
 ) -> Float32[Array, "H W"]:
@@ -196,12 +198,6 @@ def lidar_depth(
     return np.where(np.isinf(depth_map), 0, depth_map).reshape(frame.height, frame.width).astype(np.float32)
 
 
-def inside_box(box: Box, xyz: Float[Array, "N 3"], margin: float = 0.0) -> Bool[Array, "N"]:
-    """Return which world points lie in a box that is larger by `margin` metres on every side."""
-    local = transform(invert(box.world_from_object), xyz)
-    return (np.abs(local) <= box.size / 2 + margin).all(1)
-
-
 def track_points(
     scene: SceneData, track_id: str, max_points: int, rng: np.random.Generator, *, margin: float = 0.05
 ) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
@@ -216,6 +212,17 @@ def track_points(
             parts.append((transform(invert(box.world_from_object), world[seen]), rgb[seen]))
     xyz, rgb = (np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True))
     return _subset(rng, max_points, xyz, rgb)
+
+
+def _sparse_and_between(
+    scene: SceneData, count: int, rng: np.random.Generator
+) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
+    known = _subset(rng, count, *sparse_points(scene))
+    # Twice the number, because pixels far from any sparse point (the sky, mostly) are dropped.
+    between = interpolated_points(rng, scene, 2 * (count - len(known[0])))
+    between = _subset(rng, count - len(known[0]), *between)
+    xyz, rgb = (np.concatenate(pair) for pair in zip(known, between, strict=True))
+    return xyz, rgb
 
 
 def _static_points(
@@ -267,20 +274,11 @@ def _draw_seen(scene: SceneData, count: int, draw: Callable[[int], Array]) -> Fl
         if len(kept) >= count:
             return kept[:count]
         points = draw(3 * count)
-        kept = np.concatenate([kept, points[_seen(scene, points)]])
+        kept = np.concatenate([kept, points[seen_by_any(scene, points)]])
     raise ValueError(
         f"scene {scene.name!r}: the training cameras saw {len(kept)} of {3 * count * MAX_ROUNDS} points near "
         "the trajectory; validate the camera and ego poses."
     )
-
-
-def _seen(scene: SceneData, xyz: Float[Array, "N 3"]) -> Bool[Array, "N"]:
-    seen = np.zeros(len(xyz), bool)
-    for frame in scene.frames:
-        if frame.split == "train":
-            rest = np.flatnonzero(~seen)
-            seen[rest] = project_points(frame, xyz[rest])[2]
-    return seen
 
 
 def _at_time(scene: SceneData, time_index: int) -> SceneData:

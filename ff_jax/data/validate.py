@@ -13,6 +13,7 @@ from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, image_si
 RIGID_TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
 FOCAL_RANGE = (0.1, 20.0)  # focal length over image width: from beyond fisheye to a strong telephoto lens
 MAX_CAMERA_DISTANCE = 30.0  # metres between a camera and its ego pose: a long truck passes
+MAX_FROM_ORIGIN = 20_000.0  # metres from the world origin: float32 resolves 2 mm there
 MAX_LIDAR_RANGE = 2000.0  # metres; larger values are another unit
 
 Array = np.ndarray
@@ -71,6 +72,9 @@ def _timeline(scene: SceneData) -> Iterator[str]:
         yield f"world_from_ego has {found}; give one each."
     for index, pose in enumerate(scene.world_from_ego):
         yield from (f"world_from_ego[{index}]: {text}." for text in _rigid("the pose", pose))
+    farthest = np.abs(scene.world_from_ego[:, :3, 3]).max(initial=0)
+    if farthest > MAX_FROM_ORIGIN:
+        yield f"world_from_ego reaches {farthest:.0f} m from the origin; start the world at the first pose."
     if not scene.frames:
         yield "frames: there are none; give at least one."
     elif all(frame.split != "train" for frame in scene.frames):
