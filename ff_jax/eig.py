@@ -8,14 +8,15 @@ and for a pixel of any other view (Lindley 1956, doi 10.1214/aoms/1177728069, fo
 
     EIG = log det(I + J Sigma J^T / noise^2) / 2   <=   tr(J Sigma J^T) / (2 noise^2).
 
-A Gaussian's geometry reaches a pixel only through its footprint (mean2d, conic, log opacity), so J = a v^T L
-with v and a from `kernels.fisher` and L = d footprint / d geometry, one 6 x 10 matrix per Gaussian and view.
+A Gaussian's geometry reaches a pixel only through its footprint (mean2d, conic, log opacity): J = a v^T L with
+v and a from `kernels.fisher` and L = d footprint / d geometry, one 6 x 10 matrix per Gaussian and view.
 
 Geometry is perturbed in the Gaussian's own axes (`perturb`): mean 3 [m], rotation vector 3 [rad], log-scale 3,
 logit-opacity 1. A block therefore stays valid when a rigid actor carries its Gaussians along. Exposure and
 camera corrections are taken as known.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -47,9 +48,9 @@ class Precision:
     color: Float[Array, "N packed"]  # K x K over spherical harmonics, the same for each of the three channels
 
 
-@struct.dataclass
+@dataclasses.dataclass(frozen=True)
 class Priors:
-    """Standard deviations of what is believed before any view was seen."""
+    """Standard deviations of what is believed before any view was seen (hashable: a static argument)."""
 
     position: float = 1.0  # in units of `spacing`, per axis
     rotation: float = 0.3  # rad
@@ -134,7 +135,7 @@ def accumulate(
     *,
     noise: Float[ArrayLike, ""],
     weight: Float[Array, "H W"] | None = None,
-    sign: float = 1.0,
+    sign: Float[ArrayLike, ""] = 1.0,
     sh_degree: int | Int[Array, ""] = 3,
 ) -> Precision:
     """Add what one view tells about every Gaussian, or take it away again.

@@ -1,0 +1,267 @@
+"""The pixel-wise EIG against brute-force ray Jacobians, random probes and its invariances."""
+
+import jax
+import jax.numpy as jnp
+import jaxlie
+import numpy as np
+import pytest
+
+from ff_jax import eig as E
+from ff_jax.camera import make_camera
+from ff_jax.gaussians import Gaussians
+from ff_jax.rays import ray_jacobians
+from ff_jax.render import RenderSettings, render
+from kernels.fisher.gain import unpack
+
+W, H, N, NOISE = 15, 12, 7, 0.05
+SETTINGS = RenderSettings(capacity=256, tile=8, implementation="xla")
+BACKGROUND = jnp.array([0.2, 0.5, 0.9])
+
+
+def scene(rng, count=N, coefficients=4):
+    """Overlapping Gaussians 3 to 6 m ahead with colours away from the cut at 0, the last slot dead."""
+    sh = rng.normal(0, 0.15, (count, coefficients, 3))
+    fields = dict(
+        means=rng.uniform([-1.2, -1, 3], [1.2, 1, 6], (count, 3)),
+        quats=rng.normal(size=(count, 4)),
+        log_scales=rng.uniform(np.log(0.15), np.log(0.7), (count, 3)),
+        logit_opacities=rng.uniform(-1.5, 2.5, count),
+        sh=sh + 0.4 * (np.arange(coefficients) == 0)[:, None],
+    )
+    return Gaussians(**{k: jnp.asarray(v, jnp.float32) for k, v in fields.items()}), jnp.arange(count) < count - 1
+
+
+def camera(x=0.0, y=0.0, yaw=0.0, width=W, height=H):
+    """A camera near the origin that looks along z."""
+    pose = np.eye(4)
+    pose[:3, :3] = jaxlie.SO3.from_y_radians(yaw).as_matrix()
+    pose[:3, 3] = x, y, 0
+    K = np.array([[14.0, 0, width / 2], [0, 14.0, height / 2], [0, 0, 1]])
+    return make_camera(K, pose, width, height)
+
+
+def background(cam):
+    return jnp.broadcast_to(BACKGROUND, (cam.height, cam.width, 3))
+
+
+@jax.jit
+def observe(precision, gaussians, alive, cam, sign=1.0, weight=None):
+    """Add a view to a precision as the main loop does."""
+    image = render(gaussians, alive, cam, SETTINGS, background=background(cam)).rgb
+    return E.accumulate(
+        precision, gaussians, alive, cam, image, SETTINGS, noise=NOISE, sign=sign, weight=weight
+    )
+
+
+def gain(gaussians, alive, posterior, cam, mode="exact", settings=SETTINGS):
+    return _gain(gaussians, alive, posterior, cam, mode=mode, settings=settings)
+
+
+def _gain_of_view(gaussians, alive, posterior, cam, *, mode, settings):
+    out = render(gaussians, alive, cam, settings, background=background(cam))
+    return E.eig_map(gaussians, alive, posterior, cam, out.rgb, out.alpha, settings, noise=NOISE, mode=mode)
+
+
+_gain = jax.jit(_gain_of_view, static_argnames=("mode", "settings"))
+believe = jax.jit(E.posterior, static_argnames=("priors", "structure"))
+
+
+@jax.jit
+def rays(gaussians, alive, cam):
+    """Colours and Jacobians of all pixels of a view by brute force."""
+    y, x = jnp.indices((cam.height, cam.width)) + 0.5
+    pixels = jnp.stack([x, y], -1).reshape(-1, 2)
+    flat = background(cam).reshape(-1, 3)
+    return ray_jacobians(gaussians, alive, cam, pixels, SETTINGS, flat)
+
+
+def wide(x):
+    return np.asarray(x, np.float64)
+
+
+def information(gaussians, alive, cam):
+    """J^T J / noise^2 of all pixels, per Gaussian: geometry blocks and colour blocks of one channel."""
+    J = rays(gaussians, alive, cam)[1]
+    geometry, sh = wide(J.geometry), wide(J.sh)
+    return (
+        np.einsum("pcni,pcnj->nij", geometry, geometry) / NOISE**2,
+        np.einsum("pcnkd,pcnld->nkl", sh, sh) / 3 / NOISE**2,
+    )
+
+
+def close(got, want, tolerance):
+    """Compare matrices relative to the size of the units of their rows and columns."""
+    scale = np.sqrt(np.abs(np.diagonal(want, axis1=-2, axis2=-1))) + 1e-9
+    scale = scale[:, :, None] * scale[:, None, :]
+    np.testing.assert_allclose(wide(got) / scale, want / scale, atol=tolerance)
+
+
+def test_rays_show_what_the_renderer_shows():
+    rng = np.random.default_rng()
+    gaussians, alive = scene(rng)
+    colors, _ = rays(gaussians, alive, camera())
+    image = render(gaussians, alive, camera(), SETTINGS, background=background(camera())).rgb
+    np.testing.assert_allclose(colors, image.reshape(-1, 3), atol=1e-5)
+
+
+def test_precision_is_the_sum_of_squared_ray_jacobians():
+    gaussians, alive = scene(np.random.default_rng())
+    views = [camera(), camera(0.4, yaw=-0.1)]
+    precision = E.init_precision(gaussians)
+    want = [0, 0]
+    for view in views:
+        precision = observe(precision, gaussians, alive, view)
+        want = [total + part for total, part in zip(want, information(gaussians, alive, view), strict=True)]
+    close(unpack(precision.geometry, 10), want[0], 1e-4)
+    close(unpack(precision.color, 4), want[1], 1e-4)
+    assert not precision.geometry[-1].any() and not precision.color[-1].any()
+
+
+@pytest.mark.parametrize("structure", ["block", "diag"])
+@pytest.mark.parametrize("mode", ["exact", "trace"])
+def test_map_equals_brute_force(mode, structure):
+    gaussians, alive = scene(np.random.default_rng())
+    precision = observe(E.init_precision(gaussians), gaussians, alive, camera())
+    priors = E.Priors()
+    posterior = believe(precision, priors, gaussians, structure=structure)
+    new = camera(0.5, 0.2, 0.05)
+    got = gain(gaussians, alive, posterior, new, mode)
+
+    std = np.exp(wide(gaussians.log_scales).max(-1, keepdims=True)) * priors.position * np.ones(3)
+    fixed = [priors.rotation] * 3 + [priors.log_scale] * 3 + [priors.logit_opacity]
+    std = np.concatenate([std, np.tile(fixed, (N, 1))], -1)
+    blocks = [wide(unpack(precision.geometry, 10)), wide(unpack(precision.color, 4))]
+    if structure == "diag":
+        blocks = [block * np.eye(block.shape[-1]) for block in blocks]
+    sigma = np.linalg.inv(blocks[0] + std[:, :, None] ** -2 * np.eye(10))
+    sigma_sh = np.linalg.inv(blocks[1] + priors.color**-2 * np.eye(4))
+    J = jax.tree.map(wide, rays(gaussians, alive, new)[1])
+    covariance = np.einsum("pcni,nij,pdnj->pcd", J.geometry, sigma, J.geometry)
+    covariance += np.einsum("pcnke,nkl,pdnle->pcd", J.sh, sigma_sh, J.sh)
+    covariance += priors.background**2 * np.einsum("pce,pde->pcd", J.background, J.background)
+    covariance /= NOISE**2
+    if mode == "exact":
+        want = 0.5 * np.linalg.slogdet(np.eye(3) + covariance)[1]
+    else:
+        want = 0.5 * np.trace(covariance, axis1=-2, axis2=-1)
+    np.testing.assert_allclose(got.reshape(-1), want, rtol=1e-4, atol=1e-4)
+
+
+def test_squared_random_probes_average_to_the_diagonal_of_the_precision():
+    rng = np.random.default_rng()
+    gaussians, alive = scene(rng)
+    signs = jnp.asarray(rng.choice([-1.0, 1.0], (400, H, W, 3)), jnp.float32)
+
+    def shown(delta):
+        return render(
+            E.perturb(gaussians, delta), alive, camera(), SETTINGS, background=background(camera())
+        ).rgb
+
+    _, pull = jax.vjp(shown, jnp.zeros((N, 10)))
+    samples = jax.jit(lambda u: jax.lax.map(lambda u: pull(u)[0] ** 2, u))(signs) / NOISE**2
+    precision = observe(E.init_precision(gaussians), gaussians, alive, camera())
+    diagonal = jnp.diagonal(unpack(precision.geometry, 10), axis1=-2, axis2=-1)
+    error = samples.std(0) / np.sqrt(len(signs))
+    z = (samples.mean(0) - diagonal)[:-1] / (error[:-1] + 1e-6 * diagonal[:-1] + 1e-9)
+    assert np.mean(np.abs(z) < 3) > 0.9 and np.abs(z).max() < 6
+
+
+def test_trace_bounds_the_exact_gain_and_a_view_never_raises_it():
+    gaussians, alive = scene(np.random.default_rng())
+    precision, new = E.init_precision(gaussians), camera(0.5, 0.2)
+    last = None
+    for x in (None, 0.0, 0.3):
+        if x is not None:
+            precision = observe(precision, gaussians, alive, camera(x))
+        posterior = believe(precision, E.Priors(), gaussians)
+        exact, trace = (gain(gaussians, alive, posterior, new, mode) for mode in ("exact", "trace"))
+        assert (exact >= 0).all() and (exact <= trace * (1 + 1e-5) + 1e-6).all()
+        assert last is None or (exact <= last + 1e-4).all()
+        last = exact
+
+
+def test_removing_a_view_undoes_adding_it():
+    gaussians, alive = scene(np.random.default_rng())
+    one = observe(E.init_precision(gaussians), gaussians, alive, camera())
+    both = observe(one, gaussians, alive, camera(0.4))
+    back = observe(both, gaussians, alive, camera(0.4), sign=-1.0)
+    scale = jnp.abs(both.geometry).max(0) + 1e-9
+    np.testing.assert_allclose(back.geometry / scale, one.geometry / scale, atol=1e-5)
+    unseen = observe(one, gaussians, alive, camera(0.4), weight=jnp.zeros((H, W)))
+    np.testing.assert_array_equal(unseen.geometry, one.geometry)
+
+
+def test_gain_is_zero_where_everything_is_known():
+    gaussians, alive = scene(np.random.default_rng())
+    known = E.Priors(*[1e-9] * 6)
+    posterior = believe(E.init_precision(gaussians), known, gaussians)
+    np.testing.assert_allclose(gain(gaussians, alive, posterior, camera()), 0.0, atol=1e-9)
+
+
+def test_gain_where_nothing_is_shown_is_that_of_the_background():
+    gaussians, alive = scene(np.random.default_rng())
+    posterior = believe(E.init_precision(gaussians), E.Priors(background=0.2), gaussians)
+    got = gain(gaussians, jnp.zeros_like(alive), posterior, camera())
+    np.testing.assert_allclose(got, 1.5 * np.log1p((0.2 / NOISE) ** 2), rtol=1e-5)
+
+
+def moved(gaussians, pose):
+    """The scene after a rigid motion of the world; colours have only their direction-free part."""
+    return gaussians.replace(
+        means=gaussians.means @ pose.rotation().as_matrix().T + pose.translation(),
+        quats=jax.vmap(lambda q: (pose.rotation() @ jaxlie.SO3(q)).wxyz)(gaussians.quats),
+    )
+
+
+def test_map_survives_reordering_a_rigid_motion_and_a_change_of_units():
+    rng = np.random.default_rng()
+    gaussians, alive = scene(rng)
+    gaussians = gaussians.replace(sh=gaussians.sh.at[:, 1:].set(0.0))
+    seen, new = camera(), camera(0.5, 0.2)
+
+    def end_to_end(gaussians, alive, seen, new):
+        precision = observe(E.init_precision(gaussians), gaussians, alive, seen)
+        return gain(gaussians, alive, believe(precision, E.Priors(), gaussians), new)
+
+    want = end_to_end(gaussians, alive, seen, new)
+    order = rng.permutation(N)
+    reordered = jax.tree.map(lambda x: x[order], gaussians)
+    np.testing.assert_allclose(end_to_end(reordered, alive[order], seen, new), want, rtol=1e-3, atol=1e-4)
+
+    pose = jaxlie.SE3.from_rotation_and_translation(
+        jaxlie.SO3.from_rpy_radians(*rng.uniform(-1, 1, 3)), jnp.asarray(rng.normal(size=3), jnp.float32)
+    )
+    turn = lambda c: c.replace(camera_from_world=c.camera_from_world @ pose.inverse().as_matrix())
+    got = end_to_end(moved(gaussians, pose), alive, turn(seen), turn(new))
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-3)
+
+    feet = 3.28
+    scaled = gaussians.replace(means=gaussians.means * feet, log_scales=gaussians.log_scales + np.log(feet))
+    stretch = lambda c: c.replace(camera_from_world=c.camera_from_world.at[:3, 3].multiply(feet))
+    got = end_to_end(scaled, alive, stretch(seen), stretch(new))
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-3)
+
+
+def test_noise_ignores_what_the_scene_does_not_explain():
+    rng = np.random.default_rng()
+    residuals = rng.normal(0, 0.03, (50, 60, 3))
+    residuals[:8] += rng.uniform(-1, 1, (8, 60, 3))  # a moving object
+    residuals[40:] = np.nan
+    sigma = E.noise_from_residuals(jnp.asarray(residuals, jnp.float32))
+    assert 0.028 < sigma < 0.045
+    np.testing.assert_allclose(E.noise_from_residuals(jnp.zeros((4, 4))), 1e-3)
+
+
+def test_weight_and_mask_grow_with_the_gain():
+    eig = jnp.array([0.0, 1e-6, 0.5, 2.0, 50.0])
+    weight = E.eig_weight(eig, 0.5)
+    np.testing.assert_allclose(weight, 1 - np.exp(-wide(eig) / 0.5), rtol=1e-5)
+    unsure, sure = E.partition(eig, 0.5)
+    np.testing.assert_array_equal(unsure, [False, False, True, True, True])
+    np.testing.assert_array_equal(sure, ~unsure)
+
+
+def test_unknown_structure_is_named():
+    gaussians, _ = scene(np.random.default_rng())
+    with pytest.raises(ValueError, match="structure='dense'"):
+        E.posterior(E.init_precision(gaussians), E.Priors(), gaussians, structure="dense")
