@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -118,31 +118,34 @@ def check_capacity(run: Run, recipe: Recipe) -> tuple[Run, Recipe]:
     """Grow the intersection capacity when the last steps came close to it; the count starts anew."""
     needed = int(run.state.needed)
     if needed > recipe.settings.capacity:
-        logging.warning(
+        logging.getLogger(__name__).warning(
             "%d tile intersections, capacity %d: the farthest were dropped since the last check; growing it.",
             needed,
             recipe.settings.capacity,
         )
-    if needed > _FULL * recipe.settings.capacity:
-        settings = dataclasses.replace(recipe.settings, capacity=rounded_capacity(needed))
-        recipe = dataclasses.replace(recipe, settings=settings)
+    recipe = dataclasses.replace(recipe, settings=grown(recipe.settings, needed))
     return run.replace(state=run.state.replace(needed=jnp.int32(0))), recipe
 
 
-def rounded_capacity(needed: int) -> int:
-    """Return a capacity with headroom over `needed`, rounded up to 1/8 of a power of two (few compilations)."""
+def grown(settings: RenderSettings, needed: int) -> RenderSettings:
+    """Return the settings, with more capacity if `needed` comes close to what they have.
+
+    Capacities are rounded up to 1/8 of a power of two, so that few of them are ever compiled.
+    """
+    if needed <= _FULL * settings.capacity:
+        return settings
     wanted = max(int(needed * _HEADROOM), 1024)
     unit = 1 << max(wanted.bit_length() - 4, 0)
-    return -(-wanted // unit) * unit
+    return dataclasses.replace(settings, capacity=-(-wanted // unit) * unit)
 
 
-def measure_capacity(scene: Scene, cameras: list[Camera], settings: RenderSettings) -> int:
-    """Return a capacity with headroom for every one of `cameras`."""
+def count_needed(scene: Scene, cameras: Sequence[Camera], settings: RenderSettings) -> int:
+    """Return the largest number of tile intersections over `cameras`."""
     counting = dataclasses.replace(settings, capacity=1)
+    return max(int(_count(scene, camera, counting)) for camera in cameras)
 
-    @jax.jit
-    def count(camera: Camera) -> Int[Array, ""]:
-        projected = project_gaussians(scene.params.gaussians, scene.alive, camera, counting, 0)
-        return bin_gaussians(projected, camera, counting).needed
 
-    return rounded_capacity(max(int(count(camera)) for camera in cameras))
+@functools.partial(jax.jit, static_argnames=("settings",))
+def _count(scene: Scene, camera: Camera, settings: RenderSettings) -> Int[Array, ""]:
+    projected = project_gaussians(scene.params.gaussians, scene.alive, camera, settings, 0)
+    return bin_gaussians(projected, camera, settings).needed

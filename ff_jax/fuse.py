@@ -1,0 +1,141 @@
+"""The main job as one function: reconstruct -> [render + EIG -> fix -> distil, d += 1 m]* -> evaluate and show.
+
+    workdir/thin, fixer      the thinned reconstruction and what `self_fit` learnt from it
+    workdir/recon            the reconstruction up to the first fix event
+    workdir/baseline         the same, trained on recorded views only to the last step: what fusing is compared with
+    workdir/fused            the progressive loop
+    workdir/results          metrics.json, index.html, pictures, flight.mp4, scene.ply
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ff_jax.config import FuseConfig, to_dict
+from ff_jax.data.contract import SceneData
+from ff_jax.export.results import write_results
+from ff_jax.generators import registry
+from ff_jax.generators.protocol import Fixer
+from ff_jax.schedule import shift_at
+from ff_jax.train.feed import Feed
+from ff_jax.train.log import progress, write_run_facts
+from ff_jax.train.loop import Recipe, Run
+from ff_jax.train.pairs import thin_triples
+from ff_jax.train.phases import key_of, make_feed, restore_or, run_phase, start_run
+from ff_jax.train.progressive import add_pseudo_views, learn
+
+_FIT, _FIX = 11, 12  # random streams
+
+
+def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Run the main job in `workdir` and return its metrics.
+
+    Args:
+        config: the settings.
+        log: the driving log; its frames of split "train" are recorded views, those of "test" ground truth.
+        workdir: folder of the run.
+        resume: go on with the run in `workdir`; every phase continues from its last whole checkpoint.
+
+    Raises:
+        ValueError: `workdir` holds a run and `resume` is off, or a run with other settings.
+    """
+    started = time.time()
+    claim(workdir, config, resume)
+    facts = write_run_facts(workdir, to_dict(config))
+    recorded = tuple(frame for frame in log.frames if frame.split == "train")
+    feed = make_feed(log, recorded, config)
+    check_pool(config, len(recorded))
+    fixer = make_fixer(log, feed, config, workdir)
+    run, recipe = start_run(log, feed, config, pool=config.pool, steps=config.steps)
+    base, recipe = run_phase(
+        workdir / "recon", "reconstruction", run, recipe, config.schedule.start, feed, config
+    )
+    # Training donates its input, so each of the two branches gets a copy.
+    copy = lambda: jax.tree.map(jnp.copy, base)
+    baseline, base_recipe = run_phase(
+        workdir / "baseline", "recorded views only", copy(), recipe, config.steps, feed, config
+    )
+    progressive = dataclasses.replace(
+        recipe, schedule=config.schedule, novel_probability=config.novel_probability
+    )
+    event = make_event(feed, fixer, config)
+    fused, fused_recipe = run_phase(
+        workdir / "fused", "fusing", copy(), progressive, config.steps, feed, config, event
+    )
+    versions = {"recon": (baseline, base_recipe), "fused": (fused, fused_recipe)}
+    facts |= {"seconds": round(time.time() - started, 1)}
+    return write_results(workdir / "results", config, log, feed, versions, facts)
+
+
+def claim(workdir: Path, config: FuseConfig, resume: bool) -> None:
+    """Check that `workdir` is free, or holds a run of the same settings that is to be continued."""
+    written = workdir / "config.json"
+    if not written.exists():
+        return
+    if not resume:
+        raise ValueError(f"{workdir} already holds a run: add --resume to go on with it, or name another folder.")
+    before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
+    changed = sorted(name for name in now if before.get(name) != now[name])
+    if changed:
+        raise ValueError(
+            f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another folder."
+        )
+
+
+def check_pool(config: FuseConfig, frames: int) -> None:
+    """Check that the pseudo-views of one event fit into the pool."""
+    made = len(range(0, frames, config.event_stride)) * len(config.schedule.sides)
+    if made > config.pool and config.fixer != "none":
+        raise ValueError(
+            f"one fix event makes {made} pseudo-views, pool={config.pool} holds fewer: raise pool or event_stride."
+        )
+
+
+def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
+    """Return the generator that the config names; `self_fit` is fitted on the log first, or restored."""
+    if config.fixer != "self_fit":
+        return registry.build(config.fixer)
+    blank = registry.build("self_fit", config=config.self_fit, key=key_of(config, _FIT))
+
+    def fitted() -> Any:
+        triples = thin_triples(log, feed, config, workdir / "thin")
+        with progress(config.self_fit.steps, "fitting the fixer") as bar:
+            fixer, history = registry.fit_self(key_of(config, _FIT), triples, config.self_fit, bar)
+        (workdir / "fixer").mkdir(parents=True, exist_ok=True)
+        (workdir / "fixer" / "history.json").write_text(json.dumps(history, indent=2))
+        return fixer.params
+
+    return blank.replace(params=restore_or(workdir / "fixer" / "params", fitted, lambda: blank.params))
+
+
+def make_event(feed: Feed, fixer: Fixer, config: FuseConfig):  # noqa: ANN201
+    """Return the hook that makes the pseudo-views of a fix event."""
+
+    def event(run: Run, step: int, recipe: Recipe) -> Run:
+        if config.fixer == "none":
+            return run
+        scene = run.state.scene
+        degree = min(step // recipe.recon.sh_every, recipe.recon.sh_degree)
+        known = learn(scene, feed, recipe.settings, degree, config.eig.priors)
+        shift = shift_at(step, config.schedule)
+        pool = add_pseudo_views(
+            jax.random.fold_in(key_of(config, _FIX), step),
+            run.pool,
+            scene,
+            known,
+            feed,
+            fixer,
+            [side * shift for side in config.schedule.sides],
+            recipe.settings,
+            degree,
+            config.eig,
+            config.event_stride,
+        )
+        return run.replace(pool=pool)
+
+    return event

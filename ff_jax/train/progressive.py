@@ -1,0 +1,194 @@
+"""The progressive loop's event: render off the path with EIG, fix, and put the result into the pool.
+
+Steps 1 to 3 of FaithFusion (section 3): render + EIG -> fix -> distil; the distillation itself is the ordinary
+training step on pool batches, weighted by EIG.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+from jaxtyping import Float, Int, Key
+
+from ff_jax import eig
+from ff_jax.camera import make_camera
+from ff_jax.data.contract import Frame
+from ff_jax.generators.protocol import Fixer, fix
+from ff_jax.render import RenderSettings
+from ff_jax.scene import Scene, compose, refined_camera, render_scene
+from ff_jax.scene.scene import View
+from ff_jax.train.feed import Feed, view_of
+from ff_jax.train.loop import count_needed, grown
+from ff_jax.train.pool import Pool, push
+from ff_jax.train.step import Batch, as_float
+from ff_jax.trajectory import shift_laterally
+
+_SAMPLE = 7  # every n-th pixel of a residual is enough for a median
+
+
+@dataclasses.dataclass(frozen=True)
+class EigConfig:
+    """How EIG steers the loop.
+
+    Attributes:
+        kappa: EIG at which a pixel is believed to 1 - 1/e, nats (weight = 1 - exp(-EIG / kappa)).
+        tau: EIG that parts under-constrained from well-constrained pixels, nats.
+        floor: smallest weight of a pseudo-view pixel in distillation; 0 leaves well-known pixels alone.
+        priors: what is believed before any view.
+    """
+
+    kappa: float = 0.5
+    tau: float = 0.4
+    floor: float = 0.0
+    priors: eig.Priors = eig.Priors()
+
+
+@struct.dataclass
+class Knowledge:
+    """What the recorded views leave unknown about a scene."""
+
+    posterior: eig.Posterior
+    noise: Float[Array, ""]  # standard deviation of one recorded channel
+
+
+class Clip(NamedTuple):
+    """Frames rendered along one path."""
+
+    rgb: Float[Array, "T H W 3"]
+    eig: Float[Array, "T H W"]  # nats
+
+
+@functools.partial(jax.jit, static_argnames=("settings",))
+def _observe(
+    precision: eig.Precision, scene: Scene, batch: Batch, settings: RenderSettings, sh_degree: Int[Array, ""]
+) -> tuple[eig.Precision, Float[Array, "..."]]:
+    """Add one recorded view to the precision (unit noise); also return a sample of its residuals."""
+    view = render_scene(scene, batch.view, settings, sh_degree)
+    precision = eig.accumulate(
+        precision,
+        compose(scene, batch.view.time),
+        scene.alive,
+        refined_camera(scene.params, batch.view),
+        view.linear,
+        settings,
+        noise=1.0,
+        weight=batch.weight,
+        sh_degree=sh_degree,
+    )
+    residual = jnp.where(batch.weight[..., None] > 0, as_float(batch.image) - view.rgb, jnp.nan)
+    return precision, residual.reshape(-1)[::_SAMPLE]
+
+
+def learn(
+    scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors
+) -> Knowledge:
+    """Return the posterior that the recorded views of `feed` leave; pseudo-views never count as seen."""
+    precision = eig.init_precision(scene.params.gaussians)
+    residuals = []
+    for index in range(len(feed.frames)):
+        precision, residual = _observe(precision, scene, feed.batch(index), settings, jnp.int32(sh_degree))
+        residuals.append(residual)
+    noise = eig.noise_from_residuals(jnp.stack(residuals))
+    precision = jax.tree.map(lambda x: x / noise**2, precision)
+    return Knowledge(_posterior(precision, scene, priors), noise)
+
+
+@functools.partial(jax.jit, static_argnames=("priors",))
+def _posterior(precision: eig.Precision, scene: Scene, priors: eig.Priors) -> eig.Posterior:
+    return eig.posterior(precision, priors, scene.params.gaussians)
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "mode"))
+def look(
+    scene: Scene,
+    known: Knowledge,
+    view: View,
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+    mode: str = "exact",
+) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
+    """Render one view of a scene and its EIG map (nats)."""
+    seen = render_scene(scene, view, settings, sh_degree)
+    gain = eig.eig_map(
+        compose(scene, view.time),
+        scene.alive,
+        known.posterior,
+        refined_camera(scene.params, view),
+        seen.linear,
+        seen.alpha,
+        settings,
+        noise=known.noise,
+        mode=mode,
+        sh_degree=sh_degree,
+    )
+    return seen.rgb, gain
+
+
+def shifted_view(frame: Frame, world_from_ego: Float[np.ndarray, "T 4 4"], shift: float) -> View:
+    """Return what the camera of a recorded frame would see `shift` metres to the left, with its exposure."""
+    pose = shift_laterally(frame.world_from_camera, world_from_ego[frame.time_index], shift)
+    view = view_of(frame, frame.exposure_id)
+    return view._replace(camera=make_camera(frame.K, pose, frame.width, frame.height))
+
+
+def render_clip(
+    scene: Scene, known: Knowledge, views: Sequence[View], settings: RenderSettings, sh_degree: int
+) -> Clip:
+    """Render views one after another, with EIG; the capacity grows if they need more."""
+    settings = grown(settings, count_needed(scene, [view.camera for view in views], settings))
+    frames = [look(scene, known, view, settings, jnp.int32(sh_degree)) for view in views]
+    return Clip(*(jnp.stack(parts) for parts in zip(*frames, strict=True)))
+
+
+def add_pseudo_views(
+    key: Key[Array, ""],
+    pool: Pool,
+    scene: Scene,
+    known: Knowledge,
+    feed: Feed,
+    fixer: Fixer,
+    shifts: Sequence[float],
+    settings: RenderSettings,
+    sh_degree: int,
+    config: EigConfig,
+    stride: int = 1,
+) -> Pool:
+    """Render, fix and store one clip per shift.
+
+    Args:
+        key: randomness of the fixer.
+        pool: where the clips go.
+        scene: the scene as it is now.
+        known: from `learn`.
+        feed: recorded frames: paths start from them, and they are the fixer's references.
+        fixer: the generator.
+        shifts: lateral shifts of the clips, metres, left positive.
+        settings: renderer settings.
+        sh_degree: highest colour band that is active.
+        config: how EIG becomes a weight.
+        stride: every n-th recorded frame is rendered.
+    """
+    picked = range(0, len(feed.frames), stride)
+    references = jnp.stack([as_float(feed.batch(index).image) for index in picked])
+    for number, shift in enumerate(shifts):
+        views = [shifted_view(feed.frames[index], feed.scene.world_from_ego, shift) for index in picked]
+        clip = render_clip(scene, known, views, settings, sh_degree)
+        clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
+        fixed = fix(fixer, jax.random.fold_in(key, number), clip.rgb, clip.eig, references)
+        weight = jnp.maximum(eig.eig_weight(clip.eig, config.kappa), config.floor)
+        cameras = [view.camera for view in views]
+        pool = push(
+            pool,
+            fixed,
+            weight,
+            jnp.stack([camera.K for camera in cameras]),
+            jnp.stack([camera.camera_from_world for camera in cameras]),
+            jnp.stack([view.time for view in views]),
+        )
+    return pool
