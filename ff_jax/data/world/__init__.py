@@ -5,7 +5,7 @@ from ff_jax.data.world.labels import Boxes, boxes, lanes
 from ff_jax.data.world.lidar import LidarPattern, LidarSweep, lidar_sweep
 from ff_jax.data.world.render import render_world
 from ff_jax.data.world.rig import RIG, rig_camera
-from ff_jax.data.world.types import VEHICLE_CLASSES, Capacities, World, WorldConfig, WorldView
+from ff_jax.data.world.structs import VEHICLE_CLASSES, Capacities, World, WorldConfig, WorldView
 
 __all__ = [
     "RIG",

@@ -6,9 +6,10 @@ import numpy as np
 from ff_jax.data.world import cars, furniture, houses
 from ff_jax.data.world.ground import place
 from ff_jax.data.world.parts import pack
-from ff_jax.data.world.types import VEHICLE_CLASSES, Sky, Street, Vehicles, World, WorldConfig
+from ff_jax.data.world.structs import VEHICLE_CLASSES, Sky, Street, Vehicles, World, WorldConfig
 
 LINES = 8  # slots for painted lines
+DEFAULT = WorldConfig()
 GAP = 0.12  # metres between the clear corridor and a parked car at the very least
 
 
@@ -97,7 +98,7 @@ def _vehicles(specs, curvature: float, times: np.ndarray, capacity: int) -> Vehi
 
 
 def _drive(rng, config: WorldConfig, curvature: float, times: np.ndarray) -> np.ndarray:
-    """Return world_from_ego: along the lane centre with a slow drift of a few centimetres; frame 0 is identity."""
+    """Return world_from_ego: near the lane centre, drifting by a few centimetres."""
     s = config.speed * times
     drift, length = rng.uniform(-0.12, 0.12), rng.uniform(25, 40)
     n = drift * (1.0 - np.cos(2 * np.pi * s / length))
@@ -122,7 +123,7 @@ def _exposures(rng, config: WorldConfig) -> np.ndarray:
     return np.stack([gain, 0.03 * np.sin(2 * np.pi * steps / period + phase[1])], -1)
 
 
-def make_world(seed: int, config: WorldConfig = WorldConfig()) -> World:
+def make_world(seed: int, config: WorldConfig = DEFAULT) -> World:
     """Return the street of `seed`; worlds of one config have equal shapes, so nothing is compiled again.
 
     Raises:

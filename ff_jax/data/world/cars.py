@@ -1,4 +1,4 @@
-"""Vehicles of four classes, built from several primitives each, and where they stand and drive (host side)."""
+"""Vehicles of four classes, each of several primitives, and where they stand and drive (host side)."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ff_jax.data.world.ground import place
 from ff_jax.data.world.parts import Color, Part, box, cylinder
-from ff_jax.data.world.types import CABIN, PAINT, PLAIN, TYRE, VEHICLE_CLASSES, WorldConfig
+from ff_jax.data.world.structs import CABIN, PAINT, PLAIN, TYRE, VEHICLE_CLASSES, WorldConfig
 
 PAINTS: tuple[Color, ...] = (
     (0.55, 0.55, 0.55), (0.62, 0.62, 0.6), (0.03, 0.03, 0.035), (0.12, 0.13, 0.14), (0.30, 0.02, 0.02),

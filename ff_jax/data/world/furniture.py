@@ -4,7 +4,7 @@ import numpy as np
 
 from ff_jax.data.world.ground import place
 from ff_jax.data.world.parts import Part, at, box, cylinder, ellipsoid, panel
-from ff_jax.data.world.types import BARK, FOLIAGE, LAMP, METAL, PLAIN, SIGN
+from ff_jax.data.world.structs import BARK, FOLIAGE, LAMP, METAL, PLAIN, SIGN
 
 GREENS = (
     (0.075, 0.14, 0.03),

@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ff_jax.data.world.types import Street
+from ff_jax.data.world.structs import Street
 
 FAR = 1e9  # metres: no hit
 

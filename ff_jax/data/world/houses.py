@@ -4,7 +4,7 @@ import numpy as np
 
 from ff_jax.data.world.ground import place
 from ff_jax.data.world.parts import Color, Part, at, box, cylinder, panel
-from ff_jax.data.world.types import FACADE, FOLIAGE, METAL, PLAIN, ROOF
+from ff_jax.data.world.structs import FACADE, FOLIAGE, METAL, PLAIN, ROOF
 
 WALLS: tuple[Color, ...] = (
     (0.36, 0.13, 0.08),  # red brick
@@ -130,7 +130,7 @@ def _house(rng, width, depth, floors, detailed):
         (width, depth, height),
         FACADE,
         color,
-        trim=sign if shop else _pick(rng, TRIMS),
+        trim=_pick(rng, TRIMS),
         style=style,
     )
     parts = [body, *_roof(rng, width, depth, height, color)]

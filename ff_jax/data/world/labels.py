@@ -7,7 +7,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.data.world.ground import place
-from ff_jax.data.world.types import World
+from ff_jax.data.world.structs import World
 
 
 @struct.dataclass

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.render import Surface, find_surface, look_of
 from ff_jax.data.world.shapes import geometry_table
+from ff_jax.data.world.structs import World
 from ff_jax.data.world.trace import make_lists, reach_cone
-from ff_jax.data.world.types import World
 
 BLOCK = 12  # azimuth steps of a block of rays that share a list of primitives
 BEAM_WIDTH = 0.003  # radians
@@ -38,6 +38,9 @@ class LidarPattern:
         u = np.linspace(-1.0, 1.0, self.beams)
         bend = 0.35 * u + 0.65 * np.sign(u) * u**2
         return np.deg2rad(np.where(bend < 0, -bend * self.lowest, bend * self.highest))
+
+
+DEFAULT = LidarPattern()
 
 
 @struct.dataclass
@@ -72,7 +75,7 @@ def _returns(key, pattern: LidarPattern, albedo, gloss, cosine, distance):
 
 
 def lidar_sweep(
-    key: Array, world: World, time_index: int | Int[Array, ""], pattern: LidarPattern = LidarPattern()
+    key: Array, world: World, time_index: int | Int[Array, ""], pattern: LidarPattern = DEFAULT
 ) -> LidarSweep:
     """Return one sweep of R = beams * azimuths rays taken at the instant of a frame (no rolling motion)."""
     frame = jnp.asarray(time_index, jnp.float32)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from ff_jax.data.world.facade import Look
 from ff_jax.data.world.noise import mix, smooth, value_noise
-from ff_jax.data.world.types import Sky, Vehicles
+from ff_jax.data.world.structs import Sky, Vehicles
 
 
 def _column(color, like):
@@ -62,7 +62,7 @@ def shade(
     openness: Float[Array, "*r"],
     wrap: Float[Array, "*r"],
 ) -> Float[Array, "3 *r"]:
-    """Return the light that leaves a surface towards the viewer (`direction`: unit, from the viewer).
+    """Return the light that leaves a surface along -`direction` (unit, from the viewer).
 
     `sunlit` is 0 in shadow, `openness` the share of the sky that is visible, `wrap` lets light through leaves.
     """

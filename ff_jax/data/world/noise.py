@@ -56,23 +56,34 @@ def value_noise(x: Float[Array, "..."], y: Float[Array, "..."], salt: int = 0) -
     return mix(low, high, v)
 
 
-def fbm(
-    x: Float[Array, "*r"],
-    y: Float[Array, "*r"],
-    footprint: Float[Array, "*r"],
-    waves: tuple[tuple[float, float], ...],
-    salt: int = 0,
-) -> Float[Array, "*r"]:
-    """Return a zero-mean sum of value noises; `waves` holds (wavelength in metres, amplitude) pairs.
+# Wavelengths (metres) of the shared noise octaves: a fine-to-coarse family, then a second, independent one.
+WAVES = (0.03, 0.1, 0.35, 1.2, 4.0, 12.0)
+WAVES_2 = (0.22, 0.8, 3.0)
 
-    A wave fades out where the footprint reaches its length, so distant surfaces do not alias.
+
+def octaves(
+    x: Float[Array, "*r"], y: Float[Array, "*r"], footprint: Float[Array, "*r"]
+) -> Float[Array, "9 *r"]:
+    """Return zero-mean noises of the wavelengths `WAVES` and `WAVES_2`.
+
+    One evaluation serves every material, because a point has one material: materials are weighted sums of
+    these. A wave fades out where the footprint reaches its length, so distant surfaces do not alias.
     """
-    shape = (-1,) + (1,) * x.ndim
-    length = jnp.asarray([w for w, _ in waves], jnp.float32).reshape(shape)
-    amplitude = jnp.asarray([a for _, a in waves], jnp.float32).reshape(shape)
-    shift = 17.3 * jnp.arange(len(waves), dtype=jnp.float32).reshape(shape)
-    noise = value_noise(x / length + shift, y / length - shift, salt) - 0.5
-    return jnp.sum(amplitude * noise * (1.0 - smooth(footprint / length, 0.5, 1.5)), 0)
+    length = jnp.asarray(WAVES + WAVES_2, jnp.float32).reshape((-1,) + (1,) * x.ndim)
+    shift = 17.3 * jnp.arange(length.shape[0], dtype=jnp.float32).reshape(length.shape)
+    noise = value_noise(x / length + shift, y / length - shift) - 0.5
+    return noise * (1.0 - smooth(footprint / length, 0.5, 1.5))
+
+
+def blend(
+    noise: Float[Array, "9 ..."], fine: tuple[float, ...], second: tuple[float, ...] = ()
+) -> Float[Array, "..."]:
+    """Return the weighted sum of octaves; `fine` goes with `WAVES`, `second` with `WAVES_2`."""
+    total = jnp.zeros_like(noise[0])
+    for k, weight in [*enumerate(fine), *enumerate(second, len(WAVES))]:
+        if weight:
+            total = total + weight * noise[k]
+    return total
 
 
 def band(

@@ -1,4 +1,4 @@
-"""Host-side building blocks: parts are plain tuples, packed once into the fixed-size arrays of `Primitives`."""
+"""Host-side building blocks: plain tuples, packed once into the fixed-size arrays of `Primitives`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ff_jax.data.world.types import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives
+from ff_jax.data.world.structs import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives
 
 Color = tuple[float, float, float]
 GREY: Color = (0.3, 0.3, 0.3)
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 def box(center, size, material, color, *, yaw=0.0, taper=(0.0, 0.0, 0.0), **look) -> Part:
-    """Return a box of `size` (length, width, height) whose top is inset by `taper` (front, rear, each side)."""
+    """Return a box of `size` (length, width, height) whose top is inset by `taper` (front, rear, side)."""
     (length, width, height), (front, rear, side) = size, taper
     bounds = (0.5 * (length - front), 0.5 * (length - rear), 0.5 * width - 0.5 * side, 0.5 * height)
     slopes = (front / height, rear / height, side / height)
@@ -103,5 +103,6 @@ def pack(parts: Sequence[Part], counts: tuple[int, int, int, int]) -> Primitives
         color=column([p.color for p in slots]),
         trim=column([p.trim for p in slots]),
         style=column([_padded(p.style, 8) for p in slots]),
+        seed=column(np.arange(len(slots)) * 0.618034 % 1.0),
         counts=tuple(counts),
     )

@@ -8,14 +8,15 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.camera import Camera
+from ff_jax.data.world.facade import Look
 from ff_jax.data.world.ground import FAR, hit_ground, street_coordinates
 from ff_jax.data.world.light import contact_shade, shade, sky_color, sky_gradient, to_stored
-from ff_jax.data.world.materials import Look, look_at
-from ff_jax.data.world.noise import mix, smooth
+from ff_jax.data.world.materials import Patch, look_at, texture_place
+from ff_jax.data.world.noise import mix, octaves, smooth
 from ff_jax.data.world.paving import Spot, paving
 from ff_jax.data.world.shapes import geometry_table, local_normal, to_local, to_world, unpack
+from ff_jax.data.world.structs import FOLIAGE, World, WorldView
 from ff_jax.data.world.trace import Lists, make_lists, reach_cone, reach_sun, trace
-from ff_jax.data.world.types import FOLIAGE, World, WorldView
 
 TILE = 16  # pixels: side of the blocks of rays that share a list of primitives
 SUN_CONE = 0.009  # radians: angular diameter of the sun, the width of a shadow ray
@@ -72,17 +73,21 @@ def look_of(
     spot = Spot(
         s, n, surface.normal[2] < 0.5, mean, size * (1 + along * stretch), size * (1 + across * stretch)
     )
-    ground = paving(world.street, spot)
-    index = jnp.maximum(surface.primitive, 0)
-    own = world.primitives
+    index, solid, own = jnp.maximum(surface.primitive, 0), surface.primitive >= 0, world.primitives
     color, trim, style = (jnp.moveaxis(a[index], -1, 0) for a in (own.color, own.trim, own.style))
-    solid = surface.primitive >= 0
     material = jnp.where(solid, own.material[index], -1)
-    look = look_at(
-        material, surface.point, surface.local, surface.local_normal, surface.shape, mean, color, trim, style
+    u, v = texture_place(material, surface.point, surface.local, surface.local_normal, own.seed[index])
+    u, v = jnp.where(solid, u, s + world.street.offset[0]), jnp.where(solid, v, n)
+    # Every material reads these: without the barrier XLA would evaluate the noise once per reader.
+    noise, spot = jax.lax.optimization_barrier((octaves(u, v, mean), spot))
+    ground = paving(world.street, spot, noise)
+    patch = Patch(
+        material, surface.local, surface.local_normal, surface.shape, mean, noise, color, trim, style
     )
-    look = Look(jnp.where(solid, look.albedo, ground), look.gloss * solid, look.glow * solid)
-    return look, material == FOLIAGE
+    look = look_at(patch)
+    return Look(
+        jnp.where(solid, look.albedo, ground), look.gloss * solid, look.glow * solid
+    ), material == FOLIAGE
 
 
 def _sun_reaches(world: World, table, surface: Surface, leaf):
@@ -103,7 +108,7 @@ def radiance(
     look, leaf = look_of(world, surface, direction, cone)
     sunlit = _sun_reaches(world, table, surface, leaf)
     sunlit = jnp.where(leaf, 0.12 + 0.88 * sunlit, sunlit)
-    s, n = street_coordinates(world.street, surface.point[0], surface.point[1])
+    _, n = street_coordinates(world.street, surface.point[0], surface.point[1])
     wall = jnp.minimum(n - world.street.facades[0], world.street.facades[1] - n)
     flat = surface.primitive < 0
     corner = jnp.where(

@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from ff_jax.camera import Camera, make_camera
-from ff_jax.data.world.types import World
+from ff_jax.data.world.structs import World
 
 # Name: (x forward, y left) in the ego frame, metres, and heading to the left, degrees.
 RIG = {"front": (1.6, 0.0, 0.0), "front_left": (1.5, 0.35, 50.0), "front_right": (1.5, -0.35, -50.0)}

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.noise import leaf_field
-from ff_jax.data.world.types import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives, Vehicles
+from ff_jax.data.world.structs import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives, Vehicles
 
 LEAF_SIZE = 0.6  # of a leaf period: the footprint at which leaf holes have faded out
 
@@ -106,16 +106,11 @@ def _hit_ellipsoid(row: Row, o, d, cone):
     a, b = jnp.sum(sd * sd, 0), jnp.sum(so * sd, 0)
     disc = b * b - a * (jnp.sum(so * so, 0) - 1.0)
     root = jnp.sqrt(jnp.maximum(disc, 0.0))
-    shift = row.center
-
-    def leafy(t):
-        p = o + t * d + shift
-        fade = jnp.clip(1.6 - cone * t * frequency / LEAF_SIZE, 0.0, 1.0)
-        return (t > 0) & (leaf_field(p[0], p[1], p[2], frequency) * fade < threshold)
-
-    near, far = (-b - root) / a, (-b + root) / a
-    t = jnp.where(leafy(near), near, jnp.where(leafy(far), far, FAR))
-    return jnp.where(disc > 0, t, FAR)
+    t = jnp.stack([-b - root, -b + root]) / a
+    x, y, z = (o[k] + t * d[k] + row.center[k] for k in range(3))
+    fade = jnp.clip(1.6 - cone * t * frequency / LEAF_SIZE, 0.0, 1.0)
+    leafy = (t > 0) & (disc > 0) & (leaf_field(x, y, z, frequency) * fade < threshold)
+    return jnp.min(jnp.where(leafy, t, FAR), 0)
 
 
 def _hit_panel(row: Row, o, d, cone):

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.shapes import hit, unpack
-from ff_jax.data.world.types import Primitives
+from ff_jax.data.world.structs import Primitives
 
 UNROLL = 4  # primitives tested per loop iteration: enough work to hide the launch of a kernel
 

@@ -64,7 +64,7 @@ class Primitives:
     """Solid shapes in the frame of their owner (0: the world, k: the centre of vehicle k).
 
     shape columns:
-      BOX        bound front, rear, side; half height; slope front, rear, side (a frustum: x + slope z <= bound)
+      BOX        bound front, rear, side; half height; slope front, rear, side (x + slope z <= bound)
       CYLINDER   mean radius; radius change per metre of height; half height; 1 if the axis is y and not z
       ELLIPSOID  three radii; leaf threshold (> 3: solid); leaf frequency (1/metre)
       PANEL      half length; half height; period of the slats (0: solid); share of a period that is solid
@@ -79,6 +79,7 @@ class Primitives:
     color: Float[Array, "N 3"]  # linear albedo
     trim: Float[Array, "N 3"]  # linear albedo of frames, doors, shop signs, plates
     style: Float[Array, "N 8"]  # meaning depends on the material
+    seed: Float[Array, "N"]  # [0, 1): moves the noise of this primitive
     counts: tuple[int, int, int, int] = struct.field(pytree_node=False)
 
 
