@@ -73,7 +73,8 @@ def save(directory: str | Path, step: int, state: PyTree, meta: dict[str, Any], 
                 )
     except Exception:
         if jax.process_index() == 0:
-            shutil.rmtree(directory / str(step), ignore_errors=True)
+            for partial in (directory / str(step), *directory.glob(f"{step}.orbax-checkpoint-tmp*")):
+                shutil.rmtree(partial, ignore_errors=True)
         raise
     _prune(directory, keep)
 

@@ -177,6 +177,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path, monkey
     checkpoint.save(tmp_path, 1, state, {})
 
     def fail(*args, **kwargs):
+        (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
         raise ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device")
 
     with monkeypatch.context() as patch:
@@ -184,6 +185,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path, monkey
         with pytest.raises(DiskFullError, match=f"no space is left .* {tmp_path}/2") as error:
             checkpoint.save(tmp_path, 2, state, {})
     assert error.value.errno == errno.ENOSPC
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
     assert checkpoint.latest(tmp_path) == 1
 
 
