@@ -101,7 +101,7 @@ class SceneData:
     source: str  # where the data come from, in words
     licence: str  # of the data
     times: Float[Array, "T"]  # seconds, strictly increasing
-    world_from_ego: Float[Array, "T 4 4"]
+    world_from_ego: Float[Array, "poses 4 4"]  # one for each time
     frames: tuple[Frame, ...]
     sweeps: tuple[Sweep, ...] = ()
     boxes: tuple[Box, ...] = ()

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ff_jax.data import contract, loader, sources
+from tests.ff_jax.data import tiny
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return tiny.make_scene(tmp_path, np.random.default_rng())
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return the list of files that have been decoded."""
+    files, decode = [], sources._decode
+    monkeypatch.setattr(sources, "_decode", lambda path: files.append(path.name) or decode(path))
+    return files
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(scene, decoded):
+    small = loader.scaled(contract.hold_out(contract.select(scene, cameras=("a",)), 2), 0.5)
+    assert decoded == []
+    loader.load_image(small.frames[1])
+    assert decoded == ["a1.png"]
+
+
+def test_image_and_mask_equal_the_file(scene):
+    frame = scene.frames[0]
+    pixels = np.asarray(Image.open(frame.image.path))
+    np.testing.assert_array_equal(loader.load_image(frame), pixels.astype(np.float32) / 255)
+    mask = np.asarray(Image.open(frame.masks["sky"].path))
+    np.testing.assert_array_equal(loader.load_mask(frame, "sky"), mask.astype(np.float32) / 255)
+    assert loader.load_mask(frame, "valid").min() == 1 and loader.load_mask(frame, "dynamic").max() == 0
+    with pytest.raises(ValueError, match="'ego'"):
+        loader.load_mask(frame, "ego")
+
+
+def test_cache_keeps_the_last_used_within_its_bytes(scene, decoded):
+    one = tiny.WIDTH * tiny.HEIGHT * 3 * 4
+    cache = loader.Loader(max_bytes=2 * one)
+    first, second, third = scene.frames[:3]
+    for frame in (first, second, first, third, first, second):
+        np.testing.assert_array_equal(cache.image(frame), loader.load_image(frame))
+        assert cache.bytes <= 2 * one
+    # Every comparison decodes once more; the cache itself decodes first, second, third, and second again.
+    assert len(decoded) - 6 == 4
+    with pytest.raises(ValueError):
+        cache.image(first)[0, 0] = 0
+
+
+def test_area_scaling_is_the_mean_of_what_a_pixel_covers():
+    rng = np.random.default_rng()
+    image = rng.random((12, 18, 3), np.float32)
+    mean = image.reshape(4, 3, 9, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(loader.resize_area(image, 9, 4), mean, atol=1e-6)
+    uneven = loader.resize_area(image, 7, 5)
+    fine = image.repeat(5, 0).repeat(7, 1).reshape(5, 12, 7, 18, 3).mean((1, 3))
+    np.testing.assert_allclose(uneven, fine, atol=1e-5)
+
+
+def test_scaled_cameras_see_the_same(scene):
+    small = loader.scaled(scene, width=7).frames[0]
+    big = scene.frames[0]
+    assert (small.width, small.height) == (7, 5) and loader.load_image(small).shape == (5, 7, 3)
+    assert loader.load_mask(small, "sky").shape == (5, 7)
+    point = np.array([0.3, -0.2, 2.0])
+    relative = [(f.K @ point)[:2] / point[2] / [f.width, f.height] for f in (big, small)]
+    np.testing.assert_allclose(*relative, atol=1e-12)
+    assert loader.camera_of(small).width == 7
+
+
+@pytest.mark.parametrize(
+    "size", [{}, {"factor": 0.5, "width": 3}, {"factor": 1.5}, {"factor": 0.0}, {"width": 99}]
+)
+def test_scaling_refuses_what_makes_no_sense(scene, size):
+    with pytest.raises(ValueError, match=r"factor=|cannot scale .*24x16"):
+        loader.scaled(scene, **size)
+
+
+def test_undistorted_image_shows_straight_what_the_lens_bent():
+    """Draw a smooth pattern as the lens bends it: undistortion must give the pinhole pattern back."""
+
+    def pattern(x, y):
+        return 0.5 + 0.25 * np.sin(6 * x + 1) * np.cos(5 * y) + 0.1 * x
+
+    rng = np.random.default_rng()
+    width, height = 96, 64
+    K = np.array([[70.0, 0, 47], [0, 72, 33], [0, 0, 1]])
+    distortion = rng.uniform(-1, 1, 5) * [0.15, 0.05, 0.01, 0.01, 0.01]
+    v, u = np.mgrid[:height, :width] + 0.5
+    x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
+    # The inverse of the lens by fixed-point iteration.
+    rays = np.stack([x, y], -1)
+    for _ in range(60):
+        rays += np.stack([x, y], -1) - loader.distort(rays, distortion)
+    seen = pattern(rays[..., 0], rays[..., 1]).astype(np.float32)[..., None]
+    image, inside = loader.undistort(seen, K, distortion)
+    error = np.abs(image[..., 0] - pattern(x, y))[inside]
+    assert inside.mean() > 0.7 and error.max() < 0.02 and np.median(error) < 1e-3
+
+
+def test_distortion_of_opencv_by_hand():
+    k1, k2, p1, p2, k3 = distortion = np.random.default_rng().normal(size=5) * 0.1
+    x, y = 0.3, -0.2
+    r2 = x**2 + y**2
+    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    expected = [
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2),
+        y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y,
+    ]
+    np.testing.assert_allclose(loader.distort(np.array([x, y]), distortion), expected)
+
+
+def test_distorted_frame_is_undistorted_on_load_and_before_scaling(scene):
+    frame = replace(scene.frames[0], distortion=np.array([0.3, 0, 0, 0, 0]))
+    image, inside = loader.undistort(frame.image.load(), frame.K, frame.distortion)
+    np.testing.assert_array_equal(loader.load_image(frame), image)
+    np.testing.assert_array_equal(loader.load_mask(frame, "valid"), inside)
+    assert not inside.all()
+    small = loader.scaled(replace(scene, frames=(frame,)), 0.5).frames[0]
+    assert small.distortion is None
+    np.testing.assert_allclose(loader.load_image(small), loader.resize_area(image, 12, 8), atol=1e-6)
+    valid = loader.resize_area(inside.astype(np.float32), 12, 8)
+    np.testing.assert_allclose(loader.load_mask(small, "valid"), valid, atol=1e-6)
+
+
+def test_wrong_size_names_file_camera_and_both_sizes(scene):
+    frame = replace(scene.frames[2], width=30)
+    with pytest.raises(ValueError, match=r"a1\.png: camera 'a', time index 1 .*\(16, 30, 3\).*\(16, 24, 3\)"):
+        loader.load_image(frame)
