@@ -29,7 +29,7 @@ class Spec(NamedTuple):
 
 def _wheels(size, xs, radius, owner) -> list[Part]:
     _, width, height = size
-    y = 0.5 * width - MIRROR - 0.13
+    y = 0.5 * width - MIRROR - 0.1
     return [
         cylinder((x, side * y, radius - height / 2), radius, 0.24, TYRE, RUBBER, lying=True, owner=owner)
         for x in xs

@@ -28,17 +28,16 @@ def tree(rng: np.random.Generator, clusters: int) -> list[Part]:
         cylinder((0, 0, height + 0.9), trunk * 0.7, 2.4, BARK, (0.1, 0.08, 0.06), top=0.03),
     ]
     for k in range(clusters):
-        angle = 2.4 * k + rng.uniform(-0.4, 0.4)
-        out = radius * rng.uniform(0.45, 0.75) * (k > 0)
-        up = height + radius * (0.55 + 0.95 * rng.random() + (0.4 if k == 0 else 0.0))
-        size = radius * rng.uniform(0.55, 0.8) * np.array([1.0, 1.0, rng.uniform(0.65, 0.9)])
-        color = tuple(float(c) for c in green * rng.uniform(0.75, 1.25))
+        # Golden-angle spiral over a dome: clusters cover the crown evenly.
+        share = (k + 0.5) / clusters
+        angle, lift = 2.4 * k + rng.uniform(-0.5, 0.5), rng.uniform(0.75, 1.0)
+        out = radius * 0.72 * np.sqrt(1.0 - (1.0 - share) ** 2 * 0.9) * rng.uniform(0.7, 1.1)
+        up = height + radius * (0.35 + 1.25 * (1.0 - share) * lift + 0.2 * rng.random())
+        size = radius * rng.uniform(0.38, 0.62) * np.array([1.0, 1.0, rng.uniform(0.6, 0.85)])
+        color = tuple(float(c) for c in green * rng.uniform(0.7, 1.3))
         center = (out * np.cos(angle), out * np.sin(angle), up)
-        parts.append(
-            ellipsoid(
-                center, size, FOLIAGE, color, leaves=rng.uniform(0.2, 0.6), frequency=rng.uniform(1.5, 2.1)
-            )
-        )
+        look = {"leaves": rng.uniform(0.05, 0.5), "frequency": rng.uniform(2.2, 3.2)}
+        parts.append(ellipsoid(center, size, FOLIAGE, color, **look))
     return parts
 
 
@@ -110,6 +109,23 @@ def bin_() -> list[Part]:
     return [cylinder((0, 0, 0.55), 0.22, 0.9, METAL, (0.04, 0.10, 0.06), top=0.26)]
 
 
+def pedestrian(rng: np.random.Generator) -> list[Part]:
+    """Return a person who stands at the origin."""
+    coat = tuple(float(c) for c in rng.uniform(0.02, 0.4, 3))
+    legs = tuple(float(c) for c in rng.uniform(0.02, 0.15, 3))
+    turn, tall = rng.uniform(0, 2 * np.pi), rng.uniform(0.92, 1.08)
+    skin = (0.42, 0.27, 0.2) if rng.random() < 0.6 else (0.18, 0.1, 0.07)
+    parts = [
+        cylinder((0.12, 0.09, 0.42), 0.07, 0.84, PLAIN, legs, top=0.09),
+        cylinder((-0.12, -0.09, 0.42), 0.07, 0.84, PLAIN, legs, top=0.09),
+        ellipsoid((0, 0, 1.14), (0.17, 0.25, 0.38), PLAIN, coat),
+        ellipsoid((0.02, 0, 1.62), (0.1, 0.09, 0.13), PLAIN, skin),
+        *[cylinder((0.03, y, 1.08), 0.045, 0.62, PLAIN, coat, top=0.06) for y in (-0.27, 0.27)],
+    ]
+    scaled = [p._replace(center=(p.center[0], p.center[1], p.center[2] * tall)) for p in parts]
+    return [at(p, (0, 0, 0), turn) for p in scaled]
+
+
 def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
     """Furnish the strip behind one kerb; `side` is +1 on the left of the street."""
 
@@ -128,7 +144,7 @@ def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
     for k, s in enumerate(np.arange(start, high, spacing)):
         s = float(s + rng.uniform(-1.5, 1.5))
         if abs(s - middle) > 6 and s > -25:
-            out += put(tree(rng, 8 if -5 < s < 75 else 5), s, 0.9)
+            out += put(tree(rng, 14 if -5 < s < 70 else 7), s, 0.9)
         if k % 3 == 1:
             out += put(lamp(1.6), s + spacing / 2, 0.5)
         elif rng.random() < 0.55 and -10 < s < 120:
@@ -143,6 +159,8 @@ def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
         out += put([cylinder((0, 0, 0.42), 0.07, 0.85, METAL, (0.06, 0.06, 0.06))], float(s), 0.35)
     for s in rng.uniform(0, 90, 5):
         out += put(bush(rng), float(s), yard - 0.7)
+    for s in rng.uniform(5, 70, 4):
+        out += put(pedestrian(rng), float(s), rng.uniform(verge + 0.4, yard - 0.5))
     stop = rng.uniform(15, 60)
     return out + (put(shelter(), float(stop), verge + 0.7) if abs(stop - middle) > 12 else [])
 

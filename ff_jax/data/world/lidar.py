@@ -10,9 +10,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.data.world.ground import FAR
-from ff_jax.data.world.render import Surface, find_surface, look_of
 from ff_jax.data.world.shapes import geometry_table
 from ff_jax.data.world.structs import World
+from ff_jax.data.world.surface import Surface, find_surface, look_of
 from ff_jax.data.world.trace import make_lists, reach_cone
 
 BLOCK = 12  # azimuth steps of a block of rays that share a list of primitives

@@ -23,6 +23,7 @@ class Patch(NamedTuple):
     shape: Float[Array, "7 ..."]
     size: Float[Array, "..."]  # metres: footprint
     noise: Float[Array, "9 ..."]
+    leaf: Float[Array, "..."]  # zero-mean noise that changes from leaf to leaf
     color: Float[Array, "3 ..."]
     trim: Float[Array, "3 ..."]
     style: Float[Array, "8 ..."]
@@ -55,6 +56,25 @@ def texture_place(
     y = jnp.where(material == BARK, world[2] * 0.3, y)
     x = jnp.where(material == FOLIAGE, world[0] + 0.7 * world[2], x)
     return x, jnp.where(material == FOLIAGE, world[1] + 0.8 * world[2], y)
+
+
+def leaf_noise(world: Float[Array, "3 ..."], size: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return noise that is constant within cells of the size of a leaf, in [-0.5, 0.5]."""
+    i, j, k = to_cell(world * jnp.array([11.0, 11.0, 14.0]).reshape(3, *(1,) * size.ndim))
+    return (hash_unit(i + 131 * k, j - 57 * k, 65) - 0.5) * (1.0 - smooth(size, 0.05, 0.25))
+
+
+def bend_normal(
+    material: Int[Array, "..."],
+    normal: Float[Array, "3 ..."],
+    point: Float[Array, "3 ..."],
+    shape: Float[Array, "7 ..."],
+) -> Float[Array, "3 ..."]:
+    """Return the shading normal in the primitive's frame: car bodies are rounded, not flat."""
+    half = jnp.maximum(jnp.stack([shape[0], shape[2], shape[3]]), 1e-3)
+    amount = jnp.where((material == PAINT) | (material == CABIN), 0.45, 0.0)
+    bent = normal + amount * (point / half) ** 3
+    return bent / jnp.sqrt(jnp.sum(bent * bent, 0))
 
 
 def _roof(at: Patch):
@@ -131,7 +151,7 @@ def _tyre(at: Patch):
 
 
 def _leaves(at: Patch):
-    spots = blend(at.noise, (1.1, 1.0, 0.6, 0.3, 0.3))
+    spots = blend(at.noise, (0.3, 0.5, 0.6, 0.3, 0.3)) + 1.1 * at.leaf
     hue = blend(at.noise, (), (1.0, 0.0, 0.6))[None]
     color = mix(at.color, at.color * tint((1.6, 1.15, 0.6), at.size), jnp.clip(hue + 0.2, 0.0, 1.0))
     low = smooth(at.point[2] / jnp.maximum(at.shape[2], 1e-3), -1.1, 0.4)

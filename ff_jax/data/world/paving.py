@@ -26,7 +26,7 @@ class Spot(NamedTuple):
 
 def _asphalt(street: Street, spot: Spot, noise):
     s, n = spot.s, spot.n
-    grain = blend(noise, (1.3, 0.35, 0.12, 0.12, 0.25, 0.3))
+    grain = blend(noise, (0.75, 0.25, 0.12, 0.12, 0.25, 0.3))
     crack = jnp.abs(blend(noise, (0.0, 0.08), (0.3, 0.5, 1.0)))
     crack = (1.0 - smooth(crack, 0.006, 0.018)) * smooth(noise[5] + 0.5 * noise[4], 0.0, 0.3)
     crack = crack * (1.0 - smooth(spot.size, 0.03, 0.15))

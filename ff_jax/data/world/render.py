@@ -1,93 +1,21 @@
 """Render any camera in the street by ray casting: colour, depth, instances and sky."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.camera import Camera
-from ff_jax.data.world.facade import Look
-from ff_jax.data.world.ground import FAR, hit_ground, street_coordinates
+from ff_jax.data.world.ground import FAR, street_coordinates
 from ff_jax.data.world.light import contact_shade, shade, sky_color, sky_gradient, to_stored
-from ff_jax.data.world.materials import Patch, look_at, texture_place
-from ff_jax.data.world.noise import mix, octaves, smooth
-from ff_jax.data.world.paving import Spot, paving
-from ff_jax.data.world.shapes import geometry_table, local_normal, to_local, to_world, unpack
-from ff_jax.data.world.structs import FOLIAGE, World, WorldView
-from ff_jax.data.world.trace import Lists, make_lists, reach_cone, reach_sun, trace
+from ff_jax.data.world.noise import mix, smooth
+from ff_jax.data.world.shapes import geometry_table
+from ff_jax.data.world.structs import World, WorldView
+from ff_jax.data.world.surface import Surface, find_surface, look_of
+from ff_jax.data.world.trace import make_lists, reach_cone, reach_sun, trace
 
 TILE = 16  # pixels: side of the blocks of rays that share a list of primitives
 SUN_CONE = 0.009  # radians: angular diameter of the sun, the width of a shadow ray
-
-
-class Surface(NamedTuple):
-    """Where rays end."""
-
-    t: Float[Array, "B R"]  # ray parameter; FAR: sky
-    primitive: Int[Array, "B R"]  # -1: street or sky
-    point: Float[Array, "3 B R"]  # metres
-    local: Float[Array, "3 B R"]  # metres, in the primitive's frame
-    normal: Float[Array, "3 B R"]
-    local_normal: Float[Array, "3 B R"]
-    shape: Float[Array, "7 B R"]
-
-
-def find_surface(
-    world: World,
-    table: Float[Array, "N 12"],
-    lists: Lists,
-    origin: Float[Array, "3 B R"],
-    direction: Float[Array, "3 B R"],
-    cone: Float[Array, ""],
-) -> Surface:
-    """Trace rays to the street and the primitives on it."""
-    ground, ground_normal = hit_ground(world.street, origin, direction)
-    t, primitive = trace(table, lists, origin, direction, ground, cone)
-    point = origin + t * direction
-    row = unpack(table[jnp.maximum(primitive, 0)])
-    local = to_local(row, point - row.center)
-    ends = [sum(world.primitives.counts[: i + 1]) for i in range(3)]
-    kind = sum((primitive >= end).astype(jnp.int32) for end in ends)
-    inner = local_normal(kind, row, local)
-    normal = jnp.where(primitive >= 0, to_world(row, inner), ground_normal)
-    # Thin things are seen from both sides.
-    normal = jnp.where(jnp.sum(normal * direction, 0) > 0, -normal, normal)
-    return Surface(t, primitive, point, local, normal, inner, row.shape)
-
-
-def look_of(
-    world: World, surface: Surface, direction: Float[Array, "3 B R"], cone: Float[Array, ""]
-) -> tuple[Look, Bool[Array, "B R"]]:
-    """Return the look of surfaces and which of them are leaves."""
-    cosine = jnp.maximum(-jnp.sum(surface.normal * direction, 0), 0.02)
-    size = jnp.minimum(surface.t, 500.0) * cone
-    x, y, _ = surface.point
-    s, n = street_coordinates(world.street, x, y)
-    heading = world.street.curvature * s
-    along = jnp.abs(direction[0] * jnp.cos(heading) + direction[1] * jnp.sin(heading))
-    across = jnp.abs(direction[1] * jnp.cos(heading) - direction[0] * jnp.sin(heading))
-    stretch = 1.0 / cosine - 1.0
-    mean = size / jnp.sqrt(cosine)
-    spot = Spot(
-        s, n, surface.normal[2] < 0.5, mean, size * (1 + along * stretch), size * (1 + across * stretch)
-    )
-    index, solid, own = jnp.maximum(surface.primitive, 0), surface.primitive >= 0, world.primitives
-    color, trim, style = (jnp.moveaxis(a[index], -1, 0) for a in (own.color, own.trim, own.style))
-    material = jnp.where(solid, own.material[index], -1)
-    u, v = texture_place(material, surface.point, surface.local, surface.local_normal, own.seed[index])
-    u, v = jnp.where(solid, u, s + world.street.offset[0]), jnp.where(solid, v, n)
-    # Every material reads these: without the barrier XLA would evaluate the noise once per reader.
-    noise, spot = jax.lax.optimization_barrier((octaves(u, v, mean), spot))
-    ground = paving(world.street, spot, noise)
-    patch = Patch(
-        material, surface.local, surface.local_normal, surface.shape, mean, noise, color, trim, style
-    )
-    look = look_at(patch)
-    return Look(
-        jnp.where(solid, look.albedo, ground), look.gloss * solid, look.glow * solid
-    ), material == FOLIAGE
 
 
 def _sun_reaches(world: World, table, surface: Surface, leaf):
@@ -115,7 +43,7 @@ def radiance(
         flat, 0.62 + 0.38 * smooth(wall, -0.2, 2.2), 0.6 + 0.4 * smooth(surface.point[2], 0.0, 2.0)
     )
     openness = corner * contact_shade(world.vehicles, frame, surface.point + 0.02 * surface.normal)
-    color = shade(world.sky, look, surface.normal, direction, sunlit, openness, jnp.where(leaf, 0.45, 0.0))
+    color = shade(world.sky, look, surface.shading, direction, sunlit, openness, jnp.where(leaf, 0.45, 0.0))
     haze = 1.0 - jnp.exp(-jnp.minimum(surface.t, 1e4) / 900.0)
     color = mix(color, 0.85 * sky_gradient(world.sky, direction.at[2].set(0.02)), haze[None])
     return jnp.where(surface.t < FAR / 2, color, sky_color(world.sky, direction))

@@ -24,8 +24,8 @@ class Capacities:
     """Number of slots per kind of primitive; equal capacities mean that nothing is compiled again."""
 
     boxes: int = 640
-    cylinders: int = 288
-    ellipsoids: int = 384
+    cylinders: int = 352
+    ellipsoids: int = 512
     panels: int = 64
 
     def counts(self) -> tuple[int, int, int, int]:
