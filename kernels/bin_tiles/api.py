@@ -24,8 +24,10 @@ def bin_tiles(
 ) -> Bins:
     """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel centre of a tile, front to back.
 
-    The test is exact up to a hundredth of a pixel, on the generous side. Equal depths keep the order of the input. Not
-    differentiable: gradients stop here. `pallas` is the `xla` form: sorts and prefix sums are XLA's own kernels.
+    The test is exact up to a hundredth of a pixel, on the generous side. Equal depths keep the order of the
+    input. Not
+    differentiable: gradients stop here. `pallas` is the `xla` form: sorts and prefix sums are XLA's own
+    kernels.
 
     Args:
         mean2d: px.
@@ -36,8 +38,8 @@ def bin_tiles(
         width: image width, pixels.
         height: image height, pixels.
         tile: side of a tile, pixels; the same as for the op that reads the lists.
-        capacity: number of (Gaussian, tile) intersections there is room for. If the returned `needed` is larger, the
-            hindmost were dropped: call again with at least that much.
+        capacity: number of (Gaussian, tile) intersections there is room for. If the returned `needed` is
+            larger, the hindmost were dropped: call again with at least that much.
         implementation: None, "reference" (dense, small scenes), "xla" or "pallas".
 
     Raises:

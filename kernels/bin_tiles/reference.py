@@ -22,7 +22,7 @@ def bin_tiles(
 ) -> Bins:
     """List the Gaussians of every tile from the dense table (depth rank, tile row, tile column)."""
     columns, rows = tile_grid(width, height, tile)
-    level = level_of(opacity, extent)
+    level = level_of(mean2d, conic, opacity, extent, depth)
     order = jnp.argsort(jnp.where(level > 0, depth, jnp.inf), stable=True).astype(jnp.int32)
     row = jnp.arange(rows)
     first, last = first_and_last_tile(

@@ -9,9 +9,16 @@ from kernels.rasterize.blend import ALPHA_MIN
 SLACK = 1e-2  # px added on every side, so that rounding never loses a pixel of alpha just over ALPHA_MIN
 
 
-def level_of(opacity: Float[Array, "N"], extent: Float[Array, "N 2"]) -> Float[Array, "N"]:
+def level_of(
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    extent: Float[Array, "N 2"],
+    depth: Float[Array, "N"],
+) -> Float[Array, "N"]:
     """Return the sigma at which alpha falls to ALPHA_MIN; 0 for a culled Gaussian or one with a NaN."""
-    visible = (opacity > ALPHA_MIN) & (jnp.min(extent, -1) > 0)
+    finite = jnp.isfinite(jnp.sum(mean2d, -1) + jnp.sum(conic, -1) + depth)
+    visible = finite & (opacity > ALPHA_MIN) & (jnp.min(extent, -1) > 0)
     return jnp.where(visible, jnp.log(jnp.where(visible, opacity, 1.0) / ALPHA_MIN), 0.0)
 
 
@@ -39,9 +46,9 @@ def first_and_last_tile(
 ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
     """Return the first and last tile column that the ellipse sigma <= level touches within tile row `row`.
 
-    At height dy over the centre the ellipse spans x = (-b dy +- sqrt(b^2 dy^2 - a (c dy^2 - 2 level))) / a. Its
-    extreme x over a band of heights lies where the ellipse itself is extreme (at dy = -b x / c) or, if that is
-    outside the band, at the nearer edge of the band.
+    At height dy over the centre the ellipse spans x = (-b dy +- sqrt(b^2 dy^2 - a (c dy^2 - 2 level))) / a.
+    Its extreme x over a band of heights lies where the ellipse itself is extreme (at dy = -b x / c) or, if
+    that is outside the band, at the nearer edge of the band.
     """
     a, b, c = conic[..., 0], conic[..., 1], conic[..., 2]
     low_pixel, high_pixel = row * tile, jnp.minimum((row + 1) * tile, height) - 1

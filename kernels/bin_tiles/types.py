@@ -9,9 +9,9 @@ from jaxtyping import Int
 class Bins(NamedTuple):
     """Tile lists of static capacity.
 
-    Intersections are numbered twice: by *emission* (Gaussians front to back, tiles of one Gaussian in a row), where
-    those of a Gaussian are contiguous, and by *list* (tiles in a row, front to back within a tile). Entries past
-    `tile_starts[-1]` mean nothing.
+    Intersections are numbered twice: by *emission* (Gaussians front to back, tiles of one Gaussian in a row),
+    where those of a Gaussian are contiguous, and by *list* (tiles in a row, front to back within a tile).
+    Entries past `tile_starts[-1]` mean nothing.
     """
 
     ids: Int[Array, "capacity"]  # Gaussian index, in list order

@@ -1,8 +1,8 @@
 """Tile lists by two expansions and one stable sort, in jnp.
 
-Gaussians are sorted by depth once; each is expanded into the tile rows it touches, each row into the tiles that the
-ellipse touches there. One *stable* sort by tile number then leaves every tile's list front to back: a 16-bit key needs
-a quarter of the radix passes of the usual 64-bit (tile, depth) key.
+Gaussians are sorted by depth once; each is expanded into the tile rows it touches, each row into the tiles
+that the ellipse touches there. One *stable* sort by tile number then leaves every tile's list front to back:
+a 16-bit key needs a quarter of the radix passes of the usual 64-bit (tile, depth) key.
 """
 
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def bin_tiles(
     """List the Gaussians of every tile; see `kernels.bin_tiles.bin_tiles`."""
     columns, rows = tile_grid(width, height, tile)
     N = mean2d.shape[0]
-    level = level_of(opacity, extent)
+    level = level_of(mean2d, conic, opacity, extent, depth)
     keys = jnp.where(level > 0, depth, jnp.inf)
     _, order = lax.sort((keys, jnp.arange(N, dtype=jnp.int32)), num_keys=1, is_stable=True)
     packed = jnp.concatenate([mean2d, conic, extent, level[:, None]], -1)[order]

@@ -27,13 +27,13 @@ def project(
 ) -> Projected:
     """Project Gaussians with the EWA approximation (Zwicker et al. 2001; Kerbl et al. 2023).
 
-    Differentiable in every array by plain autodiff, the pose and the intrinsics included, in both modes and to
-    any order. The direction in which the spherical harmonics are seen is held constant (no gradient to means and
-    pose through colour). All implementations are one jnp function: it is element-wise, XLA fuses it, and no
-    hand-written kernel exists; the argument is there so that the three ops are called alike.
+    Differentiable in every array by plain autodiff, the pose and the intrinsics included, in both modes and
+    to any order. The direction in which the spherical harmonics are seen is held constant (no gradient to
+    means and pose through colour). All implementations are one jnp function: it is element-wise, XLA fuses
+    it, and no hand-written kernel exists; the argument is there so that the three ops are called alike.
 
-    Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole image,
-    any non-finite parameter, a zero quaternion.
+    Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole
+    image, any non-finite parameter, a zero quaternion.
 
     Args:
         means: world frame, metres.

@@ -140,7 +140,8 @@ def _footprint(
 def _compensation(ratio: Float[Array, "N"]) -> Float[Array, "N"]:
     """Return sqrt(ratio) of the areas before and after the dilation (Yu et al. 2024, Mip-Splatting, eq. 9).
 
-    Below 1e-6 the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope finite.
+    Below 1e-6 the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope
+    finite.
     """
     return jnp.sqrt(jnp.maximum(ratio, 1e-6))
 

@@ -31,11 +31,12 @@ def rasterize(
         alpha_i = min(0.999, opacity_i exp(-sigma_i)), or 0 if that is under 1/255
         T_i = prod_{j<i} (1 - alpha_j);  w_i = alpha_i T_i
 
-    There is no background in it: add (1 - alpha) * background. Depth, normals and the like are feature channels. The
-    walk stops where T < 1e-4 in all pixels of a tile; nothing is dropped before that. Differentiable in the four
-    arrays by every jax transformation in both modes, once: second derivatives raise NotImplementedError (the
-    reference has them). Results are bitwise reproducible. A Gaussian with a NaN leaves every pixel alone if its
-    conic, mean or opacity holds it; finite features are the caller's duty (see `check_inputs`).
+    There is no background in it: add (1 - alpha) * background. Depth, normals and the like are feature
+    channels. The walk stops where T < 1e-4 in all pixels of a tile; nothing is dropped before that.
+    Differentiable in the four arrays by every jax transformation in both modes, once: second derivatives
+    raise NotImplementedError (the reference has them). Results are bitwise reproducible. A Gaussian with a
+    NaN leaves every pixel alone if its conic, mean or opacity holds it; finite features are the caller's duty
+    (see `check_inputs`).
 
     Args:
         mean2d: px.
@@ -49,7 +50,8 @@ def rasterize(
         implementation: None, "reference" (dense, small scenes), "xla" or "pallas" (interpreted on a CPU).
 
     Raises:
-        ValueError: for an unknown implementation, or if `bins` was made for another image, tile or set of Gaussians.
+        ValueError: for an unknown implementation, or if `bins` was made for another image, tile or set of
+            Gaussians.
     """
     name = choose(implementation)
     columns, rows = tile_grid(width, height, tile)
@@ -70,7 +72,7 @@ def rasterize(
     return image[..., :-1], image[..., -1]
 
 
-def check_inputs(**arrays: Array) -> None:
+def check_inputs(**arrays: Array | np.ndarray) -> None:
     """Raise if an array holds a NaN or an infinity (for use outside jit, on what is about to be rasterized).
 
     Raises:

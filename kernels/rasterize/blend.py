@@ -7,13 +7,13 @@ carries, per pixel, the transmittance T (1 at the start) and sums:
     alpha, slope = alpha_of(opacity, sigma)
     weight = alpha * T;  sums += weight * features;  T -= weight
 
-It may stop once T < T_STOP in every pixel. The adjoint, Fisher and EIG walks visit the list in the same order:
-with S the sum over the whole list of weight * s (s: anything a Gaussian shows in this pixel), the derivative of S
-with respect to alpha is T s - (S - sum up to and including this Gaussian) / (1 - alpha), so the rendered image is
-the only residual they need.
+It may stop once T < T_STOP in every pixel. The adjoint, Fisher and EIG walks visit the list in the same
+order: with S the sum over the whole list of weight * s (s: anything a Gaussian shows in this pixel), the
+derivative of S with respect to alpha is T s - (S - sum up to and including this Gaussian) / (1 - alpha), so
+the rendered image is the only residual they need.
 
-Arguments are scalars of one Gaussian or arrays of them that broadcast against the pixel coordinates; nothing here
-indexes, so that the same functions run in jnp code and inside Pallas kernel bodies.
+Arguments are scalars of one Gaussian or arrays of them that broadcast against the pixel coordinates; nothing
+here indexes, so that the same functions run in jnp code and inside Pallas kernel bodies.
 """
 
 from typing import NamedTuple

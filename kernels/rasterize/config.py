@@ -17,7 +17,8 @@ class RasterConfig:
 def heuristic(capacity: int, tiles: int) -> RasterConfig:
     """Return a configuration for lists of `capacity` intersections over `tiles` tiles.
 
-    Shorter segments pay where there are too few of them to fill a device (about 132 x 16 programs on an H100).
+    Shorter segments pay where there are too few of them to fill a device (about 132 x 16 programs on an
+    H100).
     """
     segment = 512
     while segment > 64 and capacity // segment + tiles < 2048:

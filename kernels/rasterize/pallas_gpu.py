@@ -1,9 +1,10 @@
 """Rasterize, its tangent and its adjoint as Pallas kernels (Triton backend).
 
-One program walks one segment of a tile list with all pixels of the tile in registers. Segments are blended from
-T = 1 on their own and combined front to back afterwards (blending is associative). The adjoint starts every segment
-from the saved prefix, writes the partial sums of each intersection to a slot of its own, in emission order, and
-adds up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise reproducible.
+One program walks one segment of a tile list with all pixels of the tile in registers. Segments are blended
+from T = 1 on their own and combined front to back afterwards (blending is associative). The adjoint starts
+every segment from the saved prefix, writes the partial sums of each intersection to a slot of its own, in
+emission order, and adds up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise
+reproducible.
 """
 
 import functools
@@ -34,7 +35,9 @@ class Kernels:
 
     interpret: bool
 
-    def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
+    def saved_shape(
+        self, capacity: int, channels: int, width: int, height: int, tile: int
+    ) -> tuple[int, ...]:
         """Return the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
         columns, rows = tile_grid(width, height, tile)
         length = heuristic(capacity, rows * columns).segment
@@ -149,17 +152,18 @@ class Kernels:
         **options: Any,
     ) -> list[Array]:
         """Run a kernel whose operands and (unless `out_specs` says otherwise) results it indexes itself."""
-        return pl.pallas_call(
+        results = pl.pallas_call(
             kernel,
             name=name,
             grid=(programs,),
             in_specs=[ANYWHERE] * len(operands),
             out_specs=options.pop("out_specs", [ANYWHERE] * len(shapes)),
-            out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
+            out_shape=[jax.core.ShapedArray(shape, jnp.float32) for shape in shapes],
             compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=1),
             interpret=self.interpret,
             **options,
         )(*operands)
+        return list(results)
 
 
 def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
@@ -172,7 +176,9 @@ def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
 # ---- kernel bodies: every reference is the whole array
 
 
-def _centres(tile_index: Int[Array, ""], width: int, tile: int) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
+def _centres(
+    tile_index: Int[Array, ""], width: int, tile: int
+) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
     """Return the pixel centres of a tile, row by row."""
     columns, p = tile_grid(width, 1, tile)[0], jnp.arange(tile * tile, dtype=jnp.int32)
     x, y = (tile_index % columns) * tile + p % tile, (tile_index // columns) * tile + p // tile
@@ -198,7 +204,16 @@ def _columns(table_ref: Ref, row: Array) -> list[Array]:
 
 
 def _forward_kernel(
-    tile_ref: Ref, begin_ref: Ref, end_ref: Ref, ids_ref: Ref, table_ref: Ref, out_ref: Ref, *, width, tile, chunk
+    tile_ref: Ref,
+    begin_ref: Ref,
+    end_ref: Ref,
+    ids_ref: Ref,
+    table_ref: Ref,
+    out_ref: Ref,
+    *,
+    width,
+    tile,
+    chunk,
 ):
     segment = pl.program_id(0)
     px, py = _centres(tile_ref[segment], width, tile)

@@ -6,9 +6,10 @@ Three primitives on a table (N, F) of packed Gaussians and an image (H, W, C + 1
     tangent(table, image, saved, dtable, bins) -> dimage          linear in dtable; transposes to adjoint
     adjoint(table, image, saved, v, bins)      -> vtable          linear in v; transposes to tangent
 
-A custom_vjp would forbid forward mode and a custom_jvp of a Pallas kernel cannot be transposed; with a primitive of its
-own for the linear map, grad, jvp, linearize, vmap over anything, jacfwd, checkpoint, scan and shard_map all follow.
-Derivatives of the linear maps with respect to the table (second derivatives) are not implemented and say so.
+A custom_vjp would forbid forward mode and a custom_jvp of a Pallas kernel cannot be transposed; with a
+primitive of its own for the linear map, grad, jvp, linearize, vmap over anything, jacfwd, checkpoint, scan
+and shard_map all follow. Derivatives of the linear maps with respect to the table (second derivatives) are
+not implemented and say so.
 """
 
 import functools
@@ -117,7 +118,7 @@ def _define(primitive: Primitive, run: Callable, shapes: Callable) -> None:
         mlir.register_lowering(primitive, _without_manual_axes(rule), platform=platform)
 
     def batch(args: tuple, dims: tuple, **params: Any) -> tuple[list, list]:
-        where = [d is not batching.not_mapped for d in dims]
+        where = [d is not None for d in dims]
         mapped = [jnp.moveaxis(a, d, 0) for a, d, w in zip(args, dims, where, strict=True) if w]
 
         def one(elements: list) -> list:

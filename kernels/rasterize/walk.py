@@ -1,8 +1,8 @@
 """The walk over tile lists in jnp: the CPU and TPU form of every op that reads `Bins`.
 
 Tiles are taken in batches of similar list length. Within a batch, one loop over the list position handles a
-(tiles, pixels) block per step, so memory stays small, nothing is recorded for differentiation, and the loop ends as
-soon as the whole batch is saturated.
+(tiles, pixels) block per step, so memory stays small, nothing is recorded for differentiation, and the loop
+ends as soon as the whole batch is saturated.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,10 @@ def walk_tiles(
     """Visit every tile list front to back.
 
     Args:
-        step: (columns, px, py, inputs, state) -> (state, parts); columns are the F columns of the Gaussians at the
-            same list position of B tiles, each (B, 1), with column 5, the opacity, set to 0 past the end of a list; px,
-            py and every input and state are (B, P); state[0] is the transmittance; parts are `sums` arrays (B, P).
+        step: (columns, px, py, inputs, state) -> (state, parts); columns are the F columns of the Gaussians
+            at the same list position of B tiles, each (B, 1), with column 5, the opacity, set to 0 past the
+            end of a list; px, py and every input and state are (B, P); state[0] is the transmittance; parts
+            are `sums` arrays (B, P).
         bins: tile lists.
         table: what a step needs of every Gaussian; column 5 is the opacity.
         inputs: what it needs of every pixel, by tile.

@@ -1,0 +1,78 @@
+"""Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...]`."""
+
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kernels.bin_tiles import bin_tiles, default_tile
+from kernels.project import project
+from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.rasterize import rasterize
+from kernels.timing import time_ms
+
+
+def stages(spec: SceneSpec, capacity: int) -> tuple[Callable, Callable, Callable, Callable]:
+    """Return project, bin, rasterize and the render that chains them, for one image size."""
+    size = {"width": spec.width, "height": spec.height}
+    tile = default_tile()
+
+    def projection(scene: dict[str, Array]) -> tuple:
+        return project(**scene, **size)
+
+    def binning(p: tuple) -> tuple:
+        return bin_tiles(
+            p.mean2d, p.conic, p.opacity, p.extent, p.depth, **size, tile=tile, capacity=capacity
+        )
+
+    def raster(p: tuple, bins: tuple) -> Array:
+        return rasterize(p.mean2d, p.conic, p.opacity, p.color, bins, **size, tile=tile)[0]
+
+    def render(scene: dict[str, Array]) -> Array:
+        p = projection(scene)
+        return raster(p, binning(p))
+
+    return projection, binning, raster, render
+
+
+def bench(spec: SceneSpec) -> dict[str, float]:
+    """Return the times in ms of every stage, forward and with gradients, and the number of intersections."""
+    scene = {name: jnp.asarray(a) for name, a in make_scene(spec, np.random.default_rng(0)).items()}
+    projection, binning, _, _ = stages(spec, 1)
+    p = jax.jit(projection)(scene)
+    needed = int(jax.jit(binning)(p).needed)
+    projection, binning, raster, render = stages(spec, 2 ** int(np.ceil(np.log2(max(needed, 2)))))
+    needed = int(jax.jit(binning)(p).needed)
+    capacity = -(-needed * 5 // 4 // 1024) * 1024
+    projection, binning, raster, render = stages(spec, capacity)
+    bins = jax.jit(binning)(p)
+
+    def loss(image: Array) -> Array:
+        return jnp.sum(image * jnp.cos(jnp.arange(image.shape[1]))[None, :, None])
+
+    def gradient(f: Callable) -> Callable:
+        return jax.jit(jax.value_and_grad(lambda x, *rest: loss(f(x, *rest)), allow_int=True))
+
+    return {
+        "intersections": needed,
+        "project": time_ms(jax.jit(projection), scene),
+        "bin": time_ms(jax.jit(binning), p),
+        "rasterize": time_ms(jax.jit(raster), p, bins),
+        "rasterize with gradients": time_ms(gradient(raster), p, bins),
+        "all": time_ms(jax.jit(render), scene),
+        "all with gradients": time_ms(gradient(render), scene),
+    }
+
+
+def main() -> None:
+    """Print one line per scene."""
+    print(jax.devices()[0].device_kind, "jax", jax.__version__)
+    for name in sys.argv[1:] or BENCHMARKS:
+        print(name, {key: round(value, 3) for key, value in bench(BENCHMARKS[name]).items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Projected Gaussians that tests draw, in the situations a rasterizer must survive."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+CASES = ("random", "opaque", "transparent", "subpixel", "huge")
+
+
+class SplatSpec(NamedTuple):
+    """A random set of projected Gaussians; `make_splats` draws it."""
+
+    gaussians: int = 150
+    width: int = 21  # px; not a multiple of a tile
+    height: int = 18
+    channels: int = 4
+    case: str = "random"
+
+
+def make_splats(spec: SplatSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw mean2d, conic, opacity, features, depth and extent; a tenth of them culled, some outside the image."""
+    N = spec.gaussians
+    size = {"subpixel": (0.3, 0.5), "huge": (30.0, 3000.0)}.get(spec.case, (0.6, 6.0))
+    sigma = np.exp(rng.uniform(*np.log(size), (N, 2)))
+    turn = rng.uniform(0, np.pi, N)
+    axes = np.stack([np.cos(turn), np.sin(turn), -np.sin(turn), np.cos(turn)], -1).reshape(N, 2, 2)
+    covariance = np.einsum("nki,nk,nkj->nij", axes, sigma**2, axes)
+    inverse = np.linalg.inv(covariance)
+    opacity = {"opaque": rng.uniform(0.9, 0.9999, N), "transparent": np.zeros(N)}.get(
+        spec.case, rng.uniform(0.0, 0.6, N)
+    )
+    opacity = np.where(rng.uniform(size=N) < 0.1, 0.0, opacity)
+    level = np.log(np.maximum(opacity * 255, 1.0))
+    splats = {
+        "mean2d": rng.uniform([-4, -4], [spec.width + 4, spec.height + 4], (N, 2)),
+        "conic": np.stack([inverse[:, 0, 0], inverse[:, 0, 1], inverse[:, 1, 1]], -1),
+        "opacity": opacity,
+        "features": rng.normal(size=(N, spec.channels)),
+        "depth": rng.uniform(1, 50, N),
+        "extent": np.sqrt(2 * level[:, None] * np.stack([covariance[:, 0, 0], covariance[:, 1, 1]], -1)),
+    }
+    return {name: array.astype(np.float32) for name, array in splats.items()}

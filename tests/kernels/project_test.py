@@ -1,0 +1,193 @@
+"""`project` against a naive EWA projection in float64, and the promises about culling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.project import project, sh_basis, sh_color
+from kernels.project.specs import TINY, make_scene
+
+SIZE = {"width": TINY.width, "height": TINY.height}
+RUN = jax.jit(lambda scene: project(**scene, **SIZE))
+
+
+def naive(scene: dict, i: int, eps2d: float = 0.3) -> tuple:
+    """Project Gaussian i with matrices, in float64."""
+    s = {k: np.asarray(v, np.float64) for k, v in scene.items()}
+    w, x, y, z = s["quats"][i] / np.linalg.norm(s["quats"][i])
+    rotation = np.array(
+        [
+            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
+        ]
+    )
+    camera = s["camera_from_world"]
+    covariance = rotation @ np.diag(s["scales"][i] ** 2) @ rotation.T
+    x, y, z = camera[:3, :3] @ s["means"][i] + camera[:3, 3]
+    fx, fy, cx, cy = s["K"][0, 0], s["K"][1, 1], s["K"][0, 2], s["K"][1, 2]
+    jacobian = np.array([[fx / z, 0, -fx * x / z**2], [0, fy / z, -fy * y / z**2]]) @ camera[:3, :3]
+    image_covariance = jacobian @ covariance @ jacobian.T
+    dilated = image_covariance + eps2d * np.eye(2)
+    ratio = np.linalg.det(image_covariance) / np.linalg.det(dilated)
+    return np.array([fx * x / z + cx, fy * y / z + cy]), dilated, z, np.sqrt(max(ratio, 0))
+
+
+def in_view(scene: dict, result) -> np.ndarray:
+    """Return which visible Gaussians lie inside the image, where the Jacobian is not clamped."""
+    inside = (result.mean2d > 0) & (result.mean2d < np.array([TINY.width, TINY.height]))
+    return np.flatnonzero((result.opacity > 0) & inside.all(-1))
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_matches_naive_projection(antialiased):
+    scene = make_scene(TINY, np.random.default_rng())
+    result = jax.jit(lambda s: project(**s, **SIZE, antialiased=antialiased))(scene)
+    chosen = in_view(scene, result)
+    assert len(chosen) > 5
+    for i in chosen:
+        mean, covariance, depth, compensation = naive(scene, i)
+        inverse = np.linalg.inv(covariance)
+        np.testing.assert_allclose(result.mean2d[i], mean, rtol=1e-4, atol=1e-3)
+        scale = np.abs(inverse).max()
+        wanted = [inverse[0, 0], inverse[0, 1], inverse[1, 1]]
+        np.testing.assert_allclose(result.conic[i], wanted, rtol=2e-3, atol=1e-3 * scale)
+        np.testing.assert_allclose(result.depth[i], depth, rtol=1e-5)
+        opacity = scene["opacities"][i] * (compensation if antialiased else 1)
+        np.testing.assert_allclose(result.opacity[i], opacity, rtol=1e-3)
+
+
+def test_extent_bounds_alpha():
+    scene = make_scene(TINY, np.random.default_rng())
+    result = RUN(scene)
+    chosen = in_view(scene, result)
+    angle = np.linspace(0, 2 * np.pi, 400)
+    for i in chosen:
+        a, b, c = np.asarray(result.conic[i], np.float64)
+        level = np.log(float(result.opacity[i]) * 255)
+        unit = np.stack([np.cos(angle), np.sin(angle)])
+        radius = np.sqrt(2 * level / (a * unit[0] ** 2 + 2 * b * unit[0] * unit[1] + c * unit[1] ** 2))
+        np.testing.assert_allclose(np.abs(radius * unit).max(1), result.extent[i], rtol=5e-3)
+
+
+def loss(scene: dict, weights: tuple) -> jax.Array:
+    """Return a random linear function of everything differentiable (depth of culled Gaussians left out)."""
+    p = project(**scene, **SIZE, antialiased=True)
+    outputs = (p.mean2d, p.conic, p.opacity, jnp.where(p.opacity > 0, p.depth, 0), p.color)
+    return sum(
+        jnp.sum(jnp.where((p.opacity > 0).reshape(-1, *[1] * (o.ndim - 1)), o * w, 0))
+        for o, w in zip(outputs, weights, strict=True)
+    )
+
+
+def test_gradients_match_finite_differences():
+    """All arrays, the pose and the intrinsics included, along random directions in float64."""
+    rng = np.random.default_rng()
+    with jax.enable_x64(True):
+        scene = {k: jnp.asarray(v, jnp.float64) for k, v in make_scene(TINY, rng).items()}
+        N = TINY.gaussians
+        weights = tuple(jnp.asarray(rng.normal(size=s)) for s in ((N, 2), (N, 3), (N,), (N,), (N, 3)))
+        run, differentiate = jax.jit(loss), jax.jit(jax.grad(loss))
+        gradient = differentiate(scene, weights)
+        # Colour sees means and pose as constants, so they are checked without it.
+        geometry = (*weights[:4], jnp.zeros((N, 3)))
+        gradient_geometry = differentiate(scene, geometry)
+        for name, value in scene.items():
+            held = name in ("means", "camera_from_world")
+            g, w = (gradient_geometry, geometry) if held else (gradient, weights)
+            direction = rng.normal(size=value.shape)
+            step = 1e-6
+            plus, minus = ({**scene, name: value + s * step * direction} for s in (1, -1))
+            wanted = (run(plus, w) - run(minus, w)) / (2 * step)
+            got = jnp.sum(g[name] * direction)
+            assert abs(wanted) > 0, name
+            np.testing.assert_allclose(
+                got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name
+            )
+
+
+def test_what_cannot_be_seen_is_culled_with_finite_gradients():
+    scene = make_scene(TINY, np.random.default_rng())
+    bad = np.arange(12)
+    scene["means"][0, 2] = np.nan
+    scene["means"][1] = np.inf
+    scene["scales"][2, 1] = np.nan
+    scene["scales"][3] = 1e30
+    scene["quats"][4] = 0
+    scene["quats"][5, 2] = np.nan
+    scene["opacities"][6] = 0
+    scene["opacities"][7] = np.nan
+    scene["sh"][8, 0, 0] = np.nan
+    to_world = np.linalg.inv(scene["camera_from_world"])
+    for row, z in ((9, -1.0), (10, 0.0), (11, 0.2)):  # behind, in the camera's plane, at the near plane
+        scene["means"][row] = (to_world @ [0.01, 0.02, z - 1e-6, 1])[:3]
+    result = RUN(scene)
+    assert np.all(np.asarray(result.opacity)[bad] == 0) and np.all(np.asarray(result.extent)[bad] == 0)
+    for field in (result.mean2d, result.conic, result.opacity, result.extent, result.color):
+        assert np.isfinite(field).all()
+    gradient = jax.jit(
+        jax.grad(
+            lambda s: sum(
+                jnp.sum(x**2) for x in (lambda p: (p.mean2d, p.opacity, p.color))(project(**s, **SIZE))
+            )
+        )
+    )(scene)
+    for name, g in gradient.items():
+        assert np.isfinite(g).all(), name
+    np.testing.assert_array_equal(np.asarray(gradient["opacities"])[bad], 0)
+    # The neighbours do not notice: the same scene without the bad rows.
+    rest = {k: jnp.asarray(v if k in ("camera_from_world", "K") else v[12:]) for k, v in scene.items()}
+    np.testing.assert_allclose(RUN(rest).mean2d, result.mean2d[12:], rtol=1e-6)
+
+
+def test_huge_and_tiny_footprints_stay_finite():
+    scene = make_scene(TINY, np.random.default_rng())
+    scene["scales"][:10] = 1e4
+    scene["scales"][10:20] = 1e-9
+    scene["scales"][20:30] = [10.0, 1e-6, 1e-6]
+    result = RUN(scene)
+    for field in result:
+        assert np.isfinite(field).all()
+    a, b, c = np.asarray(result.conic, np.float64).T
+    assert np.all(a * c - b * b > 0)
+
+
+def test_sh_degree_masks_bands_also_when_traced():
+    rng = np.random.default_rng()
+    directions = rng.normal(size=(20, 3))
+    directions = jnp.asarray(directions / np.linalg.norm(directions, axis=-1, keepdims=True))
+    sh = jnp.asarray(rng.normal(size=(20, 16, 3)))
+    traced = jax.jit(sh_color)
+    for degree, kept in ((0, 1), (1, 4), (2, 9), (3, 16)):
+        wanted = sh_color(sh[:, :kept], directions, degree)
+        np.testing.assert_allclose(traced(sh, directions, jnp.int32(degree)), wanted, atol=1e-6)
+
+
+def test_sh_basis_is_orthonormal():
+    z, weight = np.polynomial.legendre.leggauss(12)
+    phi = np.arange(24) * 2 * np.pi / 24
+    z, phi, weight = z[:, None], phi[None], (weight[:, None] * (2 * np.pi / 24)) * np.ones((1, 24))
+    r = np.sqrt(1 - z**2)
+    basis = sh_basis(jnp.asarray(np.stack(np.broadcast_arrays(r * np.cos(phi), r * np.sin(phi), z), -1)))
+    gram = np.einsum("abk,abl,ab->kl", basis, basis, weight)
+    np.testing.assert_allclose(gram, np.eye(16), atol=1e-5)
+
+
+def test_impossible_arguments_are_named():
+    scene = make_scene(TINY, np.random.default_rng())
+
+    def shapes(scene, **options):
+        return jax.eval_shape(lambda s: project(**s, **{**SIZE, **options}), scene)
+
+    with pytest.raises(ValueError, match="width"):
+        shapes(scene, width=0)
+    with pytest.raises(ValueError, match="'cuda'"):
+        shapes(scene, implementation="cuda")
+    with pytest.raises(ValueError, match="coefficients=5"):
+        shapes({**scene, "sh": np.zeros((TINY.gaussians, 5, 3), np.float32)})
+
+
+def test_no_gaussians():
+    scene = make_scene(TINY._replace(gaussians=0), np.random.default_rng())
+    assert RUN(scene).color.shape == (0, 3)

@@ -1,0 +1,149 @@
+"""`rasterize`: value, vjp and jvp of every implementation against autodiff of the dense specification."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.bin_tiles import bin_tiles
+from kernels.rasterize import check_inputs, rasterize
+from kernels.rasterize.specs import CASES, SplatSpec, make_splats
+
+SPEC = SplatSpec()
+ARGUMENTS = ("mean2d", "conic", "opacity", "features")
+CAPACITY = 1600  # room for the huge case; its lists are cut into several segments
+
+
+def bins_of(splats: dict, tile: int, capacity: int = CAPACITY, spec: SplatSpec = SPEC):
+    order = ("mean2d", "conic", "opacity", "extent", "depth")
+    arrays = [jnp.asarray(splats[name]) for name in order]
+    size = {"width": spec.width, "height": spec.height}
+    return bin_tiles(*arrays, **size, tile=tile, capacity=capacity, implementation="xla")
+
+
+def everything(splats: dict, direction: dict, cotangent: tuple, name: str, tile: int, spec: SplatSpec = SPEC):
+    """Return value, vjp, jvp and the number of intersections."""
+    bins = bins_of(splats, tile, spec=spec)
+
+    def render(arguments):
+        size = {"width": spec.width, "height": spec.height, "tile": tile}
+        return rasterize(*(arguments[k] for k in ARGUMENTS), bins, **size, implementation=name)
+
+    arguments = {k: splats[k] for k in ARGUMENTS}
+    value, pullback = jax.vjp(render, arguments)
+    return value, pullback(cotangent)[0], jax.jvp(render, (arguments,), (direction,))[1], bins.needed
+
+
+RUN = jax.jit(everything, static_argnums=(3, 4, 5))
+
+
+def draw(spec: SplatSpec):
+    rng = np.random.default_rng()
+    splats = make_splats(spec, rng)
+    scale = {"mean2d": 1.0, "conic": 0.05, "opacity": 0.3, "features": 1.0}
+    direction = {k: (s * rng.normal(size=splats[k].shape)).astype(np.float32) for k, s in scale.items()}
+    shapes = (spec.height, spec.width, spec.channels), (spec.height, spec.width)
+    return splats, direction, tuple(rng.normal(size=s).astype(np.float32) for s in shapes)
+
+
+def assert_close(got, wanted, what):
+    """Compare by direction and by relative length: one pair at the 1/255 cut may fall on either side."""
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
+        a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
+        name = f"{what}{jax.tree_util.keystr(path)}"
+        assert np.isfinite(a).all(), name
+        length = np.linalg.norm(b)
+        assert np.linalg.norm(a - b) <= 1e-3 * length + 1e-6, name
+        if length > 1e-6:
+            assert a @ b / (np.linalg.norm(a) * length) > 0.9999, name
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("name", "tile"), [("xla", 8), ("pallas", 16)])
+def test_matches_the_specification(name, tile, case):
+    splats, direction, cotangent = draw(SPEC._replace(case=case))
+    value, gradient, tangent, needed = RUN(splats, direction, cotangent, name, tile)
+    wanted = RUN(splats, direction, cotangent, "reference", 16)
+    assert (int(needed) == 0) == (case == "transparent") and int(needed) <= CAPACITY
+    # Features and alpha together: behind saturation the exact alpha is flat, the early stop leaves T_STOP of
+    # it.
+    assert_close(np.dstack(value), np.dstack(wanted[0]), "value")
+    assert_close(gradient, wanted[1], "gradient")
+    assert_close(np.dstack(tangent), np.dstack(wanted[2]), "tangent")
+    # The two modes are transposes of one another: <v, J d> = <J^T v, d>.
+    forward = sum(np.vdot(v, t) for v, t in zip(cotangent, tangent, strict=True))
+    reverse = sum(np.vdot(gradient[k], direction[k]) for k in ARGUMENTS)
+    size = sum(np.linalg.norm(gradient[k]) * np.linalg.norm(direction[k]) for k in ARGUMENTS)
+    assert abs(forward - reverse) <= 1e-4 * size
+
+
+@pytest.mark.parametrize(("name", "tile"), [("xla", 8), ("pallas", 16)])
+def test_is_bitwise_reproducible_and_ignores_the_order_of_the_input(name, tile):
+    splats, direction, cotangent = draw(SPEC)
+    first = RUN(splats, direction, cotangent, name, tile)
+    again = RUN(splats, direction, cotangent, name, tile)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    permutation = np.random.default_rng().permutation(SPEC.gaussians)
+    moved = jax.tree.map(lambda x: x[permutation], (splats, direction))
+    value, gradient, tangent, _ = RUN(*moved, cotangent, name, tile)
+    jax.tree.map(np.testing.assert_array_equal, (value, tangent), (first[0], first[2]))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[permutation]), gradient, first[1])
+
+
+@pytest.mark.parametrize(("name", "tile"), [("xla", 8), ("pallas", 16)])
+def test_a_broken_gaussian_leaves_the_others_alone(name, tile):
+    splats, direction, cotangent = draw(SPEC)
+    splats["opacity"][:3] = 0.5
+    splats["extent"][:3] = 10
+    absent = {k: v.copy() for k, v in splats.items()}
+    absent["opacity"][:3] = 0
+    splats["mean2d"][0] = np.nan
+    splats["conic"][1] = np.nan
+    splats["opacity"][2] = np.nan
+    got, wanted = (RUN(s, direction, cotangent, name, tile) for s in (splats, absent))
+    jax.tree.map(np.testing.assert_array_equal, got[0], wanted[0])
+    assert_close({k: g[3:] for k, g in got[1].items()}, {k: g[3:] for k, g in wanted[1].items()}, "gradient")
+
+
+def test_opaque_layers_blend_by_hand():
+    """Three flat Gaussians over one pixel, against the recursion written out."""
+    alpha, colour = np.array([0.5, 0.9, 0.4]), np.array([1.0, 2.0, 4.0])
+    splats = {
+        "mean2d": np.full((3, 2), 0.5),
+        "conic": np.tile([1e-9, 0, 1e-9], (3, 1)),
+        "opacity": alpha[[1, 0, 2]],
+        "features": colour[[1, 0, 2], None],
+        "depth": np.array([2.0, 1.0, 3.0]),
+        "extent": np.full((3, 2), 1e4),
+    }
+    splats = {k: jnp.asarray(v, jnp.float32) for k, v in splats.items()}
+    spec = SplatSpec(3, 5, 3, 1)
+    bins = bins_of(splats, 8, 9, spec)
+    out, total = rasterize(
+        *(splats[k] for k in ARGUMENTS), bins, width=5, height=3, tile=8, implementation="xla"
+    )
+    wanted = 0.5 * 1 + 0.5 * 0.9 * 2 + 0.5 * 0.1 * 0.4 * 4
+    np.testing.assert_allclose(out[..., 0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(total, 1 - 0.5 * 0.1 * 0.6, rtol=1e-5)
+
+
+def test_no_gaussians_and_wrong_bins():
+    splats = make_splats(SplatSpec(0), np.random.default_rng())
+    bins = jax.jit(lambda s: bins_of(s, 8))(splats)
+    size = {"width": SPEC.width, "height": SPEC.height}
+    arguments = [jnp.asarray(splats[k]) for k in ARGUMENTS]
+    for name in ("reference", "xla", "pallas"):
+        out, alpha = rasterize(*arguments, bins, **size, tile=8, implementation=name)
+        assert out.shape == (SPEC.height, SPEC.width, SPEC.channels) and not out.any() and not alpha.any()
+    with pytest.raises(ValueError, match="tile=16"):
+        rasterize(*arguments, bins, **size, tile=16)
+    with pytest.raises(ValueError, match="for 0 Gaussians, not for 4"):
+        rasterize(*(jnp.zeros((4, *a.shape[1:])) for a in arguments), bins, **size, tile=8)
+
+
+def test_check_inputs_names_the_argument_and_the_row():
+    splats, _, _ = draw(SPEC)
+    check_inputs(**splats)
+    splats["conic"][7, 1] = np.inf
+    with pytest.raises(ValueError, match=r"conic .* \(7, 1\)"):
+        check_inputs(**splats)
