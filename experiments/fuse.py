@@ -1,9 +1,9 @@
 """The main job: reconstruct a driving log, fuse generated views into it metres off the lane, evaluate and show it.
 
-    python -m experiments.fuse --workdir=runs/demo
-    python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdir=runs/kitti
-    python -m experiments.fuse --workdir=runs/demo --resume
-    python -m experiments.fuse --workdir=runs/s3 --config.data.seed=3 --config.schedule.largest=2.0
+python -m experiments.fuse --workdir=runs/demo
+python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdir=runs/kitti
+python -m experiments.fuse --workdir=runs/demo --resume
+python -m experiments.fuse --workdir=runs/s3 --config.data.seed=3 --config.schedule.largest=2.0
 """
 
 from pathlib import Path
@@ -15,8 +15,12 @@ from experiments import common
 from ff_jax.data.open import open_log
 from ff_jax.fuse import fuse
 
-_CONFIG = config_flags.DEFINE_config_file("config", "experiments/configs/fuse.py", "Settings.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", required=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "experiments/configs/fuse.py", "Settings.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, logs, results.", required=True
+)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
 
 
@@ -24,7 +28,9 @@ def main(_: list[str]) -> None:
     """Run the main job."""
     config = common.to_config(_CONFIG.value)
     log = open_log(common.with_log_path(config).data, config.evaluate.shifts)
-    fuse(config, log, Path(_WORKDIR.value), resume=_RESUME.value)
+    metrics = fuse(config, log, Path(_WORKDIR.value), resume=_RESUME.value)
+    print(metrics["table"])
+    print(f"pictures, curves and the flight: {metrics['page']}")
 
 
 if __name__ == "__main__":

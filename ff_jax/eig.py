@@ -29,7 +29,7 @@ from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
 from ff_jax.rigid import quats_to_matrices
-from ff_jax.whitened import diagonal_factors, posterior_factors, upper
+from ff_jax.whitened import diagonal_factors, posterior_factors
 from kernels import fisher
 from kernels.fisher.gain import pack, unpack
 from kernels.project import Projected, sh_basis
@@ -62,10 +62,10 @@ class Priors:
 
 @struct.dataclass
 class Posterior:
-    """Covariance of every block as a packed upper triangular factor F, Sigma = F F^T."""
+    """Covariance of every block as a factor F: Sigma = F F^T."""
 
-    geometry: Float[Array, "N 55"]
-    color: Float[Array, "N packed"]
+    geometry: Float[Array, "N 10 10"]
+    color: Float[Array, "N K K"]
     background: Float[Array, ""]  # standard deviation of one channel
 
 
@@ -237,9 +237,9 @@ def eig_map(
     """
     view = sensitivity(gaussians, alive, camera, settings, sh_degree)
     splats = view.projected
-    spread = jnp.einsum("nki,nij->nkj", view.L, upper(posterior.geometry, GEOMETRY), precision="highest")
+    spread = jnp.einsum("nki,nij->nkj", view.L, posterior.geometry, precision="highest")
     Q = pack(jnp.einsum("nki,nli->nkl", spread, spread, precision="highest"))
-    of_color = jnp.einsum("ni,nij->nj", view.Y, upper(posterior.color, view.Y.shape[1]), precision="highest")
+    of_color = jnp.einsum("ni,nij->nj", view.Y, posterior.color, precision="highest")
     return fisher.eig_map(
         splats.mean2d,
         splats.conic,

@@ -1,10 +1,10 @@
 """The main job as one function: reconstruct -> [render + EIG -> fix -> distil, d += 1 m]* -> evaluate and show.
 
-    workdir/thin, fixer      the thinned reconstruction and what `self_fit` learnt from it
-    workdir/recon            the reconstruction up to the first fix event
-    workdir/baseline         the same, trained on recorded views only to the last step: what fusing is compared with
-    workdir/fused            the progressive loop
-    workdir/results          metrics.json, index.html, pictures, flight.mp4, scene.ply
+workdir/thin, fixer      the thinned reconstruction and what `self_fit` learnt from it
+workdir/recon            the reconstruction up to the first fix event
+workdir/baseline         the same, trained on recorded views only to the last step: what fusing is compared with
+workdir/fused            the progressive loop
+workdir/results          metrics.json, index.html, pictures, flight.mp4, scene.ply
 """
 
 import dataclasses
@@ -78,7 +78,9 @@ def claim(workdir: Path, config: FuseConfig, resume: bool) -> None:
     if not written.exists():
         return
     if not resume:
-        raise ValueError(f"{workdir} already holds a run: add --resume to go on with it, or name another folder.")
+        raise ValueError(
+            f"{workdir} already holds a run: add --resume to go on with it, or name another folder."
+        )
     before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
     changed = sorted(name for name in now if before.get(name) != now[name])
     if changed:

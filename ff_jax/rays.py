@@ -1,7 +1,7 @@
 """One pixel against all Gaussians, differentiated by brute force: the oracle of the EIG.
 
-Nothing here is fast and nothing is shared with `kernels.fisher`: a ray is blended in plain jnp over every Gaussian in
-depth order, and its Jacobian is autodiff's.
+Nothing here is fast and nothing is shared with `kernels.fisher`: a ray is blended in plain jnp over every Gaussian
+in depth order, and its Jacobian is autodiff's.
 """
 
 from typing import NamedTuple

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-import kernels
+
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, opacities
 from kernels.bin_tiles import Bins, bin_tiles
+from kernels.bin_tiles.config import default_tile
 from kernels.project import Projected, project
 from kernels.rasterize import rasterize
 
@@ -43,14 +44,16 @@ class RenderSettings:
     @property
     def tile_size(self) -> int:
         """Return the tile edge in pixels."""
-        return self.tile or kernels.default_tile(self.implementation)
+        return self.tile or default_tile(self.implementation)
 
 
 class RenderOut(NamedTuple):
     """One rendered view."""
 
     rgb: Float[Array, "H W 3"]  # composite including the background
-    depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
+    depth: Float[
+        Array, "H W"
+    ]  # accumulated camera z (metres times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
     needed: Int[Array, ""]  # tile intersections that exist; more than the capacity means some were dropped
 

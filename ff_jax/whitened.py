@@ -1,73 +1,89 @@
 """Posterior factors of many small blocks in float32, over a huge range of precisions.
 
-In units of the prior's standard deviations the posterior precision is I + A with A >= 0 from the data.
-Directions that no view constrains have an eigenvalue 0 of A next to others of 1e8 and more, far below what
-float32 keeps of A. Two things make the result right nonetheless: a Cholesky pivot of I + A is never below 1, so a
-pivot lost in the rounding noise of A is set to 1 (the prior; the error is towards "not known"), and the covariance
-is kept as a factor, so that projecting it to the image never subtracts large numbers.
+In units of the prior's standard deviations the posterior precision is I + A with A >= 0 from the data. Directions
+that no view constrains have an eigenvalue 0 of A next to others of 1e8 and more, far below what float32 keeps of
+A, and the Cholesky factorization of I + A breaks down. So the identity is never added to A: with A = R^T R from a
+pivoted Cholesky factorization that stops at the rounding noise of A (what is lost counts as not known), the QR
+factor T of R stacked on I has T^T T = I + A, and only ratios of 1e4 enter where there were 1e8. The covariance is
+kept as the factor T^-1, so that projecting it to an image never subtracts large numbers.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from kernels.fisher.gain import pack, unpack
+from kernels.fisher.gain import unpack
 
 _NOISE = 8 * 2.0**-23  # relative rounding noise of a diagonal entry of A: a few products and sums of float32
-_BATCH = 8192  # blocks factored at a time, which bounds the memory
+_BATCH = 4096  # blocks factored at a time, which bounds the memory
 
 
-def posterior_factors(
-    precision: Float[Array, "N packed"], std: Float[Array, "N d"]
-) -> Float[Array, "N packed"]:
-    """Return upper triangular F with F F^T = (data precision + diag(std)^-2)^-1.
+def posterior_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:
+    """Return F with F F^T = (data precision + diag(std)^-2)^-1.
 
     Args:
         precision: what the data say, row-major upper triangles; rounding may have made it indefinite.
         std: standard deviations of the prior.
-
-    Returns:
-        Row-major upper triangles of F.
     """
     size = std.shape[-1]
 
-    def one_block(precision: Float[Array, "packed"], std: Float[Array, "d"]) -> Float[Array, "packed"]:
-        inverse = inverse_cholesky(unpack(precision, size) * std[:, None] * std)
-        return pack(std[:, None] * inverse.T)
+    def one_block(block: tuple[Float[Array, "packed"], Float[Array, "d"]]) -> Float[Array, "d d"]:
+        precision, std = block
+        R = data_root(unpack(precision, size) * std[:, None] * std)
+        return std[:, None] * inverse_of_upper(qr_with_identity(R))
 
     if precision.shape[0] == 0:
-        return precision
-    return lax.map(lambda block: one_block(*block), (precision, std), batch_size=_BATCH)
+        return jnp.zeros((0, size, size))
+    return lax.map(one_block, (precision, std), batch_size=_BATCH)
 
 
-def inverse_cholesky(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Return the lower triangular inverse X of the Cholesky factor of I + A: X^T X = (I + A)^-1."""
+def diagonal_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:
+    """Return F as `posterior_factors` does, but from the diagonal of the data precision alone."""
+    size = std.shape[-1]
+    known = jnp.maximum(jnp.diagonal(unpack(precision, size), axis1=-2, axis2=-1), 0.0) * std * std
+    return (std * lax.rsqrt(1 + known))[..., None] * jnp.eye(size)
+
+
+def data_root(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Return R with R^T R = A up to the rounding noise of A (Cholesky with diagonal pivoting)."""
     size = A.shape[0]
-    floor = _NOISE * jnp.abs(jnp.diagonal(A))
-    index = jnp.arange(size)
+    given, index = jnp.diagonal(A), jnp.arange(size)
 
     def eliminate(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        rest, X = carry
-        known = rest[k, k]
-        root = jnp.sqrt(1 + jnp.where(known > floor[k], known, 0.0))
-        column = jnp.where(index > k, rest[:, k], 0.0) / root
-        row = X[k] / root
-        X = jnp.where((index == k)[:, None], row, X - column[:, None] * row)
-        return rest - column[:, None] * column, X
+        rest, R = carry
+        known = jnp.where(jnp.diagonal(rest) > _NOISE * given, jnp.diagonal(rest), 0.0)
+        pivot = (index == jnp.argmax(known)) & (known > 0)
+        row = jnp.sum(jnp.where(pivot[:, None], rest, 0.0), 0)
+        row = row * lax.rsqrt(jnp.maximum(jnp.sum(jnp.where(pivot, known, 0.0)), 1e-30))
+        rest = rest - row[:, None] * row
+        rest = jnp.where(pivot[:, None] | pivot, 0.0, rest)  # what is left there is rounding
+        return rest, R.at[k].set(row)
 
-    return lax.fori_loop(0, size, eliminate, (A, jnp.eye(size, dtype=A.dtype)))[1]
-
-
-def diagonal_factors(
-    precision: Float[Array, "N packed"], std: Float[Array, "N d"]
-) -> Float[Array, "N packed"]:
-    """Return F as `posterior_factors` does, but from the diagonal of the data precision alone."""
-    diagonal = jnp.cumsum(jnp.arange(std.shape[-1], 0, -1)) - jnp.arange(std.shape[-1], 0, -1)
-    known = jnp.maximum(precision[:, diagonal], 0.0) * std * std
-    return jnp.zeros_like(precision).at[:, diagonal].set(std * jax.lax.rsqrt(1 + known))
+    return lax.fori_loop(0, size, eliminate, (A, jnp.zeros_like(A)))[1]
 
 
-def upper(packed: Float[Array, "N packed"], size: int) -> Float[Array, "N size size"]:
-    """Return the upper triangular matrices whose row-major entries are `packed`."""
-    return jnp.triu(unpack(packed, size))
+def qr_with_identity(R: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Return the upper triangular T with T^T T = I + R^T R (Householder reflections of R on top of I)."""
+    size = R.shape[0]
+    index = jnp.arange(2 * size)
+
+    def reflect(k: Array, M: Float[Array, "2*d d"]) -> Float[Array, "2*d d"]:
+        x = jnp.where(index >= k, M[:, k], 0.0)
+        length = jnp.sqrt(jnp.sum(x * x))
+        v = x + jnp.where(index == k, jnp.where(x[k] < 0, -length, length), 0.0)
+        return M - v[:, None] * (2 / jnp.sum(v * v) * jnp.sum(v[:, None] * M, 0))
+
+    T = lax.fori_loop(0, size, reflect, jnp.concatenate([R, jnp.eye(size, dtype=R.dtype)]))[:size]
+    return jnp.triu(T)
+
+
+def inverse_of_upper(T: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Return the inverse of an upper triangular matrix by back substitution."""
+    size = T.shape[0]
+
+    def substitute(step: Array, X: Float[Array, "d d"]) -> Float[Array, "d d"]:
+        k = size - 1 - step
+        row = (jnp.arange(size) == k) - jnp.sum(T[k][:, None] * X, 0)  # rows of X from k up are still 0
+        return X.at[k].set(row / T[k, k])
+
+    return lax.fori_loop(0, size, substitute, jnp.zeros_like(T))

@@ -3,10 +3,24 @@
 import os
 from pathlib import Path
 
+import flax.struct
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
+_dataclass = flax.struct.dataclass
+
+
+def _unchecked_dataclass(cls=None, **options):
+    """Make a pytree dataclass whose fields are not checked: JAX rebuilds pytrees with placeholders as leaves."""
+    if cls is None:
+        return lambda cls: _unchecked_dataclass(cls, **options)
+    cls = _dataclass(cls, **options)
+    cls.__no_type_check__ = True
+    return cls
+
+
+flax.struct.dataclass = _unchecked_dataclass
 install_import_hook(["kernels", "ff_jax"], "beartype.beartype")
 
 

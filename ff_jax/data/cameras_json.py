@@ -175,8 +175,13 @@ def _archived(archive: Path, key: str, scale: float) -> Source:
 
 def _read_index(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        index = json.loads(path.read_text())
     except OSError as error:
         raise ValueError(f"{path}: no such file; give the folder that holds cameras.json.") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
+    if not isinstance(index, dict):
+        raise ValueError(
+            f"{path}: holds a {type(index).__name__}, not an object with 'frames'; restore the file."
+        )
+    return index

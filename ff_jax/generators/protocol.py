@@ -21,9 +21,9 @@ Apply = Callable[[Any, PyTree, Array, Array, Array, Array], Array]
 class Fixer:
     """A named repair function, its parameters and its static settings.
 
-    `apply` must be a module-level function and `config` hashable: with `name` and `chunk` they are the key under
-    which `fix` compiles once. Every `apply` blends by EIG itself (see `blend`): its result is final, and is the
-    render wherever EIG vanishes.
+    `apply` must be a module-level function and `config` hashable: with `name` and `chunk` they are the key
+    under which `fix` compiles once. Every `apply` blends by EIG itself (see `blend`): its result is final,
+    and is the render wherever EIG vanishes.
     """
 
     params: PyTree  # any pytree; the shardings of its leaves are kept
@@ -42,8 +42,8 @@ def fix(
 ) -> Float[Array, "T H W 3"]:
     """Repair a clip of any length with `fixer`.
 
-    The clip is cut into pieces of `fixer.chunk` frames, the last one filled up by repeating its last frame, so
-    that one compilation serves every length and only one piece at a time is in work. Piece i draws from
+    The clip is cut into pieces of `fixer.chunk` frames, the last one filled up by repeating its last frame,
+    so that one compilation serves every length and only one piece at a time is in work. Piece i draws from
     `fold_in(key, i)`. Inputs may be NumPy arrays (moved piece by piece) or sharded JAX arrays.
 
     Args:

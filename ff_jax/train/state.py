@@ -9,7 +9,10 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Int, Key, PyTree
 
+from ff_jax.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
+
+PER_SLOT = tuple(field.name for field in dataclasses.fields(Gaussians))  # groups with one row per Gaussian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +59,18 @@ def means_rate(config: OptimConfig, radius: float) -> optax.Schedule:
     return optax.exponential_decay(config.means * radius, max(config.steps, 1), decay)
 
 
-def _labels(params: SceneParams) -> PyTree:
-    """Return the name of the optimizer group of every leaf."""
-    named = {"means", "quats", "log_scales", "logit_opacities", "sh", "exposure", "poses", "intrinsics"}
+def grouped(params: SceneParams) -> dict[str, PyTree]:
+    """Return the parameters by optimizer group."""
+    gaussians = {field.name: getattr(params.gaussians, field.name) for field in dataclasses.fields(Gaussians)}
+    rest = {name: getattr(params, name) for name in ("sky", "exposure", "poses", "intrinsics")}
+    return gaussians | rest
 
-    def label(path: tuple, _: Array) -> str:
-        names = [getattr(entry, "name", None) for entry in path]
-        return next((name for name in reversed(names) if name in named), "sky")
 
-    return jax.tree_util.tree_map_with_path(label, params)
+def ungrouped(groups: dict[str, PyTree]) -> SceneParams:
+    """Undo `grouped`."""
+    groups = dict(groups)
+    gaussians = Gaussians(**{name: groups.pop(name) for name in PER_SLOT})
+    return SceneParams(gaussians=gaussians, **groups)
 
 
 def _sh_adam(config: OptimConfig) -> optax.GradientTransformation:
@@ -79,7 +85,7 @@ def _sh_adam(config: OptimConfig) -> optax.GradientTransformation:
 
 
 def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransformation:
-    """Return the optimizer over `SceneParams`; `radius` is the extent of the camera path in metres."""
+    """Return the optimizer over `grouped` parameters; `radius` is the extent of the camera path in metres."""
 
     def adam(rate: float | optax.Schedule) -> optax.GradientTransformation:
         return optax.adam(rate, eps=1e-15) if callable(rate) or rate > 0 else optax.set_to_zero()
@@ -87,21 +93,20 @@ def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransfor
     names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "poses", "intrinsics")
     groups = {name: adam(getattr(config, name)) for name in names}
     groups |= {"means": adam(means_rate(config, radius)), "sh": _sh_adam(config)}
-    return optax.partition(groups, _labels)
+    return optax.partition(groups, {name: name for name in groups})
 
 
 def init_state(key: Key[Array, ""], scene: Scene, optimizer: optax.GradientTransformation) -> TrainState:
     """Return the state at step 0."""
-    return TrainState(jnp.int32(0), scene, optimizer.init(scene.params), key, jnp.int32(0))
+    return TrainState(jnp.int32(0), scene, optimizer.init(grouped(scene.params)), key, jnp.int32(0))
 
 
 def forget(opt: PyTree, slots: Bool[Array, "N"]) -> PyTree:
-    """Zero the moments of the given Gaussian slots (the leaves with one row per slot)."""
-    count = slots.shape[0]
+    """Zero the optimizer's moments of the given Gaussian slots."""
 
     def clear(path: tuple, x: Array) -> Array:
-        per_slot = any(getattr(entry, "name", None) == "gaussians" for entry in path)
-        if not per_slot or x.ndim == 0 or x.shape[0] != count:
+        # A moment's path ends with the name of its group; step counters have other names.
+        if getattr(path[-1], "key", None) not in PER_SLOT:
             return x
         return jnp.where(slots.reshape((-1,) + (1,) * (x.ndim - 1)), 0, x)
 

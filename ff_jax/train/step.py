@@ -17,7 +17,7 @@ from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, SceneParams, render_scene
 from ff_jax.scene.exposure import exposure_penalty
 from ff_jax.scene.scene import View
-from ff_jax.train.state import OptimConfig, TrainState, forget, make_optimizer, means_rate
+from ff_jax.train.state import OptimConfig, TrainState, forget, grouped, make_optimizer, means_rate, ungrouped
 
 _RELOCATE, _EXPLORE = 1, 2  # random streams of a step
 
@@ -77,7 +77,12 @@ def scene_loss(
     total += losses.regularizers(params.gaussians, scene.alive, config)
     total += config.exposure * exposure_penalty(params.exposure, batch.view.exposure)
     squared = jnp.mean((jnp.clip(view.rgb, 0, 1) - target) ** 2)
-    shown = {"loss": total, "psnr": -10 * jnp.log10(squared + 1e-10), "image": image_loss, "depth": depth_loss}
+    shown = {
+        "loss": total,
+        "psnr": -10 * jnp.log10(squared + 1e-10),
+        "image": image_loss,
+        "depth": depth_loss,
+    }
     return total, shown | {"needed": view.needed}
 
 
@@ -100,8 +105,9 @@ def make_train_step(
         grads, shown = jax.grad(scene_loss, has_aux=True)(
             scene.params, scene, batch, config.loss, settings, degree
         )
-        updates, opt = optimizer.update(grads, state.opt, scene.params)
-        params = optax.apply_updates(scene.params, updates)
+        groups = grouped(scene.params)
+        updates, opt = optimizer.update(grouped(grads), state.opt, groups)
+        params = ungrouped(optax.apply_updates(groups, updates))
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _EXPLORE)
         moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
         scene = scene.replace(params=params.replace(gaussians=moved))

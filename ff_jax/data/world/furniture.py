@@ -130,12 +130,12 @@ def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
     """Furnish the strip behind one kerb; `side` is +1 on the left of the street."""
 
     def put(parts, s, m, z=0.13):
-        x, y = place(curvature, np.float64(s), np.float64(kerb + side * m))
+        x, y = place(curvature, s, kerb + side * m)
         turn = curvature * s + (np.pi if side > 0 else 0.0)  # +y of a part looks at the road
         return [at(p, (x, y, z), turn) for p in parts]
 
     def put_facing(parts, s, m):
-        x, y = place(curvature, np.float64(s), np.float64(kerb + side * m))
+        x, y = place(curvature, s, kerb + side * m)
         return [at(p, (x, y, 0.13), curvature * s) for p in parts]
 
     out: list[Part] = []

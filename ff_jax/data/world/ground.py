@@ -11,9 +11,10 @@ FAR = 1e9  # metres: no hit
 
 
 def place(
-    curvature: float, s: Float[np.ndarray, "*n"], n: Float[np.ndarray, "*n"]
+    curvature: float | int, s: float | Float[np.ndarray, "*n"], n: float | Float[np.ndarray, "*n"]
 ) -> Float[np.ndarray, "*n 2"]:
     """Return world x and y of street coordinates (host side)."""
+    s, n = np.asarray(s, float), np.asarray(n, float)
     theta = curvature * s
     x = s * np.sinc(theta / np.pi) - n * np.sin(theta)
     y = s * (theta / 2) * np.sinc(theta / (2 * np.pi)) ** 2 + n * np.cos(theta)

@@ -146,15 +146,15 @@ def _row(rng, curvature, side, line, low, high):
         floors = int(rng.integers(1, 5))
         middle = s + width / 2
         setback = rng.choice([0.0, 0.0, 0.4, 1.6])
-        x, y = place(curvature, np.float64(middle), np.float64(line + side * (setback + depth / 2)))
+        x, y = place(curvature, middle, line + side * (setback + depth / 2))
         turn = curvature * middle + (0.0 if side > 0 else np.pi)
         detailed = -12 < middle < 95
         parts += [at(p, (x, y, 0.0), turn) for p in _house(rng, width, depth, floors, detailed)]
         gap = rng.uniform(2.5, 6.0) if rng.random() < 0.4 else 0.02
         if gap > 1:
-            x, y = place(curvature, np.float64(s + width + gap / 2), np.float64(line + side * 0.6))
+            x, y = place(curvature, s + width + gap / 2, line + side * 0.6)
             fence = panel((x, y, 0.95), gap, 1.6, METAL, (0.14, 0.09, 0.06), period=0.16, duty=0.62, yaw=turn)
-            x, y = place(curvature, np.float64(s + width + gap / 2), np.float64(line + side * 6.0))
+            x, y = place(curvature, s + width + gap / 2, line + side * 6.0)
             hedge = box((x, y, 1.1), (gap, 1.5, 2.2), FOLIAGE, (0.05, 0.1, 0.02), yaw=turn)
             parts += [fence, hedge]
         s += width + gap
@@ -166,7 +166,7 @@ def _second_row(rng, curvature, side, line, low, high):
     s = low
     while s < high:
         width, depth, floors = rng.uniform(14, 26), rng.uniform(10, 14), int(rng.integers(3, 8))
-        x, y = place(curvature, np.float64(s + width / 2), np.float64(line + side * (26 + depth)))
+        x, y = place(curvature, s + width / 2, line + side * (26 + depth))
         turn = curvature * s + (0.0 if side > 0 else np.pi)
         parts += [at(p, (x, y, 0.0), turn) for p in _house(rng, width, depth, floors, False)]
         s += width + rng.uniform(4, 18)
@@ -176,13 +176,13 @@ def _second_row(rng, curvature, side, line, low, high):
 def houses(
     rng: np.random.Generator, curvature: float, right: float, left: float, low: float, high: float
 ) -> list[Part]:
-    """Return all houses between `low` and `high` metres of a street with building lines `right` and `left`."""
+    """Return all houses between `low` and `high` metres of a street; `right`, `left`: building lines."""
     parts = _row(rng, curvature, -1, right, low, high) + _row(rng, curvature, 1, left, low, high)
     parts += _second_row(rng, curvature, -1, right, low, high) + _second_row(
         rng, curvature, 1, left, low, high
     )
     for n in np.arange(right - 12.0, left + 13.0, 15.0):  # a cross street closes the view
-        x, y = place(curvature, np.float64(high + 26.0), np.float64(n))
+        x, y = place(curvature, high + 26.0, n)
         turn = curvature * high - np.pi / 2
         parts += [at(p, (x, y, 0.0), turn) for p in _house(rng, 14.5, 12.0, int(rng.integers(3, 6)), False)]
     return parts

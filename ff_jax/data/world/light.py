@@ -62,7 +62,7 @@ def shade(
     openness: Float[Array, "*r"],
     wrap: Float[Array, "*r"],
 ) -> Float[Array, "3 *r"]:
-    """Return the light that leaves a surface along -`direction` (unit, from the viewer).
+    """Return the light that leaves a surface against `direction`, the unit vector from the viewer.
 
     `sunlit` is 0 in shadow, `openness` the share of the sky that is visible, `wrap` lets light through leaves.
     """

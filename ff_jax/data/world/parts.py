@@ -9,6 +9,8 @@ import numpy as np
 from ff_jax.data.world.structs import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives
 
 Color = tuple[float, float, float]
+Vector = Sequence[float | int] | np.ndarray  # of three numbers, or the columns of a shape
+Scalar = float | int
 GREY: Color = (0.3, 0.3, 0.3)
 
 
@@ -16,18 +18,27 @@ class Part(NamedTuple):
     """One primitive; lengths in metres, `center` and `yaw` in the frame of the owner."""
 
     kind: int
-    center: Sequence[float]
+    center: Vector
     yaw: float
-    shape: Sequence[float]
+    shape: Vector
     radius: float
     material: int
     color: Color
     trim: Color = GREY
-    style: Sequence[float] = ()
+    style: Vector = ()
     owner: int = 0
 
 
-def box(center, size, material, color, *, yaw=0.0, taper=(0.0, 0.0, 0.0), **look) -> Part:
+def box(
+    center: Vector,
+    size: Vector,
+    material: int,
+    color: Color,
+    *,
+    yaw: Scalar = 0.0,
+    taper: Vector = (0.0, 0.0, 0.0),
+    **look,
+) -> Part:
     """Return a box of `size` (length, width, height) whose top is inset by `taper` (front, rear, side)."""
     (length, width, height), (front, rear, side) = size, taper
     bounds = (0.5 * (length - front), 0.5 * (length - rear), 0.5 * width - 0.5 * side, 0.5 * height)
@@ -37,7 +48,18 @@ def box(center, size, material, color, *, yaw=0.0, taper=(0.0, 0.0, 0.0), **look
     )
 
 
-def cylinder(center, radius, height, material, color, *, top=None, yaw=0.0, lying=False, **look) -> Part:
+def cylinder(
+    center: Vector,
+    radius: Scalar,
+    height: Scalar,
+    material: int,
+    color: Color,
+    *,
+    top: Scalar | None = None,
+    yaw: Scalar = 0.0,
+    lying: bool = False,
+    **look,
+) -> Part:
     """Return an upright cylinder (a cone frustum with `top` radius), or one that lies along y."""
     top = radius if top is None else top
     shape = (0.5 * (radius + top), (top - radius) / height, 0.5 * height, float(lying))
@@ -45,14 +67,34 @@ def cylinder(center, radius, height, material, color, *, top=None, yaw=0.0, lyin
     return Part(CYLINDER, center, yaw, shape, bound, material, color, **look)
 
 
-def ellipsoid(center, radii, material, color, *, leaves=9.0, frequency=1.0, yaw=0.0, **look) -> Part:
+def ellipsoid(
+    center: Vector,
+    radii: Vector,
+    material: int,
+    color: Color,
+    *,
+    leaves: Scalar = 9.0,
+    frequency: Scalar = 1.0,
+    **look,
+) -> Part:
     """Return an ellipsoid; `leaves` below 3 opens holes where the leaf field exceeds it."""
     return Part(
-        ELLIPSOID, center, yaw, (*radii, leaves, frequency), float(max(radii)), material, color, **look
+        ELLIPSOID, center, 0.0, (*radii, leaves, frequency), float(max(radii)), material, color, **look
     )
 
 
-def panel(center, length, height, material, color, *, period=0.0, duty=1.0, yaw=0.0, **look) -> Part:
+def panel(
+    center: Vector,
+    length: Scalar,
+    height: Scalar,
+    material: int,
+    color: Color,
+    *,
+    period: Scalar = 0.0,
+    duty: Scalar = 1.0,
+    yaw: Scalar = 0.0,
+    **look,
+) -> Part:
     """Return an upright sheet along x; slats of `duty` * `period` metres if `period` > 0, with two rails."""
     bound = 0.5 * float(np.hypot(length, height))
     return Part(
@@ -60,7 +102,7 @@ def panel(center, length, height, material, color, *, period=0.0, duty=1.0, yaw=
     )
 
 
-def at(part: Part, origin, yaw: float) -> Part:
+def at(part: Part, origin: Vector, yaw: Scalar) -> Part:
     """Move a part that was built about the origin to `origin` (x, y, z), turned by `yaw`."""
     x, y, z = part.center
     c, s = np.cos(yaw), np.sin(yaw)
@@ -69,7 +111,7 @@ def at(part: Part, origin, yaw: float) -> Part:
     )
 
 
-def _padded(values: Sequence[float], width: int) -> list[float]:
+def _padded(values: Vector, width: int) -> list[float]:
     return [*map(float, values), *[0.0] * (width - len(values))]
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import ArrayLike, Bool, Float, Int
 
 from ff_jax.camera import Camera
 from ff_jax.data.world.ground import FAR, street_coordinates
@@ -104,10 +104,10 @@ def _sorted_map(function, work: Int[Array, "B"], arrays, batches: int):
 def render_world(
     world: World,
     camera: Camera,
-    time: float | Float[Array, ""],
+    time: float | int | Float[ArrayLike, ""],
     *,
     samples: int = 2,
-    exposure: Float[Array, "2"] | None = None,
+    exposure: Float[ArrayLike, "2"] | None = None,
 ) -> WorldView:
     """Render the street as `camera` sees it at `time` (seconds).
 
@@ -146,7 +146,7 @@ def render_world(
     arrays = (lists, jnp.moveaxis(directions, 0, 1), forward)
     batches = _batches(*forward.shape)
     color, depth, owner, sky = _sorted_map(tile_batch, jnp.sum(lists.counts, 1), arrays, batches)
-    rgb = to_stored(_untile(color, camera), exposure)
+    rgb = to_stored(_untile(color, camera), jnp.asarray(exposure))
     return WorldView(
         rgb, _untile(depth, camera), _untile(owner, camera).astype(jnp.int32), _untile(sky, camera)
     )

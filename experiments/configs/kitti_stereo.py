@@ -1,0 +1,25 @@
+"""KITTI colour stereo at full size: train on the left camera, measured at the right one, 0.533 m to the right.
+
+python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdir=runs/kitti_stereo
+"""
+
+import ml_collections
+
+from experiments.common import config_dict
+from ff_jax.config import FuseConfig
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return the settings for kitti02_stereo_color."""
+    c = config_dict(FuseConfig())
+    c.data.update(source="assets:data/kitti02_stereo_color", width=0, hold_out=8, use_lidar=False)
+    c.steps = 15_000
+    c.save_every = 2500
+    c.recon.budget = 500_000
+    c.recon.density.update(start=500, stop=12_500, every=100)
+    c.init.update(points=200_000, random_share=0.5)
+    c.schedule.update(start=7500, every=1500, metres=0.5, largest=2.0, sides=(1, -1), refresh=0)
+    c.pool = 160
+    c.thin.update(every=3, steps=5000)
+    c.evaluate.update(shifts=(-2.0, -1.0, 0.0, 1.0, 2.0), frames=20, video_width=2.0, video_frames=120)
+    return c

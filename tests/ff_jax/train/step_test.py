@@ -1,0 +1,122 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import chex
+
+from ff_jax.camera import make_camera
+from ff_jax.density import DensityConfig
+from ff_jax.render import RenderSettings, render
+from ff_jax.scene import init_scene
+from ff_jax.scene.scene import View
+from ff_jax.train.pool import init_pool, pool_batch, push
+from ff_jax.train.state import OptimConfig, init_state, make_optimizer
+from ff_jax.train.step import Batch, ReconConfig, make_density_step, make_train_step
+
+W, H = 40, 24
+SETTINGS = RenderSettings(capacity=4096)
+CONFIG = ReconConfig(
+    sh_degree=1, sh_every=20, budget=96, optim=OptimConfig(steps=60), density=DensityConfig(start=5, every=10)
+)
+K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
+
+
+def batch_of(image, shift=0.0, index=0, novel=False, weight=1.0):
+    pose = np.eye(4)
+    pose[0, 3] = shift
+    number = jnp.int32
+    row = number(-1 if novel else index)
+    view = View(make_camera(K, pose, W, H), number(index), row, number(-1 if novel else 0), jnp.float32(0))
+    return Batch(
+        image,
+        jnp.full((H, W), weight),
+        view,
+        jnp.zeros((H, W), bool),
+        jnp.bool_(False),
+        jnp.zeros((H, W)),
+        jnp.bool_(novel),
+    )
+
+
+def truth_and_start(seed):
+    rng = np.random.default_rng(seed)
+    xyz = rng.uniform([-2, -1, 3], [2, 1, 8], (50, 3))
+    rgb = rng.uniform(size=(50, 3))
+    make = lambda xyz, rgb: init_scene(
+        jax.random.key(0),
+        *[jnp.asarray(a, jnp.float32) for a in (xyz, rgb, np.full(50, 0.4))],
+        capacity=96, sh_degree=1, exposures=3, frames=2, cameras=1,
+    )  # fmt: skip
+    truth, start = make(xyz, rgb), make(xyz + rng.normal(size=xyz.shape) * 0.05, np.full_like(rgb, 0.5))
+    images = []
+    for shift in (0.0, 0.4):
+        camera = batch_of(jnp.zeros((H, W, 3)), shift).view.camera
+        images.append(render(truth.params.gaussians, truth.alive, camera, SETTINGS, sh_degree=0).rgb)
+    batches = [
+        batch_of(image, shift, i) for i, (image, shift) in enumerate(zip(images, (0.0, 0.4), strict=True))
+    ]
+    return start, batches
+
+
+def test_training_fits_with_one_trace_and_leaves_frozen_groups_alone():
+    start, batches = truth_and_start(None)
+    state = init_state(jax.random.key(1), start, make_optimizer(CONFIG.optim, 2.0))
+    step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG)
+    first = last = None
+    for k in range(60):
+        if k % 10 == 0 and k > 5:
+            state = density(state)
+        state, shown = step(state, batches[k % 2])
+        first = first if first is not None else float(shown["image"])
+        last = float(shown["image"])
+    assert last < 0.6 * first
+    assert step._cache_size() == 1 and density._cache_size() == 1
+    assert int(state.scene.alive.sum()) > 50
+    np.testing.assert_array_equal(state.scene.params.poses, 0.0)
+    np.testing.assert_array_equal(state.scene.params.intrinsics, 0.0)
+    assert float(jnp.abs(state.scene.params.exposure[2]).max()) == 0  # belongs to no image that was seen
+    chex.assert_tree_all_finite(state.scene.params)
+
+
+def test_steps_are_reproducible_and_depend_on_the_key():
+    start, batches = truth_and_start(3)
+
+    def run(key):
+        state = init_state(key, jax.tree.map(jnp.copy, start), make_optimizer(CONFIG.optim, 2.0))
+        step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG)
+        for k in range(12):
+            state = density(state) if k == 10 else state
+            state, _ = step(state, batches[k % 2])
+        return jax.tree.leaves(state.scene)
+
+    a, b, c = run(jax.random.key(5)), run(jax.random.key(5)), run(jax.random.key(6))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
+
+
+def test_weightless_pixels_of_a_pseudo_view_teach_nothing():
+    start, batches = truth_and_start(None)
+    config = ReconConfig(sh_degree=1, budget=96, density=DensityConfig(noise=0.0))
+    quiet = config.loss.__class__(opacity=0.0, scale=0.0, exposure=0.0)
+    config = ReconConfig(sh_degree=1, budget=96, loss=quiet, density=DensityConfig(noise=0.0))
+    state = init_state(jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(config.optim, 2.0))
+    before = jax.tree.map(np.asarray, state.scene.params)
+    step = make_train_step(config, SETTINGS, 2.0)
+    wrong = jnp.asarray(np.random.default_rng().uniform(size=(H, W, 3)), jnp.float32)
+    state, _ = step(state, batch_of(wrong, index=2, novel=True, weight=0.0))
+    for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(state.scene.params), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-7)
+
+
+def test_pool_is_a_ring():
+    rng = np.random.default_rng()
+    pool = init_pool(5, H, W)
+    clips = [jnp.asarray(rng.uniform(size=(3, H, W, 3)), jnp.float32) for _ in range(2)]
+    eye, poses = jnp.tile(jnp.eye(3), (3, 1, 1)), jnp.tile(jnp.eye(4), (3, 1, 1))
+    for clip in clips:
+        pool = push(pool, clip, clip[..., 0], eye, poses, jnp.arange(3.0))
+    assert int(pool.filled) == 5 and int(pool.cursor) == 1
+    np.testing.assert_array_equal(pool.images[0], clips[1][2])  # the oldest frame was overwritten
+    np.testing.assert_array_equal(pool.images[1], clips[0][1])
+    batch = pool_batch(pool, jnp.int32(4), jnp.int32(7))
+    np.testing.assert_array_equal(batch.image, clips[1][1])
+    assert int(batch.view.exposure) == 11 and bool(batch.novel) and int(batch.view.frame) == -1
