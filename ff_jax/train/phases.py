@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Key, PyTree
+from jaxtyping import Float, Key, PyTree
 
 from ff_jax.config import FuseConfig, to_dict
 from ff_jax.data.contract import Frame, SceneData
@@ -27,6 +27,16 @@ def make_feed(log: SceneData, frames: tuple[Frame, ...], config: FuseConfig) -> 
     return Feed(log, frames, use_lidar=config.data.use_lidar)
 
 
+def start_points(
+    log: SceneData, frames: tuple[Frame, ...], config: FuseConfig
+) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 3"]]:
+    """Return the first positions (world, metres) and colours; only `frames` lend colours."""
+    seen = dataclasses.replace(log, frames=frames, sweeps=log.sweeps if config.data.use_lidar else ())
+    rng = np.random.default_rng(config.seed)
+    points = min(config.init.points, config.recon.budget)
+    return initial_points(seen, points, rng, random_share=config.init.random_share)
+
+
 def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, steps: int) -> tuple[Run, Recipe]:
     """Return the untrained run on the frames of `feed`, and its recipe for `steps` steps.
 
@@ -37,10 +47,7 @@ def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, step
         pool: pseudo-views that the run can hold.
         steps: length over which learning rates decay.
     """
-    seen = dataclasses.replace(log, frames=feed.frames, sweeps=log.sweeps if config.data.use_lidar else ())
-    rng = np.random.default_rng(config.seed)
-    points = min(config.init.points, config.recon.budget)
-    xyz, rgb = initial_points(seen, points, rng, random_share=config.init.random_share)
+    xyz, rgb = start_points(log, feed.frames, config)
     spacing = np.clip(nearest_distances(xyz) * config.init.scale, 1e-3, None)
     key = jax.random.key(config.seed)
     scene = init_scene(

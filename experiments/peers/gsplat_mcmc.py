@@ -1,0 +1,152 @@
+"""The peer: gsplat (CUDA, PyTorch) with its MCMC strategy on the same log, initial points, steps and Gaussian count.
+
+    python -m experiments.peers.gsplat_mcmc --config=experiments/configs/kitti_stereo.py --out=runs/gsplat.json
+
+Needs `pip install gsplat==1.5.3`, PyTorch with CUDA and a CUDA compiler. Settings are those of gsplat's own MCMC
+trainer: initial opacity 0.5, scale 0.1 of the neighbour distance, regularisers 0.01, colour band every 1000 steps.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import common
+from ff_jax.config import FuseConfig
+from ff_jax.data.contract import Frame, SceneData, invert
+from ff_jax.data.loader import load_image
+from ff_jax.data.open import open_log
+from ff_jax.data.points import nearest_distances
+from ff_jax.evaluate import lateral_offset
+from ff_jax.metrics.image import psnr, ssim
+from ff_jax.train.feed import frame_at, scene_radius
+from ff_jax.train.phases import start_points
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the main job.", lock_config=True)
+_OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
+_ANTIALIASED = flags.DEFINE_bool("antialiased", False, "gsplat's antialiased rasterization.")
+
+
+def parameters(xyz, rgb, radius: float):  # noqa: ANN001, ANN201
+    """Return gsplat's parameters and one Adam per group."""
+    import torch
+
+    spacing = np.clip(nearest_distances(xyz), 1e-4, None) * 0.1
+    count = len(xyz)
+    quats = np.random.default_rng(0).random((count, 4))
+    sh = np.zeros((count, 16, 3))
+    sh[:, 0] = (rgb - 0.5) / 0.28209479177387814
+    values = {
+        "means": (xyz, 1.6e-4 * radius),
+        "scales": (np.log(np.repeat(spacing[:, None], 3, 1)), 5e-3),
+        "quats": (quats, 1e-3),
+        "opacities": (np.full(count, math.log(0.5 / 0.5)), 5e-2),
+        "sh0": (sh[:, :1], 2.5e-3),
+        "shN": (sh[:, 1:], 2.5e-3 / 20),
+    }
+    tensor = lambda x: torch.nn.Parameter(torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda"))
+    params = torch.nn.ParameterDict({name: tensor(value) for name, (value, _) in values.items()})
+    adam = lambda name, rate: torch.optim.Adam([{"params": params[name], "lr": rate, "name": name}], eps=1e-15)
+    return params, {name: adam(name, rate) for name, (_, rate) in values.items()}
+
+
+def draw(params, frame: Frame, degree: int, antialiased: bool):  # noqa: ANN001, ANN201
+    """Return gsplat's render (H, W, 3) and its bookkeeping."""
+    import torch
+    from gsplat import rasterization
+
+    tensor = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda")[None]
+    out, _, info = rasterization(
+        params["means"],
+        params["quats"],
+        torch.exp(params["scales"]),
+        torch.sigmoid(params["opacities"]),
+        torch.cat([params["sh0"], params["shN"]], 1),
+        tensor(invert(frame.world_from_camera)),
+        tensor(frame.K),
+        frame.width,
+        frame.height,
+        sh_degree=degree,
+        packed=False,
+        rasterize_mode="antialiased" if antialiased else "classic",
+    )
+    return out[0], info
+
+
+def structure(a, b):  # noqa: ANN001, ANN201
+    """Return mean SSIM (11x11 Gaussian, sigma 1.5) of two (H, W, 3) images."""
+    import torch
+
+    g = torch.exp(-((torch.arange(11, device="cuda") - 5.0) ** 2) / 4.5)
+    window = ((g / g.sum())[:, None] * (g / g.sum())[None]).expand(3, 1, 11, 11)
+    a, b = a.permute(2, 0, 1)[None], b.permute(2, 0, 1)[None]
+    blur = lambda x: torch.nn.functional.conv2d(x, window, groups=3)
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
+    return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean()
+
+
+def train(log: SceneData, config: FuseConfig):  # noqa: ANN201
+    """Train gsplat and return its parameters, seconds and peak memory in bytes."""
+    import torch
+    from gsplat import MCMCStrategy
+
+    frames = [frame for frame in log.frames if frame.split == "train"]
+    images = [torch.tensor(load_image(frame), device="cuda") for frame in frames]
+    radius = scene_radius(np.stack([frame.world_from_camera for frame in frames]))
+    params, optimizers = parameters(*start_points(log, tuple(frames), config), radius)
+    strategy = MCMCStrategy(cap_max=config.recon.budget, refine_stop_iter=config.recon.density.stop)
+    state = strategy.initialize_state()
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimizers["means"], 0.01 ** (1 / config.steps))
+    torch.cuda.synchronize()
+    started = time.time()
+    for step in range(config.steps):
+        index = frame_at(config.seed, step, len(frames))
+        degree = min(step // 1000, 3)
+        out, info = draw(params, frames[index], degree, _ANTIALIASED.value)
+        loss = 0.8 * (out - images[index]).abs().mean() + 0.2 * (1 - structure(out, images[index]))
+        loss = loss + 0.01 * torch.sigmoid(params["opacities"]).mean() + 0.01 * torch.exp(params["scales"]).mean()
+        loss.backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        decay.step()
+        rate = decay.get_last_lr()[0]
+        strategy.step_post_backward(params, optimizers, state, step, info, lr=rate)
+    torch.cuda.synchronize()
+    return params, time.time() - started, torch.cuda.max_memory_allocated()
+
+
+def main(_: list[str]) -> None:
+    """Train, score the test frames per lateral offset, write the figures."""
+    import torch
+
+    config = common.to_config(_CONFIG.value)
+    log = open_log(common.with_log_path(config).data)
+    params, seconds, memory = train(log, config)
+    scores: dict[float, list[tuple[float, float]]] = {}
+    with torch.no_grad():
+        for frame in (frame for frame in log.frames if frame.split == "test"):
+            render = draw(params, frame, 3, _ANTIALIASED.value)[0].clamp(0, 1).cpu().numpy()
+            truth = load_image(frame)
+            scores.setdefault(lateral_offset(frame, log), []).append(
+                (float(psnr(render, truth)), float(ssim(render, truth)))
+            )
+    figures = {
+        "seconds": seconds,
+        "steps_per_second": config.steps / seconds,
+        "peak_bytes": memory,
+        "gaussians": len(params["means"]),
+        "shifts": {f"{shift:+.2f}": [len(rows), *np.mean(rows, 0).tolist()] for shift, rows in scores.items()},
+    }
+    Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
+    Path(_OUT.value).write_text(json.dumps(figures, indent=2))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    common.run(main)
