@@ -29,7 +29,7 @@ def first_and_last_row(
     height: int,
     tile: int,
 ) -> tuple[Int[Array, "*n"], Int[Array, "*n"]]:
-    """Return the first and last tile row with a pixel centre inside the box; last < first if there is none."""
+    """Return the first and last tile row with a pixel centre inside the box; last < first if none has."""
     first, last = _pixels(mean_y - extent_y, mean_y + extent_y, height)
     return first // tile, jnp.where((last >= first) & (level > 0), last // tile, first // tile - 1)
 
@@ -73,7 +73,7 @@ def first_and_last_tile(
 def _pixels(
     left: Float[Array, "..."], right: Float[Array, "..."], size: int
 ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Return the first and last pixel whose centre lies in [left, right], clipped to the image (first in 0..size)."""
+    """Return the first and last pixel whose centre lies in [left, right] and in the image."""
     first = jnp.clip(jnp.ceil(left - SLACK - 0.5), 0, size)
     last = jnp.clip(jnp.floor(right + SLACK - 0.5), -1, size - 1)
     return first.astype(jnp.int32), last.astype(jnp.int32)

@@ -84,7 +84,7 @@ def _needed(
     tile: int,
     capacity: int,
 ) -> Int[Array, ""]:
-    """Return the exact count, or an upper bound of it where already the (Gaussian, tile row) pairs overflow."""
+    """Return the exact count, or an upper bound of it where the (Gaussian, tile row) pairs overflow."""
     columns = jnp.minimum(2 * packed[:, 5] / tile + 2, -(-width // tile))
     bound = jnp.sum(columns * row_count)  # float32: cannot wrap around
     bound = jnp.where(bound < 2.0e9, jnp.minimum(bound, 2.0e9).astype(jnp.int32), MAX_INT)

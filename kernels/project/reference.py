@@ -147,7 +147,7 @@ def _compensation(ratio: Float[Array, "N"]) -> Float[Array, "N"]:
 
 
 def _extent(opacity: Float[Array, "N"], a: Float[Array, "N"], c: Float[Array, "N"]) -> Float[Array, "N 2"]:
-    """Return the half-size (N, 2) of the box around the ellipse alpha = ALPHA_MIN of covariance (a, ., c), px."""
+    """Return the half-size, px, of the box around the ellipse alpha = ALPHA_MIN of covariance (a, ., c)."""
     opacity, a, c = jax.tree.map(lax.stop_gradient, (opacity, a, c))
     twice_level = 2 * jnp.log(jnp.maximum(opacity / ALPHA_MIN, 1.0))
     return jnp.sqrt(twice_level[:, None] * jnp.stack([a, c], -1))

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to degree 3 (Sloan 2013, "Efficient Spherical Harmonic Evaluation", appendix A)."""
+"""Real spherical harmonics up to degree 3 (Sloan 2013, Efficient Spherical Harmonic Evaluation, app. A)."""
 
 import jax.numpy as jnp
 from jax import Array

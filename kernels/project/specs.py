@@ -31,7 +31,7 @@ BENCHMARKS = {
 
 
 def make_scene(spec: SceneSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw the array arguments of `project`; the camera looks along z at the centre of the box, slightly turned."""
+    """Draw the array arguments of `project`; the camera looks at the box along z, slightly turned."""
     N, half = spec.gaussians, np.array(spec.extent)
     quats = rng.standard_normal((N, 4))
     angle = rng.uniform(-0.1, 0.1)

@@ -57,8 +57,8 @@ def rasterize(
     columns, rows = tile_grid(width, height, tile)
     if bins.tile_starts.shape[0] != rows * columns + 1:
         raise ValueError(
-            f"bins hold {bins.tile_starts.shape[0] - 1} tiles but {width=}, {height=}, {tile=} make {rows * columns}: "
-            "give bin_tiles and rasterize the same numbers"
+            f"bins hold {bins.tile_starts.shape[0] - 1} tiles but {width=}, {height=}, {tile=} make "
+            f"{rows * columns}: give bin_tiles and rasterize the same numbers"
         )
     if bins.order.shape[0] != mean2d.shape[0]:
         raise ValueError(f"bins were made for {bins.order.shape[0]} Gaussians, not for {mean2d.shape[0]}")
@@ -82,6 +82,6 @@ def check_inputs(**arrays: Array | np.ndarray) -> None:
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         if len(bad):
             raise ValueError(
-                f"{name} has {len(bad)} values that are not finite, the first at index {tuple(bad[0].tolist())}: "
-                "remove those Gaussians or find out what made them"
+                f"{name} has {len(bad)} values that are not finite, the first at index "
+                f"{tuple(bad[0].tolist())}: remove those Gaussians or find out what made them"
             )

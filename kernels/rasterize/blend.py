@@ -47,7 +47,7 @@ def splat_of(columns: list[Values] | tuple[Values, ...]) -> Splat:
 def falloff(
     mean2d: tuple[Values, Values], conic: tuple[Values, Values, Values], px: Values, py: Values
 ) -> tuple[Values, Values, Values]:
-    """Return the offset (dx, dy) = mean - pixel in px and the exponent sigma = (a dx^2 + c dy^2) / 2 + b dx dy."""
+    """Return (dx, dy) = mean - pixel, px, and the exponent sigma = (a dx^2 + c dy^2) / 2 + b dx dy."""
     a, b, c = conic
     dx, dy = mean2d[0] - px, mean2d[1] - py
     return dx, dy, 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy

@@ -186,7 +186,7 @@ def _centres(
 
 
 def _walk(begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
-    """Run state = visit(i, state) for i in [begin, end) until state[0], the transmittance, is spent everywhere."""
+    """Run state = visit(i, state) for i in [begin, end) until state[0], the transmittance, is spent."""
 
     def some(carry: tuple) -> tuple:
         position, state = carry

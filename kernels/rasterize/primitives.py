@@ -43,7 +43,7 @@ def rasterize_table(
 
 
 def _bind(primitive: Primitive, *operands: Array, **params: Any) -> list[Array]:
-    """Bind, with operands cast to the union of the manual mesh axes that they vary over (inside shard_map)."""
+    """Bind, with operands cast to the union of the mesh axes that they vary over (inside shard_map)."""
     axes = frozenset().union(*map(_varying, operands))
     missing = [tuple(axes - _varying(x)) for x in operands]
     operands = [lax.pcast(x, m, to="varying") if m else x for x, m in zip(operands, missing, strict=True)]
@@ -175,7 +175,7 @@ def _linear_rules(primitive: Primitive, transposed: Primitive) -> None:
     def jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple[list, list]:
         if any(type(t) is not ad.Zero for i, t in enumerate(tangents) if i != 3):
             raise NotImplementedError(
-                "rasterize has no second derivatives: use implementation='reference' for them, or stop_gradient"
+                "rasterize has no second derivatives: use implementation='reference', or stop_gradient"
             )
         result = _bind(primitive, *primals, **params)
         tangent = tangents[3]

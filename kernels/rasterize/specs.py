@@ -18,7 +18,7 @@ class SplatSpec(NamedTuple):
 
 
 def make_splats(spec: SplatSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw mean2d, conic, opacity, features, depth and extent; a tenth of them culled, some outside the image."""
+    """Draw mean2d, conic, opacity, features, depth and extent; some are culled, some outside the image."""
     N = spec.gaussians
     size = {"subpixel": (0.3, 0.5), "huge": (30.0, 3000.0)}.get(spec.case, (0.6, 6.0))
     sigma = np.exp(rng.uniform(*np.log(size), (N, 2)))

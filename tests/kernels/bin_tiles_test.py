@@ -1,5 +1,7 @@
 """`bin_tiles` against brute force over all pixels."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ def alphas(p: Projected) -> np.ndarray:
 
 def lists(bins) -> list[list[int]]:
     starts = np.asarray(bins.tile_starts)
-    return [np.asarray(bins.ids)[a:b].tolist() for a, b in zip(starts, starts[1:], strict=False)]
+    return [np.asarray(bins.ids)[a:b].tolist() for a, b in itertools.pairwise(starts)]
 
 
 @pytest.mark.parametrize("tile", [8, 16])

@@ -33,8 +33,9 @@ def draw(seed: int | None = None) -> dict:
 
 
 def close(a, b, tolerance=1e-4):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=tolerance * np.abs(y).max()),
-    a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=tolerance * np.abs(y).max()), a, b
+    )
 
 
 def moved(splats: dict, shift):
@@ -61,8 +62,9 @@ def test_modes_agree_under_every_transformation(name):
             return jnp.sum(image(shift) * weight)
 
         def scanned(shift):
-            return jax.lax.scan(lambda total, k: (total + k * loss(shift), None), 0.0, jnp.array([1.0,
-            2.0]))[0]
+            return jax.lax.scan(lambda total, k: (total + k * loss(shift), None), 0.0, jnp.array([1.0, 2.0]))[
+                0
+            ]
 
         return {
             "jacfwd": jax.jacfwd(image)(zero),
@@ -166,6 +168,7 @@ print("sharded ok")
 
 def test_shard_map_on_two_devices():
     code = SHARDED.format(tests=str(Path(__file__).parent))
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH":
-    str(ROOT)} done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
-    text=True, timeout=300) assert "sharded ok" in done.stdout, done.stderr[-3000:]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True, timeout=300)
+    assert "sharded ok" in done.stdout, done.stderr[-3000:]
