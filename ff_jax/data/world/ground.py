@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
 from ff_jax.data.world.structs import Street
 
@@ -22,7 +22,7 @@ def place(
 
 
 def street_coordinates(
-    street: Street, x: Float[Array, "*r"], y: Float[Array, "*r"]
+    street: Street, x: Float[ArrayLike, "*r"], y: Float[ArrayLike, "*r"]
 ) -> tuple[Float[Array, "*r"], Float[Array, "*r"]]:
     """Return (s, n), the inverse of `place`; exact for every curvature, including 0."""
     k = street.curvature

@@ -64,7 +64,7 @@ def shade(
 ) -> Float[Array, "3 *r"]:
     """Return the light that leaves a surface against `direction`, the unit vector from the viewer.
 
-    `sunlit` is 0 in shadow, `openness` the share of the sky that is visible, `wrap` lets light through leaves.
+    `sunlit` is 0 in shadow, `openness` the share of the sky in view, `wrap` lights leaves from behind.
     """
     cosine = jnp.sum(normal * _column(sky.sun, sunlit), 0)
     direct = jnp.maximum((cosine + wrap) / (1.0 + wrap), 0.0) * sunlit

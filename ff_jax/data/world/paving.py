@@ -112,7 +112,7 @@ def _behind_kerb(street: Street, spot: Spot, noise):
     tone = (hash_unit(to_cell(u / a), row, 22) - 0.5) * (1.0 - smooth(spot.size, 0.3, 0.9))
     dirt = blend(noise, (0.3, 0.2, 0.15, 0.2, 0.25, 0.2))
     slabs = street.paving.reshape(3, *(1,) * m.ndim) * (1.0 + 0.22 * tone + 0.8 * dirt) * (1.0 - 0.5 * joint)
-    path = hash_unit(to_cell(spot.s / 5.0), right, 26) < 0.22
+    path = hash_unit(to_cell(spot.s / 5.0), right.astype(jnp.int32), 26) < 0.22
     green = ((m > 0.16) & (m < verge) & ~path) | (m > yard + 0.4)
     out = jnp.where(green, _grass(noise), slabs)
     return jnp.where((m < 0.16) | spot.wall, kerb, out)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.noise import leaf_field
@@ -179,7 +179,7 @@ def _cylinder_normal(row: Row, p):
     )
 
 
-def local_normal(kind: Float[Array, "..."], row: Row, point: Float[Array, "3 ..."]) -> Float[Array, "3 ..."]:
+def local_normal(kind: Int[Array, "..."], row: Row, point: Float[Array, "3 ..."]) -> Float[Array, "3 ..."]:
     """Return the outward unit normal at a surface point given in the primitive's frame."""
     ball = point / jnp.maximum(row.shape[:3], 1e-3) ** 2
     ball = ball / jnp.maximum(jnp.sqrt(jnp.sum(ball * ball, 0)), 1e-9)

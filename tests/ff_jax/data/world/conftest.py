@@ -1,0 +1,28 @@
+"""One compiled renderer and one street, shared by all tests of the world."""
+
+import jax
+import pytest
+
+from ff_jax.data.world import LidarPattern, WorldConfig, lidar_sweep, make_world, render_world
+
+WIDTH, HEIGHT = 96, 64
+SEED = 7
+PATTERN = LidarPattern(beams=16, azimuths=240)
+
+
+@pytest.fixture(scope="session")
+def street():
+    return make_world(SEED, WorldConfig(exposure_drift=True))
+
+
+@pytest.fixture(scope="session")
+def render():
+    """Render one ray per pixel; call it with WIDTH x HEIGHT cameras to compile once."""
+    return jax.jit(
+        lambda world, camera, time, exposure: render_world(world, camera, time, samples=1, exposure=exposure)
+    )
+
+
+@pytest.fixture(scope="session")
+def sweep():
+    return jax.jit(lambda key, world, index: lidar_sweep(key, world, index, PATTERN))
