@@ -1,0 +1,51 @@
+"""Fixers by name, as a config gives them."""
+
+from typing import Any
+
+import jax
+from jax import Array
+from jaxtyping import Key
+
+from ff_jax.generators import none
+from ff_jax.generators.protocol import Fixer
+from ff_jax.generators.self_fit import SelfFitConfig, Triples, fit, init_params, make_fixer
+
+
+def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -> Fixer:
+    """Return the fixer called `name`, with the parameters it starts from.
+
+    Args:
+      name: one of `names()`.
+      config: its settings; None takes its defaults.
+      key: randomness of its first parameters; None takes a fixed key.
+
+    Raises:
+      ValueError: the name is unknown.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"there is no fixer called {name!r}; known: {', '.join(names())}.")
+    return _BUILDERS[name](config, jax.random.key(0) if key is None else key)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `build` knows."""
+    return tuple(sorted(_BUILDERS))
+
+
+def fit_self(
+    key: Key[Array, ""], triples: Triples, config: SelfFitConfig, progress: Any = None
+) -> tuple[Fixer, dict[str, Any]]:
+    """Fit the `self_fit` fixer on triples of a log: see `self_fit.fit`."""
+    return fit(key, triples, config, progress)
+
+
+def _none(config: None, key: Key[Array, ""]) -> Fixer:
+    return none.build()
+
+
+def _self_fit(config: SelfFitConfig | None, key: Key[Array, ""]) -> Fixer:
+    config = config or SelfFitConfig()
+    return make_fixer(init_params(key, config), config)
+
+
+_BUILDERS = {"none": _none, "self_fit": _self_fit}

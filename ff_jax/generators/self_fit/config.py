@@ -1,0 +1,67 @@
+"""Settings of the `self_fit` fixer."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfFitConfig:
+    """Network and fit (hashable: a static argument).
+
+    Attributes:
+        kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
+        kappas: scales of the EIG features that the network sees, nats.
+        stem: pixels are folded stem x stem into channels first.
+        widths: channels at each resolution, finest first; each is half as fine as the one before.
+        search: half-size (rows, columns) of the neighbourhood in which a coarsest-resolution feature looks
+            for its like in the reference.
+        chunk: frames repaired at once.
+        steps: optimizer steps of the fit.
+        batch: crops per step.
+        crop: height and width of a crop, pixels (cut to the image size).
+        jitter: largest random sideways shift of a reference in the fit, pixels: the network must not learn
+            that references are aligned.
+        lr: peak learning rate (cosine schedule after `warmup` steps).
+        warmup: steps of linear warm-up.
+        weight_decay: of AdamW.
+        ema: decay of the averaged weights.
+        ssim: share of 1 - SSIM against the L1-like term in the loss.
+        validation: share of the triples that is held out to choose among checkpoints.
+        checks: how many checkpoints of the averaged weights compete.
+    """
+
+    kappa: float = 0.5
+    kappas: tuple[float, ...] = (0.1, 0.5, 2.0)
+    stem: int = 2
+    widths: tuple[int, ...] = (32, 48, 64)
+    search: tuple[int, int] = (1, 6)
+    chunk: int = 4
+    steps: int = 400
+    batch: int = 4
+    crop: tuple[int, int] = (96, 128)
+    jitter: int = 24
+    lr: float = 2e-3
+    warmup: int = 25
+    weight_decay: float = 1e-3
+    ema: float = 0.98
+    ssim: float = 0.1
+    validation: float = 0.17
+    checks: int = 8
+
+    def __post_init__(self):
+        """Check what no fit could work with."""
+        if self.steps < 1 or self.batch < 1 or self.chunk < 1 or self.checks < 1:
+            raise ValueError(
+                f"steps={self.steps}, batch={self.batch}, chunk={self.chunk} and checks={self.checks} must "
+                "be at least 1."
+            )
+        if not self.widths or self.stem < 1 or min(self.crop) < self.stride:
+            raise ValueError(
+                f"crop={self.crop} must be at least stem * 2^(len(widths) - 1) = {self.stride} pixels."
+            )
+        if not 0.0 < self.validation < 1.0:
+            raise ValueError(f"validation={self.validation} must lie between 0 and 1.")
+
+    @property
+    def stride(self) -> int:
+        """Return the pixels per feature at the coarsest resolution; images are padded to multiples of it."""
+        return self.stem * 2 ** (len(self.widths) - 1)
