@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
-from scipy.interpolate import LinearNDInterpolator
-from scipy.spatial import cKDTree
+from scipy.spatial import Delaunay, cKDTree
 
 from ff_jax.data.contract import (
     Frame,
@@ -115,7 +114,7 @@ def interpolated_points(
     is exact on planes, such as the road.
 
     Args:
-        rng: draws the pixels, evenly over all training images.
+        rng: draws the pixels, evenly over the triangles of all training images.
         scene: a log with sparse points.
         n: pixels drawn; fewer points come back, because some pixels are far from any sparse point.
         reach: how far the nearest sparse point may be, in image widths.
@@ -131,11 +130,7 @@ def interpolated_points(
         known, depth, inside = project_points(frame, scene.points.xyz.astype(float))
         if inside.sum() < 4:  # Delaunay needs a triangle and a point
             continue
-        known, depth = known[inside], depth[inside]
-        pixels = rng.uniform(0, [frame.width, frame.height], (count, 2))
-        pixels = pixels[cKDTree(known).query(pixels)[0] <= reach * frame.width]
-        inverse = LinearNDInterpolator(known, 1 / depth)(pixels)
-        pixels, inverse = pixels[~np.isnan(inverse)], inverse[~np.isnan(inverse)]
+        pixels, inverse = _between(rng, known[inside], 1 / depth[inside], int(count), reach * frame.width)
         rays = np.pad(pixels, ((0, 0), (0, 1)), constant_values=1) @ np.linalg.inv(frame.K).T
         xyz = transform(frame.world_from_camera, rays / inverse[:, None])
         column, row = pixels.astype(int).T
@@ -223,6 +218,25 @@ def _sparse_and_between(
     between = _subset(rng, count - len(known[0]), *between)
     xyz, rgb = (np.concatenate(pair) for pair in zip(known, between, strict=True))
     return xyz, rgb
+
+
+def _between(
+    rng: np.random.Generator, known: Float[Array, "N 2"], values: Float[Array, "N"], count: int, reach: float
+) -> tuple[Float[Array, "M 2"], Float[Array, "M"]]:
+    """Draw pixels evenly over the Delaunay triangles of `known` and interpolate `values` there.
+
+    Drawing inside a triangle gives the weights of its corners, so no pixel has to be searched for.
+    """
+    triangles = Delaunay(known).simplices
+    corners = known[triangles]
+    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    areas = np.abs(ax * by - ay * bx)
+    chosen = rng.choice(len(triangles), count, p=areas / areas.sum())
+    side, along = np.sqrt(rng.random(count)), rng.random(count)
+    weights = np.stack([1 - side, side * (1 - along), side * along], -1)
+    pixels = np.einsum("nk,nkd->nd", weights, corners[chosen])
+    near = np.linalg.norm(corners[chosen] - pixels[:, None], axis=-1).min(1) <= reach
+    return pixels[near], (weights * values[triangles[chosen]]).sum(1)[near]
 
 
 def _static_points(
