@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
@@ -56,7 +57,8 @@ class Priors:
     rotation: float = 0.3  # rad
     log_scale: float = 0.5
     logit_opacity: float = 1.0
-    color: float = 0.3  # per spherical-harmonic coefficient
+    color: float = 0.3  # of the part of the colour that does not depend on the direction
+    view_color: float = 0.1  # of what each higher band of spherical harmonics adds to it
     background: float = 0.3  # colour of what shows where opacity is missing
 
 
@@ -202,7 +204,10 @@ def posterior(
     fixed = jnp.broadcast_to(jnp.array(fixed), (gaussians.capacity, 7))
     std = jnp.concatenate([jnp.repeat(priors.position * spacing[:, None], 3, 1), fixed], -1)
     factor = posterior_factors if structure == "block" else diagonal_factors
-    color = jnp.full(gaussians.sh.shape[:2], priors.color)
+    # The squares of the 2 l + 1 functions of band l add up to (2 l + 1) / (4 pi) in every direction.
+    band = np.array(BAND_OF[: gaussians.sh.shape[1]])
+    of_band = np.where(band == 0, priors.color, priors.view_color) * np.sqrt(4 * np.pi / (2 * band + 1))
+    color = jnp.broadcast_to(jnp.asarray(of_band, jnp.float32), gaussians.sh.shape[:2])
     return Posterior(
         factor(precision.geometry, std), factor(precision.color, color), jnp.asarray(priors.background)
     )

@@ -1,11 +1,11 @@
 """Posterior factors of many small blocks in float32, over a huge range of precisions.
 
-In units of the prior's standard deviations the posterior precision is I + A with A >= 0 from the data. Directions
-that no view constrains have an eigenvalue 0 of A next to others of 1e8 and more, far below what float32 keeps of
-A, and the Cholesky factorization of I + A breaks down. So the identity is never added to A: with A = R^T R from a
-pivoted Cholesky factorization that stops at the rounding noise of A (what is lost counts as not known), the QR
-factor T of R stacked on I has T^T T = I + A, and only ratios of 1e4 enter where there were 1e8. The covariance is
-kept as the factor T^-1, so that projecting it to an image never subtracts large numbers.
+In units of the prior's standard deviations the posterior precision is I + A with A >= 0 from the data.
+Directions that no view constrains have an eigenvalue 0 of A next to others of 1e8 and more, far below what
+float32 keeps of A, and the Cholesky factorization of I + A breaks down. So the identity is never added to A:
+with A = R^T R from a pivoted Cholesky factorization that stops at the rounding noise of A (what is lost counts
+as not known), the QR factor T of R stacked on I has T^T T = I + A, and ratios of 1e4 enter where there were 1e8.
+The covariance is kept as the factor T^-1, so that projecting it to an image never subtracts large numbers.
 """
 
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def qr_with_identity(R: Float[Array, "d d"]) -> Float[Array, "d d"]:
     size = R.shape[0]
     index = jnp.arange(2 * size)
 
-    def reflect(k: Array, M: Float[Array, "2*d d"]) -> Float[Array, "2*d d"]:
+    def reflect(k: Array, M: Float[Array, "rows d"]) -> Float[Array, "2*d d"]:
         x = jnp.where(index >= k, M[:, k], 0.0)
         length = jnp.sqrt(jnp.sum(x * x))
         v = x + jnp.where(index == k, jnp.where(x[k] < 0, -length, length), 0.0)
