@@ -41,13 +41,12 @@ def stages(spec: SceneSpec, capacity: int) -> tuple[Callable, Callable, Callable
 def bench(spec: SceneSpec) -> dict[str, float]:
     """Return the times in ms of every stage, forward and with gradients, and the number of intersections."""
     scene = {name: jnp.asarray(a) for name, a in make_scene(spec, np.random.default_rng(0)).items()}
-    projection, binning, _, _ = stages(spec, 1)
-    p = jax.jit(projection)(scene)
-    needed = int(jax.jit(binning)(p).needed)
-    projection, binning, raster, render = stages(spec, 2 ** int(np.ceil(np.log2(max(needed, 2)))))
-    needed = int(jax.jit(binning)(p).needed)
-    capacity = -(-needed * 5 // 4 // 1024) * 1024
-    projection, binning, raster, render = stages(spec, capacity)
+    capacity, needed = 1024, 1025
+    while needed > capacity:
+        capacity = -(-needed * 9 // 8 // 1024) * 1024
+        projection, binning, raster, render = stages(spec, capacity)
+        p = jax.jit(projection)(scene)
+        needed = int(jax.jit(binning)(p).needed)
     bins = jax.jit(binning)(p)
 
     def loss(image: Array) -> Array:
