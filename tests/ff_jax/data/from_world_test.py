@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from ff_jax.data import from_world
+from ff_jax.data.contract import boxes_at, invert, moving_tracks
+from ff_jax.data.folder import read_folder, write_folder
+from ff_jax.data.loader import load_image, load_mask
+from ff_jax.data.points import initial_points, lidar_depth
+from ff_jax.data.validate import validate
+from ff_jax.data.visibility import inside_box
+from ff_jax.data.world import LidarPattern, WorldConfig
+
+WIDTH, HEIGHT = 48, 32
+CONFIG = WorldConfig(num_frames=3)
+PATTERN = LidarPattern(beams=8, azimuths=72)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return from_world.world_scene(
+        5, CONFIG, WIDTH, HEIGHT, ("front", "front_left"), test_shifts=(0.0, 1.5), pattern=PATTERN, samples=1
+    )
+
+
+def test_making_the_log_renders_nothing(monkeypatch):
+    for name in ("_render", "_sweep"):
+        monkeypatch.setattr(from_world, name, lambda *a, **k: pytest.fail("rendered"))
+    scene = from_world.world_scene(1, CONFIG, WIDTH, HEIGHT)
+    assert validate(scene).cameras == ("front",) and len(scene.frames) == len(scene.sweeps) == 3
+
+
+def test_frames_train_on_the_lane_and_test_beside_it(scene):
+    assert len(scene.frames) == 12 and scene.num_exposures == 1
+    train = {(f.camera, f.time_index): f for f in scene.frames if f.split == "train"}
+    for test in (f for f in scene.frames if f.split == "test"):
+        beside = train[test.camera, test.time_index]
+        ego = invert(scene.world_from_ego[test.time_index])[:3, :3]
+        moved = ego @ (test.world_from_camera - beside.world_from_camera)[:3, 3]
+        np.testing.assert_allclose(moved, [0, 1.5, 0], atol=1e-5)
+        np.testing.assert_allclose(test.world_from_camera[:3, :3], beside.world_from_camera[:3, :3])
+
+
+def test_images_masks_and_lidar_are_valid_and_repeatable(scene, monkeypatch):
+    validate(scene, decode=True)
+    frame = scene.frames[0]
+    image = load_image(frame)
+    assert image.std() > 0.05 and np.array_equal(image * 255, np.rint(image * 255))
+    sky = load_mask(frame, "sky")
+    assert 0.02 < sky.mean() < 0.7 and sky[:8].mean() > sky[-8:].mean() == 0
+    np.testing.assert_array_equal(scene.sweeps[1].points.load(), scene.sweeps[1].points.load())
+    monkeypatch.setattr(from_world, "_render", lambda *a, **k: pytest.fail("rendered again"))
+    np.testing.assert_array_equal(load_image(frame), image)
+
+
+def test_lidar_agrees_with_sky_road_and_boxes(scene):
+    frame = scene.frames[0]
+    depth = lidar_depth(scene, frame)
+    sky = load_mask(frame, "sky")
+    assert (depth > 0).sum() > 20 and ((depth > 0) & (sky > 0)).sum() <= 0.1 * (depth > 0).sum()
+    world = scene.sweeps[0].load_world()
+    assert -0.2 < np.percentile(world[:, 2], 10) < 0.3  # the road is at z = 0
+    on_vehicles = sum(inside_box(box, world, 0.1).sum() for box in boxes_at(scene, 0))
+    assert on_vehicles > 0
+    xyz, rgb = initial_points(scene, 100, np.random.default_rng())
+    assert 20 < len(xyz) <= 100 and np.isfinite(xyz).all() and rgb.max() <= 1
+
+
+def test_what_moves_has_a_mask_and_a_track(scene):
+    assert moving_tracks(scene, min_path=0.5) and {box.category for box in scene.boxes} == {"vehicle"}
+    still = from_world.world_scene(5, WorldConfig(num_frames=3, moving=False), WIDTH, HEIGHT)
+    assert not moving_tracks(still, 0.01) and set(still.frames[0].masks) == {"sky"}
+    assert {lane.kind for lane in scene.lanes} == {"lane_line", "road_edge"}
+
+
+def test_exposure_drift_gives_every_time_its_own_exposure():
+    config = WorldConfig(num_frames=3, exposure_drift=True)
+    drifting = from_world.world_scene(5, config, WIDTH, HEIGHT, ("front", "front_left"))
+    assert [f.exposure_id for f in drifting.frames] == [0, 0, 1, 1, 2, 2]
+
+
+def test_folder_form_is_exact(scene, tmp_path):
+    path = write_folder(scene, tmp_path / "street")
+    read = validate(path, decode=True)
+    for a, b in zip(scene.frames, read_folder(path).frames, strict=True):
+        np.testing.assert_array_equal(load_image(a), load_image(b))
+        np.testing.assert_array_equal(load_mask(a, "sky"), load_mask(b, "sky"))
+    assert len(read.lanes) == len(scene.lanes)
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"cameras": ()}, {"cameras": ("roof",)}])
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(ValueError, match=r"width=0|cameras=\(\)|name='roof'"):
+        from_world.world_scene(0, CONFIG, **wrong)
