@@ -8,5 +8,5 @@ TILES = {"pallas": 16, "xla": 8, "reference": 16}
 
 
 def default_tile(implementation: str | None = None) -> int:
-    """Return the tile size, pixels, that suits an implementation; every op that shares lists takes the same."""
+    """Return the tile size, pixels, that suits an implementation; ops that share lists take the same."""
     return TILES[choose(implementation)]
