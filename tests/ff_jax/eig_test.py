@@ -6,7 +6,7 @@ import jaxlie
 import numpy as np
 import pytest
 
-from ff_jax import eig as E
+from ff_jax import eig
 from ff_jax.camera import make_camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.rays import ray_jacobians
@@ -77,7 +77,7 @@ def background(cam):
 @jax.jit
 def _observe(precision, gaussians, alive, cam, sign, weight):
     image = render(gaussians, alive, cam, SETTINGS, background=background(cam)).rgb
-    return E.accumulate(
+    return eig.accumulate(
         precision, gaussians, alive, cam, image, SETTINGS, noise=NOISE, sign=sign, weight=weight
     )
 
@@ -92,10 +92,10 @@ def gains(gaussians, alive, posterior, cam):
     """The map of a view in both modes."""
     out = render(gaussians, alive, cam, SETTINGS, background=background(cam))
     arguments = gaussians, alive, posterior, cam, out.rgb, out.alpha, SETTINGS
-    return {mode: E.eig_map(*arguments, noise=NOISE, mode=mode) for mode in ("exact", "trace")}
+    return {mode: eig.eig_map(*arguments, noise=NOISE, mode=mode) for mode in ("exact", "trace")}
 
 
-believe = jax.jit(E.posterior, static_argnames=("priors", "structure"))
+believe = jax.jit(eig.posterior, static_argnames=("priors", "structure"))
 
 
 @jax.jit
@@ -138,7 +138,7 @@ def test_rays_show_what_the_renderer_shows():
 def test_precision_is_the_sum_of_squared_ray_jacobians():
     gaussians, alive = scene()
     views = [SEEN, ALSO_SEEN]
-    precision = E.init_precision(gaussians)
+    precision = eig.init_precision(gaussians)
     want = [0, 0]
     for view in views:
         precision = observe(precision, gaussians, alive, view)
@@ -151,8 +151,8 @@ def test_precision_is_the_sum_of_squared_ray_jacobians():
 @pytest.mark.parametrize("structure", ["block", "diag"])
 def test_map_equals_brute_force(structure):
     gaussians, alive = scene()
-    precision = observe(E.init_precision(gaussians), gaussians, alive, SEEN)
-    priors = E.Priors()
+    precision = observe(eig.init_precision(gaussians), gaussians, alive, SEEN)
+    priors = eig.Priors()
     posterior = believe(precision, priors, gaussians, structure=structure)
     got = gains(gaussians, alive, posterior, NEW)
 
@@ -182,11 +182,11 @@ def test_squared_random_probes_average_to_the_diagonal_of_the_precision():
     signs = jnp.asarray(rng.choice([-1.0, 1.0], (400, H, W, 3)), jnp.float32)
 
     def shown(delta):
-        return render(E.perturb(gaussians, delta), alive, SEEN, SETTINGS, background=background(SEEN)).rgb
+        return render(eig.perturb(gaussians, delta), alive, SEEN, SETTINGS, background=background(SEEN)).rgb
 
     _, pull = jax.vjp(shown, jnp.zeros((N, 10)))
     samples = jax.jit(lambda u: jax.lax.map(lambda u: pull(u)[0] ** 2, u))(signs) / NOISE**2
-    precision = observe(E.init_precision(gaussians), gaussians, alive, SEEN)
+    precision = observe(eig.init_precision(gaussians), gaussians, alive, SEEN)
     diagonal = jnp.diagonal(unpack(precision.geometry, 10), axis1=-2, axis2=-1)
     error = samples.std(0) / np.sqrt(len(signs))
     z = (samples.mean(0) - diagonal)[:-1] / (error[:-1] + 1e-6 * diagonal[:-1] + 1e-9)
@@ -195,11 +195,11 @@ def test_squared_random_probes_average_to_the_diagonal_of_the_precision():
 
 def test_trace_bounds_the_exact_gain_and_a_view_never_raises_it():
     gaussians, alive = scene()
-    precision, last = E.init_precision(gaussians), None
+    precision, last = eig.init_precision(gaussians), None
     for view in (None, SEEN, ALSO_SEEN):
         if view is not None:
             precision = observe(precision, gaussians, alive, view)
-        posterior = believe(precision, E.Priors(), gaussians)
+        posterior = believe(precision, eig.Priors(), gaussians)
         exact, trace = gains(gaussians, alive, posterior, NEW).values()
         assert (exact >= 0).all() and (exact <= trace * (1 + 1e-5) + 1e-6).all()
         assert last is None or (exact <= last + 1e-4).all()
@@ -208,7 +208,7 @@ def test_trace_bounds_the_exact_gain_and_a_view_never_raises_it():
 
 def test_removing_a_view_undoes_adding_it():
     gaussians, alive = scene()
-    one = observe(E.init_precision(gaussians), gaussians, alive, SEEN)
+    one = observe(eig.init_precision(gaussians), gaussians, alive, SEEN)
     both = observe(one, gaussians, alive, ALSO_SEEN)
     back = observe(both, gaussians, alive, ALSO_SEEN, sign=-1.0)
     scale = jnp.abs(both.geometry).max(0) + 1e-9
@@ -219,14 +219,14 @@ def test_removing_a_view_undoes_adding_it():
 
 def test_gain_is_zero_where_everything_is_known():
     gaussians, alive = scene()
-    known = E.Priors(*[1e-9] * 7)
-    posterior = believe(E.init_precision(gaussians), known, gaussians)
+    known = eig.Priors(*[1e-9] * 7)
+    posterior = believe(eig.init_precision(gaussians), known, gaussians)
     np.testing.assert_allclose(gains(gaussians, alive, posterior, SEEN)["exact"], 0.0, atol=1e-9)
 
 
 def test_gain_where_nothing_is_shown_is_that_of_the_background():
     gaussians, alive = scene()
-    posterior = believe(E.init_precision(gaussians), E.Priors(background=0.2), gaussians)
+    posterior = believe(eig.init_precision(gaussians), eig.Priors(background=0.2), gaussians)
     got = gains(gaussians, jnp.zeros_like(alive), posterior, SEEN)["exact"]
     np.testing.assert_allclose(got, 1.5 * np.log1p((0.2 / NOISE) ** 2), rtol=1e-5)
 
@@ -245,8 +245,8 @@ def test_map_survives_reordering_a_rigid_motion_and_a_change_of_units():
     gaussians = gaussians.replace(sh=gaussians.sh.at[:, 1:].set(0.0))
 
     def end_to_end(gaussians, alive, seen, new):
-        precision = observe(E.init_precision(gaussians), gaussians, alive, seen)
-        return gains(gaussians, alive, believe(precision, E.Priors(), gaussians), new)["exact"]
+        precision = observe(eig.init_precision(gaussians), gaussians, alive, seen)
+        return gains(gaussians, alive, believe(precision, eig.Priors(), gaussians), new)["exact"]
 
     want = end_to_end(gaussians, alive, SEEN, NEW)
     order = rng.permutation(N)
@@ -274,16 +274,16 @@ def test_noise_ignores_what_the_scene_does_not_explain():
     residuals = rng.normal(0, 0.03, (50, 60, 3))
     residuals[:8] += rng.uniform(-1, 1, (8, 60, 3))  # a moving object
     residuals[40:] = np.nan
-    sigma = E.noise_from_residuals(jnp.asarray(residuals, jnp.float32))
+    sigma = eig.noise_from_residuals(jnp.asarray(residuals, jnp.float32))
     assert 0.028 < sigma < 0.045
-    np.testing.assert_allclose(E.noise_from_residuals(jnp.zeros((4, 4))), 1e-3)
+    np.testing.assert_allclose(eig.noise_from_residuals(jnp.zeros((4, 4))), 1e-3)
 
 
 def test_weight_and_mask_grow_with_the_gain():
-    eig = jnp.array([0.0, 1e-6, 0.5, 2.0, 50.0])
-    weight = E.eig_weight(eig, 0.5)
-    np.testing.assert_allclose(weight, 1 - np.exp(-wide(eig) / 0.5), rtol=1e-5)
-    unsure, sure = E.partition(eig, 0.5)
+    nats = jnp.array([0.0, 1e-6, 0.5, 2.0, 50.0])
+    weight = eig.eig_weight(nats, 0.5)
+    np.testing.assert_allclose(weight, 1 - np.exp(-wide(nats) / 0.5), rtol=1e-5)
+    unsure, sure = eig.partition(nats, 0.5)
     np.testing.assert_array_equal(unsure, [False, False, True, True, True])
     np.testing.assert_array_equal(sure, ~unsure)
 
@@ -291,4 +291,4 @@ def test_weight_and_mask_grow_with_the_gain():
 def test_unknown_structure_is_named():
     gaussians, _ = scene()
     with pytest.raises(ValueError, match="structure='dense'"):
-        E.posterior(E.init_precision(gaussians), E.Priors(), gaussians, structure="dense")
+        eig.posterior(eig.init_precision(gaussians), eig.Priors(), gaussians, structure="dense")

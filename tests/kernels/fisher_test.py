@@ -153,6 +153,25 @@ def test_fast_forms_equal_the_specification(implementation, spec):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("tile", [8, 16])
+def test_kernels_equal_the_xla_walk_on_a_crowded_image(tile):
+    given, size, image, alpha, weight, Q, q, *_ = problem(Spec(20_000, 208, 128, tile), capacity=1 << 21)
+    S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="xla")
+    S_kernel, w2_kernel = accumulate_fast(
+        **given, **size, image=image, weight=weight, implementation="pallas"
+    )
+    close(S_kernel, S, 1e-3)
+    close(w2_kernel, w2, 1e-3)
+    again = accumulate_fast(**given, **size, image=image, weight=weight, implementation="pallas")
+    np.testing.assert_array_equal(again[0], S_kernel)
+    arguments = dict(**given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=0.01, background_var=0.09)
+    want = eig_map_fast(**arguments, implementation="xla")
+    got = eig_map_fast(**arguments, implementation="pallas")
+    # A pixel near the cut at 1/255 may fall on the other side of it.
+    assert np.mean(np.isclose(got, want, rtol=2e-3, atol=2e-3)) > 0.995
+
+
 @pytest.mark.parametrize("implementation", ["xla", "pallas"])
 def test_culled_gaussians_may_carry_anything(implementation):
     given, size, image, alpha, weight, Q, q, *_ = problem(Spec(12, 20, 12, 8))
