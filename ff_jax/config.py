@@ -126,12 +126,12 @@ class FuseConfig:
     """
 
     seed: int = 0
-    steps: int = 1800
+    steps: int = 30_000
     novel_probability: float = 0.4
     pool: int = 96
     event_stride: int = 1
     fixer: str = "self_fit"
-    save_every: int = 500
+    save_every: int = 1000
     check_every: int = 50
     data: DataConfig = DataConfig()
     render: RenderConfig = RenderConfig()

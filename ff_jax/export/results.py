@@ -27,7 +27,7 @@ from ff_jax.scene import compose
 from ff_jax.scene.scene import View
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.log import progress, read_metrics
-from ff_jax.train.loop import Recipe, Run, count_needed, grown
+from ff_jax.train.loop import Recipe, Run, count_needed, fitted
 from ff_jax.train.progressive import Knowledge, learn, look
 from ff_jax.trajectory import interpolate_poses, lane_change, shift_laterally
 
@@ -51,7 +51,7 @@ def show(run: Run, recipe: Recipe, feed: Feed, views: list[View], config: FuseCo
     """Prepare a scene for looking at `views`: learn what is known, and reserve capacity."""
     scene = run.state.scene
     degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
-    settings = grown(recipe.settings, count_needed(scene, [view.camera for view in views], recipe.settings))
+    settings = fitted(recipe.settings, count_needed(scene, [view.camera for view in views], recipe.settings))
     known = learn(scene, feed, settings, degree, config.eig.priors)
     return Shown(run, dataclasses.replace(recipe, settings=settings), known, degree)
 

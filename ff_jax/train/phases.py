@@ -17,7 +17,7 @@ from ff_jax.scene import init_scene
 from ff_jax.train import checkpoint
 from ff_jax.train.feed import Feed, scene_radius
 from ff_jax.train.log import Logger, progress
-from ff_jax.train.loop import Hooks, Recipe, Run, count_needed, grown, train
+from ff_jax.train.loop import Hooks, Recipe, Run, count_needed, fitted, train
 from ff_jax.train.pool import init_pool
 from ff_jax.train.state import init_state, make_optimizer
 
@@ -68,7 +68,7 @@ def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, step
     needed = count_needed(scene, [camera_of(frame) for frame in feed.frames], settings)
     recipe = Recipe(
         recon=recon,
-        settings=grown(settings, needed),
+        settings=fitted(settings, needed),
         radius=scene_radius(poses),
         seed=config.seed,
         check_every=config.check_every,

@@ -24,7 +24,7 @@ from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
 from ff_jax.scene.scene import View
 from ff_jax.train.feed import Feed, view_of
-from ff_jax.train.loop import count_needed, grown
+from ff_jax.train.loop import count_needed, fitted
 from ff_jax.train.pool import Pool, push
 from ff_jax.train.step import Batch, as_float
 from ff_jax.trajectory import shift_laterally
@@ -141,7 +141,7 @@ def render_clip(
     scene: Scene, known: Knowledge, views: Sequence[View], settings: RenderSettings, sh_degree: int
 ) -> Clip:
     """Render views one after another, with EIG; the capacity grows if they need more."""
-    settings = grown(settings, count_needed(scene, [view.camera for view in views], settings))
+    settings = fitted(settings, count_needed(scene, [view.camera for view in views], settings))
     frames = [look(scene, known, view, settings, jnp.int32(sh_degree)) for view in views]
     return Clip(*(jnp.stack(parts) for parts in zip(*frames, strict=True)))
 
