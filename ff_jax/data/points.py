@@ -25,6 +25,8 @@ from ff_jax.data.visibility import NEAR, color_points, inside_box, project_point
 
 FLOOR = 2.0  # metres from the ego frame, which may sit at a camera, down to below the road
 BOX_MARGIN = 0.2  # metres added to the boxes of moving tracks: labels are tight and boxes lag behind
+COLOR_WINDOW = 3.0  # seconds; what a LiDAR sees first lies ahead, so a front camera sees it soon
+RANDOM_VIEWS = 64  # frames that decide whether a random point is seen
 MAX_ROUNDS = 50  # of drawing random points until enough of them are seen
 
 Array = np.ndarray
@@ -85,8 +87,8 @@ def lidar_points(
             merged = np.concatenate([kept, *pending])
             kept, pending, waiting = merged[_first_per_voxel(merged[:, :3], voxel)], [], 0
     # A front camera sees about a quarter of a full turn; more than that need not be looked up.
-    (kept,) = _subset(rng, 6 * max_points, kept)
-    rgb, seen = color_points(scene, kept[:, :3], kept[:, 3])
+    (kept,) = _subset(rng, 4 * max_points, kept)
+    rgb, seen = color_points(scene, kept[:, :3], kept[:, 3], window=COLOR_WINDOW)
     return _subset(rng, max_points, kept[seen, :3].astype(np.float32), rgb[seen])
 
 
@@ -157,6 +159,10 @@ def random_points(
     Raises:
         ValueError: almost no drawn point is seen, so poses or intrinsics must be wrong.
     """
+    frames = [frame for frame in scene.frames if frame.split == "train"]
+    # Some frames of a long log see as well what there is to see, and only their images are decoded.
+    few = np.sort(rng.choice(len(frames), min(len(frames), RANDOM_VIEWS), replace=False))
+    scene = replace(scene, frames=tuple(frames[i] for i in few))
     close = _draw_seen(scene, n // 2, lambda count: _draw_close(rng, scene, count, near))
     distant = _draw_seen(scene, n - n // 2, lambda count: _draw_far(rng, scene, count, near, far))
     xyz = np.concatenate([close, distant])
