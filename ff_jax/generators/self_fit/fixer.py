@@ -1,5 +1,8 @@
 """The `self_fit` network as a fixer."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key, PyTree
@@ -11,6 +14,7 @@ from ff_jax.generators.self_fit.config import SelfFitConfig
 from ff_jax.generators.self_fit.network import Network
 
 
+@functools.partial(jax.jit, static_argnames=("config",))
 def init_params(key: Key[Array, ""], config: SelfFitConfig) -> PyTree:
     """Return {"network", "gain"} of a fixer that is the identity."""
     size = config.stride

@@ -1,0 +1,26 @@
+"""Fixers by name."""
+
+import jax
+import numpy as np
+import pytest
+
+from ff_jax.generators import registry
+from ff_jax.generators.protocol import Fixer, fix
+from ff_jax.generators.self_fit import SelfFitConfig
+
+TINY = SelfFitConfig(widths=(4, 4), search=(0, 1), crop=(8, 8))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_fixer_starts_as_the_identity(name):
+    fixer = registry.build(name, config=TINY if name == "self_fit" else None)
+    assert isinstance(fixer, Fixer) and fixer.name == name
+    rng = np.random.default_rng(0)
+    frames, references = rng.random((2, 2, 8, 8, 3), np.float32)
+    eig = rng.random((2, 8, 8), np.float32)
+    np.testing.assert_array_equal(fix(fixer, jax.random.key(0), frames, eig, references), frames)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: none, self_fit"):
+        registry.build("magic")
