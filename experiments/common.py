@@ -1,7 +1,6 @@
 """What the entry points share: flags to dataclasses, the assets folder, errors in one sentence."""
 
 import dataclasses
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import ml_collections
 from absl import app
+from absl import logging as absl_logging
 
 from ff_jax.config import FuseConfig, from_dict, to_dict
 
@@ -48,7 +48,7 @@ def with_log_path(config: FuseConfig) -> FuseConfig:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:

@@ -10,15 +10,16 @@ workdir/results          metrics.json, index.html, pictures, flight.mp4, scene.p
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ff_jax.config import FuseConfig, to_dict
+from ff_jax.config import FuseConfig, from_dict, to_dict
 from ff_jax.data.contract import SceneData
-from ff_jax.export.results import write_results
+from ff_jax.export.results import Version, write_results
 from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer
 from ff_jax.schedule import shift_at
@@ -45,48 +46,100 @@ def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = Fa
         ValueError: `workdir` holds a run and `resume` is off, or a run with other settings.
     """
     started = time.time()
-    claim(workdir, config, resume)
-    facts = write_run_facts(workdir, to_dict(config))
-    recorded = tuple(frame for frame in log.frames if frame.split == "train")
-    feed = make_feed(log, recorded, config)
-    check_pool(config, len(recorded))
+    facts = claim(workdir, config, resume)
+    feed = recorded_feed(config, log)
+    check_pool(config, len(feed.frames))
     fixer = make_fixer(log, feed, config, workdir)
+    versions = run_phases(config, log, feed, workdir, make_event(feed, fixer, config))
+    facts |= {"seconds": round(time.time() - started, 1)}
+    return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+
+
+def reconstruct(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Reconstruct from recorded views only, for all of `config.steps`, and return the metrics (see `fuse`)."""
+    started = time.time()
+    facts = claim(workdir, config, resume)
+    feed = recorded_feed(config, log)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
+    versions = {"Reconstruction only": Version(*run)}
+    facts |= {"seconds": round(time.time() - started, 1)}
+    return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+
+
+def finished(config: FuseConfig, log: SceneData, workdir: Path) -> tuple[Feed, dict[str, Version]]:
+    """Return the feed and the trained scenes of a finished run of `fuse`, without training anything.
+
+    Raises:
+        ValueError: the run in `workdir` is not finished.
+    """
+    if not (workdir / "results" / "metrics.json").is_file():
+        raise ValueError(f"{workdir} holds no finished run: finish it with `fuse --resume` first.")
+    feed = recorded_feed(config, log)
+    return feed, run_phases(config, log, feed, workdir, lambda run, *_: run)
+
+
+def read_config(workdir: Path) -> FuseConfig:
+    """Return the settings that a run was started with.
+
+    Raises:
+        ValueError: `workdir` holds no run.
+    """
+    written = workdir / "config.json"
+    if not written.is_file():
+        raise ValueError(f"{workdir} holds no run: {written.name} is missing.")
+    return from_dict(FuseConfig, json.loads(written.read_text()))
+
+
+def recorded_feed(config: FuseConfig, log: SceneData) -> Feed:
+    """Return the feed of all recorded frames.
+
+    Raises:
+        ValueError: there is none.
+    """
+    recorded = tuple(frame for frame in log.frames if frame.split == "train")
+    if not recorded:
+        raise ValueError(
+            f"log {log.name!r} has no training frame: lower data.hold_out or select another camera."
+        )
+    return make_feed(log, recorded, config)
+
+
+def run_phases(
+    config: FuseConfig,
+    log: SceneData,
+    feed: Feed,
+    workdir: Path,
+    event: Callable[[Run, int, Recipe], Run],
+) -> dict[str, Version]:
+    """Reconstruct up to the first event; from there go on both without and with pseudo-views."""
     run, recipe = start_run(log, feed, config, pool=config.pool, steps=config.steps)
-    base, recipe = run_phase(
-        workdir / "recon", "reconstruction", run, recipe, config.schedule.start, feed, config
-    )
+    start, stop = config.schedule.start, config.steps
+    base, recipe = run_phase(workdir / "recon", "reconstruction", run, recipe, start, feed, config)
     # Training donates its input, so each of the two branches gets a copy.
     copy = lambda: jax.tree.map(jnp.copy, base)
-    baseline, base_recipe = run_phase(
-        workdir / "baseline", "recorded views only", copy(), recipe, config.steps, feed, config
-    )
-    progressive = dataclasses.replace(
-        recipe, schedule=config.schedule, novel_probability=config.novel_probability
-    )
-    event = make_event(feed, fixer, config)
-    fused, fused_recipe = run_phase(
-        workdir / "fused", "fusing", copy(), progressive, config.steps, feed, config, event
-    )
-    versions = {"recon": (baseline, base_recipe), "fused": (fused, fused_recipe)}
-    facts |= {"seconds": round(time.time() - started, 1)}
-    return write_results(workdir / "results", config, log, feed, versions, facts)
+    baseline = run_phase(workdir / "baseline", "recorded views only", copy(), recipe, stop, feed, config)
+    recipe = dataclasses.replace(recipe, schedule=config.schedule, novel_probability=config.novel_probability)
+    fused = run_phase(workdir / "fused", "fusing", copy(), recipe, stop, feed, config, event)
+    return {"Reconstruction only": Version(*baseline), "Fused": Version(*fused)}
 
 
-def claim(workdir: Path, config: FuseConfig, resume: bool) -> None:
-    """Check that `workdir` is free, or holds a run of the same settings that is to be continued."""
+def claim(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
+    """Check that `workdir` is free or holds a run of the same settings that is to be continued; write its facts."""
     written = workdir / "config.json"
-    if not written.exists():
-        return
-    if not resume:
+    if written.exists() and not resume:
         raise ValueError(
             f"{workdir} already holds a run: add --resume to go on with it, or name another folder."
         )
-    before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
-    changed = sorted(name for name in now if before.get(name) != now[name])
-    if changed:
-        raise ValueError(
-            f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another folder."
-        )
+    if written.exists():
+        before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
+        changed = sorted(name for name in now if before.get(name) != now[name])
+        if changed:
+            raise ValueError(
+                f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another "
+                "folder."
+            )
+    return write_run_facts(workdir, to_dict(config))
 
 
 def check_pool(config: FuseConfig, frames: int) -> None:
@@ -96,6 +149,11 @@ def check_pool(config: FuseConfig, frames: int) -> None:
         raise ValueError(
             f"one fix event makes {made} pseudo-views, pool={config.pool} holds fewer: raise pool or event_stride."
         )
+
+
+def curves_from(workdir: Path) -> list[Path]:
+    """Return the logs that a results page draws."""
+    return [workdir / name / "metrics.jsonl" for name in ("recon", "fused")]
 
 
 def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
@@ -115,7 +173,7 @@ def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) ->
     return blank.replace(params=restore_or(workdir / "fixer" / "params", fitted, lambda: blank.params))
 
 
-def make_event(feed: Feed, fixer: Fixer, config: FuseConfig):  # noqa: ANN201
+def make_event(feed: Feed, fixer: Fixer, config: FuseConfig) -> Callable[[Run, int, Recipe], Run]:
     """Return the hook that makes the pseudo-views of a fix event."""
 
     def event(run: Run, step: int, recipe: Recipe) -> Run:

@@ -15,9 +15,12 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.update(source="assets:data/kitti02_stereo_color", width=0, hold_out=8, use_lidar=False)
     c.steps = 15_000
     c.save_every = 2500
-    c.recon.budget = 500_000
+    c.render.antialiased = (
+        False  # the cameras of one log see everything at one scale; classic blending fits sharper
+    )
+    c.recon.update(budget=500_000, sh_degree=1)
     c.recon.density.update(start=500, stop=12_500, every=100)
-    c.init.update(points=200_000, random_share=0.5)
+    c.init.update(points=200_000, random_share=0.5, scale=0.1)
     c.schedule.update(start=7500, every=1500, metres=0.5, largest=2.0, sides=(1, -1), refresh=0)
     c.pool = 160
     c.thin.update(every=3, steps=5000)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,28 +33,35 @@ from ff_jax.train.progressive import Knowledge, learn, look
 from ff_jax.trajectory import interpolate_poses, lane_change, shift_laterally
 
 
-class Shown(NamedTuple):
-    """One finished scene, ready to be looked at."""
+class Version(NamedTuple):
+    """One trained scene."""
 
     run: Run
     recipe: Recipe
+
+
+class Shown(NamedTuple):
+    """One trained scene, ready to be looked at."""
+
+    version: Version
     known: Knowledge
     degree: int
 
     def look(self, view: View) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
         """Return the render in [0, 1] and the EIG map (nats) of a view."""
-        scene = self.run.state.scene
-        rgb, gain = look(scene, self.known, view, self.recipe.settings, jnp.int32(self.degree))
+        scene, settings = self.version.run.state.scene, self.version.recipe.settings
+        rgb, gain = look(scene, self.known, view, settings, jnp.int32(self.degree))
         return np.clip(np.asarray(rgb), 0, 1), np.asarray(gain)
 
 
-def show(run: Run, recipe: Recipe, feed: Feed, views: list[View], config: FuseConfig) -> Shown:
-    """Prepare a scene for looking at `views`: learn what is known, and reserve capacity."""
+def show(version: Version, feed: Feed, views: Sequence[View], config: FuseConfig) -> Shown:
+    """Prepare a scene for looking at `views`: reserve capacity, and learn what the recorded views leave open."""
+    run, recipe = version
     scene = run.state.scene
     degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
     settings = fitted(recipe.settings, count_needed(scene, [view.camera for view in views], recipe.settings))
     known = learn(scene, feed, settings, degree, config.eig.priors)
-    return Shown(run, dataclasses.replace(recipe, settings=settings), known, degree)
+    return Shown(Version(run, dataclasses.replace(recipe, settings=settings)), known, degree)
 
 
 def write_results(
@@ -61,97 +69,121 @@ def write_results(
     config: FuseConfig,
     log: SceneData,
     feed: Feed,
-    versions: Mapping[str, tuple[Run, Recipe]],
+    versions: Mapping[str, Version],
     facts: Mapping[str, Any],
+    logs: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Score both versions of a scene and write everything into `folder`.
+    """Score every version of a scene and write everything into `folder`.
 
     Args:
         folder: where results go.
         config: the settings.
         log: the driving log with its test frames.
         feed: its recorded frames.
-        versions: "recon" (recorded views only) and "fused".
+        versions: by name; the last one is shown in the flight and as PLY, the first is what it is compared with.
         facts: what the run wrote about itself.
+        logs: metrics.jsonl files to draw as training curves.
 
     Returns:
-        What metrics.json holds, the summary as text ("table") and the path of the page ("page").
+        What metrics.json holds, and the summary as text ("table") and the path of the page ("page").
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = targets(log, config.evaluate.shifts, config.evaluate.frames)
     flight = flight_views(log, feed, config)
     views = [target.view for target in chosen] + flight[:: max(len(flight) // 8, 1)]
-    shown = {name: show(run, recipe, feed, views, config) for name, (run, recipe) in versions.items()}
-    scores = {name: score_all(name, version, chosen) for name, version in shown.items()}
+    shown = {name: show(version, feed, views, config) for name, version in versions.items()}
+    scores = {name: score_all(name, scene, chosen) for name, scene in shown.items()}
     table = {name: by_shift(rows) for name, rows in scores.items()}
-    metrics = {
-        "log": log.name,
-        "shifts": {name: [row._asdict() for row in rows] for name, rows in table.items()},
-        "frames": {name: [row._asdict() for row in rows] for name, rows in scores.items()},
-        "gaussians": {name: int(version.run.state.scene.alive.sum()) for name, version in shown.items()},
-        "noise": {name: float(version.known.noise) for name, version in shown.items()},
-        "facts": dict(facts),
-    }
+    metrics = collect(log, shown, scores, table, facts)
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, default=str).replace("NaN", "null"))
-    panels = draw_panels(folder, shown, chosen)
-    frames = progress(fly(shown["fused"], flight), "flight", total=len(flight))
-    write_mp4(folder / "flight.mp4", frames, config.evaluate.fps)
-    fused = shown["fused"].run.state.scene
-    write_ply(folder / "scene.ply", compose(fused, jnp.float32(0)), fused.alive)
-    rows = [_row(*pair) for pair in zip(table["recon"], table["fused"], strict=True)]
-    records = read_metrics(folder.parent / "recon" / "metrics.jsonl") + read_metrics(
-        folder.parent / "fused" / "metrics.jsonl"
-    )
+    panels = draw_panels(folder, list(shown.values()), chosen)
+    last = list(shown.values())[-1]
+    scene = last.version.run.state.scene
+    write_ply(folder / "scene.ply", compose(scene, jnp.float32(0)), scene.alive)
     report = Report(
         title=f"FaithFusion: {log.name}",
         subtitle=log.source,
         facts={"run": dict(facts), "config": to_dict(config)},
-        rows=rows,
+        rows=_rows(list(table.values())),
         panels=panels,
-        curves=curves_of_metrics(records, {"psnr": "training PSNR, dB", "loss": "training loss"}),
-        video=folder / "flight.mp4",
+        curves=_curves(logs),
+        video=write_flight(folder / "flight.mp4", last, flight, config.evaluate.fps),
+        names=(next(iter(shown)), list(shown)[-1]),
     )
     write_page(folder / "index.html", report)
-    return metrics | {"table": text_table(table["recon"], table["fused"]), "page": str(folder / "index.html")}
+    return metrics | {"table": text_table(table), "page": str(folder / "index.html")}
 
 
-def score_all(name: str, version: Shown, chosen: list[Target]) -> list[FrameScore]:
+def collect(
+    log: SceneData,
+    shown: Mapping[str, Shown],
+    scores: Mapping[str, list[FrameScore]],
+    table: Mapping[str, list[ShiftScore]],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the content of metrics.json: units are metres, dB, nats; null where there is no ground truth."""
+    alive = lambda scene: int(scene.version.run.state.scene.alive.sum())
+    return {
+        "log": log.name,
+        "shifts": {name: [row._asdict() for row in rows] for name, rows in table.items()},
+        "frames": {name: [row._asdict() for row in rows] for name, rows in scores.items()},
+        "gaussians": {name: alive(scene) for name, scene in shown.items()},
+        "noise": {name: float(scene.known.noise) for name, scene in shown.items()},
+        "facts": dict(facts),
+    }
+
+
+def score_all(name: str, scene: Shown, chosen: list[Target]) -> list[FrameScore]:
     """Score all targets with a progress bar."""
-    return [score(version.look, target) for target in progress(chosen, f"scoring {name}")]
+    return [score(scene.look, target) for target in progress(chosen, f"scoring {name}")]
 
 
-def _row(before: ShiftScore, after: ShiftScore) -> Row:
-    named = lambda row: {"PSNR": row.psnr, "SSIM": row.ssim, "EIG": row.eig}
-    known = lambda row: {name: value for name, value in named(row).items() if np.isfinite(value)}
-    return Row(before.shift, known(before), known(after))
+def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
+    """Return the rows of the page: the first version against the last, if there are two."""
+
+    def named(row: ShiftScore) -> dict[str, float]:
+        values = {"PSNR": row.psnr, "SSIM": row.ssim, "EIG": row.eig}
+        return {name: value for name, value in values.items() if np.isfinite(value)}
+
+    if len(tables) == 1:
+        return [Row(row.shift, named(row), {}) for row in tables[0]]
+    return [Row(a.shift, named(a), named(b)) for a, b in zip(tables[0], tables[-1], strict=True)]
 
 
-def text_table(before: list[ShiftScore], after: list[ShiftScore]) -> str:
-    """Return the summary for the terminal."""
-    lines = [
-        f"{'shift':>14} {'frames':>6} | {'PSNR recon':>10} {'fused':>6} {'gain':>6} | {'SSIM recon':>10} {'fused':>6}"
-        f" | {'EIG recon':>9} {'fused':>6}"
-    ]
-    for old, new in zip(before, after, strict=True):
-        lines.append(
-            f"{shift_name(old.shift):>14} {old.frames:>6} | {old.psnr:>10.2f} {new.psnr:>6.2f} "
-            f"{new.psnr - old.psnr:>+6.2f} | {old.ssim:>10.3f} {new.ssim:>6.3f} | {old.eig:>9.3f} {new.eig:>6.3f}"
-        )
-    return "\n".join(lines)
+def _curves(logs: Sequence[Path]) -> list:
+    records = [record for path in logs for record in read_metrics(path)]
+    return curves_of_metrics(records, {"psnr": "training PSNR, dB", "loss": "training loss"})
 
 
-def draw_panels(folder: Path, shown: Mapping[str, Shown], chosen: list[Target]) -> list[Panel]:
+def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
+    """Return the summary for the terminal; with two versions also the gain of the last over the first."""
+    tables = list(table.values())
+    gain = len(tables) > 1
+    header = [f"{'shift':>14} {'frames':>6}"] + [f"{name:>25}" for name in table]
+    lines = [" | ".join(header + ["   gain"] * gain)]
+    lines.append(
+        " | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * gain)
+    )
+    for rows in zip(*tables, strict=True):
+        cells = [f"{shift_name(rows[0].shift):>14} {rows[0].frames:>6}"]
+        cells += [f"{row.psnr:>8.2f} {row.ssim:>7.3f} {row.eig:>8.3f}" for row in rows]
+        lines.append(" | ".join(cells + [f"{rows[-1].psnr - rows[0].psnr:>+7.2f}"] * gain))
+    return "\n".join(lines).replace("nan", "  -")
+
+
+def draw_panels(folder: Path, shown: Sequence[Shown], chosen: list[Target]) -> list[Panel]:
     """Draw the middle view of every shift before and after, and write pictures and EIG maps."""
     panels = []
     for shift in sorted({target.shift for target in chosen}):
         group = [target for target in chosen if target.shift == shift]
         target = group[len(group) // 2]
-        before, gain = shown["recon"].look(target.view)
-        after, _ = shown["fused"].look(target.view)
+        before, gain = shown[0].look(target.view)
+        after, _ = shown[-1].look(target.view)
         truth = load_image(target.frame) if target.has_truth else None
         panels.append(Panel(shift, before, after, truth, gain, f"t = {target.frame.time:.1f} s"))
-        save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(gain, title=f"EIG, {shift_name(shift)}"))
+        title = f"EIG of the first version, {shift_name(shift)}"
+        save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(gain, render=before, title=title))
     save_png(folder / "panels.png", panel_sheet(panels))
     return panels
 
@@ -172,7 +204,16 @@ def flight_views(log: SceneData, feed: Feed, config: FuseConfig) -> list[View]:
     return views
 
 
-def fly(version: Shown, views: list[View]) -> Iterator[Float[np.ndarray, "H W 3"]]:
-    """Render a flight frame by frame."""
-    see: Callable[[View], Float[np.ndarray, "H W 3"]] = lambda view: version.look(view)[0]
-    return map(see, views)
+def write_flight(path: Path, scene: Shown, views: list[View], fps: int) -> Path | None:
+    """Render the flight to an MP4; without an ffmpeg program say so and leave it out."""
+
+    def fly() -> Iterator[Float[np.ndarray, "H W 3"]]:
+        for view in progress(views, "flight"):
+            yield scene.look(view)[0]
+
+    try:
+        write_mp4(path, fly(), fps)
+    except RuntimeError as error:
+        logging.getLogger(__name__).warning("%s is left out: %s", path, error)
+        return None
+    return path

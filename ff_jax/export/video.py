@@ -7,7 +7,6 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
 
-import imageio_ffmpeg
 import numpy as np
 from jaxtyping import ArrayLike, Shaped, UInt8
 
@@ -93,8 +92,11 @@ def _failure(code: int, messages: IO[bytes]) -> str:
 def _ffmpeg() -> str:
     """Return the path of the ffmpeg program."""
     try:
+        # Imported here because the package brings a program of its own, which not every platform has.
+        import imageio_ffmpeg
+
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         raise RuntimeError(
             "no ffmpeg program was found: install the package imageio[ffmpeg], or ffmpeg on the system path"
         ) from error

@@ -1,0 +1,34 @@
+"""Reconstruct a driving log from its recorded views and score it, without any generator.
+
+python -m experiments.reconstruct --config=experiments/configs/kitti_jam.py --workdir=runs/jam
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import common
+from ff_jax.data.open import open_log
+from ff_jax.fuse import reconstruct
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "experiments/configs/fuse.py", "Settings.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, logs, results.", required=True
+)
+_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
+
+
+def main(_: list[str]) -> None:
+    """Run the reconstruction."""
+    config = common.to_config(_CONFIG.value)
+    log = open_log(common.with_log_path(config).data, config.evaluate.shifts)
+    metrics = reconstruct(config, log, Path(_WORKDIR.value), resume=_RESUME.value)
+    print(metrics["table"])
+    print(f"pictures, curves and the flight: {metrics['page']}")
+
+
+if __name__ == "__main__":
+    common.run(main)
