@@ -31,7 +31,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=T
 _ANTIALIASED = flags.DEFINE_bool("antialiased", False, "gsplat's antialiased rasterization.")
 
 
-def parameters(xyz, rgb, radius: float):  # noqa: ANN001, ANN201
+def parameters(xyz, rgb, radius: float):
     """Return gsplat's parameters and one Adam per group."""
     import torch
 
@@ -56,7 +56,7 @@ def parameters(xyz, rgb, radius: float):  # noqa: ANN001, ANN201
     return params, {name: adam(name, rate) for name, (_, rate) in values.items()}
 
 
-def draw(params, frame: Frame, degree: int, antialiased: bool):  # noqa: ANN001, ANN201
+def draw(params, frame: Frame, degree: int, antialiased: bool):
     """Return gsplat's render (H, W, 3) and its bookkeeping."""
     import torch
     from gsplat import rasterization
@@ -79,7 +79,7 @@ def draw(params, frame: Frame, degree: int, antialiased: bool):  # noqa: ANN001,
     return out[0], info
 
 
-def structure(a, b):  # noqa: ANN001, ANN201
+def structure(a, b):
     """Return mean SSIM (11x11 Gaussian, sigma 1.5) of two (H, W, 3) images."""
     import torch
 
@@ -92,7 +92,7 @@ def structure(a, b):  # noqa: ANN001, ANN201
     return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean()
 
 
-def train(log: SceneData, config: FuseConfig):  # noqa: ANN201
+def train(log: SceneData, config: FuseConfig):
     """Train gsplat and return its parameters, seconds and peak memory in bytes."""
     import torch
     from gsplat import MCMCStrategy

@@ -83,7 +83,7 @@ class Hooks:
     save_every: int = 1000
 
 
-def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks()) -> tuple[Run, Recipe]:  # noqa: B008
+def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks()) -> tuple[Run, Recipe]:
     """Train up to step `stop`; return the run and the recipe with the capacity that was needed.
 
     The result depends on the run, the recipe and the log alone, not on where earlier calls stopped, as long as
@@ -106,7 +106,7 @@ def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks(
     return run, recipe
 
 
-def next_batch(run: Run, step: int, recipe: Recipe, feed: Feed):  # noqa: ANN201
+def next_batch(run: Run, step: int, recipe: Recipe, feed: Feed):
     """Return the batch of `step`: a pseudo-view with the recipe's probability, else a recorded image."""
     if recipe.schedule and is_novel(recipe.seed, step, recipe.schedule, recipe.novel_probability):
         filled = int(run.pool.filled)

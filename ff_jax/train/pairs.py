@@ -66,7 +66,7 @@ def thin_triples(log: SceneData, feed: Feed, config: FuseConfig, folder: Path) -
     )
 
 
-def _shortened(config: FuseConfig):  # noqa: ANN202
+def _shortened(config: FuseConfig):
     """Return the density settings with their end scaled to the length of the thinned reconstruction."""
     density = config.recon.density
     return dataclasses.replace(density, stop=round(density.stop * config.thin.steps / config.steps))
