@@ -1,11 +1,16 @@
 """Expansion of counts into slots."""
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Int
 
 
-def expand(end: Int[Array, "n"], size: int) -> Int[Array, "size"]:
-    """Return the owner of every slot, where owner k holds those up to `end[k]` and the last one the rest."""
-    passed = jnp.zeros(size, jnp.int32).at[end].add(1, mode="drop", indices_are_sorted=True)
-    return jnp.minimum(jnp.cumsum(passed), end.shape[0] - 1)
+def expand(count: Int[Array, "n"], end: Int[Array, "n"], size: int) -> Int[Array, "size"]:
+    """Return the owner of every slot, where owner k holds the `count[k]` slots up to `end[k]`.
+
+    Slots past the last owner's go to the last one that holds any.
+    """
+    # Owners of nothing write nowhere: their equal positions would make a GPU's scatter wait for itself.
+    first = jnp.where(count > 0, end - count, size)
+    owners = jnp.arange(end.shape[0], dtype=jnp.int32)
+    return lax.cummax(jnp.zeros(size, jnp.int32).at[first].set(owners, mode="drop", unique_indices=True))

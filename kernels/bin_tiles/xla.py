@@ -39,7 +39,7 @@ def bin_tiles(
     row_first, row_last = first_and_last_row(packed[:, 1], packed[:, 6], packed[:, 7], height, tile)
     row_count = row_last - row_first + 1
     row_end = jnp.cumsum(row_count)
-    owner = expand(row_end, capacity)  # depth rank of every (Gaussian, tile row) pair
+    owner = expand(row_count, row_end, capacity)  # depth rank of every (Gaussian, tile row) pair
     # An empty pair past the end must own nothing: it would otherwise count for the last Gaussian again.
     live = jnp.arange(capacity) < row_end[-1]
     splat, table = packed[owner], jnp.stack([row_first - row_end + row_count, order], -1)[owner]
@@ -50,12 +50,14 @@ def bin_tiles(
     count = jnp.where(live, last - first + 1, 0)
     end = jnp.cumsum(count)
 
-    pair = expand(end, capacity)
+    pair = expand(count, end, capacity)
     slot = jnp.arange(capacity, dtype=jnp.int32)
     place = jnp.stack([row * columns + first - (end - count), table[:, 1]], -1)[pair]
     tiles = jnp.where(slot < end[-1], place[:, 0] + slot, rows * columns)
     tiles, emission = _sort_by_tile(tiles, rows * columns)
-    starts = jnp.searchsorted(tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan")
+    starts = jnp.searchsorted(
+        tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan_unrolled"
+    )
     ends = jnp.minimum(jnp.pad(end, (1, 0)), capacity)
     first_slot = ends[jnp.minimum(row_end - row_count, capacity)]
     last_slot = ends[jnp.minimum(row_end, capacity)]

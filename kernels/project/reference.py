@@ -1,6 +1,6 @@
 """EWA projection of 3D Gaussians (Zwicker et al. 2001; Kerbl et al. 2023), in plain jnp."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,54 +45,55 @@ def project(
     # What is culled is replaced by harmless numbers before any arithmetic: `where` on results alone would
     # leave 0 * inf in their gradients.
     usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
-    means, scales, opacities = (
-        _keep(usable, means, 0.0),
-        _keep(usable, scales, 1.0),
-        _keep(usable, opacities, 0.0),
-    )
+    means, opacities = _keep(usable, means, 0.0), _keep(usable, opacities, 0.0)
     quats, sh = _keep(usable, quats, 1.0), _keep(usable, sh, 0.0)
 
+    # One matrix product, then column by column: more products would each be a pass over memory of their own;
+    # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    in_camera = means @ rotation.T + translation
-    depth = in_camera[:, 2]
+    x, y, depth = (means @ rotation.T + translation).T
     reach = MAX_SIGMA / jnp.maximum(jnp.abs(K[0, 0]), jnp.abs(K[1, 1]))
     usable &= (depth > near) & (jnp.max(jnp.abs(scales), -1) < reach * depth) & (opacities > ALPHA_MIN)
-    x, y, z = _keep(usable, in_camera, jnp.array([0.0, 0.0, 1.0])).T
-    axes = rotation_of(quats) * _keep(usable, scales, 1.0)[:, None, :]
+    x, y, z = _keep(usable, x, 0.0), _keep(usable, y, 0.0), _keep(usable, depth, 1.0)
+    scales = _keep(usable, scales, 1.0)
 
-    row_x, row_y = _footprint(x, y, z, jnp.einsum("ij,njk->nik", rotation, axes), K, width, height)
-    a, b, c = jnp.sum(row_x * row_x, -1), jnp.sum(row_x * row_y, -1), jnp.sum(row_y * row_y, -1)
+    row_x, row_y = _footprint(x / z, y / z, 1 / z, rotation, quats, scales, K, width, height)
+    a, b, c = _dot(row_x, row_x), _dot(row_x, row_y), _dot(row_y, row_y)
     # det(J S J^T) as a squared cross product: a c - b^2 would cancel for long thin footprints.
-    det_sharp = jnp.sum(jnp.cross(row_x, row_y) ** 2, -1)
+    cross = [row_x[i] * row_y[j] - row_x[j] * row_y[i] for i, j in ((0, 1), (1, 2), (2, 0))]
+    det_sharp = _dot(cross, cross)
     det = det_sharp + eps2d * (a + c) + eps2d * eps2d
     a, c = a + eps2d, c + eps2d
     if antialiased:
         opacities = opacities * _compensation(det_sharp / det)
 
-    mean2d = jnp.stack([K[0, 0] * x / z + K[0, 1] * y / z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
+    mean2d = jnp.stack([(K[0, 0] * x + K[0, 1] * y) / z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
     extent = _extent(opacities, a, c)
     usable &= jnp.all((mean2d + extent > 0.5) & (mean2d - extent < jnp.array([width, height]) - 0.5), -1)
     usable &= jnp.isfinite(det) & (opacities > ALPHA_MIN)
-    directions = view_directions(means, camera_from_world)
     return Projected(
         mean2d=mean2d,
         conic=jnp.stack([c / det, -b / det, a / det], -1),
         opacity=jnp.where(usable, opacities, 0.0),
         depth=depth,
         extent=jnp.where(usable[:, None], extent, 0.0),
-        color=sh_color(sh, directions, sh_degree),
+        color=sh_color(sh, view_directions(means, camera_from_world), sh_degree),
     )
 
 
-def rotation_of(quats: Float[Array, "*n 4"]) -> Float[Array, "*n 3 3"]:
-    """Return the rotation matrices of wxyz quaternions of any positive length."""
+def _dot(a: Any, b: Any) -> Array:
+    """Return the sum of products of two triples of scalars or columns."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def rotation_rows(quats: Float[Array, "*n 4"]) -> list[list[Float[Array, "*n"]]]:
+    """Return the entries, row by row, of the rotation matrices of wxyz quaternions of any positive length."""
     w, x, y, z = jnp.moveaxis(quats * lax.rsqrt(jnp.sum(quats * quats, -1, keepdims=True)), -1, 0)
-    rows = [
+    return [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-    return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
 def view_directions(
@@ -118,23 +119,30 @@ def _keep(
 
 
 def _footprint(
-    x: Float[Array, "N"],
-    y: Float[Array, "N"],
-    z: Float[Array, "N"],
-    axes: Float[Array, "N 3 3"],
+    u: Float[Array, "N"],
+    v: Float[Array, "N"],
+    per_z: Float[Array, "N"],
+    rotation: Float[Array, "3 3"],
+    quats: Float[Array, "N 4"],
+    scales: Float[Array, "N 3"],
     K: Float[Array, "3 3"],
     width: int,
     height: int,
-) -> tuple[Float[Array, "N 3"], Float[Array, "N 3"]]:
-    """Return the two rows (N, 3) of J R M: the image-plane images of the Gaussian's three axes, px."""
+) -> tuple[list[Float[Array, "N"]], list[Float[Array, "N"]]]:
+    """Return both rows of J R M, px: the images of a Gaussian's three axes (columns of M) under the Jacobian.
+
+    J is that of the projection at (u, v, 1) / per_z, with (u, v) clamped to a little more than the image.
+    """
     fx, fy, cx, cy, skew = K[0, 0], K[1, 1], K[0, 2], K[1, 2], K[0, 1]
     margin_x, margin_y = CLAMP_MARGIN * 0.5 * width / fx, CLAMP_MARGIN * 0.5 * height / fy
-    u = jnp.clip(x / z, -cx / fx - margin_x, (width - cx) / fx + margin_x)
-    v = jnp.clip(y / z, -cy / fy - margin_y, (height - cy) / fy + margin_y)
-    per_z = (1 / z)[:, None]
-    along_x = (axes[:, 0] - u[:, None] * axes[:, 2]) * per_z
-    along_y = (axes[:, 1] - v[:, None] * axes[:, 2]) * per_z
-    return fx * along_x + skew * along_y, fy * along_y
+    u = jnp.clip(u, -cx / fx - margin_x, (width - cx) / fx + margin_x)
+    v = jnp.clip(v, -cy / fy - margin_y, (height - cy) / fy + margin_y)
+    along_x = [(rotation[0, j] - u * rotation[2, j]) * per_z for j in range(3)]
+    along_y = [(rotation[1, j] - v * rotation[2, j]) * per_z for j in range(3)]
+    along_x = [fx * p + skew * q for p, q in zip(along_x, along_y, strict=True)]
+    rows = rotation_rows(quats)
+    axes = [[row[k] * scales[:, k] for row in rows] for k in range(3)]
+    return [_dot(along_x, axis) for axis in axes], [fy * _dot(along_y, axis) for axis in axes]
 
 
 def _compensation(ratio: Float[Array, "N"]) -> Float[Array, "N"]:

@@ -49,4 +49,4 @@ def sh_color(
     """Return max(0, sum of the bands up to `degree` + 1/2); bands above `degree` count as 0."""
     basis = sh_basis(directions, sh.shape[1])
     mask = jnp.array(BAND_OF[: sh.shape[1]]) <= degree
-    return jnp.maximum(jnp.einsum("nk,nkc->nc", basis * mask, sh) + 0.5, 0.0)
+    return jnp.maximum(jnp.sum((basis * mask)[..., None] * sh, 1) + 0.5, 0.0)

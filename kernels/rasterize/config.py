@@ -11,7 +11,7 @@ class RasterConfig:
     chunk: int = 32  # intersections between two looks at the transmittance
     warps: int = 1  # per program: 8 pixels a thread hide the latency of the scalar loads
     combine_warps: int = 2
-    reduce_block: int = 4  # Gaussians per program of the slot reduction: most have few slots
+    reduce_block: int = 8  # Gaussians per program of the slot reduction: most have few slots
 
 
 def heuristic(capacity: int, tiles: int) -> RasterConfig:

@@ -28,7 +28,7 @@ def cut(tile_starts: Int[Array, "tiles_and_end"], count: int, length: int) -> Se
     pieces = (tile_starts[1:] - tile_starts[:-1] + length - 1) // length
     end = jnp.cumsum(pieces).astype(jnp.int32)
     of_tile = jnp.pad(end, (1, 0))
-    tile = expand(end, count)
+    tile = expand(pieces, end, count)
     k = jnp.arange(count, dtype=jnp.int32)
     begin = tile_starts[tile] + (k - of_tile[tile]) * length
     live = k < end[-1]
