@@ -1,0 +1,1 @@
+"""Entry points: short absl mains over the library."""

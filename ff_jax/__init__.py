@@ -1,0 +1,1 @@
+"""FaithFusion in JAX: pure functions and pytrees; no flags, no globals."""

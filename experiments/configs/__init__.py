@@ -1,0 +1,1 @@
+"""Settings as short Python functions; each docstring holds its command."""

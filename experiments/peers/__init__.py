@@ -1,0 +1,1 @@
+"""Peers that results are compared with, run on the same inputs."""

@@ -1,0 +1,1 @@
+"""What leaves a run: pictures, pages, videos, PLY files."""

@@ -1,0 +1,1 @@
+"""Measures of images, usable without the rest of the pipeline."""

@@ -1,0 +1,1 @@
+"""Training: state, steps, the loop around them, phases, checkpoints and logs."""
