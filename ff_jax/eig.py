@@ -208,9 +208,7 @@ def posterior(
     band = np.array(BAND_OF[: gaussians.sh.shape[1]])
     of_band = np.where(band == 0, priors.color, priors.view_color) * np.sqrt(4 * np.pi / (2 * band + 1))
     color = jnp.broadcast_to(jnp.asarray(of_band, jnp.float32), gaussians.sh.shape[:2])
-    return Posterior(
-        factor(precision.geometry, std), factor(precision.color, color), jnp.asarray(priors.background)
-    )
+    return Posterior(factor(precision.geometry, std), factor(precision.color, color), jnp.asarray(priors.background))
 
 
 def eig_map(
@@ -289,9 +287,7 @@ def eig_mask(eig: Float[Array, "*n"], tau: Float[ArrayLike, ""]) -> Bool[Array, 
     return eig >= tau
 
 
-def partition(
-    eig: Float[Array, "*n"], tau: Float[ArrayLike, ""]
-) -> tuple[Bool[Array, "*n"], Bool[Array, "*n"]]:
+def partition(eig: Float[Array, "*n"], tau: Float[ArrayLike, ""]) -> tuple[Bool[Array, "*n"], Bool[Array, "*n"]]:
     """Split pixels at `tau` nats into the under-constrained and the well-constrained ones."""
     under_constrained = eig_mask(eig, tau)
     return under_constrained, ~under_constrained

@@ -14,9 +14,7 @@ COLORS = "magma"  # dark is known, bright is not; even in brightness, also in gr
 _DPI = 100
 
 
-def eig_colormap(
-    eig: Float[Array, "H W"] | Float[np.ndarray, "H W"], vmax: float
-) -> Float[np.ndarray, "H W 3"]:
+def eig_colormap(eig: Float[Array, "H W"] | Float[np.ndarray, "H W"], vmax: float) -> Float[np.ndarray, "H W 3"]:
     """Return a map as colours in [0, 1]: 0 nats dark, `vmax` nats and more bright.
 
     Raises:

@@ -29,9 +29,7 @@ def whitening(conic: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     det_over_a = c - b * b / jnp.where(a > 0, a, 1.0)
     usable = (a > 0) & (det_over_a > 0)
     root = jnp.sqrt(jnp.where(usable, a, 1.0))
-    return jnp.stack(
-        [root, jnp.where(usable, b, 0.0) / root, jnp.sqrt(jnp.where(usable, det_over_a, 1.0))], -1
-    )
+    return jnp.stack([root, jnp.where(usable, b, 0.0) / root, jnp.sqrt(jnp.where(usable, det_over_a, 1.0))], -1)
 
 
 def _basis_change(whitener: Float[Array, "N 3"]) -> Float[Array, "N 6 6"]:

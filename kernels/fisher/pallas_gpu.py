@@ -1,9 +1,9 @@
 """Fisher sums and EIG map as Pallas kernels (Triton backend).
 
 One program walks one segment of a tile list with all pixels of the tile in registers. It starts from the
-prefix (accumulated colour and transmittance) that the segmented forward pass of `rasterize` leaves. The map adds
-up the segments of a tile. The sums write the partial sums of each intersection to a slot of its own, in emission
-order, and add up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise reproducible.
+prefix (accumulated colour and transmittance) that the segmented forward pass of `rasterize` leaves. The map
+adds up the segments of a tile. The sums write the partial sums of each intersection to a slot of its own, in
+emission order, and add up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise reproducible.
 """
 
 import functools
@@ -112,9 +112,7 @@ def eig_map(
     )
     tiles = bins.tile_starts.shape[0] - 1
     shape = (tiles, *parts.shape[1:])
-    M = _call(
-        _sum_kernel, "fisher_sum_segments", tiles, shape, config.sum_warps, interpret, segments.of_tile, parts
-    )
+    M = _call(_sum_kernel, "fisher_sum_segments", tiles, shape, config.sum_warps, interpret, segments.of_tile, parts)
     return information_gain(from_tiles(M, width, height, tile), alpha, noise_var, background_var, mode)
 
 
@@ -133,9 +131,7 @@ def _prefixes(
     return cut(bins.tile_starts, segment_count(capacity, tiles, length), length), prefix
 
 
-def _sum_slots(
-    slots: Float[Array, "capacity F"], bins: Bins, block: int, interpret: bool
-) -> Float[Array, "N F"]:
+def _sum_slots(slots: Float[Array, "capacity F"], bins: Bins, block: int, interpret: bool) -> Float[Array, "N F"]:
     """Add up the slots of every Gaussian in emission order."""
     N, F = bins.order.shape[0], slots.shape[1]
     padding = (0, -N % block)
@@ -296,6 +292,4 @@ def _reduce_kernel(first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref,
         mask = (first + k < last)[:, None] & (column >= 0)[None, :]
         return sums + plgpu.load(slots_ref.at[row, column[None, :]], mask=mask, other=0.0)
 
-    sums_ref[:, :] = lax.fori_loop(
-        0, jnp.max(last - first), add, jnp.zeros((block, slots_ref.shape[1]), jnp.float32)
-    )
+    sums_ref[:, :] = lax.fori_loop(0, jnp.max(last - first), add, jnp.zeros((block, slots_ref.shape[1]), jnp.float32))

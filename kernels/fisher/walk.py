@@ -55,9 +55,7 @@ def whitener_of(splats: Float[Array, "N 12"]) -> Float[Array, "N 3"]:
     return jnp.where(splats[:, 5:6] > 0, splats[:, 9:12], jnp.array([1.0, 0.0, 1.0]))
 
 
-def eig_records(
-    splats: Float[Array, "N 12"], Q: Float[Array, "N 21"], q: Float[Array, "N"]
-) -> Float[Array, "N 28"]:
+def eig_records(splats: Float[Array, "N 12"], Q: Float[Array, "N 21"], q: Float[Array, "N"]) -> Float[Array, "N 28"]:
     """Append the quartic of Q and the colour variance to every row."""
     visible = splats[:, 5:6] > 0
     Q, q = jnp.where(visible, Q, 0.0), jnp.where(visible, q[:, None], 0.0)

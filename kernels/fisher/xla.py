@@ -75,8 +75,6 @@ def eig_map(
         pair, front = visit(record, px, py, Front(*state[:4]))
         return (*front, *add_gain(record, pair, list(state[4:]))), ()
 
-    state, _ = walk_tiles(
-        step, bins, records, start(image, tile), first, width=width, height=height, tile=tile
-    )
+    state, _ = walk_tiles(step, bins, records, start(image, tile), first, width=width, height=height, tile=tile)
     M = from_tiles(state[:, 4:], width, height, tile)
     return information_gain(M, alpha, noise_var, background_var, mode)

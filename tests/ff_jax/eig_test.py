@@ -1,5 +1,7 @@
 """The pixel-wise EIG against brute-force ray Jacobians, random probes and its invariances."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxlie
@@ -15,6 +17,8 @@ from kernels.fisher.gain import unpack
 
 W, H, N, NOISE = 15, 12, 7, 0.05
 SETTINGS = RenderSettings(capacity=256, tile=8, implementation="xla")
+# The problems are tiny: compiling is what takes time.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 BACKGROUND = jnp.array([0.2, 0.5, 0.9])
 
 
@@ -33,7 +37,7 @@ def scene(rng=None):
             return gaussians, alive
 
 
-@jax.jit
+@quick
 def peaks(gaussians, alive, cam):
     """Alpha of every pair before it is cut or capped."""
     y, x = jnp.indices((H, W)) + 0.5
@@ -74,12 +78,10 @@ def background(cam):
     return jnp.broadcast_to(BACKGROUND, (cam.height, cam.width, 3))
 
 
-@jax.jit
+@quick
 def _observe(precision, gaussians, alive, cam, sign, weight):
     image = render(gaussians, alive, cam, SETTINGS, background=background(cam)).rgb
-    return eig.accumulate(
-        precision, gaussians, alive, cam, image, SETTINGS, noise=NOISE, sign=sign, weight=weight
-    )
+    return eig.accumulate(precision, gaussians, alive, cam, image, SETTINGS, noise=NOISE, sign=sign, weight=weight)
 
 
 def observe(precision, gaussians, alive, cam, sign=1.0, weight=None):
@@ -87,7 +89,7 @@ def observe(precision, gaussians, alive, cam, sign=1.0, weight=None):
     return _observe(precision, gaussians, alive, cam, sign, jnp.ones((H, W)) if weight is None else weight)
 
 
-@jax.jit
+@quick
 def gains(gaussians, alive, posterior, cam):
     """The map of a view in both modes."""
     out = render(gaussians, alive, cam, SETTINGS, background=background(cam))
@@ -95,10 +97,10 @@ def gains(gaussians, alive, posterior, cam):
     return {mode: eig.eig_map(*arguments, noise=NOISE, mode=mode) for mode in ("exact", "trace")}
 
 
-believe = jax.jit(eig.posterior, static_argnames=("priors", "structure"))
+believe = quick(eig.posterior, static_argnames=("priors", "structure"))
 
 
-@jax.jit
+@quick
 def rays(gaussians, alive, cam):
     """Colours and Jacobians of all pixels of a view by brute force."""
     y, x = jnp.indices((cam.height, cam.width)) + 0.5
@@ -185,7 +187,7 @@ def test_squared_random_probes_average_to_the_diagonal_of_the_precision():
         return render(eig.perturb(gaussians, delta), alive, SEEN, SETTINGS, background=background(SEEN)).rgb
 
     _, pull = jax.vjp(shown, jnp.zeros((N, 10)))
-    samples = jax.jit(lambda u: jax.lax.map(lambda u: pull(u)[0] ** 2, u))(signs) / NOISE**2
+    samples = quick(lambda u: jax.lax.map(lambda u: pull(u)[0] ** 2, u))(signs) / NOISE**2
     precision = observe(eig.init_precision(gaussians), gaussians, alive, SEEN)
     diagonal = jnp.diagonal(unpack(precision.geometry, 10), axis1=-2, axis2=-1)
     error = samples.std(0) / np.sqrt(len(signs))
@@ -256,9 +258,7 @@ def test_map_survives_reordering_a_rigid_motion_and_a_change_of_units():
     pose = jaxlie.SE3.from_rotation_and_translation(
         jaxlie.SO3.from_rpy_radians(*rng.uniform(-1, 1, 3)), jnp.asarray(rng.normal(size=3), jnp.float32)
     )
-    turned = [
-        c.replace(camera_from_world=c.camera_from_world @ pose.inverse().as_matrix()) for c in (SEEN, NEW)
-    ]
+    turned = [c.replace(camera_from_world=c.camera_from_world @ pose.inverse().as_matrix()) for c in (SEEN, NEW)]
     got = end_to_end(moved(gaussians, pose), alive, *turned)
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-3)
 

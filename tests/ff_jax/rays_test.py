@@ -1,5 +1,7 @@
 """The single-ray oracle against finite differences in double precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from ff_jax.gaussians import Gaussians
 from ff_jax.rays import ray_jacobians, render_ray
 from ff_jax.render import RenderSettings
 
+QUICK = {"xla_backend_optimization_level": 0}  # compiling is what takes time
 SETTINGS = RenderSettings(capacity=1, antialiased=True)  # a ray needs no lists
 N, K = 4, 1  # one band: the direction in which colours are seen counts as fixed
 
@@ -34,11 +37,13 @@ def test_jacobians_equal_finite_differences():
     with jax.enable_x64():
         gaussians, alive, camera = scene(rng)
         pixels, backgrounds = jnp.asarray(rng.uniform(6, 18, (5, 2))), jnp.asarray(rng.random((5, 3)))
-        differentiate = jax.jit(lambda *scene: ray_jacobians(*scene, pixels, SETTINGS, backgrounds))
+        differentiate = jax.jit(
+            lambda *scene: ray_jacobians(*scene, pixels, SETTINGS, backgrounds), compiler_options=QUICK
+        )
         colors, J = differentiate(gaussians, alive, camera)
         delta, sh, behind = (jnp.asarray(rng.normal(size=s)) for s in ((N, 10), (N, K, 3), (5, 3)))
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=QUICK)
         def shown(step):
             moved = perturb(gaussians, step * delta).replace(sh=gaussians.sh + step * sh)
 
