@@ -1,0 +1,149 @@
+"""End to end on the built-in world, as a user runs it: results, errors in one sentence, kill -9 and resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--config.data.width=64", "--config.data.height=40", "--config.data.frames=6",
+    "--config.steps=60", "--config.save_every=10", "--config.check_every=10",
+    "--config.recon.budget=600", "--config.init.points=400", "--config.recon.sh_degree=1",
+    "--config.schedule.start=20", "--config.schedule.every=10", "--config.pool=12",
+    "--config.thin.steps=20", "--config.thin.every=2",
+    "--config.self_fit.steps=8", "--config.self_fit.checks=1", "--config.self_fit.widths=(8, 8)",
+    "--config.evaluate.frames=2", "--config.evaluate.shifts=(0.0, 1.0)", "--config.evaluate.video_frames=3",
+]  # fmt: skip
+
+
+def command(workdir: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.fuse", f"--workdir={workdir}", *more]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Child processes share compilations, so that only the first one pays for them."""
+    cache = tmp_path_factory.mktemp("compilations")
+    fast = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | fast | {"JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, environment) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    done = subprocess.run(command(workdir, *TINY), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "1 m left" in done.stdout and "recorded path" in done.stdout
+    return workdir
+
+
+def state_of(workdir: Path, phase: str) -> dict[str, np.ndarray]:
+    """Return all arrays of the last checkpoint of a phase, read without this project's code."""
+    steps = sorted((workdir / phase / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    with ocp.StandardCheckpointer() as reader:
+        return {name: np.asarray(value) for name, value in reader.restore(steps[-1] / "state").items()}
+
+
+def test_results_are_complete(finished):
+    results = finished / "results"
+    metrics = json.loads((results / "metrics.json").read_text())
+    for version in ("Reconstruction only", "Fused"):
+        rows = metrics["shifts"][version]
+        assert [row["shift"] for row in rows] == [0.0, 1.0]
+        assert all(8 < row["psnr"] < 50 and 0 < row["ssim"] <= 1 and row["eig"] > 0 for row in rows)
+    page = (results / "index.html").read_text()
+    assert "data:image/png;base64" in page and "data:video/mp4;base64" in page and "http" not in page.split("<body")[0]
+    assert (results / "flight.mp4").stat().st_size > 500
+    assert np.asarray(Image.open(results / "panels.png")).std() > 10
+    assert (results / "scene.ply").read_bytes().startswith(b"ply\nformat binary_little_endian")
+    facts = json.loads((finished / "env.json").read_text())
+    assert facts["revision"] and facts["packages"]["jax"]
+    lines = [json.loads(line) for line in (finished / "fused" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [30, 40, 50, 60]
+    assert list((finished / "fused" / "tensorboard").glob("events*"))
+
+
+def test_fusing_used_pseudo_views(finished):
+    state = state_of(finished, "fused")
+    images = next(value for name, value in state.items() if "images" in name)
+    weights = next(value for name, value in state.items() if "weights" in name)
+    assert images.std() > 0.05 and 0 < weights.mean() <= 1
+    baseline = state_of(finished, "baseline")
+    means = next(name for name in state if "means" in name and "gaussians" in name)
+    assert not np.array_equal(state[means], baseline[means])
+
+
+def test_killed_and_resumed_equals_uninterrupted(finished, environment, tmp_path):
+    workdir = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(workdir, *TINY), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = workdir / "fused" / "metrics.jsonl"
+    deadline = time.time() + 900
+    while not (log.is_file() and log.read_text().count("\n") >= 2) and time.time() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "results" / "metrics.json").exists()
+    done = subprocess.run(
+        command(workdir, "--resume", *TINY), cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for phase in ("thin", "recon", "baseline", "fused"):
+        whole, resumed = state_of(finished, phase), state_of(workdir, phase)
+        assert whole.keys() == resumed.keys()
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], resumed[name], err_msg=f"{phase} {name}")
+    first, second = (json.loads((w / "results" / "metrics.json").read_text()) for w in (finished, workdir))
+    assert first["frames"] == second["frames"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--config.recon.budgett=5"], "budgett"),
+        (["--config.steps=many"], "many"),
+        (["--config.fixer=magic", *TINY], "no fixer called 'magic'"),
+        (["--config.data.source=/nowhere"], "/nowhere holds neither scene.json nor cameras.json"),
+        (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
+        (["stray"], "unknown argument 'stray'"),
+    ],
+)
+def test_wrong_use_gets_one_sentence(arguments, sentence, environment, tmp_path):
+    done = subprocess.run(
+        command(tmp_path / "run", *arguments), cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_used_folder_is_not_overwritten(finished, environment):
+    before = (finished / "config.json").read_bytes()
+    again = [command(finished, *TINY), command(finished, "--resume", *TINY, "--config.seed=4")]
+    for arguments, sentence in zip(again, ("already holds a run", "another 'seed' setting"), strict=True):
+        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
+    assert (finished / "config.json").read_bytes() == before
+
+
+def test_evaluate_and_render_work_on_a_finished_run(finished, environment, tmp_path):
+    def run(module: str, *arguments: str) -> str:
+        parts = [sys.executable, "-m", f"experiments.{module}", f"--run={finished}", *arguments]
+        done = subprocess.run(parts, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert "2 m right" in run("evaluate", f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1")
+    run("render", f"--out={tmp_path / 'left'}", "--shift=0.5")
+    assert len(list((tmp_path / "left").glob("????.png"))) == 6
