@@ -74,9 +74,7 @@ def check_clip(frames: ArrayLike, eig: ArrayLike, references: ArrayLike) -> None
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames must be a non-empty (T, H, W, 3) clip, got shape {frames.shape}.")
     if eig.shape != frames.shape[:3]:
-        raise ValueError(
-            f"eig has shape {eig.shape}, frames {frames.shape}: pass one EIG map of {frames.shape[:3]}."
-        )
+        raise ValueError(f"eig has shape {eig.shape}, frames {frames.shape}: pass one EIG map of {frames.shape[:3]}.")
     if references.shape != frames.shape:
         raise ValueError(
             f"references have shape {references.shape}, frames {frames.shape}: resize the real images to the "

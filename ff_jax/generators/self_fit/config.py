@@ -29,7 +29,7 @@ class SelfFitConfig:
         checks: how many checkpoints of the averaged weights compete.
     """
 
-    kappa: float = 0.5
+    kappa: float = 0.1
     kappas: tuple[float, ...] = (0.1, 0.5, 2.0)
     stem: int = 2
     widths: tuple[int, ...] = (32, 48, 64)
@@ -55,9 +55,7 @@ class SelfFitConfig:
                 "be at least 1."
             )
         if not self.widths or self.stem < 1 or min(self.crop) < self.stride:
-            raise ValueError(
-                f"crop={self.crop} must be at least stem * 2^(len(widths) - 1) = {self.stride} pixels."
-            )
+            raise ValueError(f"crop={self.crop} must be at least stem * 2^(len(widths) - 1) = {self.stride} pixels.")
         if not 0.0 < self.validation < 1.0:
             raise ValueError(f"validation={self.validation} must lie between 0 and 1.")
 

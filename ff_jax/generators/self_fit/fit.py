@@ -78,9 +78,7 @@ def fit(
     return best, history | {"gain": float(best.params["gain"])}
 
 
-def split_block(
-    key: Key[Array, ""], count: int, share: float
-) -> tuple[Int[Array, "train"], Int[Array, "held"]]:
+def split_block(key: Key[Array, ""], count: int, share: float) -> tuple[Int[Array, "train"], Int[Array, "held"]]:
     """Split indices 0..count-1 into training ones and a contiguous held-out block at a random place.
 
     Neighbours in time look alike: single held-out views would be no check.

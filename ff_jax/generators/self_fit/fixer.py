@@ -1,9 +1,8 @@
 """The `self_fit` network as a fixer."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Key, PyTree
 
@@ -11,17 +10,24 @@ from ff_jax.eig import eig_weight
 from ff_jax.generators.blend import blend
 from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit.config import SelfFitConfig
-from ff_jax.generators.self_fit.network import Network
+from ff_jax.generators.self_fit.network import LAST_LAYER, Network
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
 def init_params(key: Key[Array, ""], config: SelfFitConfig) -> PyTree:
-    """Return {"network", "gain"} of a fixer that is the identity."""
-    size = config.stride
-    network = Network(config).init(
-        key, jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size)), jnp.zeros((1, size, size, 3))
-    )
-    return {"network": network, "gain": jnp.ones(())}
+    """Return {"network", "gain"} of a fixer that is the identity: the network's last layer is zero."""
+    image = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
+    shapes = jax.eval_shape(Network(config).init, key, image, jax.ShapeDtypeStruct(image.shape[:3], jnp.float32), image)
+    # Drawn on the host: compiling one draw per layer takes longer than the rest of the fit.
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
+        names = [entry.key for entry in path]
+        if names[-1] == "bias" or LAST_LAYER in names:
+            return jnp.zeros(leaf.shape)
+        deviation = 1.0 / np.sqrt(np.prod(leaf.shape[:-1]))  # of LeCun et al. 1998: 1 / fan-in
+        return jnp.asarray(deviation * rng.standard_normal(leaf.shape, np.float32))
+
+    return {"network": jax.tree_util.tree_map_with_path(draw, shapes), "gain": jnp.ones(())}
 
 
 def make_fixer(params: PyTree, config: SelfFitConfig) -> Fixer:
@@ -39,6 +45,7 @@ def apply(
 ) -> Float[Array, "T H W 3"]:
     """Repair frames of any size: render + weight(EIG) gain residual; the same for every key."""
     height, width = frames.shape[1:3]
+    eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
     pad = [(0, 0), (0, -height % config.stride), (0, -width % config.stride)]
     render = jnp.pad(frames, [*pad, (0, 0)], "edge")
     residual = Network(config).apply(

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from ff_jax.eig import eig_weight
 from ff_jax.generators.self_fit.config import SelfFitConfig
 
+LAST_LAYER = "residual"
+
 
 def fold(x: Float[Array, "T H W C"], size: int) -> Float[Array, "T h w c"]:
     """Move size x size pixels into the channels."""
@@ -108,6 +110,4 @@ class Network(nn.Module):
         for width, skip in zip(config.widths[-2::-1], levels[-2::-1], strict=True):
             x = unfold(nn.Conv(4 * width, (1, 1))(x), 2)
             x = Block(width)(x + skip)
-        zero = nn.initializers.zeros
-        out = nn.Conv(3 * config.stem**2, (3, 3), kernel_init=zero, bias_init=zero)(nn.silu(x))
-        return unfold(out, config.stem)
+        return unfold(nn.Conv(3 * config.stem**2, (3, 3), name=LAST_LAYER)(nn.silu(x)), config.stem)

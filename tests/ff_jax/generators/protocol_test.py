@@ -31,9 +31,7 @@ def test_pieces_give_what_the_whole_clip_gives(length):
     mix.traced = 0
     fixer = Fixer(params={"gain": jnp.float32(0.3)}, name="mix", apply=mix, chunk=4)
     got = fix(fixer, KEY, frames, eig, references)
-    np.testing.assert_allclose(
-        got, frames + 0.3 * eig[..., None] * (references - frames), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(got, frames + 0.3 * eig[..., None] * (references - frames), rtol=1e-5, atol=1e-6)
 
 
 def test_one_trace_serves_every_length_and_other_parameters():

@@ -85,9 +85,7 @@ def test_crops_come_from_the_pool_and_fit_together():
     # A ramp in place of the images tells where a crop was taken and whether it was mirrored.
     ramp = jnp.broadcast_to(jnp.arange(24.0)[None, None, :, None], triples.renders.shape)
     which = jnp.broadcast_to(jnp.arange(8.0)[:, None, None], triples.eigs.shape)
-    batch = draw(
-        KEY, Triples(ramp, which, ramp, ramp), jnp.array([2, 5]), dataclasses.replace(TINY, batch=32)
-    )
+    batch = draw(KEY, Triples(ramp, which, ramp, ramp), jnp.array([2, 5]), dataclasses.replace(TINY, batch=32))
     assert batch.renders.shape == (32, 16, 16, 3)
     assert set(np.unique(batch.eigs)) == {2.0, 5.0}
     np.testing.assert_array_equal(batch.renders, batch.targets)
