@@ -10,7 +10,9 @@ from ff_jax.data.world.structs import VEHICLE_CLASSES, Sky, Street, Vehicles, Wo
 
 LINES = 8  # slots for painted lines
 DEFAULT = WorldConfig()
-GAP = 0.12  # metres between the clear corridor and a parked car at the very least
+# Metres between the clear corridor and vehicles: the ego drifts by DRIFT * 2, and an arc bends by 0.1 m in 12 m.
+GAP = 0.4
+DRIFT = 0.06  # metres: amplitude of the ego about its lane centre
 
 
 def _f32(value) -> jnp.ndarray:
@@ -24,7 +26,7 @@ def _cross_section(rng, config: WorldConfig):
     middle = right + 2 * lane + 0.15
     bay_right = (-config.clear_right - GAP - 2.35, -config.clear_right - GAP)
     opposite = 1 if rng.random() < 0.5 else 2
-    end = max(middle + 0.15 + opposite * (lane + 0.35), config.clear_left + 2.0)
+    end = max(middle + 0.15 + opposite * (lane + 0.35), config.clear_left + GAP + 2.1)
     bay_left = (end, end + 2.35)
     dash = ((3.0, 9.0), (4.0, 8.0), (2.0, 6.0))[int(rng.integers(3))]
     lines = [
@@ -38,7 +40,7 @@ def _cross_section(rng, config: WorldConfig):
     if opposite == 2:
         lines.append((middle + 0.15 + lane + 0.2, *dash, False))
     kerbs = (bay_right[0] - 0.1, bay_left[1] + 0.1)
-    oncoming = max(end - 0.5 * lane, config.clear_left + 1.1)
+    oncoming = max(end - 0.5 * lane, config.clear_left + GAP + 1.0)
     return lines, (bay_right, bay_left), kerbs, (0.0, lane), oncoming
 
 
@@ -62,9 +64,7 @@ def _street(rng, config: WorldConfig, lines, bays, kerbs) -> Street:
         crossing=_f32((crossing, crossing + 3.5)),
         bays=_f32(bays),
         asphalt=_f32(rng.uniform(0.075, 0.125) * np.array([1.0, 0.99, 0.97])),
-        paving=_f32(
-            rng.uniform(0.24, 0.36) * np.array([1.0, rng.uniform(0.9, 0.98), rng.uniform(0.8, 0.94)])
-        ),
+        paving=_f32(rng.uniform(0.24, 0.36) * np.array([1.0, rng.uniform(0.9, 0.98), rng.uniform(0.8, 0.94)])),
         slab=_f32(((0.6, 0.6), (0.9, 0.6), (0.4, 0.4))[int(rng.integers(3))]),
         offset=_f32(rng.uniform(0, 2000, 2)),
     )
@@ -74,9 +74,7 @@ def _sky(rng) -> Sky:
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(28, 58))
     warm = 1.0 - (elevation - 0.49) / 0.52
     return Sky(
-        sun=_f32(
-            (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
-        ),
+        sun=_f32((np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))),
         sun_color=_f32(2.6 * np.array([1.0, 0.93 - 0.05 * warm, 0.83 - 0.13 * warm])),
         zenith=_f32(np.array([0.16, 0.33, 0.72]) * rng.uniform(0.9, 1.15)),
         horizon=_f32(np.array([0.62, 0.72, 0.86]) * rng.uniform(0.9, 1.1)),
@@ -100,7 +98,7 @@ def _vehicles(specs, curvature: float, times: np.ndarray, capacity: int) -> Vehi
 def _drive(rng, config: WorldConfig, curvature: float, times: np.ndarray) -> np.ndarray:
     """Return world_from_ego: near the lane centre, drifting by a few centimetres."""
     s = config.speed * times
-    drift, length = rng.uniform(-0.12, 0.12), rng.uniform(25, 40)
+    drift, length = rng.uniform(-DRIFT, DRIFT), rng.uniform(25, 40)
     n = drift * (1.0 - np.cos(2 * np.pi * s / length))
     yaw = curvature * s + drift * 2 * np.pi / length * np.sin(2 * np.pi * s / length)
     pose = np.tile(np.eye(4), (len(s), 1, 1))
@@ -142,9 +140,7 @@ def make_world(seed: int, config: WorldConfig = DEFAULT) -> World:
     if config.moving:
         specs += cars.driving(traffic, config, lanes, oncoming)
     parts = houses.houses(building, curvature, facades[0], facades[1], -config.behind, config.ahead)
-    parts += furniture.furniture(
-        planting, curvature, kerbs, verges, facades, -config.behind, config.ahead, crossing
-    )
+    parts += furniture.furniture(planting, curvature, kerbs, verges, facades, -config.behind, config.ahead, crossing)
     for k, spec in enumerate(specs):
         parts += cars.vehicle_parts(traffic, spec, k + 1)
     return World(

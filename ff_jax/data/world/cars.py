@@ -39,10 +39,7 @@ def _wheels(size, xs, radius, owner) -> list[Part]:
 
 def _mirrors(size, x, z, color, owner) -> list[Part]:
     y = 0.5 * size[1] - MIRROR / 2
-    return [
-        box((x, side * y, z), (0.12, MIRROR + 0.08 - 0.08, 0.14), PAINT, color, owner=owner)
-        for side in (-1, 1)
-    ]
+    return [box((x, side * y, z), (0.12, MIRROR + 0.08 - 0.08, 0.14), PAINT, color, owner=owner) for side in (-1, 1)]
 
 
 def _car(rng, size, color, owner) -> list[Part]:
@@ -195,8 +192,9 @@ def _truck(rng, size, color, owner) -> list[Part]:
             (length - cab - 0.1, body, height - 0.95),
             PAINT,
             cargo,
-            style=(0, 0, 0, 0, 0, -1, 0, 0),
-            **look,
+            style=(0, 0, 0, 0, 0, -1, -1, 0),
+            trim=color,
+            owner=owner,
         ),
         box((-0.3, 0, 0.72 - height / 2), (length - 0.8, 0.8, 0.3), PLAIN, TRIM, owner=owner),
         box(
@@ -264,19 +262,14 @@ def driving(rng: np.random.Generator, config: WorldConfig, lane_centers, oncomin
             specs.append(Spec(kind, size, rng.uniform(32, 45) + 14.0 * k, n, speed))
         else:
             specs.append(
-                Spec(
-                    "car", _size(rng, "car"), rng.uniform(55, 75) + 10.0 * k, oncoming_n, -0.9 * config.speed
-                )
+                Spec("car", _size(rng, "car"), rng.uniform(55, 75) + 10.0 * k, oncoming_n, -0.9 * config.speed)
             )
     return specs
 
 
 def tracks(specs: list[Spec], curvature: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (V, T, 3) of the box centres and yaws (V, T) in the world."""
-    s = (
-        np.array([spec.s for spec in specs])[:, None]
-        + np.array([spec.speed for spec in specs])[:, None] * times
-    )
+    s = np.array([spec.s for spec in specs])[:, None] + np.array([spec.speed for spec in specs])[:, None] * times
     n = np.broadcast_to(np.array([spec.n for spec in specs])[:, None], s.shape)
     height = np.broadcast_to(np.array([spec.size[2] / 2 for spec in specs])[:, None, None], (*s.shape, 1))
     turned = np.array([spec.speed < 0 or (spec.speed == 0 and spec.n > 0) for spec in specs])[:, None]

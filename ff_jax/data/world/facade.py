@@ -56,9 +56,7 @@ def _pane(i, j, u, v, half_w, half_h, size, seed):
     """Return albedo and glow of what is behind a window pane: room, curtain or blind."""
     room = hash_unit(i, j * 7 + seed, 33)
     cloth = hash_unit(i + seed, j, 34)
-    drawn = jnp.where(
-        cloth < 0.4, smooth(jnp.abs(u) / half_w, 0.35, 0.55), (v > half_h * (2.2 * cloth - 1.6)) * 1.0
-    )
+    drawn = jnp.where(cloth < 0.4, smooth(jnp.abs(u) / half_w, 0.35, 0.55), (v > half_h * (2.2 * cloth - 1.6)) * 1.0)
     fold = 0.75 + 0.25 * stripes(u, 0.11, 0.05, size)
     color = mix(tint((0.015, 0.017, 0.02), u), tint((0.035, 0.03, 0.025), u), room)
     color = mix(color, tint((0.42, 0.40, 0.35), u) * fold, drawn * (cloth < 0.8) * 0.8)
@@ -118,9 +116,7 @@ def _shop(face: Face, look: Look, style):
     color = mix(color, 0.75, 0.8 * text * letter * (1.0 - smooth(face.size, 0.1, 0.4)))
     color = mix(mix(color, tint((0.07, 0.07, 0.07), u), frame), glass, inner)
     here = (face.height < top) & (style[SHOP] > 0.5)
-    return Look(
-        jnp.where(here, color, look.albedo), jnp.where(here, inner * 0.9, look.gloss), look.glow * ~here
-    )
+    return Look(jnp.where(here, color, look.albedo), jnp.where(here, inner * 0.9, look.gloss), look.glow * ~here)
 
 
 def _door(face: Face, look: Look, style):
@@ -132,13 +128,11 @@ def _door(face: Face, look: Look, style):
     frame = rect(u, face.height - 1.15, 0.7, 1.32, face.size)
     color = mix(look.albedo, tint((0.5, 0.48, 0.44), u), frame)
     color = mix(color, _sign_color(style) * 0.6 * (1.0 - 0.25 * panel), entry)
-    here = (face.height < 2.6) & (style[SHOP] <= 0.5) & (jnp.abs(u) < 0.8)
+    here = (face.height < 2.6) & (style[SHOP] <= 0.5) & (style[GROUND_FLOOR] > 1.0) & (jnp.abs(u) < 0.8)
     return Look(jnp.where(here, color, look.albedo), look.gloss * ~here, look.glow * ~here)
 
 
-def facade(
-    face: Face, color: Float[Array, "3 ..."], trim: Float[Array, "3 ..."], style: Float[Array, "8 ..."]
-) -> Look:
+def facade(face: Face, color: Float[Array, "3 ..."], trim: Float[Array, "3 ..."], style: Float[Array, "8 ..."]) -> Look:
     """Return the look of a house wall."""
     look = _windows(face, _wall(face, color, trim, style), trim, style)
     return _shop(face, _door(face, look, style), style)

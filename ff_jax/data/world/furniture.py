@@ -22,9 +22,7 @@ def tree(rng: np.random.Generator, clusters: int) -> list[Part]:
     trunk = rng.uniform(0.11, 0.2)
     green = np.array(GREENS[int(rng.integers(len(GREENS)))])
     parts = [
-        cylinder(
-            (0, 0, 0.5 * height + 0.3), trunk * 1.25, height + 0.6, BARK, (0.13, 0.1, 0.07), top=trunk * 0.7
-        ),
+        cylinder((0, 0, 0.5 * height + 0.3), trunk * 1.25, height + 0.6, BARK, (0.13, 0.1, 0.07), top=trunk * 0.7),
         cylinder((0, 0, height + 0.9), trunk * 0.7, 2.4, BARK, (0.1, 0.08, 0.06), top=0.03),
     ]
     for k in range(clusters):
@@ -97,9 +95,7 @@ def shelter() -> list[Part]:
         box((0, 0.3, 2.45), (4.2, 1.7, 0.12), METAL, (0.12, 0.13, 0.14)),
         *[cylinder((x, y, 1.2), 0.04, 2.4, METAL, STEEL) for x in (-1.9, 1.9) for y in (-0.4, 1.0)],
         panel((0, -0.42, 1.3), 3.9, 1.9, METAL, (0.07, 0.09, 0.09), period=0.97, duty=0.04),
-        box(
-            (1.95, 0.3, 1.3), (0.1, 1.2, 1.8), SIGN, (0.5, 0.2, 0.1), trim=(0.6, 0.6, 0.55), style=(0.3, 1.0)
-        ),
+        box((1.95, 0.3, 1.3), (0.1, 1.2, 1.8), SIGN, (0.5, 0.2, 0.1), trim=(0.6, 0.6, 0.55), style=(0.3, 1.0)),
         box((-0.5, -0.1, 0.5), (2.2, 0.4, 0.06), PLAIN, (0.25, 0.14, 0.07)),
     ]
 

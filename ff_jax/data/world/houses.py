@@ -89,9 +89,7 @@ def _balconies(rng, style, width, depth, floors):
 def _extras(rng, style, width, depth, floors, color, shop, sign):
     """Return what stands out of the front: balconies, a bay, an awning, steps, drain pipes."""
     front = -depth / 2
-    parts: list[Part] = [
-        cylinder((width / 2 - 0.25, front - 0.06, 4.5), 0.05, 9.0, METAL, (0.12, 0.12, 0.12))
-    ]
+    parts: list[Part] = [cylinder((width / 2 - 0.25, front - 0.06, 4.5), 0.05, 9.0, METAL, (0.12, 0.12, 0.12))]
     choice = rng.random()
     if choice < 0.35 and floors >= 2:
         parts += _balconies(rng, style, width, depth, floors)
@@ -178,9 +176,7 @@ def houses(
 ) -> list[Part]:
     """Return all houses between `low` and `high` metres of a street; `right`, `left`: building lines."""
     parts = _row(rng, curvature, -1, right, low, high) + _row(rng, curvature, 1, left, low, high)
-    parts += _second_row(rng, curvature, -1, right, low, high) + _second_row(
-        rng, curvature, 1, left, low, high
-    )
+    parts += _second_row(rng, curvature, -1, right, low, high) + _second_row(rng, curvature, 1, left, low, high)
     for n in np.arange(right - 12.0, left + 13.0, 15.0):  # a cross street closes the view
         x, y = place(curvature, high + 26.0, n)
         turn = curvature * high - np.pi / 2

@@ -84,9 +84,7 @@ def lidar_sweep(
     direction = (local @ pose[:3, :3].T).reshape(-1, BLOCK * pattern.beams, 3)
     direction = jnp.moveaxis(direction, -1, 0)
     table = geometry_table(world.primitives, world.vehicles, frame)
-    lists = make_lists(
-        world.primitives, reach_cone(table[:, :3], world.primitives.radius, pose[:3, 3], direction)
-    )
+    lists = make_lists(world.primitives, reach_cone(table[:, :3], world.primitives.radius, pose[:3, 3], direction))
     origin = jnp.broadcast_to(pose[:3, 3][:, None, None], direction.shape)
     surface: Surface = find_surface(world, table, lists, origin, direction, jnp.float32(BEAM_WIDTH))
     look, _ = look_of(world, surface, direction, jnp.float32(BEAM_WIDTH))

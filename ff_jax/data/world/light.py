@@ -36,9 +36,7 @@ def sky_color(sky: Sky, direction: Float[Array, "3 *r"]) -> Float[Array, "3 *r"]
     return mix(clear, light[None], cloud[None]) + disc
 
 
-def contact_shade(
-    vehicles: Vehicles, frame: Float[Array, ""], point: Float[Array, "3 *r"]
-) -> Float[Array, "*r"]:
+def contact_shade(vehicles: Vehicles, frame: Float[Array, ""], point: Float[Array, "3 *r"]) -> Float[Array, "*r"]:
     """Return how much of the sky is left near and beneath vehicles, in [0, 1]."""
     low = jnp.clip(jnp.floor(frame).astype(jnp.int32), 0, max(vehicles.yaw.shape[1] - 2, 0))
     high = jnp.minimum(low + 1, vehicles.yaw.shape[1] - 1)
@@ -83,6 +81,7 @@ def shade(
 
 def to_stored(linear: Float[Array, "..."], exposure: Float[Array, "2"]) -> Float[Array, "..."]:
     """Apply a soft shoulder and the gamma of stored images, then gain and bias; clip to [0, 1]."""
-    mapped = linear * (1.0 + 0.08 * linear) / (1.0 + 0.62 * linear)
+    mapped = 1.1 * linear * (1.0 + 0.06 * linear) / (1.0 + 0.66 * linear)
     stored = jnp.clip(mapped, 0.0, 1.0) ** (1.0 / 2.2)
+    stored = mix(stored, stored * stored * (3.0 - 2.0 * stored), 0.35)  # contrast of a camera's tone curve
     return jnp.clip(stored * exposure[0] + exposure[1], 0.0, 1.0)

@@ -122,6 +122,11 @@ def _body(at: Patch):
     glass = band(p[2] - middle, jnp.maximum(extent, 0.0), size) * (extent > 0) * (jnp.abs(at.normal[2]) < 0.6)
     glass = glass * (1.0 - stripes(p[0] + 0.06, 1.5, 0.12, size) * side)
     albedo = mix(albedo, tint((0.02, 0.022, 0.025), size), glass)
+    # Cargo boxes: ribs and a coloured stripe.
+    cargo = (style[DOOR] < 0) * side
+    albedo = mix(albedo, at.trim, band(p[2] - 0.25 * half[2], 0.2, size) * cargo)
+    albedo = albedo * (1.0 - 0.3 * stripes(p[0], 0.6, 0.035, size) * cargo)
+    albedo = albedo * (1.0 + blend(at.noise, (0.0, 0.05, 0.08, 0.12, 0.12)))
     return Look(albedo, jnp.maximum(glass, 0.35 * (1.0 - arch) * (1.0 - skirt)), 0 * size)
 
 
@@ -174,9 +179,7 @@ def _house(at: Patch):
     half = at.half
     end = jnp.abs(at.normal[0]) > jnp.abs(at.normal[1])
     u, width = jnp.where(end, at.point[1], at.point[0]), jnp.where(end, half[1], half[0])
-    wall = facade(
-        Face(u, at.point[2] + half[2], width, 2 * half[2], at.size, at.noise), at.color, at.trim, at.style
-    )
+    wall = facade(Face(u, at.point[2] + half[2], width, 2 * half[2], at.size, at.noise), at.color, at.trim, at.style)
     flat = at.normal[2] > 0.6
     return Look(jnp.where(flat, 0.19, wall.albedo), wall.gloss * ~flat, wall.glow * ~flat)
 

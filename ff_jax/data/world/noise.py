@@ -12,11 +12,7 @@ from jaxtyping import ArrayLike, Float, Int
 def hash_unit(x: Int[ArrayLike, "..."], y: Int[ArrayLike, "..."], salt: int = 0) -> Float[Array, "..."]:
     """Return uniform numbers in [0, 1) that depend on two integers (an xor-multiply finaliser)."""
     x, y = jnp.asarray(x).astype(jnp.uint32), jnp.asarray(y).astype(jnp.uint32)
-    h = (
-        (x * jnp.uint32(0x9E3779B1))
-        ^ (y * jnp.uint32(0x85EBCA77))
-        ^ jnp.uint32(salt * 0x27D4EB2F & 0xFFFFFFFF)
-    )
+    h = (x * jnp.uint32(0x9E3779B1)) ^ (y * jnp.uint32(0x85EBCA77)) ^ jnp.uint32(salt * 0x27D4EB2F & 0xFFFFFFFF)
     h = (h ^ (h >> 15)) * jnp.uint32(0x2C1B3C6D)
     h = (h ^ (h >> 12)) * jnp.uint32(0x297A2D39)
     h = h ^ (h >> 15)
@@ -34,9 +30,7 @@ def smooth(x: Float[ArrayLike, "..."], low: float, high: float) -> Float[Array, 
     return t * t * (3.0 - 2.0 * t)
 
 
-def mix(
-    a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], t: Float[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def mix(a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], t: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Interpolate from `a` to `b`."""
     return a + (b - a) * t
 
@@ -61,9 +55,7 @@ WAVES = (0.03, 0.1, 0.35, 1.2, 4.0, 12.0)
 WAVES_2 = (0.22, 0.8, 3.0)
 
 
-def octaves(
-    x: Float[Array, "*r"], y: Float[Array, "*r"], footprint: Float[Array, "*r"]
-) -> Float[Array, "9 *r"]:
+def octaves(x: Float[Array, "*r"], y: Float[Array, "*r"], footprint: Float[Array, "*r"]) -> Float[Array, "9 *r"]:
     """Return zero-mean noises of the wavelengths `WAVES` and `WAVES_2`.
 
     One evaluation serves every material, because a point has one material: materials are weighted sums of
@@ -75,9 +67,7 @@ def octaves(
     return noise * (1.0 - smooth(footprint / length, 0.5, 1.5))
 
 
-def blend(
-    noise: Float[Array, "9 ..."], fine: tuple[float, ...], second: tuple[float, ...] = ()
-) -> Float[Array, "..."]:
+def blend(noise: Float[Array, "9 ..."], fine: tuple[float, ...], second: tuple[float, ...] = ()) -> Float[Array, "..."]:
     """Return the weighted sum of octaves; `fine` goes with `WAVES`, `second` with `WAVES_2`."""
     total = jnp.zeros_like(noise[0])
     for k, weight in [*enumerate(fine), *enumerate(second, len(WAVES))]:
@@ -86,9 +76,7 @@ def blend(
     return total
 
 
-def band(
-    x: Float[Array, "..."], half: Float[ArrayLike, "..."], footprint: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def band(x: Float[Array, "..."], half: Float[ArrayLike, "..."], footprint: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return the share of a window of width `footprint` about `x` that lies in [-half, half]."""
     w = jnp.maximum(footprint, 1e-4)
     overlap = jnp.minimum(x + w / 2, half) - jnp.maximum(x - w / 2, -half)

@@ -43,9 +43,7 @@ def box(
     (length, width, height), (front, rear, side) = size, taper
     bounds = (0.5 * (length - front), 0.5 * (length - rear), 0.5 * width - 0.5 * side, 0.5 * height)
     slopes = (front / height, rear / height, side / height)
-    return Part(
-        BOX, center, yaw, (*bounds, *slopes), 0.5 * float(np.linalg.norm(size)), material, color, **look
-    )
+    return Part(BOX, center, yaw, (*bounds, *slopes), 0.5 * float(np.linalg.norm(size)), material, color, **look)
 
 
 def cylinder(
@@ -78,9 +76,7 @@ def ellipsoid(
     **look,
 ) -> Part:
     """Return an ellipsoid; `leaves` below 3 opens holes where the leaf field exceeds it."""
-    return Part(
-        ELLIPSOID, center, 0.0, (*radii, leaves, frequency), float(max(radii)), material, color, **look
-    )
+    return Part(ELLIPSOID, center, 0.0, (*radii, leaves, frequency), float(max(radii)), material, color, **look)
 
 
 def panel(
@@ -97,9 +93,7 @@ def panel(
 ) -> Part:
     """Return an upright sheet along x; slats of `duty` * `period` metres if `period` > 0, with two rails."""
     bound = 0.5 * float(np.hypot(length, height))
-    return Part(
-        PANEL, center, yaw, (0.5 * length, 0.5 * height, period, duty), bound, material, color, **look
-    )
+    return Part(PANEL, center, yaw, (0.5 * length, 0.5 * height, period, duty), bound, material, color, **look)
 
 
 def at(part: Part, origin: Vector, yaw: Scalar) -> Part:
@@ -126,9 +120,7 @@ def pack(parts: Sequence[Part], counts: tuple[int, int, int, int]) -> Primitives
         mine = [part for part in parts if part.kind == kind]
         if len(mine) > capacity:
             name = ("boxes", "cylinders", "ellipsoids", "panels")[kind]
-            raise ValueError(
-                f"{len(mine)} {name} exceed the capacity of {capacity}: raise Capacities.{name}."
-            )
+            raise ValueError(f"{len(mine)} {name} exceed the capacity of {capacity}: raise Capacities.{name}.")
         empty = Part(kind, (0, 0, 0), 0.0, [1.0] * 7 if kind != CYLINDER else (1, 0, 1, 0), -1.0, 0, GREY)
         slots += mine + [empty] * (capacity - len(mine))
 

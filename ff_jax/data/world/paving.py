@@ -28,7 +28,7 @@ def _asphalt(street: Street, spot: Spot, noise):
     s, n = spot.s, spot.n
     grain = blend(noise, (0.75, 0.25, 0.12, 0.12, 0.25, 0.3))
     crack = jnp.abs(blend(noise, (0.0, 0.08), (0.3, 0.5, 1.0)))
-    crack = (1.0 - smooth(crack, 0.006, 0.018)) * smooth(noise[5] + 0.5 * noise[4], 0.0, 0.3)
+    crack = (1.0 - smooth(crack, 0.004, 0.014)) * smooth(noise[5] + 0.5 * noise[4], 0.12, 0.4)
     crack = crack * (1.0 - smooth(spot.size, 0.03, 0.15))
     i, j = to_cell(s / 8.0), to_cell((n + 0.5 * LANE) / LANE)
     u, v = s - 8.0 * (i + 0.5), n - LANE * j - 0.6 * (hash_unit(i, j, 5) - 0.5)
@@ -66,9 +66,7 @@ def _paint(street: Street, spot: Spot, noise):
     low, high = street.crossing
     clear = 1.0 - band(s - 0.5 * (low + high), 0.5 * (high - low) + 2.9, spot.size_s)
     middle, half = 0.5 * (street.kerbs[0] + street.kerbs[1]), 0.5 * (street.kerbs[1] - street.kerbs[0]) - 0.4
-    zebra = band(s - 0.5 * (low + high), 0.5 * (high - low), spot.size_s) * band(
-        n - middle, half, spot.size_n
-    )
+    zebra = band(s - 0.5 * (low + high), 0.5 * (high - low), spot.size_s) * band(n - middle, half, spot.size_n)
     zebra = zebra * stripes(n - street.kerbs[0], 1.0, 0.5, spot.size_n)
     stop = band(s - low + 2.2, 0.22, spot.size_s) * band(n - 1.7, 3.3, spot.size_n)
     worn = smooth(blend(noise, (0.5, 0.7, 0.5, 0.4), (0.3,)), -0.5, -0.1)

@@ -39,12 +39,10 @@ def radiance(
     _, n = street_coordinates(world.street, surface.point[0], surface.point[1])
     wall = jnp.minimum(n - world.street.facades[0], world.street.facades[1] - n)
     flat = surface.primitive < 0
-    corner = jnp.where(
-        flat, 0.62 + 0.38 * smooth(wall, -0.2, 2.2), 0.6 + 0.4 * smooth(surface.point[2], 0.0, 2.0)
-    )
+    corner = jnp.where(flat, 0.62 + 0.38 * smooth(wall, -0.2, 2.2), 0.6 + 0.4 * smooth(surface.point[2], 0.0, 2.0))
     openness = corner * contact_shade(world.vehicles, frame, surface.point + 0.02 * surface.normal)
     color = shade(world.sky, look, surface.shading, direction, sunlit, openness, jnp.where(leaf, 0.45, 0.0))
-    haze = 1.0 - jnp.exp(-jnp.minimum(surface.t, 1e4) / 900.0)
+    haze = 1.0 - jnp.exp(-jnp.minimum(surface.t, 1e4) / 1400.0)
     color = mix(color, 0.85 * sky_gradient(world.sky, direction.at[2].set(0.02)), haze[None])
     return jnp.where(surface.t < FAR / 2, color, sky_color(world.sky, direction))
 
@@ -85,7 +83,7 @@ def _batches(tiles: int, rays: int) -> int:
     A batch loops as long as its busiest tile, so tiles are sorted by work and cut; on a CPU batches also keep
     the rays in cache, on a GPU fewer batches save kernel launches.
     """
-    wanted = 6 if jax.default_backend() != "cpu" else max(6, tiles * rays // 16384)
+    wanted = 6 if jax.default_backend() != "cpu" else max(6, tiles * rays // 2560)
     return min(wanted, tiles)
 
 
@@ -117,9 +115,7 @@ def render_world(
     """
     if samples < 1:
         raise ValueError(f"{samples=} must be at least 1")
-    frame = jnp.interp(
-        jnp.asarray(time, jnp.float32), world.times, jnp.arange(world.times.shape[0], dtype=jnp.float32)
-    )
+    frame = jnp.interp(jnp.asarray(time, jnp.float32), world.times, jnp.arange(world.times.shape[0], dtype=jnp.float32))
     if exposure is None:
         steps = jnp.arange(world.times.shape[0], dtype=jnp.float32)
         exposure = jnp.stack([jnp.interp(frame, steps, world.exposures[:, k]) for k in range(2)])
@@ -147,6 +143,4 @@ def render_world(
     batches = _batches(*forward.shape)
     color, depth, owner, sky = _sorted_map(tile_batch, jnp.sum(lists.counts, 1), arrays, batches)
     rgb = to_stored(_untile(color, camera), jnp.asarray(exposure))
-    return WorldView(
-        rgb, _untile(depth, camera), _untile(owner, camera).astype(jnp.int32), _untile(sky, camera)
-    )
+    return WorldView(rgb, _untile(depth, camera), _untile(owner, camera).astype(jnp.int32), _untile(sky, camera))

@@ -25,9 +25,7 @@ class Row(NamedTuple):
     shape: Float[Array, "7 ..."]
 
 
-def geometry_table(
-    primitives: Primitives, vehicles: Vehicles, frame: Float[Array, ""]
-) -> Float[Array, "N 12"]:
+def geometry_table(primitives: Primitives, vehicles: Vehicles, frame: Float[Array, ""]) -> Float[Array, "N 12"]:
     """Return center, cos yaw, sin yaw, shape of every primitive in the world at a fractional frame index."""
     low = jnp.clip(jnp.floor(frame).astype(jnp.int32), 0, max(vehicles.yaw.shape[1] - 2, 0))
     high = jnp.minimum(low + 1, vehicles.yaw.shape[1] - 1)
@@ -88,10 +86,14 @@ def _hit_cylinder(row: Row, o, d, cone):
     radius, slope, half = row.shape[:3]
     (ow, ou, ov), (dw, du, dv) = _axial(row, o), _axial(row, d)
     r = radius + slope * ow
-    a = jnp.maximum(du * du + dv * dv - (slope * dw) ** 2, 1e-9)
+    # Negative for rays steeper than the flank of a cone.
+    a = _safe(du * du + dv * dv - (slope * dw) ** 2)
     b = ou * du + ov * dv - slope * dw * r
-    disc = b * b - a * (ou * ou + ov * ov - r * r)
-    t = (-b - jnp.sqrt(jnp.maximum(disc, 0.0))) / a
+    c = ou * ou + ov * ov - r * r
+    disc = b * b - a * c
+    root = jnp.sqrt(jnp.maximum(disc, 0.0))
+    # The root at which the ray enters, for either sign of `a`; the first form is stable as `a` vanishes.
+    t = jnp.where(b < 0, c / _safe(root - b), (-b - root) / a)
     side = jnp.where((disc > 0) & (t > 0) & (jnp.abs(ow + t * dw) <= half), t, FAR)
     dw = _safe(dw)
     cap = (-jnp.sign(dw) * half - ow) / dw
@@ -174,9 +176,7 @@ def _cylinder_normal(row: Row, p):
     along = jnp.where(lying, jnp.stack([zero, jnp.sign(w), zero]), jnp.stack([zero, zero, jnp.sign(w)]))
     around = jnp.where(lying, jnp.stack([u, zero, v]), jnp.stack([u, v, zero]))
     rim = jnp.sqrt(u * u + v * v)
-    return _argmax_normal(
-        [along, around / jnp.maximum(rim, 1e-6)], [jnp.abs(w) - half, rim - radius - slope * w]
-    )
+    return _argmax_normal([along, around / jnp.maximum(rim, 1e-6)], [jnp.abs(w) - half, rim - radius - slope * w])
 
 
 def local_normal(kind: Int[Array, "..."], row: Row, point: Float[Array, "3 ..."]) -> Float[Array, "3 ..."]:

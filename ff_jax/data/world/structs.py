@@ -26,7 +26,7 @@ class Capacities:
     boxes: int = 640
     cylinders: int = 352
     ellipsoids: int = 512
-    panels: int = 64
+    panels: int = 128
 
     def counts(self) -> tuple[int, int, int, int]:
         """Return the slots per kind in the order BOX, CYLINDER, ELLIPSOID, PANEL."""

@@ -67,9 +67,7 @@ def _spot(world: World, surface: Surface, direction, cone) -> Spot:
     across = jnp.abs(direction[1] * jnp.cos(heading) - direction[0] * jnp.sin(heading))
     stretch = 1.0 / cosine - 1.0
     mean = size / jnp.sqrt(cosine)
-    return Spot(
-        s, n, surface.normal[2] < 0.5, mean, size * (1 + along * stretch), size * (1 + across * stretch)
-    )
+    return Spot(s, n, surface.normal[2] < 0.5, mean, size * (1 + along * stretch), size * (1 + across * stretch))
 
 
 def look_of(

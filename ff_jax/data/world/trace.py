@@ -1,7 +1,7 @@
 """Nearest hits of blocks of rays, testing only the primitives whose bounding sphere a block can reach.
 
 Shapes are static: every block keeps a list of reachable primitives of full capacity and a count; a loop runs
-over the longest list of the batch, several primitives an iteration so that one iteration is one fused kernel.
+over the longest list of the batch, several primitives an iteration.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.shapes import hit, unpack
 from ff_jax.data.world.structs import Primitives
 
-UNROLL = 4  # primitives tested per loop iteration: enough work to hide the launch of a kernel
+MAX_STEP = 16  # most primitives tested per loop iteration
 
 
 class Lists(NamedTuple):
@@ -23,6 +23,11 @@ class Lists(NamedTuple):
 
     ids: tuple[Int[Array, "..."], ...]  # per kind: (B, capacity of the kind), reachable first
     counts: Int[Array, "B 4"]
+
+
+def _step() -> int:
+    """Return the primitives per iteration: many hide kernel launches, few stay in the cache of a CPU."""
+    return 4 if jax.default_backend() == "cpu" else MAX_STEP
 
 
 def _ranges(primitives: Primitives) -> list[tuple[int, int]]:
@@ -36,7 +41,7 @@ def make_lists(primitives: Primitives, reach: Bool[Array, "B N"]) -> Lists:
     for low, high in _ranges(primitives):
         part = reach[:, low:high]
         order = jnp.argsort(~part, axis=1, stable=True).astype(jnp.int32) + low
-        ids.append(jnp.pad(order, ((0, 0), (0, UNROLL)), constant_values=low))
+        ids.append(jnp.pad(order, ((0, 0), (0, MAX_STEP)), constant_values=low))
         counts.append(jnp.sum(part, 1))
     return Lists(tuple(ids), jnp.stack(counts, 1).astype(jnp.int32))
 
@@ -89,20 +94,24 @@ def trace(
     cone: Float[Array, ""],
 ) -> tuple[Float[Array, "B R"], Int[Array, "B R"]]:
     """Return the smallest ray parameter below `start` and the primitive hit there (-1: none)."""
-    nearest, winner = start, jnp.full(start.shape, -1, jnp.int32)
+    nearest, winner, step = start, jnp.full(start.shape, -1, jnp.int32), _step()
     for kind in range(4):
         ids, count = lists.ids[kind], lists.counts[:, kind]
 
         def body(state, kind=kind, ids=ids, count=count):
             i, t, best = state
-            for j in range(UNROLL):
-                chosen = jax.lax.dynamic_index_in_dim(ids, i * UNROLL + j, 1, keepdims=True)
-                found = hit(kind, unpack(table[chosen]), origin, direction, cone)
-                closer = (found < t) & (i * UNROLL + j < count)[:, None]
-                t, best = jnp.where(closer, found, t), jnp.where(closer, chosen, best)
-            return i + 1, t, best
+            chosen = jax.lax.dynamic_slice_in_dim(ids, i * step, step, 1)
+            row = unpack(table[chosen.T][:, :, None])
+            found = hit(kind, row, origin[:, None], direction[:, None], cone)
+            listed = i * step + jnp.arange(step)[:, None] < count
+            # The barrier keeps the tests one vectorised loop instead of the inside of a reduction.
+            found = jax.lax.optimization_barrier(jnp.where(listed[..., None], found, FAR))
+            first = jnp.min(found, 0)
+            which = jnp.max(jnp.where(found == first, chosen.T[..., None], -1), 0)
+            closer = first < t
+            return i + 1, jnp.where(closer, first, t), jnp.where(closer, which, best)
 
-        last = (jnp.max(count) + UNROLL - 1) // UNROLL
+        last = (jnp.max(count) + step - 1) // step
         state = (jnp.int32(0), nearest, winner)
         _, nearest, winner = jax.lax.while_loop(lambda s, last=last: s[0] < last, body, state)
     return nearest, winner

@@ -12,6 +12,7 @@ from ff_jax.data.world.trace import reach_cone
 
 GREY = (0.3, 0.3, 0.3)
 COUNTS = (1, 1, 1, 1)
+RAYS = 1500
 
 
 def _row(part):
@@ -46,24 +47,35 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_first_hit_is_where_marching_enters(name):
     part, rng = PARTS[name], np.random.default_rng()
-    origin = rng.normal(size=(60, 3))
+    origin = rng.normal(size=(RAYS, 3))
     origin *= 4.0 / np.linalg.norm(origin, axis=1, keepdims=True)
-    direction = rng.uniform(-0.5, 0.5, (60, 3)) - origin
+    direction = rng.uniform(-0.5, 0.5, (RAYS, 3)) - origin
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    steps = np.arange(0, 8, 1e-3)
+    steps = np.arange(0, 8, 2e-3)
     inside = _inside(part, origin[:, None] + steps[:, None] * direction[:, None])
     expected = np.where(inside.any(1), steps[inside.argmax(1)], FAR)
     o, d = (jnp.asarray(a.T, jnp.float32) for a in (origin, direction))
     got = np.asarray(hit(part.kind, _row(part), o, d, jnp.float32(0)))
-    sure = (inside.sum(1) > 20) | ~inside.any(1)  # not a graze that marching may step over
-    sure &= ~((expected == FAR) & (got < FAR))
-    assert sure.sum() > 40
-    np.testing.assert_allclose(got[sure], expected[sure], atol=2e-3)
+    assert ((got >= FAR) | inside.any(1)).mean() > 0.995  # all but grazes that marching steps over
+    sure = inside.sum(1) > 10
+    assert sure.sum() > 0.8 * RAYS
+    np.testing.assert_allclose(got[sure], expected[sure], atol=3e-3)
     point = o + got * d
-    normal = np.asarray(local_normal(jnp.full(60, part.kind), _row(part), point))[:, got < FAR]
+    normal = np.asarray(local_normal(jnp.full(RAYS, part.kind), _row(part), point))[:, got < FAR]
     outside = _inside(part, (np.asarray(point)[:, got < FAR] + 0.01 * normal).T)
     assert not outside.any()
     np.testing.assert_allclose(np.linalg.norm(normal, axis=0), 1.0, atol=1e-5)
+
+
+def test_rays_steeper_than_the_flank_of_a_cone_hit_it():
+    part, rng = PARTS["cone"], np.random.default_rng()
+    angle, aim = rng.uniform(0, 2 * np.pi, 400), rng.uniform(0.35, 0.85, 400)  # beyond the top, within the foot
+    origin = np.stack([aim * np.cos(angle), aim * np.sin(angle), 0 * aim + 5.0])
+    down = np.array([0.0, 0.0, -1.0])[:, None] + 0 * origin
+    o, d = jnp.asarray(origin, jnp.float32), jnp.asarray(down, jnp.float32)
+    got = hit(CYLINDER, _row(part), o, d, jnp.float32(0))
+    radius, slope = part.shape[0], part.shape[1]
+    np.testing.assert_allclose(got, 5.0 - (aim - radius) / slope, atol=1e-4)
 
 
 def test_slats_let_rays_through():
@@ -84,9 +96,7 @@ def test_leaves_have_holes_that_close_with_distance():
     y, z = (jnp.asarray(a.ravel(), jnp.float32) for a in np.meshgrid(u, u))
     origin = jnp.stack([0 * y - 5, y, z])
     direction = jnp.stack([0 * y + 1, 0 * y, 0 * y])
-    near, far = (
-        np.asarray(hit(ELLIPSOID, _row(part), origin, direction, jnp.float32(c))) for c in (0.0, 1.0)
-    )
+    near, far = (np.asarray(hit(ELLIPSOID, _row(part), origin, direction, jnp.float32(c))) for c in (0.0, 1.0))
     assert 0.02 < np.mean(near >= FAR) < 0.6
     assert (far < FAR).all()
 

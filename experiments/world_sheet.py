@@ -1,0 +1,68 @@
+"""Draw a contact sheet of procedural streets: front view, shifted view, depth, labels with LiDAR.
+
+python -m experiments.world_sheet --seeds=1,3,9 --output=docs/images/world_contact_sheet.png
+"""
+
+import imageio.v3 as iio
+import jax
+import matplotlib
+import numpy as np
+from absl import app, flags
+
+from ff_jax.camera import make_camera
+from ff_jax.data.world import WorldConfig, lidar_sweep, make_world, render_world, rig_camera
+from ff_jax.trajectory import shift_laterally
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("seeds", ["1", "3", "9"], "Streets to draw, one row each.")
+flags.DEFINE_integer("frame", 8, "Frame of the drive.")
+flags.DEFINE_float("shift", 3.0, "Lateral shift of the second column, metres to the left.")
+flags.DEFINE_integer("width", 480, "Pixels of one picture.")
+flags.DEFINE_integer("height", 288, "Pixels of one picture.")
+flags.DEFINE_integer("samples", 3, "Rays per pixel and axis.")
+flags.DEFINE_string("output", "docs/images/world_contact_sheet.png", "Where to write the sheet.")
+
+
+def depth_picture(depth):
+    """Colour metres on a logarithmic scale; the sky is black."""
+    near, far = np.log(3.0), np.log(150.0)
+    picture = matplotlib.colormaps["turbo_r"]((np.log(np.maximum(depth, 1.0)) - near) / (far - near))[..., :3]
+    return np.where(depth[..., None] > 0, picture, 0.0)
+
+
+def label_picture(view, camera, sweep):
+    """Tint instances on a dimmed picture and draw LiDAR points coloured by height."""
+    grey = 0.5 * np.asarray(view.rgb).mean(-1, keepdims=True)
+    picture = np.where(np.asarray(view.sky)[..., None], [0.1, 0.2, 0.4], grey)
+    instance = np.asarray(view.instance)
+    tints = matplotlib.colormaps["tab20"](instance % 20)[..., :3]
+    picture = np.where(instance[..., None] > 0, 0.4 * picture + 0.6 * tints, picture)
+    points = np.asarray(sweep.points)[np.asarray(sweep.valid)]
+    pose = np.asarray(camera.camera_from_world) @ np.asarray(sweep.world_from_lidar)
+    seen = points @ pose[:3, :3].T + pose[:3, 3]
+    front = seen[:, 2] > 1.0
+    uvw = seen[front] @ np.asarray(camera.K).T
+    u, v = np.floor(uvw[:, :2] / uvw[:, 2:]).astype(int).T
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    colors = matplotlib.colormaps["spring"](np.clip((points[front, 2] + 2.0) / 6.0, 0, 1))[:, :3]
+    picture[v[inside], u[inside]] = colors[inside]
+    return picture
+
+
+def main(_):
+    """Render and write the sheet."""
+    render = jax.jit(render_world, static_argnames="samples")
+    rows, index = [], FLAGS.frame
+    for seed in map(int, FLAGS.seeds):
+        world = make_world(seed, WorldConfig())
+        camera = rig_camera(world, index, "front", FLAGS.width, FLAGS.height)
+        moved = shift_laterally(np.array(camera.world_from_camera), np.array(world.world_from_ego[index]), FLAGS.shift)
+        other = make_camera(camera.K, moved, camera.width, camera.height)
+        first, second = (render(world, c, world.times[index], samples=FLAGS.samples) for c in (camera, other))
+        labels = label_picture(first, camera, jax.jit(lidar_sweep)(jax.random.key(seed), world, index))
+        rows.append(np.concatenate([first.rgb, second.rgb, depth_picture(np.asarray(first.depth)), labels], 1))
+    iio.imwrite(FLAGS.output, (255 * np.concatenate(rows)).round().astype(np.uint8))
+
+
+if __name__ == "__main__":
+    app.run(main)
