@@ -20,9 +20,9 @@ from ff_jax.train.pool import Pool, pool_batch
 from ff_jax.train.state import TrainState
 from ff_jax.train.step import ReconConfig, is_density_step, make_density_step, make_train_step
 
-_HEADROOM = 1.5  # capacity over the largest count seen: growing again means compiling again
+_HEADROOM = 1.4  # capacity over the largest count seen: growing again means compiling again
 _SMALLEST = 1 << 15  # a smaller capacity saves nothing worth a compilation
-_IDLE = 0.3  # share of the capacity below which it shrinks
+_IDLE = 0.2  # share of the capacity below which it shrinks
 _FULL = 0.95  # share of the capacity at which it grows, before anything is dropped
 
 make_train_step = functools.cache(make_train_step)
@@ -125,21 +125,25 @@ def check_capacity(run: Run, recipe: Recipe) -> tuple[Run, Recipe]:
             needed,
             recipe.settings.capacity,
         )
-    recipe = dataclasses.replace(recipe, settings=fitted(recipe.settings, needed))
+    recipe = dataclasses.replace(recipe, settings=fitted(recipe.settings, needed, shrink=True))
     return run.replace(state=run.state.replace(needed=jnp.int32(0))), recipe
 
 
-def fitted(settings: RenderSettings, needed: int) -> RenderSettings:
-    """Return the settings with more capacity if `needed` comes close to what they have, or with less if most is idle.
+def fitted(settings: RenderSettings, needed: int, *, shrink: bool = False) -> RenderSettings:
+    """Return the settings with more capacity if `needed` comes close to what they have.
 
-    Sorting costs time in proportion to the capacity. Capacities are rounded up to 1/8 of a power of two, so that
-    few of them are ever compiled.
+    Capacities are powers of two and their middles, so that few of them are ever compiled.
+
+    Args:
+        settings: renderer settings.
+        needed: intersections that were counted.
+        shrink: also give capacity back when most of it is idle (sorting costs time in proportion to it).
     """
-    idle = needed < _IDLE * settings.capacity and settings.capacity > 2 * _SMALLEST
+    idle = shrink and needed < _IDLE * settings.capacity and settings.capacity > 2 * _SMALLEST
     if needed <= _FULL * settings.capacity and not idle:
         return settings
     wanted = max(int(needed * _HEADROOM), _SMALLEST)
-    unit = 1 << max(wanted.bit_length() - 4, 0)
+    unit = 1 << max(wanted.bit_length() - 2, 0)
     return dataclasses.replace(settings, capacity=-(-wanted // unit) * unit)
 
 
