@@ -163,7 +163,7 @@ def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) ->
     blank = registry.build("self_fit", config=config.self_fit, key=key_of(config, _FIT))
 
     def fitted() -> Any:
-        triples = thin_triples(log, feed, config, workdir / "thin")
+        triples = thin_triples(log, feed, blank, config, workdir / "thin")
         with progress(config.self_fit.steps, "fitting the fixer") as bar:
             fixer, history = registry.fit_self(key_of(config, _FIT), triples, config.self_fit, bar)
         (workdir / "fixer").mkdir(parents=True, exist_ok=True)

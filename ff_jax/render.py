@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, opacities
 from kernels.bin_tiles import Bins, bin_tiles

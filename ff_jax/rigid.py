@@ -1,7 +1,7 @@
 """Small rigid motions for camera corrections (SE(3) through jaxlie)."""
 
-import jaxlie
 import jax.numpy as jnp
+import jaxlie
 from jax import Array
 from jaxtyping import Float
 

@@ -12,14 +12,14 @@ from ff_jax.config import FuseConfig
 def get_config() -> ml_collections.ConfigDict:
     """Return the settings of the demo."""
     c = config_dict(FuseConfig())
-    c.steps = 1800
-    c.recon.budget = 16_000
-    c.recon.sh_degree = 2
-    c.recon.sh_every = 400
+    c.steps = 1500
+    c.save_every = 500
+    c.render.antialiased = False
+    c.recon.update(budget=16_000, sh_degree=1, sh_every=400)
     c.recon.density.update(start=150, stop=1200, every=50)
-    c.init.points = 8_000
-    c.schedule.update(start=900, every=300, metres=1.0, largest=3.0, sides=(1,), refresh=0)
+    c.init.update(points=8_000, scale=0.35)
+    c.schedule.update(start=700, every=250, metres=1.0, largest=3.0, sides=(1,), refresh=0)
     c.pool = 48
-    c.thin.steps = 500
+    c.thin.steps = 400
     c.evaluate.update(shifts=(0.0, 1.0, 2.0, 3.0), frames=6, video_width=3.0)
     return c

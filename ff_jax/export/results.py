@@ -50,8 +50,8 @@ class Shown(NamedTuple):
     def look(self, view: View) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
         """Return the render in [0, 1] and the EIG map (nats) of a view."""
         scene, settings = self.version.run.state.scene, self.version.recipe.settings
-        rgb, gain = look(scene, self.known, view, settings, jnp.int32(self.degree))
-        return np.clip(np.asarray(rgb), 0, 1), np.asarray(gain)
+        seen = look(scene, self.known, view, settings, jnp.int32(self.degree))
+        return np.clip(np.asarray(seen.rgb), 0, 1), np.asarray(seen.eig)
 
 
 def show(version: Version, feed: Feed, views: Sequence[View], config: FuseConfig) -> Shown:

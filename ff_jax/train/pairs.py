@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData
+from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit import Triples
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.phases import make_feed, run_phase, start_run
-from ff_jax.train.progressive import learn, render_clip
+from ff_jax.train.progressive import learn, references_for, render_clip
 from ff_jax.train.step import as_float
 
 
@@ -35,10 +36,10 @@ def split_thin(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ...]
     return kept, tuple(frame for frame in frames if frame.time_index not in keep)
 
 
-def thin_triples(log: SceneData, feed: Feed, config: FuseConfig, folder: Path) -> Triples:
+def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, folder: Path) -> Triples:
     """Reconstruct from a thinned log and return (render, EIG, reference, truth) of the held-out views.
 
-    The reference of a view is the real image of the kept frame nearest in time, as it is off the lane.
+    References are what `fixer` asks for, made from the kept frames only.
     """
     kept, held = split_thin(feed.frames, config.thin.every)
     thin = make_feed(log, kept, config)
@@ -57,11 +58,12 @@ def thin_triples(log: SceneData, feed: Feed, config: FuseConfig, folder: Path) -
     near = [nearest(frame) for frame in held]
     views = [view_of(frame, kept[i].exposure_id) for frame, i in zip(held, near, strict=True)]
     clip = render_clip(scene, known, views, recipe.settings, degree)
+    clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
     truth = make_feed(log, held, config)
     return Triples(
-        renders=jnp.clip(clip.rgb, 0.0, 1.0),
+        renders=clip.rgb,
         eigs=clip.eig,
-        references=jnp.stack([as_float(thin.batch(i).image) for i in near]),
+        references=references_for(fixer, clip, views, near, known, thin),
         targets=jnp.stack([as_float(truth.batch(i).image) for i in range(len(held))]),
     )
 

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Key
 from ff_jax import eig
 from ff_jax.camera import make_camera
 from ff_jax.data.contract import Frame
+from ff_jax.generators.align import AlignConfig, Views, align, expected_depth, nearest_sources
 from ff_jax.generators.protocol import Fixer, fix
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
@@ -55,20 +56,22 @@ class Knowledge:
 
     posterior: eig.Posterior
     noise: Float[Array, ""]  # standard deviation of one recorded channel
+    depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
 class Clip(NamedTuple):
-    """Frames rendered along one path."""
+    """Frames rendered along one path; of one view without the leading axis."""
 
-    rgb: Float[Array, "T H W 3"]
-    eig: Float[Array, "T H W"]  # nats
+    rgb: Float[Array, "*T H W 3"]
+    eig: Float[Array, "*T H W"]  # nats
+    depth: Float[Array, "*T H W"]  # expected camera z, metres; very large where there is sky
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
 def _observe(
     precision: eig.Precision, scene: Scene, batch: Batch, settings: RenderSettings, sh_degree: Int[Array, ""]
-) -> tuple[eig.Precision, Float[Array, "..."]]:
-    """Add one recorded view to the precision (unit noise); also return a sample of its residuals."""
+) -> tuple[eig.Precision, Float[Array, "..."], Float[Array, "H W"]]:
+    """Add one recorded view to the precision (unit noise); also return a sample of its residuals and its depth."""
     view = render_scene(scene, batch.view, settings, sh_degree)
     precision = eig.accumulate(
         precision,
@@ -82,7 +85,7 @@ def _observe(
         sh_degree=sh_degree,
     )
     residual = jnp.where(batch.weight[..., None] > 0, as_float(batch.image) - view.rgb, jnp.nan)
-    return precision, residual.reshape(-1)[::_SAMPLE]
+    return precision, residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
 
 
 def learn(
@@ -90,13 +93,14 @@ def learn(
 ) -> Knowledge:
     """Return the posterior that the recorded views of `feed` leave; pseudo-views never count as seen."""
     precision = eig.init_precision(scene.params.gaussians)
-    residuals = []
+    residuals, depths = [], []
     for index in range(len(feed.frames)):
-        precision, residual = _observe(precision, scene, feed.batch(index), settings, jnp.int32(sh_degree))
+        precision, residual, depth = _observe(precision, scene, feed.batch(index), settings, jnp.int32(sh_degree))
         residuals.append(residual)
+        depths.append(depth)
     noise = eig.noise_from_residuals(jnp.stack(residuals))
     precision = jax.tree.map(lambda x: x / noise**2, precision)
-    return Knowledge(_posterior(precision, scene, priors), noise)
+    return Knowledge(_posterior(precision, scene, priors), noise, jnp.stack(depths))
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))
@@ -112,8 +116,8 @@ def look(
     settings: RenderSettings,
     sh_degree: Int[Array, ""],
     mode: str = "exact",
-) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
-    """Render one view of a scene and its EIG map (nats)."""
+) -> Clip:
+    """Render one view of a scene with its EIG map and depth."""
     seen = render_scene(scene, view, settings, sh_degree)
     gain = eig.eig_map(
         compose(scene, view.time),
@@ -127,7 +131,7 @@ def look(
         mode=mode,
         sh_degree=sh_degree,
     )
-    return seen.rgb, gain
+    return Clip(seen.rgb, gain, expected_depth(seen.depth, seen.alpha))
 
 
 def shifted_view(frame: Frame, world_from_ego: Float[np.ndarray, "T 4 4"], shift: float) -> View:
@@ -144,6 +148,28 @@ def render_clip(
     settings = fitted(settings, count_needed(scene, [view.camera for view in views], settings))
     frames = [look(scene, known, view, settings, jnp.int32(sh_degree)) for view in views]
     return Clip(*(jnp.stack(parts) for parts in zip(*frames, strict=True)))
+
+
+def aligned_references(
+    clip: Clip, views: Sequence[View], known: Knowledge, feed: Feed, config: AlignConfig
+) -> Float[Array, "T H W 3"]:
+    """Return what the recorded images of `feed` show at the pixels of a rendered clip (see `generators.align`)."""
+    stack = lambda cameras: [jnp.stack(x) for x in zip(*((c.K, c.camera_from_world) for c in cameras), strict=True)]
+    recorded = [feed.batch(index) for index in range(len(feed.frames))]
+    images = jnp.stack([as_float(batch.image) for batch in recorded])
+    sources = Views(images, known.depths, *stack(batch.view.camera for batch in recorded))
+    times = np.array([float(view.time) for view in views])
+    nearest = nearest_sources(times, np.array([frame.time for frame in feed.frames], np.float32), config.sources)
+    return align(Views(clip.rgb, clip.depth, *stack(view.camera for view in views)), sources, nearest, config)
+
+
+def references_for(
+    fixer: Fixer, clip: Clip, views: Sequence[View], nearest: Sequence[int], known: Knowledge, feed: Feed
+) -> Float[Array, "T H W 3"]:
+    """Return the references that a fixer asks for: recorded images of about the same time, aligned or as they are."""
+    if fixer.aligned:
+        return aligned_references(clip, views, known, feed, AlignConfig())
+    return jnp.stack([as_float(feed.batch(index).image) for index in nearest])
 
 
 def add_pseudo_views(
@@ -175,11 +201,11 @@ def add_pseudo_views(
         stride: every n-th recorded frame is rendered.
     """
     picked = range(0, len(feed.frames), stride)
-    references = jnp.stack([as_float(feed.batch(index).image) for index in picked])
     for number, shift in enumerate(shifts):
         views = [shifted_view(feed.frames[index], feed.scene.world_from_ego, shift) for index in picked]
         clip = render_clip(scene, known, views, settings, sh_degree)
         clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
+        references = references_for(fixer, clip, views, picked, known, feed)
         fixed = fix(fixer, jax.random.fold_in(key, number), clip.rgb, clip.eig, references)
         weight = jnp.maximum(eig.eig_weight(clip.eig, config.kappa), config.floor)
         cameras = [view.camera for view in views]
