@@ -41,9 +41,8 @@ def log_path(source: str) -> str:
 
 def with_log_path(config: FuseConfig) -> FuseConfig:
     """Return the settings with the log's place resolved; what a run writes down keeps the short name."""
-    return dataclasses.replace(
-        config, data=dataclasses.replace(config.data, source=log_path(config.data.source))
-    )
+    data = dataclasses.replace(config.data, source=log_path(config.data.source))
+    return dataclasses.replace(config, data=data)
 
 
 def run(main: Callable[[list[str]], None]) -> None:

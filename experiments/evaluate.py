@@ -16,9 +16,7 @@ from ff_jax.fuse import finished, read_config
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_SHIFTS = flags.DEFINE_list(
-    "shifts", None, "Lateral shifts in metres, left positive; default: as in the run."
-)
+_SHIFTS = flags.DEFINE_list("shifts", None, "Lateral shifts in metres, left positive; default: as in the run.")
 _FRAMES = flags.DEFINE_integer("frames", 0, "At most this many frames per shift; 0: as in the run.")
 
 

@@ -1,6 +1,6 @@
 """The main job on several streets of the built-in world: mean and spread over the seeds.
 
-    python -m experiments.seeds --workdir=runs/seeds --seeds=0,1,2
+python -m experiments.seeds --workdir=runs/seeds --seeds=0,1,2
 """
 
 import dataclasses

@@ -15,9 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.update(source="assets:data/kitti02_stereo_color", width=0, hold_out=8, use_lidar=False)
     c.steps = 15_000
     c.save_every = 2500
-    c.render.antialiased = (
-        False  # the cameras of one log see everything at one scale; classic blending fits sharper
-    )
+    c.render.antialiased = False  # the cameras of one log see everything at one scale; classic blending fits sharper
     c.recon.update(budget=500_000, sh_degree=1)
     c.recon.density.update(start=500, stop=12_500, every=100)
     c.init.update(points=200_000, random_share=0.5, scale=0.1)

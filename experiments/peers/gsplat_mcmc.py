@@ -50,9 +50,7 @@ def parameters(xyz, rgb, radius: float):
     }
     tensor = lambda x: torch.nn.Parameter(torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda"))
     params = torch.nn.ParameterDict({name: tensor(value) for name, (value, _) in values.items()})
-    adam = lambda name, rate: torch.optim.Adam(
-        [{"params": params[name], "lr": rate, "name": name}], eps=1e-15
-    )
+    adam = lambda name, rate: torch.optim.Adam([{"params": params[name], "lr": rate, "name": name}], eps=1e-15)
     return params, {name: adam(name, rate) for name, (_, rate) in values.items()}
 
 
@@ -111,11 +109,7 @@ def train(log: SceneData, config: FuseConfig):
         degree = min(step // 1000, 3)
         out, info = draw(params, frames[index], degree, _ANTIALIASED.value)
         loss = 0.8 * (out - images[index]).abs().mean() + 0.2 * (1 - structure(out, images[index]))
-        loss = (
-            loss
-            + 0.01 * torch.sigmoid(params["opacities"]).mean()
-            + 0.01 * torch.exp(params["scales"]).mean()
-        )
+        loss = loss + 0.01 * torch.sigmoid(params["opacities"]).mean() + 0.01 * torch.exp(params["scales"]).mean()
         loss.backward()
         for optimizer in optimizers.values():
             optimizer.step()
@@ -147,9 +141,7 @@ def main(_: list[str]) -> None:
         "steps_per_second": config.steps / seconds,
         "peak_bytes": memory,
         "gaussians": len(params["means"]),
-        "shifts": {
-            f"{shift:+.2f}": [len(rows), *np.mean(rows, 0).tolist()] for shift, rows in scores.items()
-        },
+        "shifts": {f"{shift:+.2f}": [len(rows), *np.mean(rows, 0).tolist()] for shift, rows in scores.items()},
     }
     Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
     Path(_OUT.value).write_text(json.dumps(figures, indent=2))
