@@ -1,7 +1,8 @@
 """What a fixer is: a pure function that repairs rendered frames, with its parameters as a pytree.
 
 A fixer gets the frames rendered away from the recorded path, their EIG maps, and the real images of the same
-times at the recorded poses. Those references show the scene from beside: they are never pixel-aligned.
+times at the recorded poses. Those references show the scene from beside. A fixer that is `aligned` wants them
+re-projected into the rendered views (see `generators.align`); for every other one they are left as they are.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Fixer:
     name: str = struct.field(pytree_node=False)
     apply: Apply = struct.field(pytree_node=False)
     config: Any = struct.field(pytree_node=False, default=None)
+    aligned: bool = struct.field(pytree_node=False, default=False)  # references come from `align`
     chunk: int = struct.field(pytree_node=False, default=0)  # frames `apply` gets at once; 0: the whole clip
 
 
@@ -51,7 +53,8 @@ def fix(
       key: randomness of generative fixers.
       frames: renders, colours in [0, 1].
       eig: EIG of every rendered pixel, nats.
-      references: real images of the same times at the recorded poses, colours in [0, 1].
+      references: real images of the same times at the recorded poses, colours in [0, 1]; if `fixer.aligned`,
+        the result of `align` instead.
 
     Returns:
       The repaired frames.

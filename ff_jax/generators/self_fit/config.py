@@ -12,14 +12,10 @@ class SelfFitConfig:
         kappas: scales of the EIG features that the network sees, nats.
         stem: pixels are folded stem x stem into channels first.
         widths: channels at each resolution, finest first; each is half as fine as the one before.
-        search: half-size (rows, columns) of the neighbourhood in which a coarsest-resolution feature looks
-            for its like in the reference.
         chunk: frames repaired at once.
         steps: optimizer steps of the fit.
         batch: crops per step.
         crop: height and width of a crop, pixels (cut to the image size).
-        jitter: largest random sideways shift of a reference in the fit, pixels: the network must not learn
-            that references are aligned.
         lr: peak learning rate (cosine schedule after `warmup` steps).
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
@@ -29,16 +25,14 @@ class SelfFitConfig:
         checks: how many checkpoints of the averaged weights compete.
     """
 
-    kappa: float = 0.1
+    kappa: float = 0.05
     kappas: tuple[float, ...] = (0.1, 0.5, 2.0)
     stem: int = 2
     widths: tuple[int, ...] = (32, 48, 64)
-    search: tuple[int, int] = (1, 6)
     chunk: int = 4
     steps: int = 400
     batch: int = 4
     crop: tuple[int, int] = (96, 128)
-    jitter: int = 24
     lr: float = 2e-3
     warmup: int = 25
     weight_decay: float = 1e-3

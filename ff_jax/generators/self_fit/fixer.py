@@ -32,7 +32,7 @@ def init_params(key: Key[Array, ""], config: SelfFitConfig) -> PyTree:
 
 def make_fixer(params: PyTree, config: SelfFitConfig) -> Fixer:
     """Return the fixer of these parameters."""
-    return Fixer(params=params, name="self_fit", apply=apply, config=config, chunk=config.chunk)
+    return Fixer(params=params, name="self_fit", apply=apply, config=config, aligned=True, chunk=config.chunk)
 
 
 def apply(

@@ -1,13 +1,11 @@
-"""A small U-Net that regresses the true image from a render, its EIG map and a real image from beside.
+"""A small U-Net that regresses the true image from a render, its EIG map and what real images show there.
 
-The network predicts a residual to the render; its last layer starts at zero, so an unfitted network is the
-identity. The reference is not aligned with the render. It enters at the coarsest resolution only, through
-attention over a wide, low neighbourhood (a lateral shift moves the image along rows): by likeness alone,
-without a position term, so that displacements between neighbouring frames prepare for those between lanes.
+The residual to the render is a share, decided pixel by pixel, of the difference to the reference, plus a free
+correction. References are worth most when re-projected into the view (`generators.align`); the share lets the
+network take over their sharp detail exactly where that proved right in the fit, and leave out the rest.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -60,32 +58,6 @@ class Encoder(nn.Module):
         return levels
 
 
-class Search(nn.Module):
-    """Attention of every position to a neighbourhood of the reference."""
-
-    reach: tuple[int, int]  # half-size: rows, columns
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "T h w c"], reference: Float[Array, "T h w c"]) -> Array:
-        """Return what the reference shows at the places that look most like `x`."""
-        width = x.shape[-1]
-        query = nn.Dense(width // 2)(x) / jnp.sqrt(width / 2)
-        key = _neighbours(nn.Dense(width // 2)(reference), self.reach)
-        value = _neighbours(nn.Dense(width)(reference), self.reach)
-        inside = _neighbours(jnp.ones((*x.shape[:3], 1)), self.reach)[..., 0] > 0
-        score = jnp.einsum("thwc,nthwc->nthw", query, key)
-        share = jax.nn.softmax(jnp.where(inside, score, -1e9), 0)
-        return jnp.einsum("nthw,nthwc->thwc", share, value)
-
-
-def _neighbours(x: Float[Array, "T h w c"], reach: tuple[int, int]) -> Float[Array, "n T h w c"]:
-    rows, columns = reach
-    h, w = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
-    shifts = [(i, j) for i in range(2 * rows + 1) for j in range(2 * columns + 1)]
-    return jnp.stack([padded[:, i : i + h, j : j + w] for i, j in shifts])
-
-
 class Network(nn.Module):
     """Residual U-Net; height and width must be multiples of `config.stride`."""
 
@@ -98,16 +70,15 @@ class Network(nn.Module):
         eig: Float[Array, "T H W"],
         reference: Float[Array, "T H W 3"],
     ) -> Float[Array, "T H W 3"]:
-        """Return the residual to the render."""
+        """Return the residual to the render: a share of what the reference shows, and a correction of its own."""
         config = self.config
-        features = [eig_weight(eig, kappa) for kappa in config.kappas] + [jnp.log1p(eig)]
-        seen = jnp.concatenate([render - 0.5, jnp.stack(features, -1)], -1)
-        levels = Encoder(config.stem, config.widths)(seen)
-        beside = Encoder(config.stem, config.widths)(reference - 0.5)[-1]
-        x = levels[-1]
-        found = Search(config.search)(x, beside)
-        x = Block(config.widths[-1])(x + nn.Dense(config.widths[-1])(found))
+        difference = reference - render
+        known = [eig_weight(eig, kappa) for kappa in config.kappas] + [jnp.log1p(eig)]
+        seen = [render - 0.5, difference, jnp.abs(difference), jnp.stack(known, -1)]
+        levels = Encoder(config.stem, config.widths)(jnp.concatenate(seen, -1))
+        x = Block(config.widths[-1])(levels[-1])
         for width, skip in zip(config.widths[-2::-1], levels[-2::-1], strict=True):
             x = unfold(nn.Conv(4 * width, (1, 1))(x), 2)
             x = Block(width)(x + skip)
-        return unfold(nn.Conv(3 * config.stem**2, (3, 3), name=LAST_LAYER)(nn.silu(x)), config.stem)
+        out = unfold(nn.Conv(4 * config.stem**2, (3, 3), name=LAST_LAYER)(nn.silu(x)), config.stem)
+        return out[..., :3] + out[..., 3:] * difference

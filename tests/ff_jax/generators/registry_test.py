@@ -8,7 +8,7 @@ from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer, fix
 from ff_jax.generators.self_fit import SelfFitConfig
 
-TINY = SelfFitConfig(widths=(4, 4), search=(0, 1), crop=(8, 8))
+TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -12,9 +12,7 @@ from ff_jax.generators.self_fit import SelfFitConfig, Triples, fit
 from ff_jax.generators.self_fit.fit import split_block
 from ff_jax.generators.self_fit.sample import draw
 
-TINY = SelfFitConfig(
-    widths=(8, 8), search=(0, 1), crop=(16, 16), chunk=2, steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9
-)
+TINY = SelfFitConfig(widths=(8, 8), crop=(16, 16), chunk=2, steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9)
 KEY = jax.random.key(7)
 
 
@@ -61,16 +59,12 @@ def test_a_fit_repairs_unseen_triples_and_is_bit_reproducible():
 
 def test_a_fit_that_cannot_help_returns_the_identity():
     triples = degraded(2)
-    # What could be learnt from one view is wrong for every other: errors of random sign.
-    sign = np.random.default_rng(0).choice([-1, 1], triples.renders.shape)
-    targets = np.clip(triples.renders + 0.2 * sign, 0, 1).astype(np.float32)
-    config = dataclasses.replace(TINY, steps=2, lr=10.0, checks=1, ema=0.0, warmup=0)
-    fixer, history = fit(KEY, triples.replace(targets=targets), config)
-    assert history["psnr_fixed"] >= history["psnr_render"]
-    if history["best_step"] == 0:
-        assert history["gain"] == 0.0
-        fixed = fix(fixer, KEY, triples.renders, triples.eigs, triples.references)
-        np.testing.assert_array_equal(fixed, triples.renders)
+    perfect = triples.replace(targets=triples.renders)
+    fixer, history = fit(KEY, perfect, dataclasses.replace(TINY, steps=2, lr=1.0, checks=1, ema=0.0, warmup=0))
+    assert history["psnr_fixed"] == history["psnr_render"]
+    assert history["best_step"] == 0 and history["gain"] == 0.0
+    fixed = fix(fixer, KEY, triples.renders, triples.eigs, triples.references)
+    np.testing.assert_array_equal(fixed, triples.renders)
 
 
 def test_the_held_out_block_is_contiguous_and_the_rest_is_trained_on():
@@ -92,8 +86,8 @@ def test_crops_come_from_the_pool_and_fit_together():
     steps = np.diff(batch.renders[:, 0, :, 0])
     assert set(np.unique(steps)) == {-1.0, 1.0}
     assert np.all(steps == steps[:, :1])
-    np.testing.assert_array_equal(np.diff(batch.references[:, 0, :, 0]), steps)
-    assert len(np.unique(batch.references[:, 0, 0, 0] - batch.renders[:, 0, 0, 0])) > 3
+    np.testing.assert_array_equal(batch.renders, batch.references)
+    assert len(np.unique(batch.renders[:, 0, 0, 0])) > 3
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 
 from ff_jax.generators.protocol import fix
 from ff_jax.generators.self_fit import SelfFitConfig, init_params, make_fixer
-from ff_jax.generators.self_fit.network import Search, fold, unfold
+from ff_jax.generators.self_fit.network import fold, unfold
 
-TINY = SelfFitConfig(widths=(4, 8), search=(1, 2), crop=(8, 8), chunk=2)
+TINY = SelfFitConfig(widths=(4, 8), crop=(8, 8), chunk=2)
 KEY = jax.random.key(1)
 
 
@@ -64,20 +64,11 @@ def test_pixels_without_eig_keep_the_render_and_the_change_is_bounded_by_the_wei
     assert np.abs(got - frames).max() > 0.01
 
 
-def test_search_equals_attention_written_out_position_by_position():
-    rng = np.random.default_rng(4)
-    x, reference = jnp.asarray(rng.normal(size=(2, 1, 3, 5, 6)), jnp.float32)
-    module = Search((1, 2))
-    params = module.init(KEY, x, reference)
-    dense = [params["params"][f"Dense_{i}"] for i in range(3)]
-    q, k, v = (a @ d["kernel"] + d["bias"] for a, d in zip((x, reference, reference), dense, strict=True))
-    want = np.zeros(x.shape)
-    for i in range(3):
-        for j in range(5):
-            rows, columns = slice(max(i - 1, 0), i + 2), slice(max(j - 2, 0), j + 3)
-            score = np.exp(k[0, rows, columns] @ q[0, i, j] / np.sqrt(3.0))
-            want[0, i, j] = np.einsum("ij,ijc->c", score / score.sum(), v[0, rows, columns])
-    np.testing.assert_allclose(module.apply(params, x, reference), want, atol=1e-5)
+def test_the_reference_reaches_the_repair_through_its_difference():
+    frames, eig, references = clip(2, 8, 8)
+    fixer = shaken()
+    got = fix(fixer, KEY, frames, eig, references)
+    assert np.abs(got - fix(fixer, KEY, frames, eig, frames)).max() > 0.01
 
 
 @pytest.mark.parametrize(
