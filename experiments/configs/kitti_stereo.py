@@ -14,13 +14,14 @@ def get_config() -> ml_collections.ConfigDict:
     c = config_dict(FuseConfig())
     c.data.update(source="assets:data/kitti02_stereo_color", width=0, hold_out=8, use_lidar=False)
     c.steps = 15_000
-    c.save_every = 2500
+    c.save_every = 7500
     c.render.antialiased = False  # the cameras of one log see everything at one scale; classic blending fits sharper
     c.recon.update(budget=500_000, sh_degree=1)
     c.recon.density.update(start=500, stop=12_500, every=100)
     c.init.update(points=200_000, random_share=0.5, scale=0.1)
     c.schedule.update(start=7500, every=1500, metres=0.5, largest=2.0, sides=(1, -1), refresh=0)
     c.pool = 160
-    c.thin.update(every=3, steps=5000)
+    c.thin.update(every=2, steps=3000)
+    c.self_fit.steps = 600
     c.evaluate.update(shifts=(-2.0, -1.0, 0.0, 1.0, 2.0), frames=20, video_width=2.0, video_frames=120)
     return c
