@@ -14,6 +14,7 @@ from ff_jax.data.world.shapes import geometry_table
 from ff_jax.data.world.structs import World
 from ff_jax.data.world.surface import Surface, find_surface, look_of
 from ff_jax.data.world.trace import make_lists, reach_cone
+from ff_jax.data.world.vectors import dot
 
 BLOCK = 12  # azimuth steps of a block of rays that share a list of primitives
 BEAM_WIDTH = 0.003  # radians
@@ -89,7 +90,7 @@ def lidar_sweep(
     surface: Surface = find_surface(world, table, lists, origin, direction, jnp.float32(BEAM_WIDTH))
     look, _ = look_of(world, surface, direction, jnp.float32(BEAM_WIDTH))
     noise_key, drop_key = jax.random.split(key)
-    cosine = -jnp.sum(surface.normal * direction, 0)
+    cosine = -dot(surface.normal, direction)
     intensity, back = _returns(drop_key, pattern, look.albedo, look.gloss, cosine, surface.t)
     distance = surface.t + pattern.range_noise * jax.random.normal(noise_key, surface.t.shape)
     valid = back & (surface.t < min(pattern.max_range, FAR / 2))

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from ff_jax.data.world.facade import Look
 from ff_jax.data.world.noise import mix, smooth, value_noise
 from ff_jax.data.world.structs import Sky, Vehicles
+from ff_jax.data.world.vectors import dot
 
 
 def _column(color, like):
@@ -17,7 +18,7 @@ def sky_gradient(sky: Sky, direction: Float[Array, "3 *r"]) -> Float[Array, "3 *
     """Return the cloudless sky in unit directions, for reflections and haze."""
     up = jnp.clip(direction[2], 0.0, 1.0)
     color = mix(_column(sky.horizon, up), _column(sky.zenith, up), (1.0 - (1.0 - up) ** 3)[None])
-    toward = jnp.clip(jnp.sum(direction * _column(sky.sun, up), 0), 0.0, 1.0)
+    toward = jnp.clip(dot(direction, _column(sky.sun, up)), 0.0, 1.0)
     return color + _column(sky.sun_color, up) * (0.10 * toward**6 + 0.25 * toward**60)
 
 
@@ -31,7 +32,7 @@ def sky_color(sky: Sky, direction: Float[Array, "3 *r"]) -> Float[Array, "3 *r"]
     cloud = smooth(density - 0.75 + 0.55 * sky.cloud_cover, 0.0, 0.3) * smooth(up, 0.02, 0.2)
     light = 0.95 - 0.35 * smooth(density, 0.5, 0.85)
     clear = sky_gradient(sky, direction)
-    toward = jnp.sum(direction * _column(sky.sun, up), 0)
+    toward = dot(direction, _column(sky.sun, up))
     disc = 8.0 * smooth(toward, 0.99985, 0.99995) * (1.0 - cloud)
     return mix(clear, light[None], cloud[None]) + disc
 
@@ -64,18 +65,18 @@ def shade(
 
     `sunlit` is 0 in shadow, `openness` the share of the sky in view, `wrap` lights leaves from behind.
     """
-    cosine = jnp.sum(normal * _column(sky.sun, sunlit), 0)
+    cosine = dot(normal, _column(sky.sun, sunlit))
     direct = jnp.maximum((cosine + wrap) / (1.0 + wrap), 0.0) * sunlit
     upward = 0.5 + 0.5 * normal[2]
     ambient = _column(sky.zenith * 0.55 + sky.horizon * 0.45, sunlit) * (0.35 + 0.65 * upward)
     bounce = _column(sky.sun_color, sunlit) * 0.10 * (1.0 - upward)
     diffuse = look.albedo * (_column(sky.sun_color, sunlit) * direct + (ambient + bounce) * openness)
-    facing = jnp.clip(-jnp.sum(normal * direction, 0), 0.0, 1.0)
+    facing = jnp.clip(-dot(normal, direction), 0.0, 1.0)
     mirror = direction + 2.0 * facing * normal
     fresnel = look.gloss * (0.05 + 0.75 * (1.0 - facing) ** 4)
     # Below the horizon a mirror sees the street, above it the houses opposite, then the sky.
     seen = mix(0.13, sky_gradient(sky, mirror), smooth(mirror[2], 0.05, 0.45)[None])
-    shine = jnp.clip(jnp.sum(mirror * _column(sky.sun, sunlit), 0), 0.0, 1.0) ** 200 * 6.0 * sunlit
+    shine = jnp.clip(dot(mirror, _column(sky.sun, sunlit)), 0.0, 1.0) ** 200 * 6.0 * sunlit
     return diffuse + fresnel * (seen + shine) + look.glow * jnp.maximum(look.albedo, 0.1)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from ff_jax.data.world.facade import Face, Look, facade
 from ff_jax.data.world.noise import band, blend, hash_unit, mix, rect, smooth, stripes, tint, to_cell
 from ff_jax.data.world.structs import BARK, CABIN, FOLIAGE, LAMP, METAL, PAINT, PLAIN, ROOF, SIGN, TYRE
+from ff_jax.data.world.vectors import norm
 
 # Columns of `style` for a vehicle body.
 FRONT_WHEEL, REAR_WHEEL, WHEEL_R, WHEEL_Z, BAND_LOW, BAND_HIGH, DOOR, LIGHTS = range(8)
@@ -74,7 +75,7 @@ def bend_normal(
     half = jnp.maximum(jnp.stack([shape[0], shape[2], shape[3]]), 1e-3)
     amount = jnp.where((material == PAINT) | (material == CABIN), 0.45, 0.0)
     bent = normal + amount * (point / half) ** 3
-    return bent / jnp.sqrt(jnp.sum(bent * bent, 0))
+    return bent / norm(bent)
 
 
 def _roof(at: Patch):

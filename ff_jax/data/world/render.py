@@ -13,6 +13,7 @@ from ff_jax.data.world.shapes import geometry_table
 from ff_jax.data.world.structs import World, WorldView
 from ff_jax.data.world.surface import Surface, find_surface, look_of
 from ff_jax.data.world.trace import make_lists, reach_cone, reach_sun, trace
+from ff_jax.data.world.vectors import norm
 
 TILE = 16  # pixels: side of the blocks of rays that share a list of primitives
 SUN_CONE = 0.009  # radians: angular diameter of the sun, the width of a shadow ray
@@ -65,7 +66,7 @@ def _tile_rays(camera: Camera, samples: int) -> tuple[Float[Array, "3 B R"], Flo
     pixel = pixel.reshape(rows * columns, -1, 2)
     u = pixel[..., 0] - camera.K[0, 2] - camera.K[0, 1] * (pixel[..., 1] - camera.K[1, 2]) / camera.K[1, 1]
     ray = jnp.stack([u / camera.K[0, 0], (pixel[..., 1] - camera.K[1, 2]) / camera.K[1, 1], jnp.ones_like(u)])
-    length = jnp.sqrt(jnp.sum(ray * ray, 0))
+    length = norm(ray)
     rotation = camera.world_from_camera[:3, :3]
     return jnp.einsum("ij,jbr->ibr", rotation, ray / length), 1.0 / length
 

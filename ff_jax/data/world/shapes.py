@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.noise import leaf_field
 from ff_jax.data.world.structs import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives, Vehicles
+from ff_jax.data.world.vectors import dot, norm
 
 LEAF_SIZE = 0.6  # of a leaf period: the footprint at which leaf holes have faded out
 
@@ -105,8 +106,8 @@ def _hit_cylinder(row: Row, o, d, cone):
 def _hit_ellipsoid(row: Row, o, d, cone):
     radii, threshold, frequency = row.shape[:3], row.shape[3], row.shape[4]
     so, sd = o / radii, d / radii
-    a, b = jnp.sum(sd * sd, 0), jnp.sum(so * sd, 0)
-    disc = b * b - a * (jnp.sum(so * so, 0) - 1.0)
+    a, b = dot(sd, sd), dot(so, sd)
+    disc = b * b - a * (dot(so, so) - 1.0)
     root = jnp.sqrt(jnp.maximum(disc, 0.0))
     t = jnp.stack([-b - root, -b + root]) / a
     x, y, z = (o[k] + t * d[k] + row.center[k] for k in range(3))
@@ -149,7 +150,7 @@ def _argmax_normal(candidates, residuals):
     for vector, residual in zip(candidates[1:], residuals[1:], strict=True):
         normal = jnp.where(residual > best, vector, normal)
         best = jnp.maximum(best, residual)
-    return normal / jnp.sqrt(jnp.sum(normal * normal, 0))
+    return normal / norm(normal)
 
 
 def _box_normal(row: Row, p):
@@ -164,8 +165,8 @@ def _box_normal(row: Row, p):
         (zero, zero, -one, hz),
     )
     normals = [jnp.stack([a, b, c + zero]) for a, b, c, _ in planes]
-    length = [jnp.sqrt(jnp.sum(n * n, 0)) for n in normals]
-    residuals = [(jnp.sum(n * p, 0) - q[3]) / s for n, q, s in zip(normals, planes, length, strict=True)]
+    length = [norm(n) for n in normals]
+    residuals = [(dot(n, p) - q[3]) / s for n, q, s in zip(normals, planes, length, strict=True)]
     return _argmax_normal(normals, residuals)
 
 
@@ -182,7 +183,7 @@ def _cylinder_normal(row: Row, p):
 def local_normal(kind: Int[Array, "..."], row: Row, point: Float[Array, "3 ..."]) -> Float[Array, "3 ..."]:
     """Return the outward unit normal at a surface point given in the primitive's frame."""
     ball = point / jnp.maximum(row.shape[:3], 1e-3) ** 2
-    ball = ball / jnp.maximum(jnp.sqrt(jnp.sum(ball * ball, 0)), 1e-9)
+    ball = ball / jnp.maximum(norm(ball), 1e-9)
     flat = jnp.stack([jnp.zeros_like(point[0]), jnp.ones_like(point[0]), jnp.zeros_like(point[0])])
     normal = jnp.where(kind == BOX, _box_normal(row, point), _cylinder_normal(row, point))
     return jnp.where(kind == ELLIPSOID, ball, jnp.where(kind == PANEL, flat, normal))

@@ -15,6 +15,7 @@ from ff_jax.data.world.paving import Spot, paving
 from ff_jax.data.world.shapes import local_normal, to_local, to_world, unpack
 from ff_jax.data.world.structs import FOLIAGE, World
 from ff_jax.data.world.trace import Lists, trace
+from ff_jax.data.world.vectors import dot
 
 
 class Surface(NamedTuple):
@@ -52,13 +53,13 @@ def find_surface(
     normal = jnp.where(primitive >= 0, to_world(row, inner), ground_normal)
     shading = jnp.where(primitive >= 0, to_world(row, bent), ground_normal)
     # Thin things are seen from both sides.
-    turn = jnp.where(jnp.sum(normal * direction, 0) > 0, -1.0, 1.0)
+    turn = jnp.where(dot(normal, direction) > 0, -1.0, 1.0)
     return Surface(t, primitive, point, local, turn * normal, turn * shading, inner, row.shape)
 
 
 def _spot(world: World, surface: Surface, direction, cone) -> Spot:
     """Return street coordinates and pixel footprints of the hit points."""
-    cosine = jnp.maximum(-jnp.sum(surface.normal * direction, 0), 0.02)
+    cosine = jnp.maximum(-dot(surface.normal, direction), 0.02)
     size = jnp.minimum(surface.t, 500.0) * cone
     x, y, _ = surface.point
     s, n = street_coordinates(world.street, x, y)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from ff_jax.data.world.ground import FAR
 from ff_jax.data.world.shapes import hit, unpack
 from ff_jax.data.world.structs import Primitives
+from ff_jax.data.world.vectors import dot, norm
 
 MAX_STEP = 16  # most primitives tested per loop iteration
 
@@ -54,11 +55,11 @@ def reach_cone(
 ) -> Bool[Array, "B N"]:
     """Tell which spheres the cone about each block of rays from one origin can touch."""
     axis = jnp.mean(directions, 2)
-    axis = axis / jnp.sqrt(jnp.sum(axis * axis, 0))
-    unit = directions / jnp.sqrt(jnp.sum(directions * directions, 0))
-    half = jnp.arccos(jnp.clip(jnp.min(jnp.sum(unit * axis[..., None], 0), 1), -1.0, 1.0))
+    axis = axis / norm(axis)
+    unit = directions / norm(directions)
+    half = jnp.arccos(jnp.clip(jnp.min(dot(unit, axis[..., None]), 1), -1.0, 1.0))
     offset = centers - origin
-    distance = jnp.maximum(jnp.sqrt(jnp.sum(offset * offset, 1)), 1e-6)
+    distance = jnp.maximum(norm(offset.T), 1e-6)
     angle = jnp.arccos(jnp.clip((offset @ axis / distance[:, None]).T, -1.0, 1.0))
     sphere = jnp.arcsin(jnp.clip(radii / distance, 0.0, 1.0))
     inside = distance <= radii

@@ -1,5 +1,6 @@
 """Rendered streets against closed forms and against each other."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -97,6 +98,15 @@ def test_sky_has_no_depth_and_no_instance(street, render):
     assert (np.asarray(view.instance)[sky] == 0).all()
     assert (np.asarray(view.instance) > 0).any()
     assert 0.0 <= float(view.rgb.min()) and float(view.rgb.max()) <= 1.0
+
+
+def test_everything_that_cameras_and_scanner_return_is_finite(street, render, sweep):
+    last = street.times.shape[0] - 1
+    for frame in (0, last // 2, last):
+        view = render(street, rig_camera(street, frame, "front", WIDTH, HEIGHT), street.times[frame], PLAIN_EXPOSURE)
+        for leaf in jax.tree.leaves((view, sweep(jax.random.key(frame), street, frame))):
+            assert np.isfinite(np.asarray(leaf)).all()
+        assert np.std(np.asarray(view.rgb)) > 0.05
 
 
 def test_exposure_changes_the_brightness(street, render):
