@@ -30,16 +30,16 @@ class SelfFitConfig:
     stem: int = 2
     widths: tuple[int, ...] = (32, 48, 64)
     chunk: int = 4
-    steps: int = 400
+    steps: int = 300
     batch: int = 4
     crop: tuple[int, int] = (96, 128)
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     warmup: int = 25
     weight_decay: float = 1e-3
     ema: float = 0.98
     ssim: float = 0.1
     validation: float = 0.17
-    checks: int = 8
+    checks: int = 6
 
     def __post_init__(self):
         """Check what no fit could work with."""
