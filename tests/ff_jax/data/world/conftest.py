@@ -3,11 +3,10 @@
 import jax
 import pytest
 
-from ff_jax.data.world import LidarPattern, WorldConfig, lidar_sweep, make_world, render_world
+from ff_jax.data.world import WorldConfig, make_world, render_world
 
 WIDTH, HEIGHT = 96, 64
 SEED = 7
-PATTERN = LidarPattern(beams=16, azimuths=240)
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +20,3 @@ def render():
     return jax.jit(
         lambda world, camera, time, exposure: render_world(world, camera, time, samples=1, exposure=exposure)
     )
-
-
-@pytest.fixture(scope="session")
-def sweep():
-    return jax.jit(lambda key, world, index: lidar_sweep(key, world, index, PATTERN))

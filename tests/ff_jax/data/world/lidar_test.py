@@ -3,32 +3,42 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from ff_jax.data.world import LidarPattern, boxes, rig_camera
+from ff_jax.data.world import LidarPattern, boxes, lidar_sweep, render_world, rig_camera
 
-from .conftest import HEIGHT, PATTERN, WIDTH
+from .conftest import HEIGHT, WIDTH
+
+PATTERN = LidarPattern(beams=16, azimuths=240)
 
 
-def test_points_lie_on_rendered_surfaces(street, render, sweep):
+@pytest.fixture(scope="module")
+def sweep():
+    return jax.jit(lambda key, world, index: lidar_sweep(key, world, index, PATTERN))
+
+
+@pytest.fixture(scope="module")
+def render_depth():
+    """Render depth alone: without colours the compiler has little left to do."""
+    return jax.jit(lambda world, camera, time: render_world(world, camera, time, samples=1).depth)
+
+
+def test_points_lie_on_rendered_surfaces(street, render_depth, sweep):
     got = sweep(jax.random.key(0), street, 4)
     camera = rig_camera(street, 4, "front", WIDTH, HEIGHT)
     # Look from the sensor itself, so that both see the same surfaces.
     pose = np.array(camera.world_from_camera)
     pose[:3, 3] = np.asarray(got.world_from_lidar)[:3, 3]
     camera_from_world = np.linalg.inv(pose)
-    view = render(
-        street,
-        camera.replace(camera_from_world=jnp.asarray(camera_from_world, jnp.float32)),
-        0.4,
-        jnp.array([1.0, 0.0]),
-    )
+    seen_from = camera.replace(camera_from_world=jnp.asarray(camera_from_world, jnp.float32))
+    image = np.asarray(render_depth(street, seen_from, 0.4))
     points = np.asarray(got.points)[np.asarray(got.valid)]
     lidar = np.asarray(got.world_from_lidar)
     seen = (points @ lidar[:3, :3].T + lidar[:3, 3]) @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
     K = np.asarray(camera.K)
     u, v = (K[k, k] * seen[:, k] / np.maximum(seen[:, 2], 1e-6) + K[k, 2] for k in range(2))
     ok = (seen[:, 2] > 1) & (u > 0) & (u < WIDTH) & (v > 0) & (v < HEIGHT)
-    depth = np.asarray(view.depth)[v[ok].astype(int), u[ok].astype(int)]
+    depth = image[v[ok].astype(int), u[ok].astype(int)]
     assert ok.sum() > 200
     assert np.mean(np.abs(depth - seen[ok, 2]) < 0.04 * seen[ok, 2] + 0.1) > 0.8
 
@@ -68,6 +78,12 @@ def test_sweep_is_random_by_key_alone_and_loses_some_returns(street, sweep):
     assert 0.5 * PATTERN.range_noise < step.mean() < 3 * PATTERN.range_noise
     assert 0.2 < np.asarray(first.valid).mean() < 0.95
     assert float(first.intensity.min()) >= 0 and float(first.intensity.max()) <= 1
+
+
+def test_everything_that_a_scanner_returns_is_finite(street, sweep):
+    for index in (0, street.times.shape[0] - 1):
+        for leaf in jax.tree.leaves(sweep(jax.random.key(index), street, index)):
+            assert np.isfinite(np.asarray(leaf)).all()
 
 
 def test_beams_are_unevenly_spaced_and_increasing():
