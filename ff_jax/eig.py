@@ -32,7 +32,7 @@ from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
 from ff_jax.rigid import quats_to_matrices
 from ff_jax.whitened import diagonal_factors, posterior_factors
 from kernels import fisher
-from kernels.fisher.gain import pack, unpack
+from kernels.fisher.gain import pack
 from kernels.project import Projected, sh_basis
 from kernels.project.reference import view_directions
 from kernels.project.sh import BAND_OF
@@ -157,7 +157,7 @@ def accumulate(
     view = sensitivity(gaussians, alive, camera, settings, sh_degree)
     information = jnp.ones(image.shape[:2]) if weight is None else weight
     splats = view.projected
-    S, w2 = fisher.accumulate(
+    geometry, w2 = fisher.accumulate(
         splats.mean2d,
         splats.conic,
         splats.opacity,
@@ -165,14 +165,14 @@ def accumulate(
         bin_gaussians(splats, camera, settings),
         image,
         information / jnp.square(noise),
+        view.L,
         width=camera.width,
         height=camera.height,
         tile=settings.tile_size,
         implementation=settings.implementation,
     )
-    geometry = jnp.einsum("nki,nkl,nlj->nij", view.L, unpack(S, 6), view.L, precision="highest")
     color = pack(w2[:, None, None] * view.Y[:, :, None] * view.Y[:, None, :])
-    return Precision(precision.geometry + sign * pack(geometry), precision.color + sign * color)
+    return Precision(precision.geometry + sign * geometry, precision.color + sign * color)
 
 
 def posterior(
@@ -241,7 +241,6 @@ def eig_map(
     view = sensitivity(gaussians, alive, camera, settings, sh_degree)
     splats = view.projected
     spread = jnp.einsum("nki,nij->nkj", view.L, posterior.geometry, precision="highest")
-    Q = pack(jnp.einsum("nki,nli->nkl", spread, spread, precision="highest"))
     of_color = jnp.einsum("ni,nij->nj", view.Y, posterior.color, precision="highest")
     return fisher.eig_map(
         splats.mean2d,
@@ -251,7 +250,7 @@ def eig_map(
         bin_gaussians(splats, camera, settings),
         image,
         alpha,
-        Q,
+        spread,
         jnp.sum(of_color**2, -1),
         jnp.square(noise),
         jnp.square(posterior.background),

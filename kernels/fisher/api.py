@@ -22,12 +22,13 @@ def accumulate(
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
+    jacobian: Float[Array, "N 6 p"] | None = None,
     *,
     width: int,
     height: int,
     tile: int = 16,
     implementation: str | None = None,
-) -> tuple[Float[Array, "N 21"], Float[Array, "N"]]:
+) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """Sum, per Gaussian, what one view tells about its footprint and about its colour.
 
     With C = sum_i w_i c_i + (1 - alpha) background the colour of pixel p, and per pair
@@ -42,6 +43,9 @@ def accumulate(
     What lies behind a Gaussian is the image minus what was accumulated up to it, so one walk front to back is
     enough. Not differentiable.
 
+    With `jacobian` J_i = d footprint / d (other parameters), S is that of v^T J_i instead. Do not multiply
+    J_i^T S J_i afterwards: for long thin footprints it cancels beyond float32.
+
     Args:
         mean2d: px.
         conic: inverse 2-D covariance (a, b, c), 1/px^2.
@@ -50,13 +54,14 @@ def accumulate(
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed.
+        jacobian: d (mean2d, conic, log opacity) / d (parameters to report on); None for the footprint itself.
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
         implementation: None, "reference", "xla" or "pallas".
 
     Returns:
-        S as the row-major upper triangle, and w2.
+        S as the row-major upper triangle (21 numbers without `jacobian`), and w2.
 
     Raises:
         ValueError: for an unknown implementation, or an image or bins of another size.
@@ -64,7 +69,8 @@ def accumulate(
     run = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
     arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
-    return run.accumulate(*arrays, bins, lax.stop_gradient(image), lax.stop_gradient(weight), tile=tile)
+    arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight, jacobian))]
+    return run.accumulate(*arrays, tile=tile)
 
 
 def eig_map(
@@ -75,7 +81,7 @@ def eig_map(
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
-    Q: Float[Array, "N 21"],
+    factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
     background_var: Float[ArrayLike, ""],
@@ -90,10 +96,11 @@ def eig_map(
 
     With a, v, w as in `accumulate`, the colour of a pixel has covariance
 
-        M = sum_i [ (v^T Q_i v) a a^T + w_i^2 q_i I ] + (1 - alpha)^2 background_var I
+        M = sum_i [ |v^T F_i|^2 a a^T + w_i^2 q_i I ] + (1 - alpha)^2 background_var I
 
     and the gain is log det(I + M / noise_var) / 2 ("exact") or its upper bound tr(M) / (2 noise_var)
-    ("trace"). Not differentiable.
+    ("trace"). Not differentiable. The covariance F_i F_i^T of a footprint is never formed: for long thin
+    footprints v^T F_i F_i^T v cancels beyond float32.
 
     Args:
         mean2d: px.
@@ -103,7 +110,7 @@ def eig_map(
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         alpha: its accumulated opacity.
-        Q: posterior covariance of (mean2d, conic, log opacity), row-major upper triangle.
+        factor: F_i, any with F_i F_i^T = posterior covariance of (mean2d, conic, log opacity).
         q: posterior variance of one colour channel.
         noise_var: variance of one observed colour channel.
         background_var: prior variance of one channel of the background colour.
@@ -120,7 +127,7 @@ def eig_map(
     if mode not in MODES:
         raise ValueError(f"{mode=} is unknown: use one of {MODES}")
     _check(bins, width, height, tile, image=image, alpha=alpha)
-    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in (image, alpha, Q, q, noise_var, background_var)]
+    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in (image, alpha, factor, q, noise_var, background_var)]
     splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
     return run.eig_map(*splats, bins, *arrays, mode=mode, tile=tile)
 

@@ -5,8 +5,10 @@ and with a 6 x 6 matrix G of the Gaussian alone
 
     v = slope * G (1, s, t, s^2, s t, t^2).
 
-So v^T Q v = slope^2 * (a quartic in s and t: 15 coefficients instead of 21), and a weighted sum of v v^T over
-pixels is G (15 moments) G^T. In raw pixel offsets these polynomials would cancel for long thin footprints.
+So |v^T F|^2 = slope^2 * (a quartic in s and t: 15 coefficients), and a weighted sum of v v^T over pixels is
+G (15 moments) G^T. In raw pixel offsets these polynomials would cancel for long thin footprints, and so do
+products with G: its entries reach the squared length of the footprint in pixels. Whatever multiplies v is
+therefore brought to this frame before it is squared, never as a 6 x 6 matrix of squares.
 """
 
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kernels.fisher.gain import pack, unpack
+from kernels.fisher.gain import pack
 
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of (s, t) in the six monomials
 POWERS = tuple((a, n - a) for n in range(5) for a in range(n, -1, -1))  # of the 15 monomials up to degree 4
@@ -48,10 +50,10 @@ def _basis_change(whitener: Float[Array, "N 3"]) -> Float[Array, "N 6 6"]:
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
-def quartic_of(Q: Float[Array, "N 21"], whitener: Float[Array, "N 3"]) -> Float[Array, "N 15"]:
-    """Return the coefficients of v^T Q v / slope^2 as a polynomial in (s, t), in the order of `POWERS`."""
-    G = _basis_change(whitener)
-    in_basis = jnp.einsum("nki,nkl,nlj->nij", G, unpack(Q, 6), G, precision="highest")
+def quartic_of(factor: Float[Array, "N 6 r"], whitener: Float[Array, "N 3"]) -> Float[Array, "N 15"]:
+    """Return the coefficients of |v^T factor|^2 / slope^2 as a polynomial in (s, t), in the order of `POWERS`."""
+    half = jnp.einsum("nki,nkr->nir", _basis_change(whitener), factor, precision="highest")
+    in_basis = jnp.einsum("nir,njr->nij", half, half, precision="highest")
     gather = np.eye(len(POWERS), dtype=np.float32)[_PRODUCT]
     return jnp.einsum("nij,ijm->nm", in_basis, gather, precision="highest")
 
@@ -78,7 +80,11 @@ def moments(g: Values, s: Values, t: Values) -> list[Values]:
     return [terms[p] for p in POWERS]
 
 
-def from_moments(sums: Float[Array, "N 15"], whitener: Float[Array, "N 3"]) -> Float[Array, "N 21"]:
-    """Return the packed sum of g v v^T / slope^2 from the summed `moments` of g."""
-    G = _basis_change(whitener)
-    return pack(jnp.einsum("nik,nkl,njl->nij", G, sums[:, _PRODUCT], G, precision="highest"))
+def from_moments(
+    sums: Float[Array, "N 15"], whitener: Float[Array, "N 3"], jacobian: Float[Array, "N 6 p"] | None
+) -> Float[Array, "N packed"]:
+    """Return the packed sum of g (v^T jacobian)^T (v^T jacobian) / slope^2 from the summed `moments` of g."""
+    half = _basis_change(whitener)
+    if jacobian is not None:
+        half = jnp.einsum("nki,nkp->npi", half, jacobian, precision="highest")
+    return pack(jnp.einsum("npi,nij,nqj->npq", half, sums[:, _PRODUCT], half, precision="highest"))

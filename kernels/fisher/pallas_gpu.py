@@ -49,14 +49,16 @@ def accumulate(
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
+    jacobian: Float[Array, "N 6 p"] | None,
     *,
     tile: int,
     interpret: bool | None = None,
     config: FisherConfig = DEFAULT,
-) -> tuple[Float[Array, "N 21"], Float[Array, "N"]]:
+) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """See `kernels.fisher.accumulate`; `interpret` None means wherever there is no GPU."""
     (height, width), interpret = weight.shape, _interpret(interpret)
     records = splat_records(mean2d, conic, opacity, color)
+    jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     segments, prefix = _prefixes(records, bins, width, height, tile, interpret)
     pixels = to_tiles(jnp.concatenate([image, weight[..., None]], -1), tile)
     slots = jnp.zeros((bins.ids.shape[0], SUMS), jnp.float32)
@@ -72,7 +74,7 @@ def accumulate(
         input_output_aliases={len(operands) - 1: 0},
     )
     sums = _sum_slots(slots, bins, config.reduce_block, interpret)
-    return from_moments(sums[:, :15], whitener_of(records)), sums[:, 15]
+    return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 
 
 def eig_map(
@@ -83,7 +85,7 @@ def eig_map(
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
-    Q: Float[Array, "N 21"],
+    factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
     background_var: Float[ArrayLike, ""],
@@ -106,7 +108,7 @@ def eig_map(
         interpret,
         *segments[:3],
         bins.ids,
-        eig_records(splats, Q, q),
+        eig_records(splats, factor, q),
         prefix,
         to_tiles(image, tile),
     )

@@ -7,7 +7,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
-from kernels.fisher.gain import information_gain, pack, unpack
+from kernels.fisher.gain import information_gain, pack
 from kernels.rasterize.blend import alpha_gradient, alpha_of, alpha_slope, falloff
 
 
@@ -53,14 +53,19 @@ def accumulate(
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
+    jacobian: Float[Array, "N 6 p"] | None,
     *,
     tile: int,
-) -> tuple[Float[Array, "N 21"], Float[Array, "N"]]:
+) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """See `kernels.fisher.accumulate`."""
     del tile
     pairs, weight = all_pairs(mean2d, conic, opacity, color, bins, image), weight.reshape(-1)
+    v = pairs.v
+    if jacobian is not None:
+        jacobian = jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
+        v = jnp.einsum("npi,nij->npj", v, jacobian, precision="highest")
     per_pair = weight * jnp.sum(pairs.a**2, -1)
-    S = jnp.einsum("np,npi,npj->nij", per_pair, pairs.v, pairs.v, precision="highest")
+    S = jnp.einsum("np,npi,npj->nij", per_pair, v, v, precision="highest")
     return pack(S), jnp.sum(weight * pairs.w**2, -1)
 
 
@@ -72,7 +77,7 @@ def eig_map(
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
-    Q: Float[Array, "N 21"],
+    factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
     background_var: Float[ArrayLike, ""],
@@ -83,7 +88,8 @@ def eig_map(
     """See `kernels.fisher.eig_map`."""
     del tile
     pairs = all_pairs(mean2d, conic, opacity, color, bins, image)
-    spread = jnp.einsum("npi,nij,npj->np", pairs.v, unpack(Q, 6), pairs.v, precision="highest")
+    factor = jnp.where(opacity[:, None, None] > 0, factor, 0.0)
+    spread = jnp.sum(jnp.einsum("npi,nir->npr", pairs.v, factor, precision="highest") ** 2, -1)
     M = jnp.einsum("np,npc,npd->pcd", spread, pairs.a, pairs.a, precision="highest")
     M += jnp.einsum("np,n,cd->pcd", pairs.w**2, q, jnp.eye(3), precision="highest")
     M = pack(M).reshape(*alpha.shape, 6)

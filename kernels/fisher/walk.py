@@ -55,11 +55,13 @@ def whitener_of(splats: Float[Array, "N 12"]) -> Float[Array, "N 3"]:
     return jnp.where(splats[:, 5:6] > 0, splats[:, 9:12], jnp.array([1.0, 0.0, 1.0]))
 
 
-def eig_records(splats: Float[Array, "N 12"], Q: Float[Array, "N 21"], q: Float[Array, "N"]) -> Float[Array, "N 28"]:
-    """Append the quartic of Q and the colour variance to every row."""
+def eig_records(
+    splats: Float[Array, "N 12"], factor: Float[Array, "N 6 r"], q: Float[Array, "N"]
+) -> Float[Array, "N 28"]:
+    """Append the quartic of `factor` and the colour variance to every row."""
     visible = splats[:, 5:6] > 0
-    Q, q = jnp.where(visible, Q, 0.0), jnp.where(visible, q[:, None], 0.0)
-    return jnp.concatenate([splats, quartic_of(Q, whitener_of(splats)), q], -1)
+    factor, q = jnp.where(visible[..., None], factor, 0.0), jnp.where(visible, q[:, None], 0.0)
+    return jnp.concatenate([splats, quartic_of(factor, whitener_of(splats)), q], -1)
 
 
 def start(image: Float[Array, "H W 3"], tile: int) -> Float[Array, "tiles 4 P"]:
@@ -86,8 +88,9 @@ def fisher_parts(pair: Pair, weight: Values) -> list[Values]:
 
 
 def add_gain(record: list[Values], pair: Pair, M: list[Values]) -> list[Values]:
-    """Add (v^T Q v) a a^T + w^2 q I to the packed 3x3 matrix `M`."""
-    spread = pair.slope * pair.slope * quartic(record[SPLAT : SPLAT + 15], pair.s, pair.t)
+    """Add |v^T factor|^2 a a^T + w^2 q I to the packed 3x3 matrix `M`."""
+    # A square: below 0 only by the rounding of the polynomial.
+    spread = pair.slope * pair.slope * jnp.maximum(quartic(record[SPLAT : SPLAT + 15], pair.s, pair.t), 0.0)
     of_color = pair.w * pair.w * record[SPLAT + 15]
     r, g, b = pair.a
     sr, sg = spread * r, spread * g

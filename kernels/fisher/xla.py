@@ -29,12 +29,14 @@ def accumulate(
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
+    jacobian: Float[Array, "N 6 p"] | None,
     *,
     tile: int,
-) -> tuple[Float[Array, "N 21"], Float[Array, "N"]]:
+) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """See `kernels.fisher.accumulate`."""
     height, width = weight.shape
     records = splat_records(mean2d, conic, opacity, color)
+    jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     inputs = jnp.concatenate([start(image, tile), to_tiles(weight[..., None], tile)], 1)
 
     def first(pixels: tuple, px: Array) -> tuple:
@@ -45,7 +47,7 @@ def accumulate(
         return tuple(front), tuple(fisher_parts(pair, pixels[4]))
 
     _, sums = walk_tiles(step, bins, records, inputs, first, SUMS, width=width, height=height, tile=tile)
-    return from_moments(sums[:, :15], whitener_of(records)), sums[:, 15]
+    return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 
 
 def eig_map(
@@ -56,7 +58,7 @@ def eig_map(
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
-    Q: Float[Array, "N 21"],
+    factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
     background_var: Float[ArrayLike, ""],
@@ -66,7 +68,7 @@ def eig_map(
 ) -> Float[Array, "H W"]:
     """See `kernels.fisher.eig_map`."""
     height, width = alpha.shape
-    records = eig_records(splat_records(mean2d, conic, opacity, color), Q, q)
+    records = eig_records(splat_records(mean2d, conic, opacity, color), factor, q)
 
     def first(pixels: tuple, px: Array) -> tuple:
         return (*pixels, *[jnp.zeros_like(px)] * 6)

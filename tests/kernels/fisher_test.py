@@ -72,11 +72,11 @@ def problem(spec, capacity=4096):
     background = jnp.asarray(rng.uniform(0, 1, (spec.height, spec.width, 3)), jnp.float32)
     image, alpha = quick(blend)(scene["mean2d"], scene["conic"], scene["opacity"], color, scene["depth"], background)
     factor = rng.normal(size=(spec.count, 6, 6)) * np.array([1, 1, 0.1, 0.1, 0.1, 1])[:, None]
-    Q = pack(jnp.asarray(np.einsum("nij,nkj->nik", factor, factor), jnp.float32))
+    factor = jnp.asarray(factor, jnp.float32)
     given = dict(mean2d=scene["mean2d"], conic=scene["conic"], opacity=scene["opacity"], color=color, bins=bins)
     weight = jnp.asarray(rng.uniform(0, 2, alpha.shape), jnp.float32)
     q = jnp.asarray(rng.uniform(0, 1, spec.count), jnp.float32)
-    return given, size, image, alpha, weight, Q, q, background, scene["depth"]
+    return given, size, image, alpha, weight, factor, q, background, scene["depth"]
 
 
 def close(got, want, tolerance=2e-4):
@@ -86,7 +86,7 @@ def close(got, want, tolerance=2e-4):
 
 
 def test_specification_is_the_jacobian_of_the_image():
-    given, size, image, alpha, weight, Q, q, background, depth = problem(Spec(6, 20, 12, 16))
+    given, size, image, alpha, weight, factor, q, background, depth = problem(Spec(6, 20, 12, 16))
 
     def composite(footprint, color):
         return blend(footprint[:, :2], footprint[:, 2:5], jnp.exp(footprint[:, 5]), color, depth, background)[0]
@@ -98,11 +98,11 @@ def test_specification_is_the_jacobian_of_the_image():
     close(w2, jnp.einsum("yx,yxcnd->n", weight, J_color**2) / 3)
 
     noise_var, background_var = 0.01, 0.09
-    covariance = jnp.einsum("yxcni,nij,yxdnj->yxcd", J, unpack(Q, 6), J)
+    covariance = jnp.einsum("yxcni,nir,njr,yxdnj->yxcd", J, factor, factor, J)
     covariance += jnp.einsum("yxcni,n,yxdni->yxcd", J_color, q, J_color)
     covariance += ((1 - alpha) ** 2 * background_var)[..., None, None] * jnp.eye(3)
     whole = np.asarray(covariance / noise_var, np.float64)
-    run = dict(**given, **size, image=image, alpha=alpha, Q=Q, q=q, implementation="reference")
+    run = dict(**given, **size, image=image, alpha=alpha, factor=factor, q=q, implementation="reference")
     run |= dict(noise_var=noise_var, background_var=background_var)
     want = 0.5 * np.linalg.slogdet(np.eye(3) + whole)[1]
     np.testing.assert_allclose(eig_map_fast(**run, mode="exact"), want, rtol=3e-4, atol=1e-4)
@@ -113,9 +113,9 @@ def test_specification_is_the_jacobian_of_the_image():
 @functools.cache
 def solved(spec):
     """A random problem and what the specification makes of it, the same for all fast forms."""
-    given, size, image, alpha, weight, Q, q, *_ = problem(spec)
+    given, size, image, alpha, weight, factor, q, *_ = problem(spec)
     of_view = dict(**given, **size, image=image, weight=weight)
-    of_map = dict(**given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=0.01, background_var=0.09)
+    of_map = dict(**given, **size, image=image, alpha=alpha, factor=factor, q=q, noise_var=0.01, background_var=0.09)
     sums = accumulate_fast(**of_view, implementation="reference")
     return of_view, of_map, sums, eig_map_fast(**of_map, implementation="reference")
 
@@ -134,14 +134,14 @@ def test_fast_forms_equal_the_specification(implementation, spec):
 @pytest.mark.gpu
 @pytest.mark.parametrize("tile", [8, 16])
 def test_kernels_equal_the_xla_walk_on_a_crowded_image(tile):
-    given, size, image, alpha, weight, Q, q, *_ = problem(Spec(20_000, 208, 128, tile), capacity=1 << 21)
+    given, size, image, alpha, weight, factor, q, *_ = problem(Spec(20_000, 208, 128, tile), capacity=1 << 21)
     S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="xla")
     S_kernel, w2_kernel = accumulate_fast(**given, **size, image=image, weight=weight, implementation="pallas")
     close(S_kernel, S, 1e-3)
     close(w2_kernel, w2, 1e-3)
     again = accumulate_fast(**given, **size, image=image, weight=weight, implementation="pallas")
     np.testing.assert_array_equal(again[0], S_kernel)
-    arguments = dict(**given, **size, image=image, alpha=alpha, Q=Q, q=q, noise_var=0.01, background_var=0.09)
+    arguments = dict(**given, **size, image=image, alpha=alpha, factor=factor, q=q, noise_var=0.01, background_var=0.09)
     want = eig_map_fast(**arguments, implementation="xla")
     got = eig_map_fast(**arguments, implementation="pallas")
     # A pixel near the cut at 1/255 may fall on the other side of it.
@@ -150,7 +150,7 @@ def test_kernels_equal_the_xla_walk_on_a_crowded_image(tile):
 
 @pytest.mark.parametrize("implementation", ["xla", "pallas"])
 def test_culled_gaussians_may_carry_anything(implementation):
-    given, size, image, alpha, weight, Q, q, *_ = problem(Spec(14, 21, 19, 8))
+    given, size, image, alpha, weight, factor, q, *_ = problem(Spec(14, 21, 19, 8))
     keep = jnp.arange(14) < 12  # the rest is culled, first with clean and then with any numbers
     clean = {k: jnp.where(keep if v.ndim == 1 else keep[:, None], v, 0) for k, v in given.items() if k != "bins"}
     everywhere = jnp.tile(jnp.array([[100.0, 100.0]]), (14, 1))
@@ -169,7 +169,7 @@ def test_culled_gaussians_may_carry_anything(implementation):
     for splats, junk in ((clean, 0.0), (dirty, jnp.nan)):
         run = dict(**splats, **size, bins=bins, image=image, implementation=implementation)
         sums.append(accumulate_fast(**run, weight=weight))
-        covariances = dict(Q=jnp.where(keep[:, None], Q, junk), q=jnp.where(keep, q, junk))
+        covariances = dict(factor=jnp.where(keep[:, None, None], factor, junk), q=jnp.where(keep, q, junk))
         maps.append(eig_map_fast(**run, **covariances, alpha=alpha, noise_var=0.01, background_var=0.0))
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(sums[0][0], sums[1][0])
@@ -192,7 +192,7 @@ def test_gain_is_exact_for_tiny_and_huge_covariances():
 
 
 def test_wrong_arguments_are_named():
-    given, size, image, alpha, weight, Q, q, *_ = problem(Spec(3, 20, 12, 8))
+    given, size, image, alpha, weight, factor, q, *_ = problem(Spec(3, 20, 12, 8))
     with pytest.raises(ValueError, match=r"image has shape \(12, 20, 3\), but height=12 and width=19"):
         accumulate(**given, **(size | {"width": 19}), image=image, weight=weight)
     with pytest.raises(ValueError, match="tile=16"):
@@ -203,9 +203,59 @@ def test_wrong_arguments_are_named():
             **size,
             image=image,
             alpha=alpha,
-            Q=Q,
+            factor=factor,
             q=q,
             noise_var=1.0,
             background_var=0.0,
             mode="bound",
         )
+
+
+def shape_of(parameters):
+    """Footprint (mean2d, conic, log opacity) of mean 2, log-lengths of the axes 2, angle, log opacity."""
+    angle, (long, short) = parameters[4], jnp.exp(-2 * parameters[2:4])
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    conic = jnp.stack([long * c * c + short * s * s, (long - short) * c * s, long * s * s + short * c * c])
+    return jnp.concatenate([parameters[:2], conic, parameters[5:]])
+
+
+@pytest.mark.parametrize("implementation", ["reference", "xla", "pallas"])
+def test_long_thin_footprints_do_not_cancel(implementation):
+    seed = np.random.SeedSequence().entropy
+    print(f"{seed=}")
+    rng = np.random.default_rng(seed)
+    count, size = 6, dict(width=40, height=32, tile=16)
+    parameters = rng.uniform([10, 10, 4, -0.6, 0.3, -1.5], [30, 22, 5.3, -0.5, 1.3, -0.5], (count, 6))
+    with jax.enable_x64(True):
+        footprint, J = (np.asarray(jax.vmap(f)(parameters)) for f in (shape_of, jax.jacfwd(shape_of)))
+    J = J * np.array([0.05, 0.05, 0.02, 0.5, 1e-3, 0.02])  # standard deviations: the thickness is hardly known
+    for mean, conic, log_opacity, jacobian in zip(*np.split(footprint, [2, 5], 1), J, strict=True):
+        check_one_footprint(mean, conic, np.exp(log_opacity), jacobian, size, implementation)
+
+
+def check_one_footprint(mean, conic, opacity, jacobian, size, implementation):
+    """Compare both ops on a single white Gaussian with float64."""
+    y, x = np.indices((size["height"], size["width"])) + 0.5
+    dx, dy = mean[0] - x, mean[1] - y
+    a, b, c = conic
+    alpha = opacity * np.exp(-0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy)
+    sure = np.abs(alpha * 255 - 1) > 0.05  # neither in nor out for rounding
+    alpha = np.where(alpha * 255 > 1, alpha, 0)
+    rows = [-a * dx - b * dy, -b * dx - c * dy, -dx * dx / 2, -dx * dy, -dy * dy / 2, np.ones_like(dx)]
+    of_parameters = np.einsum("iyx,ij->jyx", alpha * np.stack(rows), jacobian)
+
+    single = lambda x: jnp.asarray(x, jnp.float32)
+    given = dict(mean2d=single(mean)[None], conic=single(conic)[None], opacity=single(opacity))
+    bins = bin_fast(**given, extent=jnp.full((1, 2), 100.0), depth=jnp.ones(1), **size, capacity=64)
+    image = single(np.repeat(alpha[..., None], 3, -1))
+    given |= dict(color=jnp.ones((1, 3)), bins=bins, image=image, implementation=implementation, **size)
+    S, _ = accumulate_fast(**given, weight=single(sure), jacobian=single(jacobian)[None])
+    want = 3 * np.einsum("iyx,jyx,yx->ij", of_parameters, of_parameters, sure)
+    unit = np.sqrt(np.diag(want))
+    np.testing.assert_allclose(unpack(S, 6)[0] / np.outer(unit, unit), want / np.outer(unit, unit), atol=3e-3)
+
+    uncertain = dict(factor=single(jacobian)[None], q=jnp.zeros(1), noise_var=1e-4, background_var=0.0)
+    got = eig_map_fast(**given, **uncertain, alpha=image[..., 0], mode="trace")
+    want = 1.5e4 * np.sum(of_parameters**2, 0)
+    np.testing.assert_allclose(got[sure], want[sure], rtol=0.03, atol=2e-3 * want.max())
+    assert np.isfinite(eig_map_fast(**given, **uncertain, alpha=image[..., 0], mode="exact")).all()
