@@ -1,7 +1,7 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import chex
 
 from ff_jax.camera import make_camera
 from ff_jax.density import DensityConfig
