@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ml_collections
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from ff_jax.config import FuseConfig, from_dict, to_dict
 
@@ -45,11 +46,26 @@ def with_log_path(config: FuseConfig) -> FuseConfig:
     return dataclasses.replace(config, data=data)
 
 
+def config_flag(default: str | None) -> flags.FlagHolder:
+    """Define --config (a file with `get_config`) with typed overrides such as --config.steps=100."""
+    try:
+        return config_flags.DEFINE_config_file("config", default, "Settings.", lock_config=True)
+    except (AttributeError, KeyError) as error:  # overrides of a default file are looked up at once
+        sys.exit(f"error: wrong flag: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error.args[0] if error.args else error).split())
+
+
 def run(main: Callable[[list[str]], None]) -> None:
     """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
+    parsed = False
 
     def guarded(argv: list[str]) -> None:
+        nonlocal parsed
+        parsed = True
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
@@ -61,4 +77,10 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt:
             sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
 
-    app.run(guarded)
+    try:
+        app.run(guarded)
+    except (AttributeError, KeyError, OSError) as error:
+        # An override of a setting that does not exist, or a config file that does not, fails while flags are parsed.
+        if parsed or os.environ.get("FF_TRACEBACK"):
+            raise
+        sys.exit(f"error: wrong flag: {_one_line(error)}")

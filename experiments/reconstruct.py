@@ -6,13 +6,12 @@ python -m experiments.reconstruct --config=experiments/configs/kitti_jam.py --wo
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from experiments import common
 from ff_jax.data.open import open_log
 from ff_jax.fuse import reconstruct
 
-_CONFIG = config_flags.DEFINE_config_file("config", "experiments/configs/fuse.py", "Settings.", lock_config=True)
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", required=True)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
 

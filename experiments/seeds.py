@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 from experiments import common
 from ff_jax.data.open import open_log
 from ff_jax.export.report import shift_name
 from ff_jax.fuse import fuse
 
-_CONFIG = config_flags.DEFINE_config_file("config", "experiments/configs/fuse.py", "Settings.", lock_config=True)
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the street and of everything random.")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 from experiments import common
 from ff_jax.config import FuseConfig
@@ -26,7 +25,7 @@ from ff_jax.metrics.image import psnr, ssim
 from ff_jax.train.feed import frame_at, scene_radius
 from ff_jax.train.phases import start_points
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the main job.", lock_config=True)
+_CONFIG = common.config_flag(None)
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
 _ANTIALIASED = flags.DEFINE_bool("antialiased", False, "gsplat's antialiased rasterization.")
 
