@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Key, PyTree
 
 from ff_jax.config import FuseConfig, to_dict
@@ -143,6 +144,6 @@ def restore_or(folder: Path, make: Callable[[], PyTree], like: Callable[[], PyTr
     return value
 
 
-def key_of(config: FuseConfig, stream: int) -> Key:
+def key_of(config: FuseConfig, stream: int) -> Key[Array, ""]:
     """Return the random key of one purpose of a run."""
     return jax.random.fold_in(jax.random.key(config.seed), stream)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -50,7 +51,9 @@ def state_of(workdir: Path, phase: str) -> dict[str, np.ndarray]:
     """Return all arrays of the last checkpoint of a phase, read without this project's code."""
     steps = sorted((workdir / phase / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
     with ocp.StandardCheckpointer() as reader:
-        return {name: np.asarray(value) for name, value in reader.restore(steps[-1] / "state").items()}
+        arrays = reader.restore(steps[-1] / "state").items()
+    is_key = lambda x: jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return {name: np.asarray(jax.random.key_data(x) if is_key(x) else x) for name, x in arrays}
 
 
 def test_results_are_complete(finished):

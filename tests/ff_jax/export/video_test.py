@@ -70,7 +70,7 @@ def test_missing_ffmpeg_is_said(tmp_path, monkeypatch):
     def missing():
         raise RuntimeError("No ffmpeg exe could be found.")
 
-    monkeypatch.setattr(video.imageio_ffmpeg, "get_ffmpeg_exe", missing)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
     with pytest.raises(RuntimeError, match=r"install the package imageio\[ffmpeg\]"):
         video.write_mp4(tmp_path / "a.mp4", [np.zeros((4, 4, 3))])
 
@@ -80,7 +80,7 @@ def test_a_failing_ffmpeg_gives_its_own_reason(tmp_path, monkeypatch, ending):
     program = tmp_path / "ffmpeg"
     program.write_text(f"#!/bin/sh\necho 'Unknown encoder libx264' >&2\n{ending}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(video.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
     frames = (np.zeros((200, 200, 3)) for _ in range(20))
     with pytest.raises(RuntimeError, match=r"ffmpeg failed with code 3: Unknown encoder"):
         video.write_mp4(tmp_path / "a.mp4", frames)
