@@ -1,6 +1,6 @@
 """The README's commands are the ones that exist, and CI runs the README's test command."""
 
-import importlib
+import ast
 import re
 from pathlib import Path
 
@@ -11,8 +11,10 @@ README = (ROOT / "README.md").read_text()
 def test_every_module_and_file_in_the_readme_exists():
     modules = set(re.findall(r"-m (experiments\.\w+)", README))
     assert "experiments.fuse" in modules
-    for module in modules:
-        assert callable(importlib.import_module(module).main), module
+    for module in modules:  # read, not imported: every entry point defines flags of its own
+        path = ROOT / (module.replace(".", "/") + ".py")
+        names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+        assert "main" in names, module
     for path in re.findall(r"`((?:ff_jax|kernels|experiments|docs)/[\w/]+\.py)`", README):
         assert (ROOT / path).is_file(), path
     for path in re.findall(r"\]\((docs/[\w/.]+)\)", README):
