@@ -146,9 +146,7 @@ class FuseConfig:
     def __post_init__(self):
         """Check what would make a resumed run differ, or a run pointless."""
         if self.save_every % self.check_every:
-            raise ValueError(
-                f"save_every={self.save_every} must be a multiple of check_every={self.check_every}."
-            )
+            raise ValueError(f"save_every={self.save_every} must be a multiple of check_every={self.check_every}.")
         if not 0 <= self.novel_probability <= 1:
             raise ValueError(f"novel_probability={self.novel_probability} must lie in [0, 1].")
         if self.schedule.start > self.steps:

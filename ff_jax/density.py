@@ -93,9 +93,7 @@ def relocate(
     is_source = copies > 1
     split = gaussians.replace(
         logit_opacities=jnp.where(is_source, jax.scipy.special.logit(shared), gaussians.logit_opacities),
-        log_scales=jnp.where(
-            is_source[:, None], gaussians.log_scales + jnp.log(factor)[:, None], gaussians.log_scales
-        ),
+        log_scales=jnp.where(is_source[:, None], gaussians.log_scales + jnp.log(factor)[:, None], gaussians.log_scales),
     )
 
     def teleport(x: Array) -> Array:

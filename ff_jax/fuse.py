@@ -99,9 +99,7 @@ def recorded_feed(config: FuseConfig, log: SceneData) -> Feed:
     """
     recorded = tuple(frame for frame in log.frames if frame.split == "train")
     if not recorded:
-        raise ValueError(
-            f"log {log.name!r} has no training frame: lower data.hold_out or select another camera."
-        )
+        raise ValueError(f"log {log.name!r} has no training frame: lower data.hold_out or select another camera.")
     return make_feed(log, recorded, config)
 
 
@@ -128,16 +126,13 @@ def claim(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
     """Check that `workdir` is free or holds a run of the same settings that is to be continued; write its facts."""
     written = workdir / "config.json"
     if written.exists() and not resume:
-        raise ValueError(
-            f"{workdir} already holds a run: add --resume to go on with it, or name another folder."
-        )
+        raise ValueError(f"{workdir} already holds a run: add --resume to go on with it, or name another folder.")
     if written.exists():
         before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
         changed = sorted(name for name in now if before.get(name) != now[name])
         if changed:
             raise ValueError(
-                f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another "
-                "folder."
+                f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another folder."
             )
     return write_run_facts(workdir, to_dict(config))
 

@@ -50,9 +50,7 @@ class RenderOut(NamedTuple):
     """One rendered view."""
 
     rgb: Float[Array, "H W 3"]  # composite including the background
-    depth: Float[
-        Array, "H W"
-    ]  # accumulated camera z (metres times weight); divide by alpha for expected depth
+    depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
     needed: Int[Array, ""]  # tile intersections that exist; more than the capacity means some were dropped
 

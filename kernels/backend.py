@@ -17,7 +17,5 @@ def choose(implementation: str | None) -> str:
     if implementation is None:
         return "pallas" if jax.default_backend() == "gpu" else "xla"
     if implementation not in NAMES:
-        raise ValueError(
-            f"{implementation=} is unknown: use one of {NAMES}, or None to let the device decide"
-        )
+        raise ValueError(f"{implementation=} is unknown: use one of {NAMES}, or None to let the device decide")
     return implementation

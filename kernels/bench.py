@@ -24,9 +24,7 @@ def stages(spec: SceneSpec, capacity: int) -> tuple[Callable, Callable, Callable
         return project(**scene, **size)
 
     def binning(p: tuple) -> tuple:
-        return bin_tiles(
-            p.mean2d, p.conic, p.opacity, p.extent, p.depth, **size, tile=tile, capacity=capacity
-        )
+        return bin_tiles(p.mean2d, p.conic, p.opacity, p.extent, p.depth, **size, tile=tile, capacity=capacity)
 
     def raster(p: tuple, bins: tuple) -> Array:
         return rasterize(p.mean2d, p.conic, p.opacity, p.color, bins, **size, tile=tile)[0]

@@ -54,9 +54,7 @@ def load(path: Path, kind: str | None = None) -> SceneData:
     try:
         return readers[kind](path, index)
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path}/cameras.json is not of kind {kind!r} ({error!r}); choose another kind."
-        ) from error
+        raise ValueError(f"{path}/cameras.json is not of kind {kind!r} ({error!r}); choose another kind.") from error
 
 
 def detect(index: dict, path: Path) -> str:
@@ -113,15 +111,13 @@ def _dgp(path: Path, index: dict) -> SceneData:
     start = min(datetime.fromisoformat(record["time"]) for record in records)
     seconds = [(datetime.fromisoformat(record["time"]) - start).total_seconds() for record in records]
     frames = tuple(
-        _frame(path, r, r["frame"], t, i, "train")
-        for i, (r, t) in enumerate(zip(records, seconds, strict=True))
+        _frame(path, r, r["frame"], t, i, "train") for i, (r, t) in enumerate(zip(records, seconds, strict=True))
     )
     front = [(r, t) for r, t in zip(records, seconds, strict=True) if r["cam"] == DGP_FRONT]
     archive = path / "lidar.npz"
     poses = read_npz(archive)
     sweeps = tuple(
-        Sweep(r["frame"], poses[f"l2w_{r['frame']}"], _archived(archive, f"xyzi_{r['frame']}", 1.0))
-        for r, _ in front
+        Sweep(r["frame"], poses[f"l2w_{r['frame']}"], _archived(archive, f"xyzi_{r['frame']}", 1.0)) for r, _ in front
     )
     boxes = tuple(_dgp_box(record) for record in index["boxes"])
     licence = "CC BY-NC-SA 4.0 (DDAD)"
@@ -153,9 +149,7 @@ def _frame(path: Path, record: dict, time_index: int, time: float, exposure_id: 
     )
 
 
-def _scene(
-    path: Path, source: str, licence: str, front: list, times: list, frames: tuple, **more
-) -> SceneData:
+def _scene(path: Path, source: str, licence: str, front: list, times: list, frames: tuple, **more) -> SceneData:
     """Assemble the scene with the ego frame at the front camera, whose records are `front`."""
     poses = ego_from_front_camera(np.array([record["c2w"] for record in front], float))
     return SceneData(path.name, source, licence, np.array(times, float), poses, frames, **more)
@@ -181,7 +175,5 @@ def _read_index(path: Path) -> dict:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
     if not isinstance(index, dict):
-        raise ValueError(
-            f"{path}: holds a {type(index).__name__}, not an object with 'frames'; restore the file."
-        )
+        raise ValueError(f"{path}: holds a {type(index).__name__}, not an object with 'frames'; restore the file.")
     return index

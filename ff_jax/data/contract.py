@@ -136,9 +136,7 @@ def select(
     """
     unknown = sorted(set(cameras or ()) - set(scene.cameras))
     if unknown:
-        raise ValueError(
-            f"scene {scene.name!r} has no camera {unknown[0]!r}; it has {', '.join(scene.cameras)}."
-        )
+        raise ValueError(f"scene {scene.name!r} has no camera {unknown[0]!r}; it has {', '.join(scene.cameras)}.")
     if split not in (None, *SPLITS):
         raise ValueError(f"{split=} does not exist; use one of {', '.join(SPLITS)} or None.")
     low, high = -np.inf if start is None else start, np.inf if stop is None else stop
@@ -151,9 +149,7 @@ def select(
         and inside[frame.time_index]
     )
     if not frames:
-        raise ValueError(
-            f"no frame of {scene.name!r} has {cameras=}, {split=}, {start=}, {stop=}; widen them."
-        )
+        raise ValueError(f"no frame of {scene.name!r} has {cameras=}, {split=}, {start=}, {stop=}; widen them.")
     sweeps = tuple(sweep for sweep in scene.sweeps if inside[sweep.time_index])
     boxes = tuple(box for box in scene.boxes if inside[box.time_index])
     return replace(scene, frames=frames, sweeps=sweeps, boxes=boxes)

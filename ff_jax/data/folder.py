@@ -70,9 +70,7 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
         return None, [f"{file}: not valid JSON ({error}); restore it."]
     found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
     if found != (FORMAT, VERSION):
-        return None, [
-            f"{file}: format and version are {found}; expected {(FORMAT, VERSION)}: convert it again."
-        ]
+        return None, [f"{file}: format and version are {found}; expected {(FORMAT, VERSION)}: convert it again."]
     problems: list[str] = []
     head = _try(lambda: _head(content), f"{file}", problems)
     readers = {"frames": _read_frame, "sweeps": _read_sweep, "boxes": _read_box, "lanes": _read_lane}
@@ -237,9 +235,7 @@ def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array
         array = np.array(record[key], float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{key} is not an array of numbers ({error})") from error
-    if len(array.shape) != len(shape) or any(
-        s not in (None, a) for s, a in zip(shape, array.shape, strict=True)
-    ):
+    if len(array.shape) != len(shape) or any(s not in (None, a) for s, a in zip(shape, array.shape, strict=True)):
         wanted = "x".join("N" if length is None else str(length) for length in shape)
         raise ValueError(f"{key} has shape {array.shape}; make it {wanted}")
     return array

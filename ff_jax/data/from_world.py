@@ -146,8 +146,7 @@ def _sweeps(world: World, seed: int, pattern: LidarPattern) -> tuple[Sweep, ...]
 
     poses = np.asarray(world.world_from_ego, float) @ mount
     return tuple(
-        Sweep(i, pose, Source(f"street-{seed}/lidar/{i}", lambda i=i: points(i)))
-        for i, pose in enumerate(poses)
+        Sweep(i, pose, Source(f"street-{seed}/lidar/{i}", lambda i=i: points(i))) for i, pose in enumerate(poses)
     )
 
 

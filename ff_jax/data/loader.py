@@ -120,9 +120,7 @@ class Rescaled(Source):
 def _scaled_frame(frame: Frame, factor: float | None, width: int | None) -> Frame:
     ratio = factor if factor is not None else width / frame.width
     if not 0 < ratio <= 1 or round(frame.width * ratio) < 1 or round(frame.height * ratio) < 1:
-        raise ValueError(
-            f"cannot scale {frame.image.name} of {frame.width}x{frame.height} by {ratio}; use (0, 1]."
-        )
+        raise ValueError(f"cannot scale {frame.image.name} of {frame.width}x{frame.height} by {ratio}; use (0, 1].")
     new_width, new_height = round(frame.width * ratio), round(frame.height * ratio)
     if (new_width, new_height) == (frame.width, frame.height):
         return frame
@@ -171,9 +169,7 @@ def undistort(
     inside = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
     # Array index 0 is the pixel centre at .5.
     at = np.stack([v - 0.5, u - 0.5])
-    channels = [
-        ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[-1])
-    ]
+    channels = [ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[-1])]
     return np.stack(channels, -1), inside
 
 

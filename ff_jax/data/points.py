@@ -245,9 +245,7 @@ def _between(
     return pixels[near], (weights * values[triangles[chosen]]).sum(1)[near]
 
 
-def _static_points(
-    scene: SceneData, sweep: Sweep, moving: frozenset[str], max_range: float
-) -> Float[Array, "N 4"]:
+def _static_points(scene: SceneData, sweep: Sweep, moving: frozenset[str], max_range: float) -> Float[Array, "N 4"]:
     """Return the world points of a sweep that are on nothing that moves, with their time in seconds."""
     points, _ = sweep.load()
     points = transform(sweep.world_from_lidar, points[np.linalg.norm(points, axis=1) <= max_range])
@@ -274,9 +272,7 @@ def _draw_close(rng: np.random.Generator, scene: SceneData, count: int, near: fl
     return np.einsum("nij,nj->ni", poses[:, :3, :3], local) + poses[:, :3, 3]
 
 
-def _draw_far(
-    rng: np.random.Generator, scene: SceneData, count: int, near: float, far: float
-) -> Float[Array, "N 3"]:
+def _draw_far(rng: np.random.Generator, scene: SceneData, count: int, near: float, far: float) -> Float[Array, "N 3"]:
     centres = scene.world_from_ego[:, :3, 3]
     middle = scene.world_from_ego[len(centres) // 2]
     radius = near + np.linalg.norm(centres - middle[:3, 3], axis=1).max()

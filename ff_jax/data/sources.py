@@ -113,9 +113,7 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
         raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {found}; write it again.")
     intensity = arrays.get("intensity", np.zeros(len(xyz)))
     if intensity.shape != (len(xyz),):
-        raise ValueError(
-            f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,)."
-        )
+        raise ValueError(f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,).")
     return np.concatenate([xyz, intensity[:, None]], 1).astype(np.float32)
 
 

@@ -98,9 +98,7 @@ def _duplicates(scene: SceneData) -> Iterator[str]:
 def _frame_key(frame: Frame) -> str:
     """Say what there may be one frame of; a test camera may stand at several places at one time."""
     key = f"{frame.split} frame of camera {frame.camera!r} at time index {frame.time_index}"
-    return (
-        key if frame.split == "train" else f"{key} at {np.round(frame.world_from_camera[:3, 3], 3).tolist()}"
-    )
+    return key if frame.split == "train" else f"{key} at {np.round(frame.world_from_camera[:3, 3], 3).tolist()}"
 
 
 def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
@@ -110,12 +108,8 @@ def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
         yield f"split = {frame.split!r}; use one of {', '.join(SPLITS)}"
     if frame.exposure_id < 0:
         yield f"exposure_id = {frame.exposure_id} is negative; number exposures from 0"
-    yield from (
-        f"mask {k!r} does not exist; use one of {', '.join(MASKS)}" for k in set(frame.masks) - set(MASKS)
-    )
-    if frame.distortion is not None and (
-        len(frame.distortion) != 5 or not np.isfinite(frame.distortion).all()
-    ):
+    yield from (f"mask {k!r} does not exist; use one of {', '.join(MASKS)}" for k in set(frame.masks) - set(MASKS))
+    if frame.distortion is not None and (len(frame.distortion) != 5 or not np.isfinite(frame.distortion).all()):
         yield f"distortion = {frame.distortion.tolist()}; give five finite k1, k2, p1, p2, k3, or none"
     yield from _intrinsics(frame)
     yield from _rigid("world_from_camera", frame.world_from_camera)

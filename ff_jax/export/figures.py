@@ -82,9 +82,7 @@ def panel_sheet(
     table = [[p.before, p.after, p.truth, None if p.eig is None else heat(p.eig, maximum)] for p in panels]
     used = [j for j in range(4) if any(row[j] is not None for row in table)]
     table = [[row[j] for j in used] for row in table]
-    return contact_sheet(
-        table, [columns[j] for j in used], [shift_name(p.shift) for p in panels], width=width
-    )
+    return contact_sheet(table, [columns[j] for j in used], [shift_name(p.shift) for p in panels], width=width)
 
 
 def before_after(
@@ -96,9 +94,7 @@ def before_after(
     return contact_sheet([[before, after]], names)
 
 
-def draw_curves(
-    curves: Sequence[Curve], columns: int = 2, scale: float | int = 1
-) -> UInt8[np.ndarray, "H W 3"]:
+def draw_curves(curves: Sequence[Curve], columns: int = 2, scale: float | int = 1) -> UInt8[np.ndarray, "H W 3"]:
     """Draw charts in a grid of `columns`; `scale` 1 gives 480 x 320 pixels each.
 
     Raises:

@@ -12,9 +12,7 @@ from PIL import Image
 from ff_jax.files import replacing
 
 Picture = Shaped[ArrayLike, "H W 3"]  # colours in [0, 1], or uint8
-LOSSLESS_PIXELS = (
-    600_000  # larger pictures go into pages as JPEG, or the page grows beyond what a phone loads
-)
+LOSSLESS_PIXELS = 600_000  # larger pictures go into pages as JPEG, or the page grows beyond what a phone loads
 
 
 def to_uint8(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
@@ -27,9 +25,7 @@ def to_uint8(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
     return np.round(np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
 
 
-def heat(
-    values: Float[ArrayLike, "H W"], maximum: float | int, minimum: float | int = 0
-) -> UInt8[np.ndarray, "H W 3"]:
+def heat(values: Float[ArrayLike, "H W"], maximum: float | int, minimum: float | int = 0) -> UInt8[np.ndarray, "H W 3"]:
     """Return a map as colours of "inferno": `minimum` and less is black, `maximum` and more pale yellow."""
     scaled = (np.asarray(values, np.float64) - minimum) / max(maximum - minimum, 1e-12)
     return matplotlib.colormaps["inferno"](np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)[..., :3]

@@ -95,6 +95,4 @@ def _properties(coefficients: int) -> list[str]:
 def _check_degree(coefficients: float | int, what: str) -> None:
     """Refuse a number of coefficients a channel that no degree of spherical harmonics has."""
     if coefficients not in (1, 4, 9, 16):
-        raise ValueError(
-            f"{what} fits no degree from 0 to 3: 1, 4, 9 or 16 coefficients a channel are needed"
-        )
+        raise ValueError(f"{what} fits no degree from 0 to 3: 1, 4, 9 or 16 coefficients a channel are needed")

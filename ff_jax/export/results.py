@@ -162,9 +162,7 @@ def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
     gain = len(tables) > 1
     header = [f"{'shift':>14} {'frames':>6}"] + [f"{name:>25}" for name in table]
     lines = [" | ".join(header + ["   gain"] * gain)]
-    lines.append(
-        " | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * gain)
-    )
+    lines.append(" | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * gain))
     for rows in zip(*tables, strict=True):
         cells = [f"{shift_name(rows[0].shift):>14} {rows[0].frames:>6}"]
         cells += [f"{row.psnr:>8.2f} {row.ssim:>7.3f} {row.eig:>8.3f}" for row in rows]

@@ -18,9 +18,7 @@ MAX_POINTS = 300  # more than the chart has pixels only makes the page heavy
 def line_chart(curve: Curve) -> str:
     """Return a chart as one `<svg>` element; lines without a finite value are left out."""
     lines = [_points(series, curve.log) for series in curve.series]
-    drawn = np.concatenate(
-        [line for line in lines if line.size] or [np.array([[0, 0, 0, 0], [1, 1, 1, 1.0]])]
-    )
+    drawn = np.concatenate([line for line in lines if line.size] or [np.array([[0, 0, 0, 0], [1, 1, 1, 1.0]])])
     x_range = _widened(drawn[:, 0].min(), drawn[:, 0].max(), 0.0)
     y_range = _widened(drawn[:, 2].min(), drawn[:, 3].max(), 0.05)
 
@@ -85,9 +83,7 @@ def _axes(curve: Curve, x_range: tuple, y_range: tuple, place: Callable) -> Iter
     yield f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(curve.x_label)}</text>'
 
 
-def _line(
-    series: Series, line: Float[np.ndarray, "n 4"], style: str, log: bool, place: Callable
-) -> Iterator[str]:
+def _line(series: Series, line: Float[np.ndarray, "n 4"], style: str, log: bool, place: Callable) -> Iterator[str]:
     """Yield spread, line and, where there are few, points that show their value when pointed at."""
     if not line.size:
         return

@@ -57,9 +57,7 @@ def write_mp4(
 
 
 @contextmanager
-def _encoder(
-    path: Path, first: UInt8[np.ndarray, "H W 3"], fps: float | int, quality: int
-) -> Iterator[IO[bytes]]:
+def _encoder(path: Path, first: UInt8[np.ndarray, "H W 3"], fps: float | int, quality: int) -> Iterator[IO[bytes]]:
     """Run ffmpeg on the raw frames that are written to the yielded pipe."""
     height, width = first.shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]

@@ -7,9 +7,7 @@ from jaxtyping import ArrayLike, Bool, Float
 from kernels.ssim import ssim as ssim_map
 
 
-def masked_mean(
-    values: Float[ArrayLike, "H W"], mask: Bool[ArrayLike, "H W"] | None = None
-) -> Float[Array, ""]:
+def masked_mean(values: Float[ArrayLike, "H W"], mask: Bool[ArrayLike, "H W"] | None = None) -> Float[Array, ""]:
     """Average `values` over the pixels where `mask` is true (all without one); NaN if there are none."""
     values = jnp.asarray(values)
     if mask is None:

@@ -7,14 +7,13 @@ the world by `compose`, so nothing downstream knows about nodes.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
 from ff_jax.camera import Camera
-from ff_jax.gaussians import SH_C0, Gaussians, rgb_to_dc
+from ff_jax.gaussians import Gaussians, rgb_to_dc
 from ff_jax.render import RenderSettings, ray_directions, render
 from ff_jax.rigid import apply_delta
 from ff_jax.scene.exposure import apply_exposure, init_exposure
@@ -126,19 +125,10 @@ def refined_camera(params: SceneParams, view: View) -> Camera:
     return view.camera.replace(K=K, camera_from_world=apply_delta(delta, view.camera.camera_from_world))
 
 
-def render_scene(
-    scene: Scene, view: View, settings: RenderSettings, sh_degree: int | Int[Array, ""] = 3
-) -> SceneView:
+def render_scene(scene: Scene, view: View, settings: RenderSettings, sh_degree: int | Int[Array, ""] = 3) -> SceneView:
     """Render a scene: Gaussians over the sky, then the view's exposure."""
     camera = refined_camera(scene.params, view)
     sky = sky_color(scene.params.sky, ray_directions(camera))
-    out = render(
-        compose(scene, view.time), scene.alive, camera, settings, sh_degree=sh_degree, background=sky
-    )
+    out = render(compose(scene, view.time), scene.alive, camera, settings, sh_degree=sh_degree, background=sky)
     rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
     return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed)
-
-
-def base_colors(gaussians: Gaussians) -> Float[Array, "N 3"]:
-    """Return the view-independent colour of every Gaussian, clipped to [0, 1]."""
-    return jax.lax.clamp(0.0, gaussians.sh[:, 0] * SH_C0 + 0.5, 1.0)

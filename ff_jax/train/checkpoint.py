@@ -68,9 +68,7 @@ def save(directory: str | Path, step: int, state: PyTree, meta: dict[str, Any], 
                 manager.save(step, args=items, force=True)
                 manager.wait_until_finished()
             if jax.process_index() == 0:
-                _write_manifest(
-                    directory / str(step), {name: _describe(leaf) for name, leaf in leaves.items()}
-                )
+                _write_manifest(directory / str(step), {name: _describe(leaf) for name, leaf in leaves.items()})
     except Exception:
         if jax.process_index() == 0:
             for partial in (directory / str(step), *directory.glob(f"{step}.orbax-checkpoint-tmp*")):
@@ -118,15 +116,11 @@ def restore(
     elif step not in _steps(directory):
         raise FileNotFoundError(f"no checkpoint of {step=} in {directory}: it holds {_steps(directory)}")
     elif fault := _fault(directory / str(step)):
-        raise CheckpointError(
-            f"checkpoint {directory / str(step)} is torn ({fault}): restore an earlier step"
-        )
+        raise CheckpointError(f"checkpoint {directory / str(step)} is torn ({fault}): restore an earlier step")
     leaves = _named_leaves(abstract_state)
     _check_structure(directory / str(step), leaves)
     targets = {name: _target(leaf) for name, leaf in leaves.items() if np.size(leaf)}
-    items = ocp.args.Composite(
-        state=ocp.args.StandardRestore(targets or {"nothing": 0}), meta=ocp.args.JsonRestore()
-    )
+    items = ocp.args.Composite(state=ocp.args.StandardRestore(targets or {"nothing": 0}), meta=ocp.args.JsonRestore())
     with _manager(directory) as manager:
         restored = manager.restore(step, args=items)
     filled = [_like(leaf, restored.state.get(name)) for name, leaf in leaves.items()]

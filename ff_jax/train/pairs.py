@@ -51,9 +51,7 @@ def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, f
     known = learn(scene, thin, recipe.settings, degree, config.eig.priors)
 
     def nearest(frame: Frame) -> int:
-        return min(
-            range(len(kept)), key=lambda i: (abs(kept[i].time - frame.time), kept[i].camera != frame.camera)
-        )
+        return min(range(len(kept)), key=lambda i: (abs(kept[i].time - frame.time), kept[i].camera != frame.camera))
 
     near = [nearest(frame) for frame in held]
     views = [view_of(frame, kept[i].exposure_id) for frame, i in zip(held, near, strict=True)]

@@ -50,9 +50,7 @@ def push(
     """
     capacity, count = pool.images.shape[0], images.shape[0]
     if count > capacity:
-        raise ValueError(
-            f"a clip of {count} frames does not fit into a pool of {capacity}: enlarge the pool."
-        )
+        raise ValueError(f"a clip of {count} frames does not fit into a pool of {capacity}: enlarge the pool.")
     slots = (pool.cursor + jnp.arange(count)) % capacity
     return Pool(
         pool.images.at[slots].set(images),

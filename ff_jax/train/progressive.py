@@ -88,9 +88,7 @@ def _observe(
     return precision, residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
 
 
-def learn(
-    scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors
-) -> Knowledge:
+def learn(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors) -> Knowledge:
     """Return the posterior that the recorded views of `feed` leave; pseudo-views never count as seen."""
     precision = eig.init_precision(scene.params.gaussians)
     residuals, depths = [], []

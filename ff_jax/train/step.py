@@ -102,9 +102,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         scene = state.scene
         degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
-        grads, shown = jax.grad(scene_loss, has_aux=True)(
-            scene.params, scene, batch, config.loss, settings, degree
-        )
+        grads, shown = jax.grad(scene_loss, has_aux=True)(scene.params, scene, batch, config.loss, settings, degree)
         groups = grouped(scene.params)
         updates, opt = optimizer.update(grouped(grads), state.opt, groups)
         params = ungrouped(optax.apply_updates(groups, updates))
@@ -123,9 +121,7 @@ def make_density_step(config: ReconConfig) -> Callable[[TrainState], TrainState]
     def density_step(state: TrainState) -> TrainState:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _RELOCATE)
         scene = state.scene
-        gaussians, alive, changed = relocate(
-            key, scene.params.gaussians, scene.alive, config.density, config.budget
-        )
+        gaussians, alive, changed = relocate(key, scene.params.gaussians, scene.alive, config.density, config.budget)
         scene = scene.replace(params=scene.params.replace(gaussians=gaussians), alive=alive)
         return state.replace(scene=scene, opt=forget(state.opt, changed))
 
@@ -135,12 +131,6 @@ def make_density_step(config: ReconConfig) -> Callable[[TrainState], TrainState]
 def is_density_step(step: int, config: DensityConfig) -> bool:
     """Return whether density control runs just before `step`."""
     return config.start < step < config.stop and step % config.every == 0
-
-
-def with_exposures(params: SceneParams, count: int) -> SceneParams:
-    """Return `params` with at least `count` exposures, new ones at the identity."""
-    missing = max(count - params.exposure.shape[0], 0)
-    return params.replace(exposure=jnp.pad(params.exposure, ((0, missing), (0, 0), (0, 0))))
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -44,9 +44,7 @@ def bin_tiles(
     live = jnp.arange(capacity) < row_end[-1]
     splat, table = packed[owner], jnp.stack([row_first - row_end + row_count, order], -1)[owner]
     row = table[:, 0] + jnp.arange(capacity, dtype=jnp.int32)
-    first, last = first_and_last_tile(
-        splat[:, :2], splat[:, 2:5], splat[:, 5:7], splat[:, 7], row, width, height, tile
-    )
+    first, last = first_and_last_tile(splat[:, :2], splat[:, 2:5], splat[:, 5:7], splat[:, 7], row, width, height, tile)
     count = jnp.where(live, last - first + 1, 0)
     end = jnp.cumsum(count)
 
@@ -55,9 +53,7 @@ def bin_tiles(
     place = jnp.stack([row * columns + first - (end - count), table[:, 1]], -1)[pair]
     tiles = jnp.where(slot < end[-1], place[:, 0] + slot, rows * columns)
     tiles, emission = _sort_by_tile(tiles, rows * columns)
-    starts = jnp.searchsorted(
-        tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan_unrolled"
-    )
+    starts = jnp.searchsorted(tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan_unrolled")
     ends = jnp.minimum(jnp.pad(end, (1, 0)), capacity)
     first_slot = ends[jnp.minimum(row_end - row_count, capacity)]
     last_slot = ends[jnp.minimum(row_end, capacity)]

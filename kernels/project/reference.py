@@ -96,9 +96,7 @@ def rotation_rows(quats: Float[Array, "*n 4"]) -> list[list[Float[Array, "*n"]]]
     ]
 
 
-def view_directions(
-    means: Float[Array, "N 3"], camera_from_world: Float[Array, "4 4"]
-) -> Float[Array, "N 3"]:
+def view_directions(means: Float[Array, "N 3"], camera_from_world: Float[Array, "4 4"]) -> Float[Array, "N 3"]:
     """Return unit vectors from the camera centre to `means`, constant under differentiation."""
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
     offset = lax.stop_gradient(means + rotation.T @ translation)
@@ -111,9 +109,7 @@ def _all_finite(*arrays: Float[Array, "N ..."]) -> Bool[Array, "N"]:
     return jnp.isfinite(sum(totals))
 
 
-def _keep(
-    usable: Bool[Array, "N"], values: Float[Array, "N ..."], otherwise: float | Array
-) -> Float[Array, "N ..."]:
+def _keep(usable: Bool[Array, "N"], values: Float[Array, "N ..."], otherwise: float | Array) -> Float[Array, "N ..."]:
     """Replace the rows of `values` that are not usable."""
     return jnp.where(usable.reshape(-1, *[1] * (values.ndim - 1)), values, otherwise)
 

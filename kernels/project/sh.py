@@ -17,9 +17,7 @@ def sh_basis(directions: Float[Array, "*n 3"], coefficients: int = 16) -> Float[
         ValueError: if `coefficients` is not the square of degree + 1.
     """
     if coefficients not in (1, 4, 9, 16):
-        raise ValueError(
-            f"{coefficients=} must be 1, 4, 9 or 16: one of (degree + 1)^2 up to degree {MAX_DEGREE}"
-        )
+        raise ValueError(f"{coefficients=} must be 1, 4, 9 or 16: one of (degree + 1)^2 up to degree {MAX_DEGREE}")
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
     xx, yy, zz = x * x, y * y, z * z
     basis = [

@@ -93,9 +93,7 @@ def alpha_slope(T: Values, shown: Values, behind: Values, alpha: Values) -> Valu
     return T * shown - behind / (1 - alpha)
 
 
-def blend_step(
-    splat: Splat, px: Values, py: Values, T: Values, out: tuple[Values, ...]
-) -> tuple[Values, tuple]:
+def blend_step(splat: Splat, px: Values, py: Values, T: Values, out: tuple[Values, ...]) -> tuple[Values, tuple]:
     """Put one Gaussian behind what is there: return the new transmittance and sums."""
     alpha, _ = alpha_of(splat.opacity, falloff(splat.mean2d, splat.conic, px, py)[2])
     weight = alpha * T

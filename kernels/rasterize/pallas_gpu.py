@@ -35,9 +35,7 @@ class Kernels:
 
     interpret: bool
 
-    def saved_shape(
-        self, capacity: int, channels: int, width: int, height: int, tile: int
-    ) -> tuple[int, ...]:
+    def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
         """Return the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
         columns, rows = tile_grid(width, height, tile)
         length = heuristic(capacity, rows * columns).segment
@@ -176,9 +174,7 @@ def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
 # ---- kernel bodies: every reference is the whole array
 
 
-def _centres(
-    tile_index: Int[Array, ""], width: int, tile: int
-) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
+def _centres(tile_index: Int[Array, ""], width: int, tile: int) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
     """Return the pixel centres of a tile, row by row."""
     columns, p = tile_grid(width, 1, tile)[0], jnp.arange(tile * tile, dtype=jnp.int32)
     x, y = (tile_index % columns) * tile + p % tile, (tile_index // columns) * tile + p // tile
@@ -285,8 +281,7 @@ def _combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref):
         T, T_dot, *sums = state
         t, t_dot = part_ref[i, 0, :], part_ref[i, 1, :]
         sums = [
-            total + T_dot * part_ref[i, 2 + k, :] + T * part_ref[i, 2 + channels + k, :]
-            for k, total in enumerate(sums)
+            total + T_dot * part_ref[i, 2 + k, :] + T * part_ref[i, 2 + channels + k, :] for k, total in enumerate(sums)
         ]
         return (T * t, T_dot * t + T * t_dot, *sums)
 

@@ -36,9 +36,7 @@ def rasterize_table(
     table: Float[Array, "N F"], bins: Bins, *, width: int, height: int, tile: int, implementation: str
 ) -> Float[Array, "H W C_and_alpha"]:
     """Rasterize packed Gaussians (mean2d, conic, opacity, features) with differentiable primitives."""
-    image, _ = _bind(
-        FORWARD, table, *bins, width=width, height=height, tile=tile, implementation=implementation
-    )
+    image, _ = _bind(FORWARD, table, *bins, width=width, height=height, tile=tile, implementation=implementation)
     return image
 
 
@@ -123,9 +121,7 @@ def _define(primitive: Primitive, run: Callable, shapes: Callable) -> None:
 
         def one(elements: list) -> list:
             rest = iter(elements)
-            return _bind(
-                primitive, *(next(rest) if w else a for a, w in zip(args, where, strict=True)), **params
-            )
+            return _bind(primitive, *(next(rest) if w else a for a, w in zip(args, where, strict=True)), **params)
 
         results = lax.map(one, mapped)
         return results, [0] * len(results)

@@ -8,9 +8,7 @@ from kernels.bin_tiles.types import Bins
 from kernels.rasterize.blend import alpha_of, falloff, splat_of
 
 
-def forward(
-    table: Float[Array, "N F"], bins: Bins, *, width: int, height: int
-) -> Float[Array, "H W C_and_alpha"]:
+def forward(table: Float[Array, "N F"], bins: Bins, *, width: int, height: int) -> Float[Array, "H W C_and_alpha"]:
     """Return the features and, last, the accumulated alpha; reads only the depth order of `bins`."""
     x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
     splat = splat_of(list(table[bins.order].T[:, :, None, None]))

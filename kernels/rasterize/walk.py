@@ -14,9 +14,7 @@ from jaxtyping import Float, Int
 from kernels.bin_tiles.types import Bins, tile_grid
 from kernels.rasterize.blend import T_STOP
 
-BLOCK = (
-    2048  # pixels per step: about 1000-2000 stay in a core's first cache (measured, 2 cores); more is slower
-)
+BLOCK = 2048  # pixels per step: about 1000-2000 stay in a core's first cache (measured, 2 cores); more is slower
 CHUNK = 16  # list positions between two looks at the transmittance
 
 
@@ -60,9 +58,7 @@ def walk_tiles(
     chosen = jnp.pad(by_length, (0, padding), mode="wrap").reshape(-1, batch)
     live = (jnp.arange(chosen.size) < count.shape[0]).reshape(-1, batch)
 
-    def one_batch(
-        totals: Float[Array, "N G"], tiles_live: tuple
-    ) -> tuple[Float[Array, "N G"], Float[Array, "B S P"]]:
+    def one_batch(totals: Float[Array, "N G"], tiles_live: tuple) -> tuple[Float[Array, "N G"], Float[Array, "B S P"]]:
         tiles, live = tiles_live
         px, py = pixel_centres(tiles, columns, tile)
         first, length = bins.tile_starts[tiles], jnp.where(live, count[tiles], 0)
@@ -97,9 +93,7 @@ def walk_tiles(
     return jnp.zeros_like(state).at[by_length].set(state, unique_indices=True), totals
 
 
-def pixel_centres(
-    tiles: Int[Array, "B"], columns: int, tile: int
-) -> tuple[Float[Array, "B P"], Float[Array, "B P"]]:
+def pixel_centres(tiles: Int[Array, "B"], columns: int, tile: int) -> tuple[Float[Array, "B P"], Float[Array, "B P"]]:
     """Return x and y of the pixel centres of tiles, row by row within a tile."""
     p = jnp.arange(tile * tile, dtype=jnp.int32)
     x, y = (tiles % columns)[:, None] * tile + p % tile, (tiles // columns)[:, None] * tile + p // tile

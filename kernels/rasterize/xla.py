@@ -58,9 +58,7 @@ def adjoint(
         T, behind, parts = adjoint_step(splat_of(columns), px, py, *state, pixels[1:-1], pixels[-1])
         return (T, behind), parts
 
-    return walk_tiles(
-        step, bins, table, inputs, start, table.shape[1], width=width, height=height, tile=tile
-    )[1]
+    return walk_tiles(step, bins, table, inputs, start, table.shape[1], width=width, height=height, tile=tile)[1]
 
 
 def tangent(

@@ -12,9 +12,7 @@ from jaxtyping import Float
 
 from kernels.ssim.reference import combine_moments
 
-BLOCK = (
-    256  # outputs per banded product: its cost per pixel grows with the block, its overhead with their number
-)
+BLOCK = 256  # outputs per banded product: its cost per pixel grows with the block, its overhead with their number
 
 
 def blur_shifted(images: Float[Array, "C H W"], taps: Float[np.ndarray, "k"]) -> Float[Array, "C H W"]:
@@ -43,18 +41,14 @@ def blur_banded(images: Float[Array, "C H W"], taps: Float[np.ndarray, "k"]) -> 
     return images
 
 
-def _band(
-    first: int, last: int, start: int, stop: int, taps: Float[np.ndarray, "k"]
-) -> Float[np.ndarray, "n m"]:
+def _band(first: int, last: int, start: int, stop: int, taps: Float[np.ndarray, "k"]) -> Float[np.ndarray, "n m"]:
     """Return the matrix that maps inputs first..last to blurred outputs start..stop."""
     half = len(taps) // 2
     offset = np.arange(first, last)[:, None] - np.arange(start, stop)[None]
     return np.where(abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0).astype(taps.dtype)
 
 
-def ssim_xla(
-    a: Float[Array, "H W C"], b: Float[Array, "H W C"], taps: Float[np.ndarray, "k"]
-) -> Float[Array, "H W"]:
+def ssim_xla(a: Float[Array, "H W C"], b: Float[Array, "H W C"], taps: Float[np.ndarray, "k"]) -> Float[Array, "H W"]:
     """Compute the SSIM map of `ssim_reference` with one separable blur of all moments."""
     a, b = jnp.moveaxis(a, -1, 0), jnp.moveaxis(b, -1, 0)
     moments = jnp.concatenate([a, b, a * a + b * b, a * b])

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from ff_jax.schedule import ShiftSchedule, is_event, is_novel, shift_at
@@ -15,7 +17,7 @@ def test_paper_schedule():
 def test_shift_never_shrinks_and_changes_only_at_events():
     schedule = ShiftSchedule(start=70, every=13, metres=0.4, largest=1.5, refresh=0)
     shifts = [shift_at(step, schedule) for step in range(300)]
-    assert all(b >= a for a, b in zip(shifts, shifts[1:], strict=False)) and shifts[-1] == 1.5
+    assert all(b >= a for a, b in itertools.pairwise(shifts)) and shifts[-1] == 1.5
     changes = [step for step in range(1, 300) if shifts[step] != shifts[step - 1]]
     assert changes == [step for step in range(300) if is_event(step, schedule)]
 

@@ -62,9 +62,7 @@ def test_lists_hold_what_is_visible_front_to_back(tile):
     columns, _ = tile_grid(W, H, tile)
     wider = alphas(p._replace(opacity=p.opacity * 1.2))  # what the slack of the test may add
     for t, ids in enumerate(lists(bins)):
-        box = np.s_[
-            :, t // columns * tile : (t // columns + 1) * tile, t % columns * tile : (t % columns + 1) * tile
-        ]
+        box = np.s_[:, t // columns * tile : (t // columns + 1) * tile, t % columns * tile : (t % columns + 1) * tile]
         visible = np.flatnonzero((alpha[box] >= 1 / 255 + 1e-6).any((1, 2)))
         assert set(visible) <= set(ids), "a visible Gaussian is missing"
         touching = np.flatnonzero((wider[box] >= 1 / 255).any((1, 2)))

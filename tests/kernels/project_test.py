@@ -102,9 +102,7 @@ def test_gradients_match_finite_differences():
             wanted = (run(plus, w) - run(minus, w)) / (2 * step)
             got = jnp.sum(g[name] * direction)
             assert abs(wanted) > 0, name
-            np.testing.assert_allclose(
-                got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name
-            )
+            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name)
 
 
 def test_what_cannot_be_seen_is_culled_with_finite_gradients():
@@ -127,11 +125,7 @@ def test_what_cannot_be_seen_is_culled_with_finite_gradients():
     for field in (result.mean2d, result.conic, result.opacity, result.extent, result.color):
         assert np.isfinite(field).all()
     gradient = jax.jit(
-        jax.grad(
-            lambda s: sum(
-                jnp.sum(x**2) for x in (lambda p: (p.mean2d, p.opacity, p.color))(project(**s, **SIZE))
-            )
-        )
+        jax.grad(lambda s: sum(jnp.sum(x**2) for x in (lambda p: (p.mean2d, p.opacity, p.color))(project(**s, **SIZE))))
     )(scene)
     for name, g in gradient.items():
         assert np.isfinite(g).all(), name

@@ -119,9 +119,7 @@ def test_opaque_layers_blend_by_hand():
     splats = {k: jnp.asarray(v, jnp.float32) for k, v in splats.items()}
     spec = SplatSpec(3, 5, 3, 1)
     bins = bins_of(splats, 8, 9, spec)
-    out, total = rasterize(
-        *(splats[k] for k in ARGUMENTS), bins, width=5, height=3, tile=8, implementation="xla"
-    )
+    out, total = rasterize(*(splats[k] for k in ARGUMENTS), bins, width=5, height=3, tile=8, implementation="xla")
     wanted = 0.5 * 1 + 0.5 * 0.9 * 2 + 0.5 * 0.1 * 0.4 * 4
     np.testing.assert_allclose(out[..., 0], wanted, rtol=1e-5)
     np.testing.assert_allclose(total, 1 - 0.5 * 0.1 * 0.6, rtol=1e-5)

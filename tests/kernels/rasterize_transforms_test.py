@@ -33,9 +33,7 @@ def draw(seed: int | None = None) -> dict:
 
 
 def close(a, b, tolerance=1e-4):
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=tolerance * np.abs(y).max()), a, b
-    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=tolerance * np.abs(y).max()), a, b)
 
 
 def moved(splats: dict, shift):
@@ -60,9 +58,7 @@ def test_modes_agree_under_every_transformation():
             return jnp.sum(image(shift) * weight)
 
         def scanned(shift):
-            return jax.lax.scan(lambda total, k: (total + k * loss(shift), None), 0.0, jnp.array([1.0, 2.0]))[
-                0
-            ]
+            return jax.lax.scan(lambda total, k: (total + k * loss(shift), None), 0.0, jnp.array([1.0, 2.0]))[0]
 
         return (
             weight,

@@ -45,9 +45,7 @@ def test_uniform_window_equals_scikit_image_in_the_interior():
         channel_axis=-1,
         full=True,
     )
-    np.testing.assert_allclose(
-        ssim(a, b, window="uniform7")[3:-3, 3:-3], expected.mean(-1)[3:-3, 3:-3], atol=2e-5
-    )
+    np.testing.assert_allclose(ssim(a, b, window="uniform7")[3:-3, 3:-3], expected.mean(-1)[3:-3, 3:-3], atol=2e-5)
 
 
 @pytest.mark.parametrize("window", ["gaussian11", "uniform7"])
@@ -88,9 +86,7 @@ def test_forward_mode_agrees_with_reverse_mode_and_finite_differences():
     reverse = (jax.grad(mean)(a) * tangent).sum()
     with jax.enable_x64():
         wide = [np.asarray(x, np.float64) for x in (a, b, tangent)]
-        ahead, behind = (
-            ssim(jnp.asarray(wide[0] + s * wide[2]), jnp.asarray(wide[1])).mean() for s in (1e-5, -1e-5)
-        )
+        ahead, behind = (ssim(jnp.asarray(wide[0] + s * wide[2]), jnp.asarray(wide[1])).mean() for s in (1e-5, -1e-5))
         numeric = (ahead - behind) / 2e-5
     np.testing.assert_allclose(forward, reverse, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(forward, numeric, rtol=2e-3, atol=1e-5)

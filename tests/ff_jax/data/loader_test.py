@@ -73,9 +73,7 @@ def test_scaled_cameras_see_the_same(scene):
     assert loader.camera_of(small).width == 7
 
 
-@pytest.mark.parametrize(
-    "size", [{}, {"factor": 0.5, "width": 3}, {"factor": 1.5}, {"factor": 0.0}, {"width": 99}]
-)
+@pytest.mark.parametrize("size", [{}, {"factor": 0.5, "width": 3}, {"factor": 1.5}, {"factor": 0.0}, {"width": 99}])
 def test_scaling_refuses_what_makes_no_sense(scene, size):
     with pytest.raises(ValueError, match=r"factor=|cannot scale .*24x16"):
         loader.scaled(scene, **size)

@@ -22,9 +22,7 @@ def make_scene(folder: Path, rng=None, distortion=None) -> SceneData:
     """Write the files of the log below `folder` and return it; camera "b" is 0.5 m to the right of "a"."""
     rng = rng or np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    frames = tuple(
-        make_frame(folder, rng, camera, step, distortion) for step in range(STEPS) for camera in ("a", "b")
-    )
+    frames = tuple(make_frame(folder, rng, camera, step, distortion) for step in range(STEPS) for camera in ("a", "b"))
     return SceneData(
         name="tiny",
         source="made in a test",
@@ -33,9 +31,7 @@ def make_scene(folder: Path, rng=None, distortion=None) -> SceneData:
         world_from_ego=np.stack([pose(step) for step in range(STEPS)]),
         frames=frames,
         sweeps=tuple(make_sweep(folder, rng, step) for step in range(STEPS)),
-        boxes=tuple(
-            Box("7", "vehicle", i, pose(10 + 2 * i), np.array([4.0, 2, 1.5]), 9) for i in range(STEPS)
-        ),
+        boxes=tuple(Box("7", "vehicle", i, pose(10 + 2 * i), np.array([4.0, 2, 1.5]), 9) for i in range(STEPS)),
         lanes=(Lane("lane_line", np.array([[0.0, 1, 0], [9, 1, 0]])),),
         points=SparsePoints(rng.normal(size=(8, 3)).astype(np.float32) + np.array([8, 0, 0], np.float32)),
     )

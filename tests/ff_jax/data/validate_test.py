@@ -22,9 +22,7 @@ def with_frame(scene, number, **changes):
 
 
 def with_sweep(scene, points, **changes):
-    return replace(
-        scene, sweeps=(replace(scene.sweeps[0], points=Source("rays", lambda: points), **changes),)
-    )
+    return replace(scene, sweeps=(replace(scene.sweeps[0], points=Source("rays", lambda: points), **changes),))
 
 
 def with_box(scene, **changes):
@@ -92,9 +90,7 @@ def test_missing_corrupt_and_truncated_images(scene):
     path = scene.frames[2].image.path
     path.write_text("not an image")
     message = message_of(scene)
-    assert (
-        message.count("\n") == 1 and f"frame 2 (a, time index 1, {path}): image: {path}: cannot be" in message
-    )
+    assert message.count("\n") == 1 and f"frame 2 (a, time index 1, {path}): image: {path}: cannot be" in message
     Image.fromarray(np.random.default_rng().integers(0, 256, (16, 24, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:600])
     assert "cannot be read" in message_of(scene, decode=True)

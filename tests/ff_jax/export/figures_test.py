@@ -103,9 +103,7 @@ def test_svg_ticks_agree_with_the_line():
     curve = Curve("t", "x", [Series("a", [0, 1, 2], [0.01, 1.0, 100.0])], log=True)
     root = ElementTree.fromstring(svg.line_chart(curve))
     heights = dict(zip((0.01, 1.0, 100.0), numbers(root.find("polyline"), "points")[:, 1], strict=True))
-    labels = {
-        float(t.text): float(t.get("y")) - 4 for t in root.findall("text") if t.get("text-anchor") == "end"
-    }
+    labels = {float(t.text): float(t.get("y")) - 4 for t in root.findall("text") if t.get("text-anchor") == "end"}
     assert len(labels) >= 3
     for value, height in heights.items():
         assert labels[value] == pytest.approx(height, abs=0.11)

@@ -22,9 +22,7 @@ def tiny_scene(rng, count=40, capacity=64):
 def view(frame=0, width=40, height=24):
     K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
     number = jnp.int32
-    return View(
-        make_camera(K, np.eye(4), width, height), number(0), number(frame), number(frame), jnp.float32(0)
-    )
+    return View(make_camera(K, np.eye(4), width, height), number(0), number(frame), number(frame), jnp.float32(0))
 
 
 def test_dead_slots_do_not_show():
@@ -60,9 +58,7 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
     # Finite difference of the pose, the coordinate that a renderer most easily gets wrong in sign.
     step = 1e-2
     for axis in range(6):
-        moved = [
-            loss(scene.params.replace(poses=scene.params.poses.at[0, axis].add(s))) for s in (step, -step)
-        ]
+        moved = [loss(scene.params.replace(poses=scene.params.poses.at[0, axis].add(s))) for s in (step, -step)]
         slope = float(moved[0] - moved[1]) / (2 * step)
         assert abs(slope - float(grads.poses[0, axis])) < 0.1 * float(jnp.abs(grads.poses[0]).max()), axis
 
@@ -80,9 +76,7 @@ def test_exposure_is_affine():
     rng = np.random.default_rng()
     rgb, delta = rng.uniform(size=(5, 7, 3)).astype(np.float32), rng.normal(size=(3, 4)).astype(np.float32)
     expected = rgb @ (np.eye(3) + delta[:, :3]).T + delta[:, 3]
-    np.testing.assert_allclose(
-        apply_exposure(jnp.asarray(rgb), jnp.asarray(delta)), expected, rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(apply_exposure(jnp.asarray(rgb), jnp.asarray(delta)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_ray_directions_hit_the_pixels_they_belong_to():
