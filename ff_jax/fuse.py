@@ -24,7 +24,7 @@ from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer
 from ff_jax.schedule import shift_at
 from ff_jax.train.feed import Feed
-from ff_jax.train.log import progress, write_run_facts
+from ff_jax.train.log import peak_memory, progress, write_run_facts
 from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pairs import thin_triples
 from ff_jax.train.phases import key_of, make_feed, restore_or, run_phase, start_run
@@ -51,7 +51,7 @@ def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = Fa
     check_pool(config, len(feed.frames))
     fixer = make_fixer(log, feed, config, workdir)
     versions = run_phases(config, log, feed, workdir, make_event(feed, fixer, config))
-    facts |= {"seconds": round(time.time() - started, 1)}
+    facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
     return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
 
 
@@ -63,7 +63,7 @@ def reconstruct(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bo
     run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
     run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
     versions = {"Reconstruction only": Version(*run)}
-    facts |= {"seconds": round(time.time() - started, 1)}
+    facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
     return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
 
 

@@ -23,6 +23,7 @@ from ff_jax.data.points import nearest_distances
 from ff_jax.evaluate import lateral_offset
 from ff_jax.metrics.image import psnr, ssim
 from ff_jax.train.feed import frame_at, scene_radius
+from ff_jax.train.log import progress
 from ff_jax.train.phases import start_points
 
 _CONFIG = common.config_flag(None)
@@ -53,22 +54,27 @@ def parameters(xyz, rgb, radius: float):
     return params, {name: adam(name, rate) for name, (_, rate) in values.items()}
 
 
-def draw(params, frame: Frame, degree: int, antialiased: bool):
-    """Return gsplat's render (H, W, 3) and its bookkeeping."""
+def on_device(frame: Frame):
+    """Return camera_from_world and K of a frame, each with a leading axis of one camera."""
+    import torch
+
+    tensor = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda")[None]
+    return tensor(invert(frame.world_from_camera)), tensor(frame.K)
+
+
+def draw(params, camera, size: tuple[int, int], degree: int, antialiased: bool):
+    """Return gsplat's render (H, W, 3) and its bookkeeping; `camera` from `on_device`, `size` width and height."""
     import torch
     from gsplat import rasterization
 
-    tensor = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda")[None]
     out, _, info = rasterization(
         params["means"],
         params["quats"],
         torch.exp(params["scales"]),
         torch.sigmoid(params["opacities"]),
         torch.cat([params["sh0"], params["shN"]], 1),
-        tensor(invert(frame.world_from_camera)),
-        tensor(frame.K),
-        frame.width,
-        frame.height,
+        *camera,
+        *size,
         sh_degree=degree,
         packed=False,
         rasterize_mode="antialiased" if antialiased else "classic",
@@ -76,12 +82,18 @@ def draw(params, frame: Frame, degree: int, antialiased: bool):
     return out[0], info
 
 
-def structure(a, b):
-    """Return mean SSIM (11x11 Gaussian, sigma 1.5) of two (H, W, 3) images."""
+def ssim_window():
+    """Return the 11x11 Gaussian (sigma 1.5) of SSIM, one per channel."""
     import torch
 
     g = torch.exp(-((torch.arange(11, device="cuda") - 5.0) ** 2) / 4.5)
-    window = ((g / g.sum())[:, None] * (g / g.sum())[None]).expand(3, 1, 11, 11)
+    return ((g / g.sum())[:, None] * (g / g.sum())[None]).expand(3, 1, 11, 11).contiguous()
+
+
+def structure(a, b, window):
+    """Return mean SSIM of two (H, W, 3) images."""
+    import torch
+
     a, b = a.permute(2, 0, 1)[None], b.permute(2, 0, 1)[None]
     blur = lambda x: torch.nn.functional.conv2d(x, window, groups=3)
     ma, mb = blur(a), blur(b)
@@ -95,7 +107,11 @@ def train(log: SceneData, config: FuseConfig):
     from gsplat import MCMCStrategy
 
     frames = [frame for frame in log.frames if frame.split == "train"]
+    # Uploaded once: an upload per step would make the peer wait for the host.
     images = [torch.tensor(load_image(frame), device="cuda") for frame in frames]
+    cameras = [on_device(frame) for frame in frames]
+    size = frames[0].width, frames[0].height
+    window = ssim_window()
     radius = scene_radius(np.stack([frame.world_from_camera for frame in frames]))
     params, optimizers = parameters(*start_points(log, tuple(frames), config), radius)
     strategy = MCMCStrategy(cap_max=config.recon.budget, refine_stop_iter=config.recon.density.stop)
@@ -103,11 +119,11 @@ def train(log: SceneData, config: FuseConfig):
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizers["means"], 0.01 ** (1 / config.steps))
     torch.cuda.synchronize()
     started = time.time()
-    for step in range(config.steps):
+    for step in progress(range(config.steps), "gsplat"):
         index = frame_at(config.seed, step, len(frames))
         degree = min(step // 1000, 3)
-        out, info = draw(params, frames[index], degree, _ANTIALIASED.value)
-        loss = 0.8 * (out - images[index]).abs().mean() + 0.2 * (1 - structure(out, images[index]))
+        out, info = draw(params, cameras[index], size, degree, _ANTIALIASED.value)
+        loss = 0.8 * (out - images[index]).abs().mean() + 0.2 * (1 - structure(out, images[index], window))
         loss = loss + 0.01 * torch.sigmoid(params["opacities"]).mean() + 0.01 * torch.exp(params["scales"]).mean()
         loss.backward()
         for optimizer in optimizers.values():
@@ -130,7 +146,8 @@ def main(_: list[str]) -> None:
     scores: dict[float, list[tuple[float, float]]] = {}
     with torch.no_grad():
         for frame in (frame for frame in log.frames if frame.split == "test"):
-            render = draw(params, frame, 3, _ANTIALIASED.value)[0].clamp(0, 1).cpu().numpy()
+            size = frame.width, frame.height
+            render = draw(params, on_device(frame), size, 3, _ANTIALIASED.value)[0].clamp(0, 1).cpu().numpy()
             truth = load_image(frame)
             scores.setdefault(lateral_offset(frame, log), []).append(
                 (float(psnr(render, truth)), float(ssim(render, truth)))

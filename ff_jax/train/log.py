@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -156,6 +157,13 @@ def environment() -> dict[str, Any]:
         "processes": jax.process_count(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def peak_memory() -> dict[str, int]:
+    """Return the most memory this process has held so far, in bytes: of the first device (0 if unknown), of the host."""
+    device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak_device_bytes": device, "peak_host_bytes": host}
 
 
 def _version(package: str) -> str:
