@@ -72,13 +72,13 @@ def eig_scale(maps: Sequence[Float[ArrayLike, "..."] | None]) -> float:
 
 def panel_sheet(
     panels: Sequence[Panel],
-    names: tuple[str, str] = ("Reconstruction only", "Fused"),
+    names: tuple[str, ...] = ("Reconstruction only", "Fused"),
     *,
     width: int | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out a row per shift: before, after, ground truth and EIG on one scale, where they exist."""
     maximum = eig_scale([panel.eig for panel in panels])
-    columns = [names[0], names[1], "Ground truth", f"EIG, 0 to {maximum:.2g} nats"]
+    columns = [names[0], names[-1], "Ground truth", f"EIG, 0 to {maximum:.2g} nats"]
     table = [[p.before, p.after, p.truth, None if p.eig is None else heat(p.eig, maximum)] for p in panels]
     used = [j for j in range(4) if any(row[j] is not None for row in table)]
     table = [[row[j] for j in used] for row in table]

@@ -110,7 +110,7 @@ def _eig_maximum(panels: Sequence[Panel]) -> float | None:
 
 def _panel(panel: Panel, report: Report) -> dict[str, Any]:
     """Return the versions of one view as (name, picture) in the order they are offered."""
-    versions = [(report.names[0], panel.before), (report.names[1], panel.after)]
+    versions = [(name, view) for name, view in zip(report.names, (panel.before, panel.after), strict=False)]
     if panel.truth is not None:
         versions.append(("Ground truth", panel.truth))
     if panel.eig is not None:
@@ -124,7 +124,7 @@ def _shift_curves(report: Report) -> list[Curve]:
     rows = sorted(report.rows, key=lambda r: r.shift)
     for name in metric_names(rows) if len(rows) > 1 else ():
         lines = []
-        for label, side in zip(report.names, ("before", "after"), strict=True):
+        for label, side in zip(report.names, ("before", "after"), strict=False):
             points = [(r.shift, getattr(r, side)[name]) for r in rows if name in getattr(r, side)]
             if points:
                 lines.append(Series(label, *(list(column) for column in zip(*points, strict=True))))

@@ -71,7 +71,7 @@ class Panel:
     Attributes:
         shift: metres to the left of travel.
         before: render of the reconstruction only.
-        after: render of the fused scene.
+        after: render of the fused scene, if there is one.
         truth: what a camera would have seen, where it is known.
         eig: pixel-wise Expected Information Gain before fusion, nats.
         caption: what else to say, such as the frame's number.
@@ -79,7 +79,7 @@ class Panel:
 
     shift: Number
     before: Shaped[ArrayLike, "H W 3"]
-    after: Shaped[ArrayLike, "H W 3"]
+    after: Shaped[ArrayLike, "H W 3"] | None = None
     truth: Shaped[ArrayLike, "H W 3"] | None = None
     eig: Float[ArrayLike, "H W"] | None = None
     caption: str = ""
@@ -97,7 +97,7 @@ class Report:
         panels: pictures by shift.
         curves: charts, such as loss and PSNR against step.
         video: an MP4.
-        names: how the two versions are called.
+        names: how the versions are called: one name, or that of the one before and the one after.
     """
 
     title: str
@@ -107,7 +107,7 @@ class Report:
     panels: Sequence[Panel] = ()
     curves: Sequence[Curve] = ()
     video: str | Path | None = None
-    names: tuple[str, str] = ("Reconstruction only", "Fused")
+    names: tuple[str, ...] = ("Reconstruction only", "Fused")
 
 
 def shift_name(shift: Number) -> str:

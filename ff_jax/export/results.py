@@ -97,7 +97,8 @@ def write_results(
     metrics = collect(log, shown, scores, table, facts)
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, default=str).replace("NaN", "null"))
-    panels = draw_panels(folder, list(shown.values()), chosen)
+    names = (next(iter(shown)), list(shown)[-1])[: len(shown)]
+    panels = draw_panels(folder, list(shown.values()), chosen, names)
     last = list(shown.values())[-1]
     scene = last.version.run.state.scene
     write_ply(folder / "scene.ply", compose(scene, jnp.float32(0)), scene.alive)
@@ -109,7 +110,7 @@ def write_results(
         panels=panels,
         curves=_curves(logs),
         video=write_flight(folder / "flight.mp4", last, flight, config.evaluate.fps),
-        names=(next(iter(shown)), list(shown)[-1]),
+        names=names,
     )
     write_page(folder / "index.html", report)
     return metrics | {"table": text_table(table), "page": str(folder / "index.html")}
@@ -170,19 +171,19 @@ def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
     return "\n".join(lines).replace("nan", "  -")
 
 
-def draw_panels(folder: Path, shown: Sequence[Shown], chosen: list[Target]) -> list[Panel]:
+def draw_panels(folder: Path, shown: Sequence[Shown], chosen: list[Target], names: tuple[str, ...]) -> list[Panel]:
     """Draw the middle view of every shift before and after, and write pictures and EIG maps."""
     panels = []
     for shift in sorted({target.shift for target in chosen}):
         group = [target for target in chosen if target.shift == shift]
         target = group[len(group) // 2]
         before, gain = shown[0].look(target.view)
-        after, _ = shown[-1].look(target.view)
+        after = shown[-1].look(target.view)[0] if len(shown) > 1 else None
         truth = load_image(target.frame) if target.has_truth else None
         panels.append(Panel(shift, before, after, truth, gain, f"t = {target.frame.time:.1f} s"))
         title = f"EIG of the first version, {shift_name(shift)}"
         save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(gain, render=before, title=title))
-    save_png(folder / "panels.png", panel_sheet(panels))
+    save_png(folder / "panels.png", panel_sheet(panels, names))
     return panels
 
 

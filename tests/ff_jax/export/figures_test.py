@@ -64,7 +64,9 @@ def test_panels_share_one_scale_and_leave_out_what_nobody_has():
     red = flat((1, 0, 0))
     with_eig = figures.panel_sheet([Panel(1, red, red, eig=eig), Panel(2, red, red)])
     without = figures.panel_sheet([Panel(1, red, red), Panel(2, red, red)])
+    alone = figures.panel_sheet([Panel(1, red)], ("Reconstruction only",))
     assert with_eig.shape[1] - without.shape[1] == 36
+    assert without.shape[1] - alone.shape[1] == 36
     assert figures.eig_scale([eig, None]) == pytest.approx(np.percentile(eig, 99))
     assert figures.eig_scale([]) == 1.0
     assert figures.before_after(red, red).shape[1] == 2 * 36 + 6

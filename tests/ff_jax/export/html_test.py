@@ -98,6 +98,17 @@ def test_every_version_of_every_view_is_there_once(tmp_path, report):
     assert "frame 4" in page.text and "nats" in page.text
 
 
+def test_page_of_a_single_version_compares_nothing(tmp_path):
+    view = np.random.default_rng().random((6, 9, 3), np.float32)
+    rows = [Row(3.0, {"PSNR": 18.0}, {}), Row(0.0, {"PSNR": 28.0}, {})]
+    report = Report("Alone", rows=rows, panels=[Panel(3, view, truth=view)], names=("Reconstruction only",))
+    page = Page(render(tmp_path, report))
+    assert "Views" in page.text and not re.search(r"Fused|Before and after|Change", page.text)
+    assert "3 m left 18.00" in page.text and "\N{EN DASH}" not in page.text
+    names = [a["data-name"] for tag, a in page.tags if tag == "img" and "data-name" in a]
+    assert names == ["Reconstruction only", "Ground truth"]
+
+
 def test_empty_report_is_a_page_without_sections(tmp_path):
     page = Page(render(tmp_path, Report("Nothing yet")))
     assert page.text == "Nothing yet Nothing yet" and "h2" not in {tag for tag, _ in page.tags}

@@ -89,6 +89,13 @@ def test_run_facts_hold_config_versions_and_revision(tmp_path):
     assert re.match(r"\d+\.\d+", facts["packages"]["jax"]) and facts["devices"] >= 1
 
 
+def test_peak_memory_holds_what_was_used():
+    before = log.peak_memory()["peak_host_bytes"]
+    block = np.ones(300_000_000, np.uint8)  # touched, so that it counts
+    assert log.peak_memory()["peak_host_bytes"] >= before and before > 10_000_000 and block[-1] == 1
+    assert log.peak_memory()["peak_device_bytes"] >= 0
+
+
 def test_revision_tells_clean_dirty_and_unknown(tmp_path):
     assert log.code_revision(tmp_path) == "unknown"
     commands = ("init -q", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x")
