@@ -85,10 +85,13 @@ class ThinConfig:
     Attributes:
         every: one of `every` frames is kept; the others are held out.
         steps: training steps of the thinned reconstruction.
+        skip: every held-out view is taught a second time with references that leave out the `skip` nearest frames:
+            off the lane, too, references are poorer than beside a held-out frame. 0 teaches it once.
     """
 
     every: int = 4
     steps: int = 600
+    skip: int = 2
 
 
 @dataclasses.dataclass(frozen=True)

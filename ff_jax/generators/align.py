@@ -1,8 +1,10 @@
-"""Bring real images into a rendered view: re-project them with the rendered depth.
+"""Bring real images into a rendered view: re-project them with the rendered depth, corrected by a plane sweep.
 
 A lateral shift moves near things by many pixels, so a recorded image says little about a shifted view until it is
-warped. Depth comes from the reconstruction itself; where it is wrong, or something hides the point from the
-recording camera, the depths of the two views disagree, or the colours do, and that source is left out.
+warped. Depth comes from the reconstruction itself, which is off where the recorded views left it open: every pixel
+therefore tries a few depths around the rendered one and keeps those at which the recorded images agree best with
+each other and with the render (plane sweep, Collins 1996, doi 10.1109/CVPR.1996.517097). Where they agree at no
+depth, the render stays. A source that sees something else in front of the point, or another colour, counts little.
 """
 
 import dataclasses
@@ -17,6 +19,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, Int
 
 _SKY_DEPTH = 1e4  # metres; far enough to see no parallax
+_NO_AGREEMENT = 1e3  # cost of a depth at which fewer than two sources see the point: above any other, still finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +31,24 @@ class AlignConfig:
         depth_tolerance: largest relative difference between the depth of a point and what its source sees there.
         agreement: colour difference from the render at which a source counts 1/e of one that agrees.
         radius: half-size of the window over which colours are compared, pixels.
+        depths: how many depths are tried.
+        span: the farthest of them lie at exp(-span) and exp(span) of the rendered depth.
+        window: half-size of the window over which agreement is judged, pixels.
+        closeness: weight of the squared distance from the render against the variance among the sources.
+        temperature: difference in that cost at which one depth counts 1/e of another.
+        trust: cost of the best depth at which the render takes over to 1 - 1/e.
     """
 
     sources: int = 9
     depth_tolerance: float = 0.3
     agreement: float = 0.055
     radius: int = 2
+    depths: int = 7
+    span: float = 0.2
+    window: int = 3
+    closeness: float = 0.3
+    temperature: float = 5e-4
+    trust: float = 4e-3
 
 
 @struct.dataclass
@@ -52,18 +67,27 @@ def expected_depth(depth: Float[Array, "*T H W"], alpha: Float[Array, "*T H W"])
 
 
 def nearest_sources(
-    times: Float[np.ndarray, "T"], source_times: Float[np.ndarray, "S"], count: int
+    times: Float[np.ndarray, "T"], source_times: Float[np.ndarray, "S"], count: int, skip: int = 0
 ) -> Int[np.ndarray, "T k"]:
-    """Return the indices of the `count` sources (all, if there are fewer) nearest in time to every view."""
+    """Return the indices of the `count` sources (all, if there are fewer) nearest in time to every view.
+
+    Args:
+        times: of the views, seconds.
+        source_times: of the sources, seconds.
+        count: how many.
+        skip: leave out this many of the very nearest.
+    """
     distance = np.abs(np.asarray(source_times)[None] - np.asarray(times)[:, None])
-    return np.argsort(distance, 1, kind="stable")[:, :count]
+    return np.argsort(distance, 1, kind="stable")[:, skip : skip + count]
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def align(
     views: Views, sources: Views, nearest: Int[Array, "T k"], config: AlignConfig = AlignConfig()
 ) -> Float[Array, "T H W 3"]:
-    """Return for every view what real images show at its pixels, and the render itself where none shows anything.
+    """Return for every view what real images show at its pixels, and the render itself where they do not agree.
+
+    Agreement takes two sources: a pixel that fewer see keeps the render.
 
     Args:
         views: rendered views.
@@ -71,18 +95,34 @@ def align(
         nearest: which sources each view uses, from `nearest_sources`.
         config: how sources are merged.
     """
+    factors = jnp.exp(jnp.linspace(-config.span, config.span, config.depths))
 
     def one(inputs: tuple[Views, Array]) -> Float[Array, "H W 3"]:
         view, chosen = inputs
         picked = jax.tree.map(lambda x: x[chosen], sources)
-        colors, seen = jax.vmap(functools.partial(_warp, config=config), (None, 0))(view, picked)
-        difference = _smooth(jnp.square(_smooth(colors, 1) - view.rgb).mean(-1, keepdims=True), config.radius)
-        # The small constant keeps sources that all disagree: better a doubtful real image than a blank.
-        weight = seen[..., None] * (jnp.exp(-difference / config.agreement**2) + 1e-6)
-        merged = jnp.sum(weight * colors, 0) / jnp.maximum(jnp.sum(weight, 0), 1e-12)
-        return jnp.where(seen.any(0)[..., None], merged, view.rgb)
+        tried = lambda factor: _merged(view.replace(depth=factor * view.depth), picked, config)
+        merged, cost = lax.map(tried, factors)
+        share = jax.nn.softmax(-cost / config.temperature, 0)
+        trust = jnp.exp(-jnp.min(cost, 0) / config.trust)[..., None]
+        return view.rgb + trust * (jnp.sum(share[..., None] * merged, 0) - view.rgb)
 
     return lax.map(one, (views, jnp.asarray(nearest)))
+
+
+def _merged(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
+    """Return the mean colour that the sources see at the depth of `view`, and how badly they agree on it."""
+    colors, seen = jax.vmap(functools.partial(_warp, config=config), (None, 0))(view, sources)
+    difference = _smooth(
+        jnp.square(_smooth(colors, config.radius // 2) - view.rgb).mean(-1, keepdims=True), config.radius
+    )
+    # The small constant keeps sources that are all unlike the render: it may be the render that is wrong.
+    weight = seen[..., None] * (jnp.exp(-difference / config.agreement**2) + 1e-6)
+    weight = weight / jnp.maximum(jnp.sum(weight, 0), 1e-12)
+    mean = jnp.sum(weight * colors, 0)
+    variance = jnp.sum(weight * jnp.square(colors - mean), 0)
+    cost = (variance + config.closeness * jnp.square(mean - view.rgb)).mean(-1, keepdims=True)
+    cost = _smooth(cost[None], config.window)[0, ..., 0]
+    return mean, jnp.where(seen.sum(0) >= 2, cost, _NO_AGREEMENT)
 
 
 def _warp(view: Views, source: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"]]:

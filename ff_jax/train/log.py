@@ -160,7 +160,7 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the most memory this process has held so far, in bytes: of the first device (0 if unknown), of the host."""
+    """Return the most memory this process has held, in bytes: on the first device (0 if unknown) and on the host."""
     device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"peak_device_bytes": device, "peak_host_bytes": host}

@@ -7,15 +7,17 @@ lane; there the truth is known.
 import dataclasses
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData
+from ff_jax.generators.align import AlignConfig
 from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit import Triples
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.phases import make_feed, run_phase, start_run
-from ff_jax.train.progressive import learn, references_for, render_clip
+from ff_jax.train.progressive import aligned_references, learn, references_for, render_clip
 from ff_jax.train.step import as_float
 
 
@@ -39,7 +41,8 @@ def split_thin(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ...]
 def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, folder: Path) -> Triples:
     """Reconstruct from a thinned log and return (render, EIG, reference, truth) of the held-out views.
 
-    References are what `fixer` asks for, made from the kept frames only.
+    References are what `fixer` asks for, made from the kept frames only; aligned ones come twice, the second time
+    without the `thin.skip` nearest frames.
     """
     kept, held = split_thin(feed.frames, config.thin.every)
     thin = make_feed(log, kept, config)
@@ -58,12 +61,22 @@ def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, f
     clip = render_clip(scene, known, views, recipe.settings, degree)
     clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
     truth = make_feed(log, held, config)
-    return Triples(
+    once = Triples(
         renders=clip.rgb,
         eigs=clip.eig,
         references=references_for(fixer, clip, views, near, known, thin),
         targets=jnp.stack([as_float(truth.batch(i).image) for i in range(len(held))]),
     )
+    if not fixer.aligned or not 0 < config.thin.skip < len(kept) - 1:
+        return once
+    farther = aligned_references(clip, views, known, thin, AlignConfig(), config.thin.skip)
+    return interleaved(once, once.replace(references=farther))
+
+
+def interleaved(first: Triples, second: Triples) -> Triples:
+    """Return the triples of both in turn, so that neighbours stay neighbours in time."""
+    merge = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
+    return jax.tree.map(merge, first, second)
 
 
 def _shortened(config: FuseConfig):

@@ -149,15 +149,18 @@ def render_clip(
 
 
 def aligned_references(
-    clip: Clip, views: Sequence[View], known: Knowledge, feed: Feed, config: AlignConfig
+    clip: Clip, views: Sequence[View], known: Knowledge, feed: Feed, config: AlignConfig, skip: int = 0
 ) -> Float[Array, "T H W 3"]:
-    """Return what the recorded images of `feed` show at the pixels of a rendered clip (see `generators.align`)."""
+    """Return what the recorded images of `feed` show at the pixels of a rendered clip (see `generators.align`).
+
+    `skip` leaves out that many recorded images nearest in time.
+    """
     stack = lambda cameras: [jnp.stack(x) for x in zip(*((c.K, c.camera_from_world) for c in cameras), strict=True)]
     recorded = [feed.batch(index) for index in range(len(feed.frames))]
     images = jnp.stack([as_float(batch.image) for batch in recorded])
     sources = Views(images, known.depths, *stack(batch.view.camera for batch in recorded))
     times = np.array([float(view.time) for view in views])
-    nearest = nearest_sources(times, np.array([frame.time for frame in feed.frames], np.float32), config.sources)
+    nearest = nearest_sources(times, np.array([frame.time for frame in feed.frames], np.float32), config.sources, skip)
     return align(Views(clip.rgb, clip.depth, *stack(view.camera for view in views)), sources, nearest, config)
 
 
