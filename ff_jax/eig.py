@@ -13,7 +13,7 @@ v and a from `kernels.fisher` and L = d footprint / d geometry, one 6 x 10 matri
 
 Geometry is perturbed in the Gaussian's own axes (`perturb`): mean 3 [m], rotation vector 3 [rad], log-scale 3,
 logit-opacity 1. A block therefore stays valid when a rigid actor carries its Gaussians along. Exposure and
-camera corrections are taken as known.
+camera corrections are taken as known. What shows where opacity is missing has a posterior too (`backdrop`).
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from flax import struct
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
+from ff_jax import backdrop
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
@@ -47,6 +48,7 @@ class Precision:
 
     geometry: Float[Array, "N 55"]  # mean 3 [1/m], rotation 3 [1/rad], log-scale 3, logit-opacity 1
     color: Float[Array, "N packed"]  # K x K over spherical harmonics, the same for each of the three channels
+    background: Float[Array, "cells"]  # by direction, see `backdrop`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Priors:
     logit_opacity: float = 1.0
     color: float = 0.3  # of the part of the colour that does not depend on the direction
     view_color: float = 0.1  # of what each higher band of spherical harmonics adds to it
-    background: float = 0.3  # colour of what shows where opacity is missing
+    background: float = 0.3  # colour of what shows where opacity is missing, per direction
+    misfit: float = 1.0  # share of the squared residual around a training pixel that counts as its noise (`misfit`)
 
 
 @struct.dataclass
@@ -68,7 +71,7 @@ class Posterior:
 
     geometry: Float[Array, "N 10 10"]
     color: Float[Array, "N K K"]
-    background: Float[Array, ""]  # standard deviation of one channel
+    background: Float[Array, "cells"]  # standard deviation of one channel, by direction
 
 
 class Sensitivity(NamedTuple):
@@ -83,7 +86,8 @@ def init_precision(gaussians: Gaussians) -> Precision:
     """Return the precision before the first view."""
     count, coefficients, _ = gaussians.sh.shape
     packed = coefficients * (coefficients + 1) // 2
-    return Precision(jnp.zeros((count, GEOMETRY * (GEOMETRY + 1) // 2)), jnp.zeros((count, packed)))
+    geometry = jnp.zeros((count, GEOMETRY * (GEOMETRY + 1) // 2))
+    return Precision(geometry, jnp.zeros((count, packed)), jnp.zeros(backdrop.CELLS))
 
 
 def perturb(gaussians: Gaussians, delta: Float[Array, "N 10"]) -> Gaussians:
@@ -136,6 +140,7 @@ def accumulate(
     settings: RenderSettings,
     *,
     noise: Float[ArrayLike, ""],
+    alpha: Float[Array, "H W"] | None = None,
     weight: Float[Array, "H W"] | None = None,
     sign: Float[ArrayLike, ""] = 1.0,
     sh_degree: int | Int[Array, ""] = 3,
@@ -150,7 +155,9 @@ def accumulate(
         image: the view as rendered from these Gaussians, background included, before exposure.
         settings: those of the render.
         noise: standard deviation of one observed channel.
-        weight: per pixel, multiplies the information; 0 where the view says nothing about this scene.
+        alpha: accumulated opacity of the render; None says nothing about the background.
+        weight: per pixel (in [0, 1] where `alpha` is given), multiplies the information; 0 where the view says
+            nothing about this scene.
         sign: +1 adds, -1 removes a view that was added with the same arguments.
         sh_degree: highest band rendered.
     """
@@ -172,7 +179,10 @@ def accumulate(
         implementation=settings.implementation,
     )
     color = pack(w2[:, None, None] * view.Y[:, :, None] * view.Y[:, None, :])
-    return Precision(precision.geometry + sign * geometry, precision.color + sign * color)
+    background = precision.background
+    if alpha is not None:
+        background = background + sign * backdrop.information(camera, alpha, information) / jnp.square(noise)
+    return Precision(precision.geometry + sign * geometry, precision.color + sign * color, background)
 
 
 def posterior(
@@ -208,7 +218,8 @@ def posterior(
     band = np.array(BAND_OF[: gaussians.sh.shape[1]])
     of_band = np.where(band == 0, priors.color, priors.view_color) * np.sqrt(4 * np.pi / (2 * band + 1))
     color = jnp.broadcast_to(jnp.asarray(of_band, jnp.float32), gaussians.sh.shape[:2])
-    return Posterior(factor(precision.geometry, std), factor(precision.color, color), jnp.asarray(priors.background))
+    background = backdrop.posterior_std(precision.background, priors.background)
+    return Posterior(factor(precision.geometry, std), factor(precision.color, color), background)
 
 
 def eig_map(
@@ -253,7 +264,7 @@ def eig_map(
         spread,
         jnp.sum(of_color**2, -1),
         jnp.square(noise),
-        jnp.square(posterior.background),
+        jnp.square(backdrop.look_up(posterior.background, camera)),
         mode=mode,
         width=camera.width,
         height=camera.height,

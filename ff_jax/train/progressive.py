@@ -21,6 +21,7 @@ from ff_jax.camera import make_camera
 from ff_jax.data.contract import Frame
 from ff_jax.generators.align import AlignConfig, Views, align, expected_depth, nearest_sources
 from ff_jax.generators.protocol import Fixer, fix
+from ff_jax.misfit import trust
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
 from ff_jax.scene.scene import View
@@ -59,6 +60,14 @@ class Knowledge:
     depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
+class Evidence(NamedTuple):
+    """What the recorded views say about a scene."""
+
+    precision: eig.Precision
+    noise: Float[Array, ""]  # standard deviation of one recorded channel
+    depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
+
+
 class Clip(NamedTuple):
     """Frames rendered along one path; of one view without the leading axis."""
 
@@ -68,37 +77,64 @@ class Clip(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
-def _observe(
-    precision: eig.Precision, scene: Scene, batch: Batch, settings: RenderSettings, sh_degree: Int[Array, ""]
-) -> tuple[eig.Precision, Float[Array, "..."], Float[Array, "H W"]]:
-    """Add one recorded view to the precision (unit noise); also return a sample of its residuals and its depth."""
+def _compare(
+    scene: Scene, batch: Batch, settings: RenderSettings, sh_degree: Int[Array, ""]
+) -> tuple[Float[Array, "..."], Float[Array, "H W"]]:
+    """Return a sample of the residuals of one recorded view, and its depth."""
     view = render_scene(scene, batch.view, settings, sh_degree)
-    precision = eig.accumulate(
+    residual = jnp.where(batch.weight[..., None] > 0, as_float(batch.image) - view.rgb, jnp.nan)
+    return residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
+
+
+@functools.partial(jax.jit, static_argnames=("settings",))
+def _observe(
+    precision: eig.Precision,
+    scene: Scene,
+    batch: Batch,
+    noise: Float[Array, ""],
+    share: Float[Array, ""],
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+) -> eig.Precision:
+    """Add one recorded view to the precision."""
+    view = render_scene(scene, batch.view, settings, sh_degree)
+    return eig.accumulate(
         precision,
         compose(scene, batch.view.time),
         scene.alive,
         refined_camera(scene.params, batch.view),
         view.linear,
         settings,
-        noise=1.0,
-        weight=batch.weight,
+        noise=noise,
+        alpha=view.alpha,
+        weight=batch.weight * trust(as_float(batch.image) - view.rgb, batch.weight, noise, share),
         sh_degree=sh_degree,
     )
-    residual = jnp.where(batch.weight[..., None] > 0, as_float(batch.image) - view.rgb, jnp.nan)
-    return precision, residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
+
+
+def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, misfit: float) -> Evidence:
+    """Return what the recorded views of `feed` say about a scene; pseudo-views never count as seen.
+
+    Args:
+        scene: the scene.
+        feed: recorded frames.
+        settings: renderer settings.
+        sh_degree: highest band rendered.
+        misfit: see `eig.Priors`.
+    """
+    batches, degree = range(len(feed.frames)), jnp.int32(sh_degree)
+    residuals, depths = zip(*(_compare(scene, feed.batch(i), settings, degree) for i in batches), strict=True)
+    noise = eig.noise_from_residuals(jnp.stack(residuals))
+    precision = eig.init_precision(scene.params.gaussians)
+    for index in batches:
+        precision = _observe(precision, scene, feed.batch(index), noise, jnp.float32(misfit), settings, degree)
+    return Evidence(precision, noise, jnp.stack(depths))
 
 
 def learn(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors) -> Knowledge:
-    """Return the posterior that the recorded views of `feed` leave; pseudo-views never count as seen."""
-    precision = eig.init_precision(scene.params.gaussians)
-    residuals, depths = [], []
-    for index in range(len(feed.frames)):
-        precision, residual, depth = _observe(precision, scene, feed.batch(index), settings, jnp.int32(sh_degree))
-        residuals.append(residual)
-        depths.append(depth)
-    noise = eig.noise_from_residuals(jnp.stack(residuals))
-    precision = jax.tree.map(lambda x: x / noise**2, precision)
-    return Knowledge(_posterior(precision, scene, priors), noise, jnp.stack(depths))
+    """Return the posterior that the recorded views of `feed` leave."""
+    precision, noise, depths = observe(scene, feed, settings, sh_degree, priors.misfit)
+    return Knowledge(_posterior(precision, scene, priors), noise, depths)
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))

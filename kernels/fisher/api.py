@@ -84,7 +84,7 @@ def eig_map(
     factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
-    background_var: Float[ArrayLike, ""],
+    background_var: Float[ArrayLike, "*map"],
     *,
     mode: str = "exact",
     width: int,
@@ -113,7 +113,7 @@ def eig_map(
         factor: F_i, any with F_i F_i^T = posterior covariance of (mean2d, conic, log opacity).
         q: posterior variance of one colour channel.
         noise_var: variance of one observed colour channel.
-        background_var: prior variance of one channel of the background colour.
+        background_var: variance of one channel of the background colour; one number, or one per pixel.
         mode: "exact" or "trace".
         width: pixels.
         height: pixels.

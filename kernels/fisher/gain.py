@@ -26,7 +26,7 @@ def information_gain(
     M: Float[Array, "*n 6"],
     alpha: Float[Array, "*n"],
     noise_var: Float[ArrayLike, ""],
-    background_var: Float[ArrayLike, ""],
+    background_var: Float[ArrayLike, "*map"],
     mode: str,
 ) -> Float[Array, "*n"]:
     """Return the gain (nats) of observing pixels of colour covariance M + (1 - alpha)^2 background_var I.
@@ -37,7 +37,7 @@ def information_gain(
         M: packed upper triangles (rr, rg, rb, gg, gb, bb) of the part that the Gaussians cause.
         alpha: accumulated opacity.
         noise_var: variance of one observed colour channel.
-        background_var: prior variance of one channel of the background colour.
+        background_var: variance of one channel of the background colour; one number, or one per pixel.
         mode: "exact" or "trace".
     """
     beyond = (1 - alpha) ** 2 * background_var

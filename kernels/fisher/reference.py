@@ -80,7 +80,7 @@ def eig_map(
     factor: Float[Array, "N 6 r"],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
-    background_var: Float[ArrayLike, ""],
+    background_var: Float[ArrayLike, "*map"],
     *,
     mode: str,
     tile: int,

@@ -1,0 +1,160 @@
+"""How well EIG predicts where the render is wrong, beside six other maps, at test views off the recorded path.
+
+python -m experiments.eig_study --workdir=runs/eig_world --seeds=0,1,2,3,4 --shifts=1,2,3,6
+python -m experiments.eig_study --workdir=runs/eig_kitti --source=kitti --seeds=0
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jaxtyping import Bool, Float
+
+from experiments import common
+from experiments.configs import fuse as world_config
+from experiments.configs import kitti_stereo as kitti_config
+from ff_jax import calibration_study as study
+from ff_jax.config import FuseConfig
+from ff_jax.data.loader import load_image, load_mask
+from ff_jax.data.open import open_log
+from ff_jax.evaluate import Target, targets
+from ff_jax.export.calibration_figure import calibration_figure
+from ff_jax.export.eig_figure import eig_figure
+from ff_jax.export.pixels import save_png
+from ff_jax.export.report import shift_name
+from ff_jax.files import replacing
+from ff_jax.fuse import claim, recorded_feed
+from ff_jax.score_maps import Maps, learn_scores, score_maps
+from ff_jax.train.log import progress
+from ff_jax.train.loop import count_needed, fitted
+from ff_jax.train.phases import run_phase, start_run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
+_SOURCE = flags.DEFINE_enum("source", "world", ["world", "kitti"], "The built-in street, or KITTI colour stereo.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds; finished ones are only read.")
+_SHIFTS = flags.DEFINE_list("shifts", ["1", "2", "3", "6"], "Lateral shifts of the test views (world), metres.")
+_FRAMES = flags.DEFINE_integer("frames", 6, "Test views per shift.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 0, "Training steps; 0 takes those of the config.", lower_bound=0)
+_WIDTH = flags.DEFINE_integer("width", 0, "Width of KITTI images; 0 keeps them.", lower_bound=0)
+_BUDGET = flags.DEFINE_integer("budget", 0, "Most Gaussians; 0 takes the config's.", lower_bound=0)
+_THRESHOLD = flags.DEFINE_float("threshold", 0.0, "Threshold in nats; 0 chooses it on the first two seeds.")
+
+
+def settings_for(seed: int) -> FuseConfig:
+    """Return the settings of one run."""
+    config = common.to_config((world_config if _SOURCE.value == "world" else kitti_config).get_config())
+    data = dataclasses.replace(config.data, seed=seed)
+    if _WIDTH.value and _SOURCE.value == "kitti":
+        data = dataclasses.replace(data, width=_WIDTH.value)
+    steps = _STEPS.value or config.steps
+    schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
+    density = config.recon.density
+    share = steps / config.steps
+    density = dataclasses.replace(density, start=int(density.start * share), stop=int(density.stop * share))
+    budget = _BUDGET.value or config.recon.budget
+    recon = dataclasses.replace(config.recon, density=density, budget=budget)
+    return dataclasses.replace(config, seed=seed, steps=steps, data=data, schedule=schedule, recon=recon)
+
+
+def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
+    """Reconstruct one log and judge its test views off the path; return the results per shift and of all."""
+    config = settings_for(seed)
+    claim(workdir, config, resume=True)
+    log = open_log(common.with_log_path(config).data, tuple(map(float, _SHIFTS.value)))
+    feed = recorded_feed(config, log)
+    chosen = [target for target in targets(log, (), _FRAMES.value) if target.has_truth and abs(target.shift) > 0.02]
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = run_phase(workdir / "recon", f"seed {seed}", run, recipe, config.steps, feed, config)
+    scene = run.state.scene
+    degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
+    needed = count_needed(scene, [target.view.camera for target in chosen], recipe.settings)
+    settings = fitted(recipe.settings, needed)
+    learnt = learn_scores(scene, feed, settings, degree, config.eig.priors)
+    pixels: dict[float, list] = {}
+    solid = []
+    for target in progress(chosen, f"judging seed {seed}"):
+        maps = score_maps(scene, learnt, target.view, settings, jnp.int32(degree))
+        usable = (load_mask(target.frame, "valid") > 0.5) & (load_mask(target.frame, "dynamic") < 0.5)
+        pixels.setdefault(target.shift, []).append(flat_pixels(maps, target, usable))
+        solid.append(flat_pixels(maps, target, usable & (load_mask(target.frame, "sky") < 0.5)))
+        if len(pixels[target.shift]) == 1:
+            draw(workdir / f"maps_{target.shift:+.2f}m.png", maps, target)
+    sets = {shift_name(shift): _joined(parts) for shift, parts in sorted(pixels.items())}
+    sets["all"] = _joined([part for parts in pixels.values() for part in parts])
+    sets["all but sky"] = _joined(solid)
+    return {"noise": float(learnt.noise), "sets": {name: study.summarize(*parts) for name, parts in sets.items()}}
+
+
+def flat_pixels(
+    maps: Maps, target: Target, usable: Bool[np.ndarray, "H W"]
+) -> tuple[dict, dict, Float[np.ndarray, "P"], Float[np.ndarray, "P"]]:
+    """Return scores, standard deviations and errors of the usable pixels of one view."""
+    flat = lambda by_name: {name: np.asarray(values)[usable] for name, values in by_name.items()}
+    errors = study.pixel_errors(np.asarray(maps.rgb), load_image(target.frame), usable)
+    return flat(maps.scores), flat(maps.std), *errors
+
+
+def _joined(parts: list[tuple]) -> tuple:
+    """Return the pixels of several views as one set."""
+    join = lambda dicts: {name: np.concatenate([d[name] for d in dicts]) for name in dicts[0]}
+    scores, std, absolute, squared = zip(*parts, strict=True)
+    return join(scores), join(std), np.concatenate(absolute), np.concatenate(squared)
+
+
+def draw(path: Path, maps: Maps, target: Target) -> None:
+    """Save the EIG map of a view beside its error."""
+    error = np.abs(np.clip(np.asarray(maps.rgb), 0, 1) - load_image(target.frame)).mean(-1)
+    rgb = np.clip(np.asarray(maps.rgb), 0, 1)
+    save_png(path, eig_figure(maps.scores["exact_block"], render=rgb, title=f"EIG, {shift_name(target.shift)}"))
+    title = "absolute error (in place of nats)"
+    save_png(path.with_name(f"error_{path.name}"), eig_figure(error.astype(np.float32), render=rgb, title=title))
+
+
+def report(results: dict[int, dict[str, Any]], out: Path) -> str:
+    """Write charts, numbers and the table of all seeds; return the table."""
+    mean = study.mean_of([result["sets"] for result in results.values()])
+    for name, values in mean.items():
+        file = name.replace(" ", "_")
+        title = f"{_SOURCE.value}, {name}, {len(results)} seeds"
+        calibration_figure(values, out / f"{file}.png", title)
+    every = [result["sets"]["all"] for result in results.values()]
+    threshold = _THRESHOLD.value or study.choose_threshold(every[:2])
+    lines = [study.text_table(mean), "", f"Threshold {threshold:.3f} nats (wrong: error above {study.BAD}):", ""]
+    lines += [
+        "| seed | PSNR | noise | separation there | best | PSNR falls | miscalibration block, diag |",
+        "|---" * 7 + "|",
+    ]
+    for seed, one in zip(results, every, strict=True):
+        there, best = study.at_threshold(one, threshold)
+        monotone = study.falls(one["methods"]["exact_block"]["admitted_psnr"])
+        off = ", ".join(f"{one['reliability'][name]['miscalibration']:.2f}" for name in ("block", "diag"))
+        noise = results[seed]["noise"]
+        lines.append(f"| {seed} | {one['psnr']:.2f} | {noise:.4f} | {there:.3f} | {best:.3f} | {monotone} | {off} |")
+    text = "\n".join(lines) + "\n"
+    for name, content in (("table.md", text), ("study.json", json.dumps({"threshold": threshold, "mean": mean}))):
+        with replacing(out / name) as temporary:
+            temporary.write_text(content)
+    return text
+
+
+def main(_: list[str]) -> None:
+    """Run all seeds (finished ones are only read), then write the report."""
+    out, results = Path(_WORKDIR.value), {}
+    for seed in map(int, _SEEDS.value):
+        written = out / f"seed{seed}" / "study.json"
+        if not written.is_file():
+            result = study_seed(seed, out / f"seed{seed}")
+            with replacing(written) as temporary:
+                temporary.write_text(json.dumps(result))
+        results[seed] = json.loads(written.read_text())
+        calibration_figure(results[seed]["sets"]["all"], out / f"seed{seed}" / "all.png", f"seed {seed}, all shifts")
+    print(report(results, out) + f"{os.path.relpath(out)}: table.md, study.json and charts")
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,166 @@
+"""Which 8 of 40 views to take: chosen by information gain, at random, or far from each other.
+
+python -m experiments.next_view --workdir=runs/next_view --seeds=0,1,2,3,4
+
+The candidates of a street are 10 moments of 4 cameras: the three of the rig, and the front camera 3 m to the left.
+Every method starts from the same two views (the front camera, early and halfway), adds six, and reconstructs from
+its eight alone, with the same number of steps. Measured at the moments in between, all four cameras.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jaxtyping import Float
+
+from experiments import common
+from experiments.configs import fuse as world_config
+from ff_jax.config import FuseConfig
+from ff_jax.data.contract import Frame, SceneData
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.loader import camera_of, load_image
+from ff_jax.data.world import WorldConfig
+from ff_jax.files import replacing
+from ff_jax.metrics.image import psnr
+from ff_jax.scene import render_scene
+from ff_jax.train.feed import view_of
+from ff_jax.train.log import progress
+from ff_jax.train.loop import Recipe, Run, count_needed, fitted
+from ff_jax.train.phases import make_feed, run_phase, start_run
+from ff_jax.train.progressive import observe
+from ff_jax.view_score import select_views
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
+_STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
+_SCORE = flags.DEFINE_enum("score", "pixels", ["pixels", "joint"], "What information of a view means.")
+_DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
+
+MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
+START, BUDGET = (0, 20), 8  # candidates are ordered by moment, four cameras each
+REACH = 5.0  # metres of view direction that count like a metre of position, for the farthest-point choice
+_NOISE = 0.05  # smallest noise believed: two views are soon fitted better than anything can be predicted
+
+
+def views_of(seed: int) -> tuple[SceneData, list[Frame], list[Frame]]:
+    """Return the log, its 40 candidates and its held-out frames."""
+    world = WorldConfig(num_frames=MOMENTS, moving=False)
+    log = world_scene(seed, world, _WIDTH.value, round(_WIDTH.value * 8 / 13), CAMERAS, test_shifts=(LEFT,))
+    used = [f for f in log.frames if f.split == "train" or f.camera == "front"]
+    used = [dataclasses.replace(f, split="train", exposure_id=0) for f in used]
+    used.sort(key=lambda f: f.time_index)
+    even = lambda rest: [f for f in used if f.time_index % 2 == rest]
+    return dataclasses.replace(log, frames=tuple(used)), even(0), even(1)
+
+
+def settings_for(seed: int, steps: int) -> FuseConfig:
+    """Return the settings of one reconstruction."""
+    config = common.to_config(world_config.get_config())
+    density = dataclasses.replace(config.recon.density, start=100, stop=max(steps - 100, 101))
+    recon = dataclasses.replace(config.recon, density=density, budget=8000, sh_every=steps)
+    init = dataclasses.replace(config.init, points=5000)
+    schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
+    return dataclasses.replace(config, seed=seed, steps=steps, recon=recon, init=init, schedule=schedule)
+
+
+def reconstruct(
+    log: SceneData, frames: list[Frame], config: FuseConfig, folder: Path, others: list[Frame]
+) -> tuple[Run, Recipe]:
+    """Return the scene trained on `frames`, with room for looking at `others`."""
+    feed = make_feed(log, tuple(frames), config)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = run_phase(folder, f"{len(frames)} views", run, recipe, config.steps, feed, config)
+    needed = count_needed(run.state.scene, [camera_of(frame) for frame in others], recipe.settings)
+    return run, dataclasses.replace(recipe, settings=fitted(recipe.settings, needed))
+
+
+def by_information(log: SceneData, pool: list[Frame], config: FuseConfig, folder: Path) -> list[int]:
+    """Choose the views that tell most, given a reconstruction from the first two."""
+    first = [pool[i] for i in START]
+    run, recipe = reconstruct(log, first, config, folder, pool)
+    feed, priors = make_feed(log, tuple(first), config), config.eig.priors
+    evidence = observe(run.state.scene, feed, recipe.settings, 0, priors.misfit)
+    noise = jnp.maximum(evidence.noise, _NOISE)
+    scale = jnp.square(evidence.noise / noise)
+    precision = evidence.precision.replace(**{k: v * scale for k, v in vars(evidence.precision).items()})
+    left = [i for i in range(len(pool)) if i not in START]
+    views = [view_of(pool[i], 0) for i in left]
+    wanted = BUDGET - len(START)
+    options = dict(noise=noise, priors=priors, sh_degree=0, score=_SCORE.value)
+    choice = select_views(run.state.scene, precision, views, wanted, recipe.settings, **options)
+    return [*START, *(left[i] for i in choice.order)]
+
+
+def by_distance(pool: list[Frame]) -> list[int]:
+    """Choose greedily the view farthest from those chosen, in position and in what it looks at."""
+    poses = np.stack([frame.world_from_camera for frame in pool])
+    places = np.concatenate([poses[:, :3, 3], REACH * poses[:, :3, 2]], 1)
+    order = list(START)
+    while len(order) < BUDGET:
+        gap = np.linalg.norm(places[:, None] - places[order], axis=-1).min(1)
+        order.append(int(np.argmax(gap)))
+    return order
+
+
+def at_random(seed: int, draw: int, count: int) -> list[int]:
+    """Choose at random."""
+    left = [i for i in range(count) if i not in START]
+    rng = np.random.default_rng([seed, draw])
+    return [*START, *(int(i) for i in rng.choice(left, BUDGET - len(START), replace=False))]
+
+
+def held_out_psnr(run: Run, recipe: Recipe, frames: list[Frame]) -> Float[np.ndarray, "F"]:
+    """Return the PSNR (dB) of every held-out frame."""
+    shown = lambda f: render_scene(run.state.scene, view_of(f, 0), recipe.settings, 0).rgb
+    return np.array([float(psnr(jnp.clip(shown(frame), 0, 1), load_image(frame))) for frame in frames])
+
+
+def study_seed(seed: int, workdir: Path) -> dict:
+    """Run all methods on one street; return the chosen views and the PSNR on held-out ones."""
+    log, pool, held_out = views_of(seed)
+    config = settings_for(seed, _STEPS.value)
+    chosen = {
+        "information": by_information(log, pool, settings_for(seed, _STEPS.value // 2), workdir / "start"),
+        "farthest": by_distance(pool),
+    }
+    chosen |= {f"random{draw}": at_random(seed, draw, len(pool)) for draw in range(_DRAWS.value)}
+    result = {}
+    for name, order in progress(list(chosen.items()), f"seed {seed}"):
+        run, recipe = reconstruct(log, [pool[i] for i in order], config, workdir / name, held_out)
+        result[name] = {"views": order, "psnr": held_out_psnr(run, recipe, held_out).tolist()}
+    return result
+
+
+def report(results: dict[int, dict]) -> str:
+    """Return the table of all seeds as Markdown."""
+    mean = lambda result, start: np.mean([np.mean(r["psnr"]) for name, r in result.items() if name.startswith(start)])
+    names = ("information", "random", "farthest")
+    rows = np.array([[mean(result, name) for name in names] for result in results.values()])
+    lines = ["| seed | " + " | ".join(names) + " |", "|---" * 4 + "|"]
+    for name, row in [*zip(results, rows, strict=True), ("mean", rows.mean(0))]:
+        lines.append(f"| {name} | " + " | ".join(f"{x:.2f}" for x in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(_: list[str]) -> None:
+    """Run all seeds (finished ones are only read) and print the table."""
+    out, results = Path(_WORKDIR.value), {}
+    for seed in map(int, _SEEDS.value):
+        written = out / f"seed{seed}" / "next_view.json"
+        if not written.is_file():
+            result = study_seed(seed, out / f"seed{seed}")
+            with replacing(written) as temporary:
+                temporary.write_text(json.dumps(result))
+        results[seed] = json.loads(written.read_text())
+    table = report(results)
+    with replacing(out / "table.md") as temporary:
+        temporary.write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    common.run(main)

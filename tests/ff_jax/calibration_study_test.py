@@ -1,0 +1,55 @@
+"""Numbers, thresholds and tables of the calibration study, on made-up pixels."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ff_jax import calibration_study as study
+from ff_jax.export.calibration_figure import COLORS, calibration_figure
+from ff_jax.score_maps import METHODS
+
+
+@pytest.fixture
+def results():
+    """Two runs in which only `exact_block` knows the error."""
+    rng = np.random.default_rng()
+    out = []
+    for _ in range(2):
+        std = np.exp(rng.normal(-3, 1, 4000))
+        error = np.abs(rng.normal(size=4000)) * std
+        scores = {name: rng.random(4000).astype(np.float32) for name in METHODS}
+        scores["exact_block"] = (std * 10).astype(np.float32)
+        out.append(study.summarize(scores, {"block": std, "diag": 2 * std}, error, error**2))
+    return out
+
+
+def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results):
+    for result in json.loads(json.dumps(results)):
+        methods = result["methods"]
+        assert min(methods, key=lambda name: methods[name]["ause"]) == "exact_block"
+        assert result["reliability"]["block"]["miscalibration"] < result["reliability"]["diag"]["miscalibration"]
+        assert study.falls(methods["exact_block"]["admitted_psnr"], slack=0.3)
+    there, best = study.at_threshold(results[1], study.choose_threshold(results[:1]))
+    assert 0.8 * best < there <= best
+
+
+def test_means_and_tables_keep_every_method(results):
+    mean = study.mean_of(results)
+    want = np.mean([result["methods"]["trace"]["ause"] for result in results])
+    assert mean["methods"]["trace"]["ause"] == pytest.approx(want)
+    table = study.text_table({"all": mean})
+    assert all(name in table for name in METHODS) and table.count("\n") == len(METHODS) + 1
+
+
+def test_pixel_errors_are_those_of_valid_pixels():
+    rgb, truth = np.full((2, 3, 3), 1.4, np.float32), np.full((2, 3, 3), 0.5, np.float32)
+    absolute, squared = study.pixel_errors(rgb, truth, np.array([[True, False, False]] * 2))
+    np.testing.assert_allclose(absolute, [0.5, 0.5])
+    np.testing.assert_allclose(squared, [0.25, 0.25])
+
+
+def test_charts_show_every_method(results, tmp_path):
+    assert set(COLORS) == set(METHODS)
+    calibration_figure(results[0], tmp_path / "chart.png", "made up")
+    assert (tmp_path / "chart.png").stat().st_size > 10_000
