@@ -54,7 +54,24 @@ def config_flag(default: str | None) -> flags.FlagHolder:
         sys.exit(f"error: wrong flag: {_one_line(error)}")
 
 
+def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
+    """Return the entries of a list flag as numbers of `kind` (int or float).
+
+    Raises:
+        ValueError: an entry is no such number.
+    """
+    for entry in flag.value:
+        try:
+            kind(entry)
+        except ValueError:
+            what = "whole numbers" if kind is int else "numbers"
+            raise ValueError(f"--{flag.name}={entry!r} is wrong: give {what}, separated by commas.") from None
+    return tuple(map(kind, flag.value))
+
+
 def _one_line(error: Exception) -> str:
+    while error.args and isinstance(error.args[0], Exception):  # its text would be quoted and escaped
+        error = error.args[0]
     return " ".join(str(error.args[0] if error.args else error).split())
 
 

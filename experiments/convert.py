@@ -52,7 +52,7 @@ def main(_: list[str]) -> None:
     if _CHECK.value is not None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
-    scene = validate(open_log(source_config(), tuple(map(float, _SHIFTS.value))))
+    scene = validate(open_log(source_config(), common.numbers(_SHIFTS)))
     path = write_folder(scene, Path(_OUT.value))
     print(f"wrote {path}:", summary(validate(path, decode=_DECODE.value)))
 

@@ -44,11 +44,13 @@ _WIDTH = flags.DEFINE_integer("width", 0, "Width of KITTI images; 0 keeps them."
 _BUDGET = flags.DEFINE_integer("budget", 0, "Most Gaussians; 0 takes the config's.", lower_bound=0)
 _THRESHOLD = flags.DEFINE_float("threshold", 0.0, "Threshold in nats; 0 chooses it on the first two seeds.")
 
+_CLIP = 24  # recorded frames of a street: a longer drive than the demo's, so that more of it is well known
+
 
 def settings_for(seed: int) -> FuseConfig:
     """Return the settings of one run."""
     config = common.to_config((world_config if _SOURCE.value == "world" else kitti_config).get_config())
-    data = dataclasses.replace(config.data, seed=seed)
+    data = dataclasses.replace(config.data, seed=seed, frames=_CLIP)
     if _WIDTH.value and _SOURCE.value == "kitti":
         data = dataclasses.replace(data, width=_WIDTH.value)
     steps = _STEPS.value or config.steps
@@ -65,7 +67,7 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     """Reconstruct one log and judge its test views off the path; return the results per shift and of all."""
     config = settings_for(seed)
     claim(workdir, config, resume=True)
-    log = open_log(common.with_log_path(config).data, tuple(map(float, _SHIFTS.value)))
+    log = open_log(common.with_log_path(config).data, common.numbers(_SHIFTS))
     feed = recorded_feed(config, log)
     chosen = [target for target in targets(log, (), _FRAMES.value) if target.has_truth and abs(target.shift) > 0.02]
     run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
@@ -120,7 +122,7 @@ def report(results: dict[int, dict[str, Any]], out: Path) -> str:
     mean = study.mean_of([result["sets"] for result in results.values()])
     for name, values in mean.items():
         file = name.replace(" ", "_")
-        title = f"{_SOURCE.value}, {name}, {len(results)} seeds"
+        title = f"{_SOURCE.value}, {name}, seeds: {len(results)}"
         calibration_figure(values, out / f"{file}.png", title)
     every = [result["sets"]["all"] for result in results.values()]
     threshold = _THRESHOLD.value or study.choose_threshold(every[:2])
@@ -145,7 +147,7 @@ def report(results: dict[int, dict[str, Any]], out: Path) -> str:
 def main(_: list[str]) -> None:
     """Run all seeds (finished ones are only read), then write the report."""
     out, results = Path(_WORKDIR.value), {}
-    for seed in map(int, _SEEDS.value):
+    for seed in common.numbers(_SEEDS, int):
         written = out / f"seed{seed}" / "study.json"
         if not written.is_file():
             result = study_seed(seed, out / f"seed{seed}")

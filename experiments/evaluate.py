@@ -24,7 +24,7 @@ def main(_: list[str]) -> None:
     """Score the run."""
     workdir = Path(_RUN.value)
     config = read_config(workdir)
-    shifts = config.evaluate.shifts if _SHIFTS.value is None else tuple(map(float, _SHIFTS.value))
+    shifts = config.evaluate.shifts if _SHIFTS.value is None else common.numbers(_SHIFTS)
     frames = _FRAMES.value or config.evaluate.frames
     asked = dataclasses.replace(config.evaluate, shifts=shifts, frames=frames)
     config = dataclasses.replace(config, evaluate=asked)

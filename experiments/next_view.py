@@ -37,7 +37,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below i
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
 _STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
-_SCORE = flags.DEFINE_enum("score", "pixels", ["pixels", "joint"], "What information of a view means.")
+_SCORE = flags.DEFINE_enum("score", "pixels", ["pixels", "blocks"], "What information of a view means.")
 _DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
 
 MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
@@ -149,7 +149,7 @@ def report(results: dict[int, dict]) -> str:
 def main(_: list[str]) -> None:
     """Run all seeds (finished ones are only read) and print the table."""
     out, results = Path(_WORKDIR.value), {}
-    for seed in map(int, _SEEDS.value):
+    for seed in common.numbers(_SEEDS, int):
         written = out / f"seed{seed}" / "next_view.json"
         if not written.is_file():
             result = study_seed(seed, out / f"seed{seed}")

@@ -24,7 +24,7 @@ def main(_: list[str]) -> None:
     """Run all seeds (finished ones are only read) and print the table."""
     base = common.to_config(_CONFIG.value)
     runs = []
-    for seed in map(int, _SEEDS.value):
+    for seed in common.numbers(_SEEDS, int):
         workdir = Path(_WORKDIR.value) / f"seed{seed}"
         if not (workdir / "results" / "metrics.json").is_file():
             config = dataclasses.replace(base, seed=seed, data=dataclasses.replace(base.data, seed=seed))

@@ -9,6 +9,8 @@ Slow, noisy, and right for any posterior and any renderer that can be differenti
 sizes where `rays` is out of reach.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -18,6 +20,29 @@ from ff_jax import backdrop, eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, render
+
+
+def differentiable(
+    gaussians: Gaussians,
+    alive: Bool[Array, "N"],
+    camera: Camera,
+    background: Float[Array, "H W 3"],
+    settings: RenderSettings,
+    sh_degree: int | Int[Array, ""],
+) -> tuple[Callable[..., Float[Array, "H W 3"]], tuple[Array, Array, Array]]:
+    """Return a view as a function of what the posterior covers, and where to differentiate it.
+
+    The function takes (N, 10) steps as in `eig.perturb`, (N, K, 3) changes of the spherical harmonics and the
+    (H, W, 3) background; the arguments are those of `trace_map`.
+    """
+
+    def shown(
+        delta: Float[Array, "N 10"], sh: Float[Array, "N K 3"], behind: Float[Array, "H W 3"]
+    ) -> Float[Array, "H W 3"]:
+        moved = eig.perturb(gaussians, delta).replace(sh=gaussians.sh + sh)
+        return render(moved, alive, camera, settings, sh_degree=sh_degree, background=behind).rgb
+
+    return shown, (jnp.zeros((gaussians.capacity, eig.GEOMETRY)), jnp.zeros_like(gaussians.sh), background)
 
 
 def trace_map(
@@ -47,14 +72,7 @@ def trace_map(
         probes: how many, at least 2.
         sh_degree: highest band rendered.
     """
-
-    def shown(
-        delta: Float[Array, "N 10"], sh: Float[Array, "N K 3"], behind: Float[Array, "H W 3"]
-    ) -> Float[Array, "H W 3"]:
-        moved = eig.perturb(gaussians, delta).replace(sh=gaussians.sh + sh)
-        return render(moved, alive, camera, settings, sh_degree=sh_degree, background=behind).rgb
-
-    still = jnp.zeros((gaussians.capacity, eig.GEOMETRY)), jnp.zeros_like(gaussians.sh), background
+    shown, still = differentiable(gaussians, alive, camera, background, settings, sh_degree)
     std = backdrop.look_up(posterior.background, camera)
 
     def one(key: Key[Array, ""]) -> Float[Array, "H W"]:
@@ -89,12 +107,8 @@ def fisher_diagonal(
 
     Arguments as in `trace_map`.
     """
-
-    def shown(delta: Float[Array, "N 10"]) -> Float[Array, "H W 3"]:
-        moved = eig.perturb(gaussians, delta)
-        return render(moved, alive, camera, settings, sh_degree=sh_degree, background=background).rgb
-
-    _, pull = jax.vjp(shown, jnp.zeros((gaussians.capacity, eig.GEOMETRY)))
+    shown, (still, *rest) = differentiable(gaussians, alive, camera, background, settings, sh_degree)
+    _, pull = jax.vjp(lambda delta: shown(delta, *rest), still)
     draw = lambda key: (pull(jax.random.rademacher(key, background.shape, jnp.float32))[0] / noise) ** 2
     samples = jax.lax.map(draw, jax.random.split(key, probes))
     return jnp.mean(samples, 0), jnp.std(samples, 0, ddof=1) / jnp.sqrt(probes)

@@ -74,7 +74,6 @@ def learn_scores(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: 
     """Return what every method keeps of the recorded views of `feed`."""
     evidence = observe(scene, feed, settings, sh_degree, priors.misfit)
     even = observe(scene, feed, settings, sh_degree, 0.0)
-    unseen = evidence.precision.replace(background=jnp.zeros_like(evidence.precision.background))
     believe = functools.partial(jax.jit(eig.posterior, static_argnames=("priors", "structure")), priors=priors)
     gaussians, coefficients = scene.params.gaussians, scene.params.gaussians.sh.shape[1]
     block = believe(evidence.precision, gaussians=gaussians)
@@ -87,7 +86,7 @@ def learn_scores(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: 
     return Learnt(
         block=block,
         diag=believe(evidence.precision, gaussians=gaussians, structure="diag"),
-        flat=block.replace(background=eig.backdrop.posterior_std(unseen.background, priors.background)),
+        flat=block.replace(background=jnp.full_like(block.background, priors.background)),
         even=believe(even.precision, gaussians=gaussians),
         color=3 * jnp.sum(diagonal, -1),
         paper=paper,

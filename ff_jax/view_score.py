@@ -27,6 +27,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int, Key
 from ff_jax import backdrop, eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
+from ff_jax.probes import differentiable
 from ff_jax.render import RenderSettings, render
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
 from ff_jax.scene.scene import View
@@ -97,12 +98,8 @@ def joint_gain(
         steps: of the Lanczos iteration.
         sh_degree: highest band rendered.
     """
-
-    def shown(delta: Float[Array, "N 10"], sh: Float[Array, "N K 3"]) -> Float[Array, "H W 3"]:
-        moved = eig.perturb(gaussians, delta).replace(sh=gaussians.sh + sh)
-        return render(moved, alive, camera, settings, sh_degree=sh_degree, background=background).rgb
-
-    still = jnp.zeros((gaussians.capacity, eig.GEOMETRY)), jnp.zeros_like(gaussians.sh)
+    view, (*still, _) = differentiable(gaussians, alive, camera, background, settings, sh_degree)
+    shown = lambda delta, sh: view(delta, sh, background)
     _, pull = jax.vjp(shown, *still)
     alpha = render(gaussians, alive, camera, settings, sh_degree=0).alpha
     beyond = ((1 - alpha) * backdrop.look_up(posterior.background, camera) / noise) ** 2
@@ -112,7 +109,7 @@ def joint_gain(
         image = y.reshape(camera.height, camera.width, _CHANNELS)
         geometry, sh = pull(image)
         geometry = _spread(posterior.geometry, geometry[..., None])[..., 0]
-        _, answer = jax.jvp(shown, still, (geometry, _spread(posterior.color, sh)))
+        _, answer = jax.jvp(shown, tuple(still), (geometry, _spread(posterior.color, sh)))
         return (image + answer / noise**2 + beyond[..., None] * image).reshape(-1)
 
     size = camera.height * camera.width * _CHANNELS
@@ -183,7 +180,7 @@ def view_information(
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
-def _joint(
+def _blocks(
     scene: Scene,
     posterior: eig.Posterior,
     view: View,
@@ -210,7 +207,7 @@ def pixel_gain(
     return jnp.sum(eig.eig_map(*arguments, noise=noise, sh_degree=sh_degree))
 
 
-SCORES = {"joint": _joint, "pixels": pixel_gain}
+SCORES = {"blocks": _blocks, "pixels": pixel_gain}
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))
@@ -228,7 +225,7 @@ def select_views(
     noise: Float[ArrayLike, ""],
     priors: eig.Priors,
     sh_degree: int = 3,
-    score: str = "joint",
+    score: str = "blocks",
 ) -> Choice:
     """Choose views one by one, each the one of largest score given those before it.
 
@@ -243,7 +240,7 @@ def select_views(
         noise: standard deviation of one observed channel.
         priors: what is believed without any view.
         sh_degree: highest band rendered.
-        score: "joint" for `block_gain`, "pixels" for `pixel_gain`.
+        score: "blocks" for `block_gain`, "pixels" for `pixel_gain`.
 
     Raises:
         ValueError: if there are fewer candidates, or the score does not exist.

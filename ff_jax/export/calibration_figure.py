@@ -31,7 +31,7 @@ def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -
         path: where the picture goes.
         title: above it.
     """
-    figure = Figure(figsize=(15, 4.6), dpi=90, layout="constrained")
+    figure = Figure(figsize=(15, 5.4), dpi=90, layout="constrained")
     admitted, sparse, reliable = figure.subplots(1, 3)
     for name, method in result["methods"].items():
         style = {"color": COLORS[name], "linewidth": 2.4 if name == "exact_block" else 1.3}
@@ -44,17 +44,19 @@ def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -
     ends = np.array([1e-2, 1.0])
     reliable.plot(ends, ends, "k--", linewidth=1, label="calibrated")
     reliable.set(xscale="log", yscale="log")
-    _name(admitted, "PSNR of admitted pixels, dB", "pixels admitted, lowest score first, %", "upper right")
-    _name(sparse, "mean error of what is left (AUSE)", "pixels removed, highest score first, %", "lower left")
-    _name(reliable, "RMS error (miscalibration)", "predicted standard deviation", "upper left")
+    _name(admitted, "PSNR of admitted pixels, dB", "pixels admitted, lowest score first, %")
+    _name(sparse, "mean error of what is left (AUSE)", "pixels removed, highest score first, %")
+    _name(reliable, "RMS error (miscalibration)", "predicted standard deviation")
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _name(axes: Any, title: str, x_label: str, place: str) -> None:
+def _name(axes: Any, title: str, x_label: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x_label, fontsize=9)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7, loc=place)
+    axes.legend(
+        frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3
+    )  # clear of the lines
