@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -162,8 +163,16 @@ def environment() -> dict[str, Any]:
 def peak_memory() -> dict[str, int]:
     """Return the most memory this process has held, in bytes: on the first device (0 if unknown) and on the host."""
     device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"peak_device_bytes": device, "peak_host_bytes": host}
+    return {"peak_device_bytes": device, "peak_host_bytes": _peak_host_bytes()}
+
+
+def _peak_host_bytes() -> int:
+    # The kernel's counter of this program alone; getrusage also counts what the parent held when it forked.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    if found:
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _version(package: str) -> str:
