@@ -1,39 +1,156 @@
-"""Score a finished run of the main job again: at other shifts, on more frames, into another folder.
+"""The extrapolation benchmark on finished runs, or on images that any other program rendered.
 
-python -m experiments.evaluate --run=runs/demo --out=runs/demo/wide --shifts=-2,0,2,4,6 --frames=24
+python -m experiments.evaluate --run=runs/demo --out=runs/demo/benchmark --shifts=0,1,2,3
+python -m experiments.evaluate --run=runs/seeds/seed0,runs/seeds/seed1 --out=runs/seeds/benchmark
+python -m experiments.evaluate --source=LOG --images=theirs=FOLDER --shifts=3 --out=/tmp/theirs
+
+Metrics, networks and the layout of FOLDER: docs/benchmark_protocol.md.
 """
 
-import dataclasses
-import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 
-from experiments import common
+from experiments import common, networks
+from ff_jax.benchmark import publish
+from ff_jax.benchmark.renderers import Renderer, first_width, folder_renderer, scene_renderer
+from ff_jax.benchmark.score import Board, Networks, score_log
+from ff_jax.config import DataConfig
+from ff_jax.data.contract import SceneData
+from ff_jax.data.loader import scaled
 from ff_jax.data.open import open_log
-from ff_jax.export.results import write_results
+from ff_jax.evaluate import Target, spread, targets
+from ff_jax.export.results import show
+from ff_jax.export.tables import as_text
 from ff_jax.fuse import finished, read_config
+from ff_jax.train.log import progress
 
-_RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
+_RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are averaged with intervals over them.")
+_IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images; may be given more than once.")
+_SOURCE = flags.DEFINE_string("source", None, "Log that --images belong to, if there is no --run.")
+_WIDTH = flags.DEFINE_integer("width", 0, "Scale the log of --source to this width; 0: to that of the images.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SHIFTS = flags.DEFINE_list("shifts", None, "Lateral shifts in metres, left positive; default: as in the run.")
-_FRAMES = flags.DEFINE_integer("frames", 0, "At most this many frames per shift; 0: as in the run.")
+_FRAMES = flags.DEFINE_integer("frames", 0, "At most this many views per shift, evenly spread; 0: all.")
+_THRESHOLD = flags.DEFINE_float("threshold", 1.085, "EIG in nats from which a pixel is under-constrained (UCR).")
+
+
+class Case(NamedTuple):
+    """One log and what is scored on it."""
+
+    log: SceneData
+    chosen: Sequence[Target]
+    renderers: Mapping[str, Renderer]
 
 
 def main(_: list[str]) -> None:
-    """Score the run."""
-    workdir = Path(_RUN.value)
+    """Score, and write and print the tables."""
+    if not _RUN.value and not (_SOURCE.value and _IMAGES.value):
+        raise ValueError("nothing to score: give --run=FOLDER, or --source=LOG with --images=NAME=FOLDER.")
+    nets, said = networks.load()
+    boards, counts, panels, drawings = {}, {}, [], []
+    for number, case in enumerate(_cases()):
+        boards[number] = score_log(
+            case.log, progress(case.chosen, f"scoring {case.log.name}"), case.renderers, nets, _THRESHOLD.value
+        )
+        for target in case.chosen:
+            counts[target.shift] = counts.get(target.shift, 0) + 1
+        if not number:
+            panels, drawings = _pictures(case, nets)
+            name, source = case.log.name, case.log.source
+    if len(boards) > 1:
+        name, source = f"{len(boards)} logs", ", ".join(_RUN.value)
+    results = publish.results_of(boards)
+    facts = {"networks": said, "threshold": _THRESHOLD.value, "runs": ", ".join(_RUN.value)}
+    extra = {"views": [_views(board) for board in boards.values()]}
+    if len(boards) > 1:
+        extra["each"] = [publish.listed(publish.results_of({0: board})) for board in boards.values()]
+    tables = publish.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra)
+    print("\n\n".join(map(as_text, tables)))
+    print(f"page: {Path(_OUT.value) / 'index.html'}; also metrics.json, tables.md and tables.tex there")
+
+
+def _cases() -> Iterator[Case]:
+    if not _RUN.value:
+        yield _folder_case()
+    for run in _RUN.value:
+        yield _run_case(Path(run))
+
+
+def _run_case(workdir: Path) -> Case:
+    """Return the case of a finished run, with the images of other programs beside it."""
     config = read_config(workdir)
     shifts = config.evaluate.shifts if _SHIFTS.value is None else common.numbers(_SHIFTS)
-    frames = _FRAMES.value or config.evaluate.frames
-    asked = dataclasses.replace(config.evaluate, shifts=shifts, frames=frames)
-    config = dataclasses.replace(config, evaluate=asked)
     log = open_log(common.with_log_path(config).data, shifts)
+    every = _asked(targets(log, shifts, count=10**9), shifts)
+    chosen = _chosen(every)
     feed, versions = finished(config, log, workdir)
-    facts = json.loads((workdir / "env.json").read_text())
-    metrics = write_results(Path(_OUT.value), config, log, feed, versions, facts)
-    print(metrics["table"])
-    print(f"pictures and the flight: {metrics['page']}")
+    views = [target.view for target in chosen]
+    renderers = {name: scene_renderer(show(version, feed, views, config)) for name, version in versions.items()}
+    return Case(log, chosen, renderers | _other_images(every))
+
+
+def _folder_case() -> Case:
+    """Return the case of images without a run."""
+    width = _WIDTH.value or first_width(_folders()[0][1])
+    shifts = () if _SHIFTS.value is None else common.numbers(_SHIFTS)
+    log = open_log(DataConfig(source=common.log_path(_SOURCE.value)), shifts)
+    if width < max(frame.width for frame in log.frames):
+        log = scaled(log, width=width)
+    every = _asked(targets(log, shifts, count=10**9), shifts)
+    return Case(log, _chosen(every), _other_images(every))
+
+
+def _asked(every: list[Target], shifts: Sequence[float]) -> list[Target]:
+    """Keep the views at the shifts that were asked for; all without any."""
+    if not shifts:
+        return every
+    kept = [target for target in every if any(abs(target.shift - shift) < 0.02 for shift in shifts)]
+    return sorted(kept, key=lambda target: (target.shift, target.frame.camera, target.frame.time_index))
+
+
+def _chosen(every: list[Target]) -> list[Target]:
+    """Return at most --frames views per shift."""
+    shifts = sorted({target.shift for target in every})
+    groups = ([target for target in every if target.shift == shift] for shift in shifts)
+    return [target for group in groups for target in spread(group, _FRAMES.value or len(group))]
+
+
+def _folders() -> list[tuple[str, Path]]:
+    pairs = [entry.partition("=") for entry in _IMAGES.value]
+    for name, sign, folder in pairs:
+        if not (name and sign and folder):
+            raise ValueError(f"--images={name}{sign}{folder} is wrong: give NAME=FOLDER.")
+    return [(name, Path(folder)) for name, _, folder in pairs]
+
+
+def _other_images(every: list[Target]) -> dict[str, Renderer]:
+    return {name: folder_renderer(folder, every) for name, folder in _folders()}
+
+
+def _pictures(case: Case, nets: Networks) -> tuple[list, list]:
+    """Draw the middle view of every shift."""
+    panels, drawings = [], []
+    for shift in sorted({target.shift for target in case.chosen}):
+        group = [target for target in case.chosen if target.shift == shift]
+        target = group[len(group) // 2]
+        seen = {name: render(target) for name, render in case.renderers.items()}
+        panels.append(publish.panel(target, list(seen.values())))
+        for name, rendering in seen.items():
+            drawing = publish.draw(case.log, target, rendering, nets, name)
+            if drawing is not None:
+                drawings.append(drawing)
+    return panels, drawings
+
+
+def _views(board: Board) -> list[dict]:
+    return [
+        {"version": version, "shift": shift} | row
+        for (version, shift), cell in board.cells.items()
+        for row in cell.frames
+    ]
 
 
 if __name__ == "__main__":

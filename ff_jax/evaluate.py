@@ -25,8 +25,9 @@ class Target(NamedTuple):
 
     shift: float  # metres, left positive
     view: View
-    frame: Frame
+    frame: Frame  # the test frame itself, or the recorded frame that was moved
     has_truth: bool
+    pose: Float[np.ndarray, "4 4"]  # world_from_camera, metres
 
 
 class FrameScore(NamedTuple):
@@ -65,7 +66,7 @@ def lateral_offset(frame: Frame, log: SceneData) -> float:
     return round(float(lateral(frame) - lateral(near)), 2) + 0.0  # + 0.0: no negative zero
 
 
-def _spread(items: list, count: int) -> list:
+def spread(items: list, count: int) -> list:
     """Return at most `count` of `items`, evenly spread."""
     if len(items) <= count:
         return items
@@ -85,12 +86,14 @@ def targets(log: SceneData, shifts: tuple[float, ...], count: int) -> list[Targe
         if frame.split == "test":
             shift = lateral_offset(frame, log)
             exposure = recorded_neighbour(frame, log).exposure_id
-            found.setdefault(shift, []).append(Target(shift, view_of(frame, exposure), frame, True))
+            found.setdefault(shift, []).append(
+                Target(shift, view_of(frame, exposure), frame, True, frame.world_from_camera)
+            )
     for shift in shifts:
         if not any(abs(shift - known) < 0.02 for known in found):
             recorded = [f for f in log.frames if f.split == "train"]
             found[shift] = [shifted_target(f, log, shift) for f in recorded]
-    return [target for shift in sorted(found) for target in _spread(found[shift], count)]
+    return [target for shift in sorted(found) for target in spread(found[shift], count)]
 
 
 def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:
@@ -98,7 +101,7 @@ def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:
     pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
     camera = make_camera(frame.K, pose, frame.width, frame.height)
     view = view_of(frame, frame.exposure_id)._replace(camera=camera)
-    return Target(shift, view, frame, shift == 0.0)
+    return Target(shift, view, frame, shift == 0.0, pose)
 
 
 def score(look: Look, target: Target) -> FrameScore:

@@ -21,6 +21,7 @@ from ff_jax.export.report import (
     shift_name,
 )
 from ff_jax.export.svg import line_chart
+from ff_jax.export.tables import head
 from ff_jax.files import replacing
 
 VIDEO_LIMIT = 24 * 2**20  # bytes; a larger video is linked, or the page would take too long to open
@@ -40,6 +41,7 @@ def write_page(path: str | Path, report: Report) -> None:
     )
     environment.filters["address"] = data_address
     environment.filters["shift"] = shift_name
+    environment.filters["head"] = head
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
         tiles=_tiles(report.rows),

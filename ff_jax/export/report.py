@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
+from ff_jax.export.tables import Table
+
 LOWER_IS_BETTER = frozenset({"LPIPS", "FID", "KID", "MAE", "RMSE", "EIG"})
 Number = float | int
 
@@ -86,6 +88,14 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture with something drawn over it, colours in [0, 1] or uint8."""
+
+    caption: str
+    picture: Shaped[ArrayLike, "H W 3"]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a results page shows; parts without content are left out of the page.
 
@@ -98,6 +108,8 @@ class Report:
         curves: charts, such as loss and PSNR against step.
         video: an MP4.
         names: how the versions are called: one name, or that of the one before and the one after.
+        tables: further tables, as they are.
+        drawings: pictures with detections, lanes and the like.
     """
 
     title: str
@@ -108,6 +120,8 @@ class Report:
     curves: Sequence[Curve] = ()
     video: str | Path | None = None
     names: tuple[str, ...] = ("Reconstruction only", "Fused")
+    tables: Sequence[Table] = ()
+    drawings: Sequence[Drawing] = ()
 
 
 def shift_name(shift: Number) -> str:

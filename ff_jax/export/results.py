@@ -29,7 +29,7 @@ from ff_jax.scene.scene import View
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.log import progress, read_metrics
 from ff_jax.train.loop import Recipe, Run, count_needed, fitted
-from ff_jax.train.progressive import Knowledge, learn, look
+from ff_jax.train.progressive import Clip, Knowledge, learn, look
 from ff_jax.trajectory import interpolate_poses, lane_change, shift_laterally
 
 
@@ -47,11 +47,16 @@ class Shown(NamedTuple):
     known: Knowledge
     degree: int
 
-    def look(self, view: View) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
-        """Return the render in [0, 1] and the EIG map (nats) of a view."""
+    def clip(self, view: View) -> Clip:
+        """Return the render in [0, 1], the EIG map (nats) and the depth (metres) of a view."""
         scene, settings = self.version.run.state.scene, self.version.recipe.settings
         seen = look(scene, self.known, view, settings, jnp.int32(self.degree))
-        return np.clip(np.asarray(seen.rgb), 0, 1), np.asarray(seen.eig)
+        return Clip(np.clip(np.asarray(seen.rgb), 0, 1), np.asarray(seen.eig), np.asarray(seen.depth))
+
+    def look(self, view: View) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
+        """Return the render in [0, 1] and the EIG map (nats) of a view."""
+        rgb, gain, _ = self.clip(view)
+        return rgb, gain
 
 
 def show(version: Version, feed: Feed, views: Sequence[View], config: FuseConfig) -> Shown:

@@ -1,0 +1,152 @@
+"""Can the metrics be trusted, and how far do they move with what the papers leave open? (docs/benchmark_protocol.md)
+
+python -m experiments.metric_study --workdir=runs/metrics
+
+Part 1 puts known faults into true images and labels of the built-in street: blur, noise, labels beside their place.
+Part 2 measures one set of images under other readings of every protocol.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import common, networks
+from ff_jax.benchmark import choices, summary
+from ff_jax.benchmark.degrade import BLUR, LATERAL, NOISE, Fault, faulty_renderers, moved_labels, version
+from ff_jax.benchmark.renderers import Rendering
+from ff_jax.benchmark.score import Board, Networks, score_log
+from ff_jax.data.contract import SceneData
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.loader import load_image
+from ff_jax.data.world import World, WorldConfig, make_world
+from ff_jax.evaluate import targets
+from ff_jax.export.figures import draw_curves
+from ff_jax.export.pixels import save_png
+from ff_jax.export.report import Curve, Series
+from ff_jax.export.tables import Table, as_markdown, as_text
+from ff_jax.files import replacing
+from ff_jax.train.log import progress
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results.", required=True)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Streets.")
+_FRAMES = flags.DEFINE_integer("frames", 12, "Views of every street.")
+_WIDTH = flags.DEFINE_integer("width", 640, "Of the images, pixels.")
+_HEIGHT = flags.DEFINE_integer("height", 384, "Of the images, pixels.")
+
+SHIFT = 3.0  # metres, for part 2
+# What each metric must do when a fault grows: +1 rise, -1 fall, 0 is not asked.
+MUST = {
+    "psnr": {"blur": -1, "noise": -1},
+    "ssim": {"blur": -1, "noise": -1},
+    "lpips": {"blur": 1, "noise": 1},
+    "fid": {"blur": 1, "noise": 1},
+    "kid": {"blur": 1, "noise": 1},
+    "nta": {"blur": -1, "noise": -1, "lateral": -1},
+    "nta_strict": {"blur": -1, "noise": -1, "lateral": -1},
+    "ntl": {"blur": -1, "noise": -1, "lateral": -1},
+    "lane": {"blur": -1, "noise": -1, "lateral": -1},
+    "lane_strict": {"blur": -1, "noise": -1, "lateral": -1},
+    "background": {"blur": 0, "noise": 0, "lateral": 0},
+    "depth_mae": {"noise": 1},
+    "depth_delta": {"noise": -1},
+    "warp": {"blur": 0, "noise": 1},
+}
+HEADS = {metric.key: metric.head.rstrip("^_") for metric in (*summary.MAIN, *summary.STRICT)}
+
+
+def main(_: list[str]) -> None:
+    """Run both parts, draw, write and print."""
+    workdir = Path(_WORKDIR.value)
+    nets, said = networks.load()
+    values, rows = {}, []
+    for seed in common.numbers(_SEEDS, int):
+        log, world = _street(seed)
+        board = _faults(log, world, nets)
+        for (name, _), _cell in board.cells.items():
+            values.setdefault(name, []).append({k: v.mean for k, v in summary.summarize(board, name, 0.0).items()})
+        rows.append(choices.measure(log, SHIFT, nets))
+    curves = _curves(values)
+    save_png(workdir / "sanity.png", draw_curves(curves, columns=4))
+    tables = [_verdicts(values), choices.table(rows)]
+    content = {"values": values, "choices": rows, "networks": said, "seeds": _SEEDS.value}
+    with replacing(workdir / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2).replace("NaN", "null"))
+    with replacing(workdir / "tables.md") as temporary:
+        temporary.write_text("\n\n".join(map(as_markdown, tables)) + "\n", encoding="utf-8")
+    print("\n\n".join(map(as_text, tables)))
+    print(f"picture: {workdir / 'sanity.png'}")
+
+
+def _street(seed: int) -> tuple[SceneData, World]:
+    config = WorldConfig(num_frames=_FRAMES.value, moving=False)
+    log = world_scene(seed, config, _WIDTH.value, _HEIGHT.value, test_shifts=(SHIFT,))
+    return log, make_world(seed, config)
+
+
+def _faults(log: SceneData, world: World, nets: Networks) -> Board:
+    """Score true images with every fault at every level."""
+    chosen = [target for target in targets(log, (0.0,), 10**9) if target.shift == 0]
+    board = score_log(log, progress(chosen, f"faults in {log.name}"), faulty_renderers(world), nets, np.inf)
+    clean = lambda target: Rendering(load_image(target.frame))
+    for level in LATERAL.levels:
+        moved = score_log(
+            moved_labels(log, level),
+            chosen,
+            {version(LATERAL, level): clean},
+            nets._replace(inception=None, lpips=None),
+            np.inf,
+        )
+        board.cells |= moved.cells
+    return board
+
+
+def _series(values: Mapping[str, Sequence[Mapping[str, float]]], key: str, fault: Fault) -> np.ndarray | None:
+    """Return a metric by level and seed; None if it was not measured."""
+    table = [[seed.get(key, np.nan) for seed in values[version(fault, level)]] for level in fault.levels]
+    return None if np.isnan(table).all() else np.array(table, float)
+
+
+def _curves(values: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Curve]:
+    """Return one chart per metric: mean and spread over streets, by the level of each fault."""
+    curves = []
+    for key, faults in MUST.items():
+        lines = []
+        for fault in (BLUR, NOISE, LATERAL):
+            found = _series(values, key, fault) if fault.name in faults else None
+            if found is not None:
+                mean, spread_ = np.nanmean(found, 1), np.nanstd(found, 1)
+                label = f"{fault.name} {', '.join(f'{level:g}' for level in fault.levels)}"
+                lines.append(Series(label, range(len(mean)), mean, mean - spread_, mean + spread_))
+        if lines:
+            curves.append(Curve(HEADS[key], "level", lines))
+    return curves
+
+
+def _verdicts(values: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
+    """Return every metric at every level, and whether its mean over streets is monotone as it must be."""
+    rows = []
+    for key, faults in MUST.items():
+        for fault in (BLUR, NOISE, LATERAL):
+            found = _series(values, key, fault) if fault.name in faults else None
+            if found is None:
+                continue
+            mean = np.nanmean(found, 1)
+            steps = np.diff(mean[np.isfinite(mean)]) * faults[fault.name]
+            verdict = (
+                "not asked"
+                if not faults[fault.name]
+                else "yes"
+                if (steps >= 0).all()
+                else f"{(steps < 0).sum()} steps against"
+            )
+            rows.append((HEADS[key], fault.name, *(f"{value:.4g}" for value in mean), verdict))
+    return Table(
+        "Faults at growing levels (means over streets)", ("metric", "fault", *map(str, range(5)), "monotone"), rows
+    )
+
+
+if __name__ == "__main__":
+    common.run(main)
