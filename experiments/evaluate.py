@@ -3,6 +3,7 @@
 python -m experiments.evaluate --run=runs/demo --out=runs/demo/benchmark --shifts=0,1,2,3
 python -m experiments.evaluate --run=runs/seeds/seed0,runs/seeds/seed1 --out=runs/seeds/benchmark
 python -m experiments.evaluate --source=LOG --images=theirs=FOLDER --shifts=3 --out=/tmp/theirs
+python -m experiments.evaluate --source=LOG --images=real=recorded --out=/tmp/ceiling    # the true images themselves
 
 Metrics, networks and the layout of FOLDER: docs/benchmark_protocol.md.
 """
@@ -15,11 +16,10 @@ from absl import flags
 
 from experiments import common, networks
 from ff_jax.benchmark import publish
-from ff_jax.benchmark.renderers import Renderer, first_width, folder_renderer, scene_renderer
+from ff_jax.benchmark.renderers import Renderer, first_width, folder_renderer, scene_renderer, true_renderer
 from ff_jax.benchmark.score import Board, Networks, score_log
 from ff_jax.config import DataConfig
 from ff_jax.data.contract import SceneData
-from ff_jax.data.loader import scaled
 from ff_jax.data.open import open_log
 from ff_jax.evaluate import Target, spread, targets
 from ff_jax.export.results import show
@@ -28,13 +28,16 @@ from ff_jax.fuse import finished, read_config
 from ff_jax.train.log import progress
 
 _RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are averaged with intervals over them.")
-_IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images; may be given more than once.")
+_IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images, or NAME=recorded.")
 _SOURCE = flags.DEFINE_string("source", None, "Log that --images belong to, if there is no --run.")
 _WIDTH = flags.DEFINE_integer("width", 0, "Scale the log of --source to this width; 0: to that of the images.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SHIFTS = flags.DEFINE_list("shifts", None, "Lateral shifts in metres, left positive; default: as in the run.")
 _FRAMES = flags.DEFINE_integer("frames", 0, "At most this many views per shift, evenly spread; 0: all.")
 _THRESHOLD = flags.DEFINE_float("threshold", 1.085, "EIG in nats from which a pixel is under-constrained (UCR).")
+
+
+RECORDED = Path("recorded")  # stands for the true images
 
 
 class Case(NamedTuple):
@@ -94,11 +97,10 @@ def _run_case(workdir: Path) -> Case:
 
 def _folder_case() -> Case:
     """Return the case of images without a run."""
-    width = _WIDTH.value or first_width(_folders()[0][1])
+    rendered = [folder for _, folder in _folders() if folder != RECORDED]
+    width = _WIDTH.value or (first_width(rendered[0]) if rendered else 0)
     shifts = () if _SHIFTS.value is None else common.numbers(_SHIFTS)
-    log = open_log(DataConfig(source=common.log_path(_SOURCE.value)), shifts)
-    if width < max(frame.width for frame in log.frames):
-        log = scaled(log, width=width)
+    log = open_log(DataConfig(source=common.log_path(_SOURCE.value), width=width), shifts)
     every = _asked(targets(log, shifts, count=10**9), shifts)
     return Case(log, _chosen(every), _other_images(every))
 
@@ -127,14 +129,15 @@ def _folders() -> list[tuple[str, Path]]:
 
 
 def _other_images(every: list[Target]) -> dict[str, Renderer]:
-    return {name: folder_renderer(folder, every) for name, folder in _folders()}
+    make = lambda folder: true_renderer if folder == RECORDED else folder_renderer(folder, every)
+    return {name: make(folder) for name, folder in _folders()}
 
 
 def _pictures(case: Case, nets: Networks) -> tuple[list, list]:
-    """Draw the middle view of every shift."""
+    """Draw the middle view of every shift and camera."""
     panels, drawings = [], []
-    for shift in sorted({target.shift for target in case.chosen}):
-        group = [target for target in case.chosen if target.shift == shift]
+    for shift, camera in sorted({(target.shift, target.frame.camera) for target in case.chosen}):
+        group = [t for t in case.chosen if (t.shift, t.frame.camera) == (shift, camera)]
         target = group[len(group) // 2]
         seen = {name: render(target) for name, render in case.renderers.items()}
         panels.append(publish.panel(target, list(seen.values())))

@@ -117,12 +117,26 @@ def _curves(values: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Curve]:
         for fault in (BLUR, NOISE, LATERAL):
             found = _series(values, key, fault) if fault.name in faults else None
             if found is not None:
-                mean, spread_ = np.nanmean(found, 1), np.nanstd(found, 1)
+                known = np.isfinite(found).all(1)  # the PSNR of equal images is infinite
+                mean, deviation = found[known].mean(1), found[known].std(1)
                 label = f"{fault.name} {', '.join(f'{level:g}' for level in fault.levels)}"
-                lines.append(Series(label, range(len(mean)), mean, mean - spread_, mean + spread_))
+                lines.append(Series(label, np.flatnonzero(known).tolist(), mean, mean - deviation, mean + deviation))
         if lines:
             curves.append(Curve(HEADS[key], "level", lines))
     return curves
+
+
+def _verdict(found: np.ndarray, way: int) -> str:
+    """Say whether a metric (levels by streets) goes one way; a step against it must exceed twice its standard error."""
+    if not way:
+        return "not asked"
+    steps = np.diff(found[np.isfinite(found).all(1)], axis=0) * way
+    mean = steps.mean(1)
+    if (mean >= 0).all():
+        return "yes"
+    error = steps.std(1, ddof=1) / np.sqrt(steps.shape[1]) if steps.shape[1] > 1 else np.zeros(len(steps))
+    size = f"{-mean.min():.2g}"
+    return f"no, by {size}" if (-mean > 2 * error).any() else f"within noise ({size} against)"
 
 
 def _verdicts(values: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
@@ -133,16 +147,10 @@ def _verdicts(values: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
             found = _series(values, key, fault) if fault.name in faults else None
             if found is None:
                 continue
-            mean = np.nanmean(found, 1)
-            steps = np.diff(mean[np.isfinite(mean)]) * faults[fault.name]
-            verdict = (
-                "not asked"
-                if not faults[fault.name]
-                else "yes"
-                if (steps >= 0).all()
-                else f"{(steps < 0).sum()} steps against"
+            mean = [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in found]
+            rows.append(
+                (HEADS[key], fault.name, *(f"{value:.4g}" for value in mean), _verdict(found, faults[fault.name]))
             )
-            rows.append((HEADS[key], fault.name, *(f"{value:.4g}" for value in mean), verdict))
     return Table(
         "Faults at growing levels (means over streets)", ("metric", "fault", *map(str, range(5)), "monotone"), rows
     )

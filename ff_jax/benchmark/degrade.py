@@ -29,7 +29,8 @@ class Fault(NamedTuple):
 
 BLUR = Fault("blur", "sigma, pixels", (0.0, 1.0, 2.0, 4.0, 8.0))
 NOISE = Fault("noise", "standard deviation, colour and relative depth", (0.0, 0.02, 0.05, 0.1, 0.2))
-LATERAL = Fault("lateral", "labels to the left, metres", (0.0, 0.25, 0.5, 1.0, 2.0))
+# Lane lines stand 3.4 m apart: labels further off than half of that come closer to the next line.
+LATERAL = Fault("lateral", "labels to the left, metres", (0.0, 0.2, 0.4, 0.8, 1.6))
 
 Image = Float[np.ndarray, "H W 3"]
 

@@ -142,7 +142,8 @@ def draw(log: SceneData, target: Target, rendering: Rendering, networks: Network
     if not pictures:
         return None
     sheet = contact_sheet([list(pictures.values())], list(pictures), width=shown.shape[1])
-    return Drawing(f"{version}, {shift_name(target.shift)}, t = {target.frame.time:.1f} s", sheet)
+    place = f"{shift_name(target.shift)}, {target.frame.camera}, t = {target.frame.time:.1f} s"
+    return Drawing(f"{version}, {place}", sheet)
 
 
 def panel(target: Target, seen: Sequence[Rendering]) -> Panel:
@@ -150,7 +151,7 @@ def panel(target: Target, seen: Sequence[Rendering]) -> Panel:
     gain = next((rendering.eig for rendering in seen if rendering.eig is not None), None)
     after = seen[-1].rgb if len(seen) > 1 else None
     truth = load_image(target.frame) if target.has_truth else None
-    return Panel(target.shift, seen[0].rgb, after, truth, gain, f"t = {target.frame.time:.1f} s")
+    return Panel(target.shift, seen[0].rgb, after, truth, gain, f"{target.frame.camera}, t = {target.frame.time:.1f} s")
 
 
 def _cell(values: Values, metric: Metric) -> str:

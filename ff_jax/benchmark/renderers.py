@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ff_jax.data.loader import load_image
 from ff_jax.data.sources import read_image
 from ff_jax.evaluate import Target
 from ff_jax.export.results import Shown
@@ -35,6 +36,17 @@ def scene_renderer(scene: Shown) -> Renderer:
         return Rendering(rgb, np.where(depth < SKY, depth, np.nan), gain)
 
     return render
+
+
+def true_renderer(target: Target) -> Rendering:
+    """Show the true image of a view: what a perfect method would score.
+
+    Raises:
+        ValueError: no camera was there.
+    """
+    if not target.has_truth:
+        raise ValueError(f"there is no true image {target.shift:+.2f} m beside the path: ask for other shifts.")
+    return Rendering(load_image(target.frame))
 
 
 def folder_renderer(folder: Path, targets: Sequence[Target]) -> Renderer:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ff_jax.config import DataConfig
-from ff_jax.data import cameras_json
+from ff_jax.data import cameras_json, waymo_frame
 from ff_jax.data.contract import SceneData, hold_out, select
 from ff_jax.data.folder import read_folder
 from ff_jax.data.from_world import world_scene
@@ -38,7 +38,9 @@ def _open_folder(path: Path) -> SceneData:
         return read_folder(path)
     if (path / "cameras.json").is_file():
         return cameras_json.load(path)
+    if (path / "frame.json").is_file():
+        return waymo_frame.load(path)
     raise ValueError(
-        f"{path} holds neither scene.json nor cameras.json: name the folder of a log, or use 'world' for the "
-        "built-in street."
+        f"{path} holds neither scene.json nor cameras.json nor frame.json: name the folder of a log, or use 'world' "
+        "for the built-in street."
     )

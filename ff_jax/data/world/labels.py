@@ -7,6 +7,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.data.world.ground import place
+from ff_jax.data.world.paving import ZEBRA_MARGIN
 from ff_jax.data.world.structs import World
 
 
@@ -39,7 +40,9 @@ def boxes(world: World, time_index: int | Int[Array, ""]) -> Boxes:
 def lanes(
     world: World, low: float = -30.0, high: float = 120.0, step: float = 1.0
 ) -> list[tuple[str, Float[np.ndarray, "M 3"]]]:
-    """Return painted lane lines ("lane_line") and kerb feet ("road_edge") as polylines in the world, metres.
+    """Return lane lines ("lane_line"), kerb feet ("road_edge") and the zebra ("crosswalk") in the world, metres.
+
+    The crossing is the closed outline of its paint, four corners.
 
     Args:
         world: the street.
@@ -54,5 +57,10 @@ def lanes(
         return np.concatenate([place(curvature, s, np.full_like(s, n)), np.zeros((len(s), 1))], -1)
 
     valid, offsets = np.asarray(world.street.line_valid), np.asarray(world.street.line_n, float)
+    kerbs = np.asarray(world.street.kerbs, float)
+    begin, end = np.asarray(world.street.crossing, float)
+    right, left = kerbs[0] + ZEBRA_MARGIN, kerbs[1] - ZEBRA_MARGIN
+    corners = np.array([(begin, right), (begin, left), (end, left), (end, right), (begin, right)])
+    zebra = np.concatenate([place(curvature, *corners.T), np.zeros((5, 1))], -1)
     painted = [("lane_line", line(n)) for n in offsets[valid]]
-    return painted + [("road_edge", line(n)) for n in np.asarray(world.street.kerbs, float)]
+    return [*painted, *(("road_edge", line(n)) for n in kerbs), ("crosswalk", zebra)]

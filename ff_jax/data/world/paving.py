@@ -10,6 +10,7 @@ from ff_jax.data.world.noise import band, blend, hash_unit, mix, rect, smooth, s
 from ff_jax.data.world.structs import Street
 
 LINE_HALF_WIDTH = 0.075  # metres
+ZEBRA_MARGIN = 0.4  # metres between the zebra crossing and either kerb
 LANE = 3.4  # metres: pitch of wheel tracks and repairs
 
 
@@ -65,7 +66,7 @@ def _paint(street: Street, spot: Spot, noise):
     white, yellow = jnp.max(lines * ~is_yellow, 0), jnp.max(lines * is_yellow, 0)
     low, high = street.crossing
     clear = 1.0 - band(s - 0.5 * (low + high), 0.5 * (high - low) + 2.9, spot.size_s)
-    middle, half = 0.5 * (street.kerbs[0] + street.kerbs[1]), 0.5 * (street.kerbs[1] - street.kerbs[0]) - 0.4
+    middle, half = 0.5 * (street.kerbs[0] + street.kerbs[1]), 0.5 * (street.kerbs[1] - street.kerbs[0]) - ZEBRA_MARGIN
     zebra = band(s - 0.5 * (low + high), 0.5 * (high - low), spot.size_s) * band(n - middle, half, spot.size_n)
     zebra = zebra * stripes(n - street.kerbs[0], 1.0, 0.5, spot.size_n)
     stop = band(s - low + 2.2, 0.22, spot.size_s) * band(n - 1.7, 3.3, spot.size_n)

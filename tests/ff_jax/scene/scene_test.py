@@ -43,8 +43,12 @@ def test_empty_scene_shows_the_sky():
 
 
 def test_gradients_reach_poses_intrinsics_exposure_and_sky():
-    scene = tiny_scene(np.random.default_rng())
-    target = jnp.asarray(np.random.default_rng().uniform(size=(24, 40, 3)), jnp.float32)
+    rng = np.random.default_rng()
+    scene = tiny_scene(rng)
+    # What another pose sees: towards it the loss has a slope that outweighs the small steps where splats are cut off.
+    moved = jnp.asarray(rng.choice([-1, 1], 6) * rng.uniform(0.05, 0.1, 6), jnp.float32)
+    there = scene.params.replace(poses=scene.params.poses.at[0].set(moved))
+    target = render_scene(scene.replace(params=there), view(), SETTINGS).rgb
 
     def loss(params):
         return jnp.mean((render_scene(scene.replace(params=params), view(), SETTINGS).rgb - target) ** 2)
@@ -56,11 +60,12 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
         assert float(rows[1:].sum()) == 0, f"{name} of other images must not move"
     assert all(float(jnp.abs(x).sum()) > 0 for x in jax.tree.leaves(grads.sky)[-2:])
     # Finite difference of the pose, the coordinate that a renderer most easily gets wrong in sign.
-    step = 1e-2
-    for axis in range(6):
-        moved = [loss(scene.params.replace(poses=scene.params.poses.at[0, axis].add(s))) for s in (step, -step)]
-        slope = float(moved[0] - moved[1]) / (2 * step)
-        assert abs(slope - float(grads.poses[0, axis])) < 0.1 * float(jnp.abs(grads.poses[0]).max()), axis
+    step = 3e-3
+    moves = [scene.params.replace(poses=scene.params.poses.at[0, i].add(s)) for i in range(6) for s in (step, -step)]
+    slope = np.diff(np.reshape([loss(moved) for moved in moves], (6, 2)))[:, 0] / (-2 * step)
+    pose = np.asarray(grads.poses[0])
+    np.testing.assert_allclose(slope, pose, atol=0.2 * np.abs(pose).max())
+    assert slope @ pose > 0.99 * np.linalg.norm(slope) * np.linalg.norm(pose)
 
 
 def test_views_off_the_record_ignore_learnt_corrections():

@@ -85,11 +85,24 @@ def test_lanes_lie_on_the_road(seed):
     kerbs = np.asarray(world.street.kerbs)
     for kind, line in lanes(world):
         assert line.shape[1] == 3 and (line[:, 2] == 0).all()
+        if kind == "crosswalk":
+            continue
         s, n = street_coordinates(world.street, *map(np.float32, line[:, :2].T))
         assert np.ptp(np.asarray(n)) < 2e-3
         assert (np.diff(np.asarray(s)) > 0.9).all()
         if kind == "lane_line":
             assert kerbs[0] < n[0] < kerbs[1]
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_the_crosswalk_outlines_the_paint_of_the_zebra(seed):
+    world = make_world(seed)
+    (outline,) = (line for kind, line in lanes(world) if kind == "crosswalk")
+    assert len(outline) == 5 and (outline[0] == outline[-1]).all()
+    s, n = (np.asarray(x) for x in street_coordinates(world.street, *map(np.float32, outline[:, :2].T)))
+    np.testing.assert_allclose(np.sort(np.unique(s.round(2))), np.asarray(world.street.crossing), atol=0.02)
+    kerbs = np.asarray(world.street.kerbs)
+    assert 0.3 < n.min() - kerbs[0] < 0.5 and 0.3 < kerbs[1] - n.max() < 0.5
 
 
 def test_street_coordinates_invert_the_placement():
