@@ -8,6 +8,7 @@ python -m experiments.evaluate --source=LOG --images=real=recorded --out=/tmp/ce
 Metrics, networks and the layout of FOLDER: docs/benchmark_protocol.md.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from absl import flags
 from experiments import common, networks
 from ff_jax.benchmark import publish
 from ff_jax.benchmark.renderers import Renderer, first_width, folder_renderer, scene_renderer, true_renderer
-from ff_jax.benchmark.score import Board, Networks, score_log
+from ff_jax.benchmark.score import Board, Networks, Protocols, score_log
 from ff_jax.config import DataConfig
 from ff_jax.data.contract import SceneData
 from ff_jax.data.open import open_log
@@ -35,7 +36,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True
 _SHIFTS = flags.DEFINE_list("shifts", None, "Lateral shifts in metres, left positive; default: as in the run.")
 _FRAMES = flags.DEFINE_integer("frames", 0, "At most this many views per shift, evenly spread; 0: all.")
 _THRESHOLD = flags.DEFINE_float("threshold", 1.085, "EIG in nats from which a pixel is under-constrained (UCR).")
-
+_CLASSES = flags.DEFINE_list("classes", None, "COCO classes that are vehicles; default: those of each protocol.")
 
 RECORDED = Path("recorded")  # stands for the true images
 
@@ -53,10 +54,11 @@ def main(_: list[str]) -> None:
     if not _RUN.value and not (_SOURCE.value and _IMAGES.value):
         raise ValueError("nothing to score: give --run=FOLDER, or --source=LOG with --images=NAME=FOLDER.")
     nets, said = networks.load()
+    protocols = _protocols()
     boards, counts, panels, drawings = {}, {}, [], []
     for number, case in enumerate(_cases()):
         boards[number] = score_log(
-            case.log, progress(case.chosen, f"scoring {case.log.name}"), case.renderers, nets, _THRESHOLD.value
+            case.log, progress(case.chosen, f"scoring {case.log.name}"), case.renderers, nets, protocols
         )
         for target in case.chosen:
             counts[target.shift] = counts.get(target.shift, 0) + 1
@@ -66,13 +68,28 @@ def main(_: list[str]) -> None:
     if len(boards) > 1:
         name, source = f"{len(boards)} logs", ", ".join(_RUN.value)
     results = publish.results_of(boards)
-    facts = {"networks": said, "threshold": _THRESHOLD.value, "runs": ", ".join(_RUN.value)}
+    facts = {
+        "networks": said,
+        "threshold": protocols.threshold,
+        "classes": _CLASSES.value,
+        "runs": ", ".join(_RUN.value),
+    }
     extra = {"views": [_views(board) for board in boards.values()]}
     if len(boards) > 1:
         extra["each"] = [publish.listed(publish.results_of({0: board})) for board in boards.values()]
     tables = publish.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra)
     print("\n\n".join(map(as_text, tables)))
     print(f"page: {Path(_OUT.value) / 'index.html'}; also metrics.json, tables.md and tables.tex there")
+
+
+def _protocols() -> Protocols:
+    """Return the protocols, with the classes that were asked for."""
+    usual = Protocols(threshold=_THRESHOLD.value)
+    if _CLASSES.value is None:
+        return usual
+    classes = common.numbers(_CLASSES, int)
+    vehicles = {name: dataclasses.replace(one, classes=classes) for name, one in usual.vehicles.items()}
+    return dataclasses.replace(usual, vehicles=vehicles)
 
 
 def _cases() -> Iterator[Case]:

@@ -54,7 +54,7 @@ def main(_: list[str]) -> None:
         which = target.frame.time_index % KEPT
         return Rendering(read_image(files[which]), depths[which], eig)
 
-    board = score_log(log, _marked(chosen, marks), {"renders": render}, nets, 1.0)
+    board = score_log(log, _marked(chosen, marks), {"renders": render}, nets)
     for shift in SHIFTS:
         summarize(board, "renders", shift)
     marks.append(_mark(len(chosen)))

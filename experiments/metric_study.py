@@ -59,6 +59,8 @@ HEADS = {metric.key: metric.head.rstrip("^_") for metric in (*summary.MAIN, *sum
 
 def main(_: list[str]) -> None:
     """Run both parts, draw, write and print."""
+    if _FRAMES.value < 4:
+        raise ValueError(f"--frames={_FRAMES.value} is too few: half of them must make a set for FID; give 4 or more.")
     workdir = Path(_WORKDIR.value)
     nets, said = networks.load()
     values, rows = {}, []
@@ -89,7 +91,7 @@ def _street(seed: int) -> tuple[SceneData, World]:
 def _faults(log: SceneData, world: World, nets: Networks) -> Board:
     """Score true images with every fault at every level."""
     chosen = [target for target in targets(log, (0.0,), 10**9) if target.shift == 0]
-    board = score_log(log, progress(chosen, f"faults in {log.name}"), faulty_renderers(world), nets, np.inf)
+    board = score_log(log, progress(chosen, f"faults in {log.name}"), faulty_renderers(world), nets)
     clean = lambda target: Rendering(load_image(target.frame))
     for level in LATERAL.levels:
         moved = score_log(
@@ -97,7 +99,6 @@ def _faults(log: SceneData, world: World, nets: Networks) -> Board:
             chosen,
             {version(LATERAL, level): clean},
             nets._replace(inception=None, lpips=None),
-            np.inf,
         )
         board.cells |= moved.cells
     return board

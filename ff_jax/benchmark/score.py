@@ -22,7 +22,7 @@ from ff_jax.metrics import image, lidar_depth, nta_iou, ntl_iou, partition, temp
 from ff_jax.metrics.detectors import Detector
 from ff_jax.metrics.lane_raster import PUBLISHED as PUBLISHED_LANES
 from ff_jax.metrics.lane_raster import STRICT as STRICT_LANES
-from ff_jax.metrics.lane_raster import raster
+from ff_jax.metrics.lane_raster import LaneProtocol, raster
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.metrics.ntl_iou import LaneNetwork
 
@@ -30,6 +30,21 @@ Array = np.ndarray
 BATCH = 8  # pictures that go through the feature network at a time
 VEHICLES = {"nta": nta_iou.RECONDREAMER, "nta_strict": nta_iou.STRICT}
 LANES = {"ntl": PUBLISHED_LANES, "ntl_strict": STRICT_LANES}
+
+
+@dataclass(frozen=True)
+class Protocols:
+    """What is left to choose.
+
+    Attributes:
+        threshold: EIG in nats from which a pixel is under-constrained (UCR); below it is high-precision (HPR).
+        vehicles: protocols of NTA-IoU; "nta_strict" also gives recall, precision and false positives.
+        lanes: protocols of NTL-IoU, likewise.
+    """
+
+    threshold: float = 1.085
+    vehicles: Mapping[str, nta_iou.Protocol] = field(default_factory=lambda: VEHICLES)
+    lanes: Mapping[str, LaneProtocol] = field(default_factory=lambda: LANES)
 
 
 class Networks(NamedTuple):
@@ -84,7 +99,7 @@ def score_log(
     targets: Iterable[Target],
     renderers: Mapping[str, Renderer],
     networks: Networks,
-    threshold: float,
+    protocols: Protocols = Protocols(),
 ) -> Board:
     """Score every version at every view.
 
@@ -94,7 +109,7 @@ def score_log(
         renderers: by name of the version. The first one that knows its EIG splits the pixels of all versions: one
             fixed map, or a method could gain by moving pixels from one region to the other.
         networks: for the metrics that need one.
-        threshold: EIG in nats from which a pixel is under-constrained (UCR); below it is high-precision (HPR).
+        protocols: what else there is to choose.
     """
     board = Board()
     queue = Queue(networks.inception)
@@ -105,10 +120,10 @@ def score_log(
     for target in targets:
         seen = {name: render(target) for name, render in renderers.items()}
         gain = next((rendering.eig for rendering in seen.values() if rendering.eig is not None), None)
-        truth = truth_of(log, target, gain, threshold, networks)
+        truth = truth_of(log, target, gain, protocols.threshold, networks)
         for name, rendering in seen.items():
             cell = board.cells.setdefault((name, target.shift), Cell())
-            score_view(cell, truth, rendering, last.get(name), networks)
+            score_view(cell, truth, rendering, last.get(name), networks, protocols)
             last[name] = (target, rendering)
         if networks.inception is not None:
             queue = _queue_view(queue, board, truth, seen)
@@ -146,6 +161,7 @@ def score_view(
     rendering: Rendering,
     before: tuple[Target, Rendering] | None,
     networks: Networks,
+    protocols: Protocols,
 ) -> None:
     """Add one rendered view to a cell; `before` is the version's view before it."""
     target, log = truth.target, truth.log
@@ -155,13 +171,13 @@ def score_view(
     view = (np.asarray(target.frame.K, float), target.pose)
     size = (target.frame.width, target.frame.height)
     if networks.detector is not None and log.boxes:
-        for name, protocol in VEHICLES.items():
+        for name, protocol in protocols.vehicles.items():
             known = nta_iou.frame_ground_truth(log, target.frame.time_index, *view, *size, protocol)
             found = nta_iou.detect(networks.detector, rendering.rgb, protocol)
             cell.vehicles.setdefault(name, []).append(nta_iou.score_frame(found, known, protocol))
     if networks.lanes is not None and log.lanes:
         found = networks.lanes(rendering.rgb)
-        for name, protocol in LANES.items():
+        for name, protocol in protocols.lanes.items():
             known = raster(log.lanes, *view, *size, protocol)
             cell.lanes.setdefault(name, []).append(ntl_iou.score_frame(found, known))
     if rendering.depth is not None and truth.points is not None:

@@ -28,6 +28,7 @@ MAIN = (
     Metric("ntl", "NTL-IoU^", 2),
     Metric("fid", "FID_", 1),
     Metric("kid", "KID_", 3),
+    Metric("reals", "real images", 0),
     Metric("fid_pooled", "FID pooled_", 1),
     Metric("eig", "EIG_", 3),
 )
@@ -153,6 +154,7 @@ def _of_sets(board: Board, cell: Cell, shift: float) -> Values:
         if region == "all":
             kernel = features.kernel_distance(stream, real)
             out["kid"] = _plain(kernel.mean, kernel.count_a)
+            out["reals"] = _plain(float(found.count_b), found.count_b)
     return out
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ff_jax.benchmark import features, summary
 from ff_jax.benchmark.renderers import Rendering
-from ff_jax.benchmark.score import Networks, Queue, score_log, with_counts
+from ff_jax.benchmark.score import Networks, Protocols, Queue, score_log, with_counts
 from ff_jax.data.contract import boxes_at, invert, transform
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.loader import load_image
@@ -41,7 +41,9 @@ def darker(target):
 def board(log):
     lanes = lambda image: np.zeros((360, 640), bool)
     renderers = {"true": true_view, "darker": darker}
-    return score_log(log, targets(log, SHIFTS, 99), renderers, Networks(inception=colours, lanes=lanes), 1.0)
+    return score_log(
+        log, targets(log, SHIFTS, 99), renderers, Networks(inception=colours, lanes=lanes), Protocols(threshold=1.0)
+    )
 
 
 def test_true_views_are_perfect_and_others_are_not(board):
@@ -129,7 +131,7 @@ def test_joined_streams_are_one_stream():
 
 
 def test_over_seeds_is_the_mean_of_the_logs(board, log):
-    other = score_log(log, targets(log, (0.0,), 2), {"darker": darker}, Networks(inception=colours), 1.0)
+    other = score_log(log, targets(log, (0.0,), 2), {"darker": darker}, Networks(inception=colours))
     boards = {0: board, 1: other}
     found = summary.over_seeds(boards, "darker", 0.0)
     each = [summary.summarize(b, "darker", 0.0) for b in boards.values()]

@@ -1,0 +1,111 @@
+"""The benchmark as users run it: images of another program, networks by flag, errors in one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ff_jax.data.folder import write_folder
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.loader import load_image
+from ff_jax.data.world import WorldConfig
+from ff_jax.export.pixels import save_png
+
+ROOT = Path(__file__).parents[2]
+NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_compilations(tmp_path_factory):
+    """Let the programs under test share compilations, so that only the first one pays for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compilations")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+def run(module, *arguments, **environment):
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    scene = world_scene(4, WorldConfig(num_frames=3, moving=False), 64, 40, test_shifts=(2.0,))
+    return scene, write_folder(scene, tmp_path_factory.mktemp("logs") / "street")
+
+
+def test_images_of_another_program_are_scored(log, tmp_path):
+    scene, folder = log
+    rng = np.random.default_rng()
+    expected = []
+    for i, frame in enumerate(f for f in scene.frames if f.split == "test"):
+        image = load_image(frame)
+        shown = np.round(np.clip(image + 0.1 * rng.normal(size=image.shape), 0, 1) * 255) / 255
+        save_png(tmp_path / "theirs" / "+2.00m" / f"{i:02d}.png", shown)
+        expected.append(-10 * np.log10(((shown - np.round(image * 255) / 255) ** 2).mean()))
+    images = f"--images=theirs={tmp_path / 'theirs'}"
+    done = run("evaluate", f"--source={folder}", images, "--shifts=2", f"--out={tmp_path / 'out'}", *NONE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (result,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]
+    assert result["version"] == "theirs" and result["psnr"]["count"] == 3
+    assert result["psnr"]["mean"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert f"{np.mean(expected):.2f}" in done.stdout and "2 m left" in done.stdout
+    assert {"index.html", "tables.md", "tables.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "nothing to score"),
+        (["--source=LOG", "--images=theirs"], "--images=theirs is wrong: give NAME=FOLDER"),
+        (["--source=LOG", "--images=theirs=/nowhere"], "/nowhere is not a folder"),
+        (["--source=LOG", "--images=a=recorded", "--lpips=/nowhere.npz"], "path='/nowhere.npz'"),
+        (["--source=LOG", "--images=a=recorded", "--lpips=https://example.org/a.npz"], "sha256=''"),
+        (["--run=/nowhere"], "/nowhere holds no run"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(log, tmp_path, arguments, sentence):
+    arguments = [argument.replace("LOG", str(log[1])) for argument in arguments]
+    none = [flag for flag in NONE if not any(a.startswith(flag.split("=")[0] + "=") for a in arguments)]
+    done = run("evaluate", f"--out={tmp_path / 'out'}", *arguments, *none)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert sentence in done.stderr.splitlines()[-1], done.stderr[-2000:]
+
+
+def test_networks_that_are_absent_are_left_out_and_said(log, tmp_path):
+    arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}"]
+    done = run("evaluate", *arguments, FF_ASSETS=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "LPIPS (npz or safetensors) is left out; give --lpips" in done.stderr
+    said = json.loads((tmp_path / "out" / "metrics.json").read_text())["facts"]["networks"]
+    assert all(said[name].startswith("left out") for name in ("lpips", "inception", "detector", "lanes"))
+
+
+@pytest.mark.assets
+def test_true_images_reach_the_ceiling_of_every_network(log, assets, tmp_path):
+    arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}", "--shifts=0,2"]
+    done = run("evaluate", *arguments, FF_ASSETS=str(assets))
+    assert done.returncode == 0, done.stderr[-3000:]
+    at = {row["shift"]: row for row in json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]}
+    assert abs(at[0.0]["fid"]["mean"]) < 1e-3 < 1 < at[2.0]["fid"]["mean"]
+    assert at[2.0]["lpips"]["mean"] < 1e-6 and at[2.0]["ssim"]["mean"] > 0.999
+    assert {"nta_strict", "ntl", "lane", "background"} <= set(at[2.0])
+
+
+@pytest.mark.assets
+def test_the_metric_study_writes_its_tables_and_picture(assets, tmp_path):
+    size = ["--seeds=0", "--frames=4", "--width=64", "--height=40"]
+    done = run("metric_study", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
+    assert done.returncode == 0, done.stderr[-3000:]
+    values = json.loads((tmp_path / "metrics.json").read_text())["values"]
+    psnr = [values[f"noise {level}"][0]["psnr"] for level in ("0.02", "0.05", "0.1", "0.2")]
+    assert psnr == sorted(psnr, reverse=True) and psnr[0] == pytest.approx(34, abs=1)
+    tables = (tmp_path / "tables.md").read_text()
+    assert "a network that finds no lane at all" in tables and "| FID ↓" not in tables
+    assert (tmp_path / "sanity.png").stat().st_size > 10_000
