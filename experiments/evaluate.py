@@ -77,7 +77,9 @@ def main(_: list[str]) -> None:
     extra = {"views": [_views(board) for board in boards.values()]}
     if len(boards) > 1:
         extra["each"] = [publish.listed(publish.results_of({0: board})) for board in boards.values()]
-    tables = publish.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra)
+    several = len(boards) > 1 and len({version for version, _ in results}) > 1
+    more = [publish.difference_table(boards)] if several else []
+    tables = publish.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra, more)
     print("\n\n".join(map(as_text, tables)))
     print(f"page: {Path(_OUT.value) / 'index.html'}; also metrics.json, tables.md and tables.tex there")
 

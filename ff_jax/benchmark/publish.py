@@ -18,7 +18,7 @@ from ff_jax.evaluate import Target
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.html import write_page
 from ff_jax.export.report import Drawing, Panel, Report, Row, shift_name
-from ff_jax.export.tables import Table, as_latex, as_markdown
+from ff_jax.export.tables import Table, as_latex, as_markdown, head
 from ff_jax.files import replacing
 from ff_jax.metrics import nta_iou, ntl_iou
 from ff_jax.metrics.lane_raster import raster
@@ -62,6 +62,19 @@ def tables_of(results: Results, counts: Mapping[float, int]) -> list[Table]:
     return tables
 
 
+def difference_table(boards: Mapping[int, Board]) -> Table:
+    """Return what the last version changes against the first one, log by log: metrics down, shifts across."""
+    first = next(iter(boards.values()))
+    versions = list(dict.fromkeys(version for version, _ in first.cells))
+    shifts = sorted({shift for _, shift in first.cells})
+    found = {shift: summary.differences(boards, versions[0], versions[-1], shift) for shift in shifts}
+    metrics = [m for _, group in _GROUPS for m in group if m.key not in ("reals", "ucr_share")]
+    used = [metric for metric in metrics if any(metric.key in values for values in found.values())]
+    rows = [(m.head, *(_cell(found[shift], m, sign="+") for shift in shifts)) for m in used]
+    title = f"{versions[-1]} against {versions[0]}, differences on the same log"
+    return Table(title, ("metric", *map(shift_name, shifts)), [(head(row[0]), *row[1:]) for row in rows])
+
+
 def paper_table(results: Results) -> Table:
     """Return the table of the papers: one row per version, NTA-IoU, NTL-IoU and FID at every distance.
 
@@ -92,10 +105,11 @@ def write(
     panels: Sequence[Panel],
     drawings: Sequence[Drawing],
     extra: Mapping[str, Any],
+    more: Sequence[Table] = (),
 ) -> list[Table]:
     """Write metrics.json, tables.md, tables.tex and index.html into `folder`, and return the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = tables_of(results, counts)
+    tables = [*tables_of(results, counts), *more]
     paper = paper_table(results)
     content = {"name": name, "source": source, "results": listed(results), "facts": dict(facts)} | dict(extra)
     _write(folder / "metrics.json", json.dumps(_plain(content), indent=2))
@@ -154,13 +168,13 @@ def panel(target: Target, seen: Sequence[Rendering]) -> Panel:
     return Panel(target.shift, seen[0].rgb, after, truth, gain, f"{target.frame.camera}, t = {target.frame.time:.1f} s")
 
 
-def _cell(values: Values, metric: Metric) -> str:
+def _cell(values: Values, metric: Metric, sign: str = "") -> str:
     if metric.key not in values or math.isnan(values[metric.key].mean):
         return "\N{EN DASH}"
     value = values[metric.key]
     half = (value.high - value.low) / 2
     spread = "" if math.isnan(half) else f" \N{PLUS-MINUS SIGN}{half:.{metric.digits}f}"
-    return f"{value.mean:.{metric.digits}f}{spread}"
+    return f"{value.mean:{sign}.{metric.digits}f}{spread}"
 
 
 def _rows(results: Results, versions: Sequence[str]) -> list[Row]:

@@ -74,6 +74,14 @@ def over_seeds(boards: Mapping[int, Board], version: str, shift: float) -> Value
     return {key: intervals.mean_interval([values[key].mean for values in each]) for key in shared}
 
 
+def differences(boards: Mapping[int, Board], before: str, after: str, shift: float) -> Values:
+    """Return by how much `after` exceeds `before` on the same log, as means over logs with intervals."""
+    pairs = [(summarize(board, before, shift), summarize(board, after, shift)) for board in boards.values()]
+    shared = [key for key in pairs[0][0] if all(key in values for pair in pairs for values in pair)]
+    rise = {key: [new[key].mean - old[key].mean for old, new in pairs] for key in shared}
+    return {key: intervals.mean_interval(values) for key, values in rise.items()}
+
+
 def pooled(boards: Sequence[Board]) -> dict[tuple[str, float], Values]:
     """Return the distances between sets of features with all logs as one set, by version and shift."""
     whole = Board()

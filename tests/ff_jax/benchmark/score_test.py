@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ff_jax.benchmark import features, summary
+from ff_jax.benchmark import features, publish, summary
 from ff_jax.benchmark.renderers import Rendering
 from ff_jax.benchmark.score import Networks, Protocols, Queue, score_log, with_counts
 from ff_jax.data.contract import boxes_at, invert, transform
@@ -139,3 +139,14 @@ def test_over_seeds_is_the_mean_of_the_logs(board, log):
     assert found["psnr"].count == 2 and np.isnan(found["psnr"].low) and "lane" not in found
     pooled = summary.pooled(list(boards.values()))["darker", 0.0]
     assert pooled["fid_pooled"].count == 6
+
+
+def test_differences_pair_versions_on_the_same_log(board):
+    found = summary.differences({0: board, 1: board, 2: board}, "true", "darker", 0.0)
+    true, dark = (summary.summarize(board, name, 0.0) for name in ("true", "darker"))
+    assert found["ssim"].mean == pytest.approx(dark["ssim"].mean - true["ssim"].mean)
+    assert found["ssim"].low == pytest.approx(found["ssim"].high) and found["ssim"].count == 3
+    assert "psnr" not in found  # that of the true views is infinite
+    table = publish.difference_table({0: board, 1: board, 2: board})
+    row = next(row for row in table.rows if row[0].startswith("SSIM"))
+    assert table.columns == ("metric", "recorded path", "2 m left") and row[1].startswith("-0.")
