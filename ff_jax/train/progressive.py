@@ -64,7 +64,7 @@ class Evidence(NamedTuple):
     """What the recorded views say about a scene."""
 
     precision: eig.Precision
-    noise: Float[Array, ""]  # standard deviation of one recorded channel
+    noise: Float[Array, ""]  # standard deviation of one recorded channel, over all cameras
     depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
@@ -115,6 +115,8 @@ def _observe(
 def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, misfit: float) -> Evidence:
     """Return what the recorded views of `feed` say about a scene; pseudo-views never count as seen.
 
+    Every camera's views count by that camera's own noise.
+
     Args:
         scene: the scene.
         feed: recorded frames.
@@ -124,11 +126,24 @@ def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, 
     """
     batches, degree = range(len(feed.frames)), jnp.int32(sh_degree)
     residuals, depths = zip(*(_compare(scene, feed.batch(i), settings, degree) for i in batches), strict=True)
-    noise = eig.noise_from_residuals(jnp.stack(residuals))
+    cameras = [frame.camera for frame in feed.frames]
+    noise = noise_by_camera(residuals, cameras)
     precision = eig.init_precision(scene.params.gaussians)
-    for index in batches:
-        precision = _observe(precision, scene, feed.batch(index), noise, jnp.float32(misfit), settings, degree)
-    return Evidence(precision, noise, jnp.stack(depths))
+    for index, camera in enumerate(cameras):
+        own = noise[camera]
+        precision = _observe(precision, scene, feed.batch(index), own, jnp.float32(misfit), settings, degree)
+    return Evidence(precision, eig.noise_from_residuals(jnp.stack(residuals)), jnp.stack(depths))
+
+
+def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[str]) -> dict[str, Float[Array, ""]]:
+    """Return the noise of every camera from the residuals of its frames.
+
+    Args:
+        residuals: of every frame: image - render.
+        cameras: which camera took it.
+    """
+    frames = {name: [r for r, camera in zip(residuals, cameras, strict=True) if camera == name] for name in cameras}
+    return {name: eig.noise_from_residuals(jnp.stack(rows)) for name, rows in frames.items()}
 
 
 def learn(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors) -> Knowledge:
