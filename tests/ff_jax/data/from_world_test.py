@@ -69,7 +69,7 @@ def test_what_moves_has_a_mask_and_a_track(scene):
     assert moving_tracks(scene, min_path=0.5) and {box.category for box in scene.boxes} == {"vehicle"}
     still = from_world.world_scene(5, WorldConfig(num_frames=3, moving=False), WIDTH, HEIGHT)
     assert not moving_tracks(still, 0.01) and set(still.frames[0].masks) == {"sky"}
-    assert {lane.kind for lane in scene.lanes} == {"lane_line", "road_edge"}
+    assert {lane.kind for lane in scene.lanes} == {"lane_line", "road_edge", "crosswalk"}
 
 
 def test_exposure_drift_gives_every_time_its_own_exposure():
