@@ -10,7 +10,7 @@ import numpy as np
 
 from ff_jax.benchmark import summary
 from ff_jax.benchmark.renderers import Rendering
-from ff_jax.benchmark.score import LANES, VEHICLES, Board, Networks
+from ff_jax.benchmark.score import LANES, VEHICLES, Board, Networks, points_at, with_counts
 from ff_jax.benchmark.summary import Metric, Values
 from ff_jax.data.contract import SceneData
 from ff_jax.data.loader import load_image
@@ -146,7 +146,9 @@ def draw(log: SceneData, target: Target, rendering: Rendering, networks: Network
     shown = rendering.rgb.repeat(times, 0).repeat(times, 1)
     if networks.detector is not None and log.boxes:
         protocol = VEHICLES["nta"]
-        known = nta_iou.frame_ground_truth(log, target.frame.time_index, *view, protocol)
+        time_index = target.frame.time_index
+        counted = with_counts(log, time_index, points_at(log, time_index))
+        known = nta_iou.frame_ground_truth(counted, time_index, *view, protocol)
         found = nta_iou.detect(networks.detector, rendering.rgb, protocol)
         scored = nta_iou.score_frame(found, known, protocol)
         pictures["vehicles"] = nta_iou.draw(shown, found, known, scored)

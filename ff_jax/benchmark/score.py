@@ -141,9 +141,14 @@ def truth_of(log: SceneData, target: Target, gain: Array | None, threshold: floa
     regions = None if gain is None else partition.regions(gain, threshold)
     split = regions is not None and networks.inception is not None
     recorded = load_image(recorded_neighbour(frame, log)) if split else None
-    sweeps = [sweep.load_world() for sweep in log.sweeps if sweep.time_index == frame.time_index]
-    points = np.concatenate(sweeps) if sweeps else None
+    points = points_at(log, frame.time_index)
     return Truth(target, known, valid, regions, recorded, points, with_counts(log, frame.time_index, points))
+
+
+def points_at(log: SceneData, time_index: int) -> Float[Array, "N 3"] | None:
+    """Return the LiDAR points of one time: metres, world; None without a sweep."""
+    sweeps = [sweep.load_world() for sweep in log.sweeps if sweep.time_index == time_index]
+    return np.concatenate(sweeps) if sweeps else None
 
 
 def with_counts(log: SceneData, time_index: int, points: Float[Array, "N 3"] | None) -> SceneData:
