@@ -33,7 +33,7 @@ _IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered image
 _SOURCE = flags.DEFINE_string("source", None, "Log that --images belong to, if there is no --run.")
 _WIDTH = flags.DEFINE_integer("width", 0, "Scale the log of --source to this width; 0: to that of the images.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_SHIFTS = flags.DEFINE_list("shifts", None, "Lateral shifts in metres, left positive; default: as in the run.")
+_SHIFTS = flags.DEFINE_list("shifts", None, "Metres, left positive; default: those of the run and of test frames.")
 _FRAMES = flags.DEFINE_integer("frames", 0, "At most this many views per shift, evenly spread; 0: all.")
 _THRESHOLD = flags.DEFINE_float("threshold", 1.085, "EIG in nats from which a pixel is under-constrained (UCR).")
 _CLASSES = flags.DEFINE_list("classes", None, "COCO classes that are vehicles; default: those of each protocol.")
@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
         for target in case.chosen:
             counts[target.shift] = counts.get(target.shift, 0) + 1
         if not number:
-            panels, drawings = _pictures(case, nets)
+            panels, drawings = _pictures(case, nets, protocols)
             name, source = case.log.name, case.log.source
     if len(boards) > 1:
         name, source = f"{len(boards)} logs", ", ".join(_RUN.value)
@@ -106,7 +106,7 @@ def _run_case(workdir: Path) -> Case:
     config = read_config(workdir)
     shifts = config.evaluate.shifts if _SHIFTS.value is None else common.numbers(_SHIFTS)
     log = open_log(common.with_log_path(config).data, shifts)
-    every = _asked(targets(log, shifts, count=10**9), shifts)
+    every = _asked(targets(log, shifts, count=10**9))
     chosen = _chosen(every)
     feed, versions = finished(config, log, workdir)
     views = [target.view for target in chosen]
@@ -120,16 +120,16 @@ def _folder_case() -> Case:
     width = _WIDTH.value or (first_width(rendered[0]) if rendered else 0)
     shifts = () if _SHIFTS.value is None else common.numbers(_SHIFTS)
     log = open_log(DataConfig(source=common.log_path(_SOURCE.value), width=width), shifts)
-    every = _asked(targets(log, shifts, count=10**9), shifts)
+    every = _asked(targets(log, shifts, count=10**9))
     return Case(log, _chosen(every), _other_images(every))
 
 
-def _asked(every: list[Target], shifts: Sequence[float]) -> list[Target]:
-    """Keep the views at the shifts that were asked for; all without any."""
-    if not shifts:
+def _asked(every: list[Target]) -> list[Target]:
+    """Keep the views at the shifts that --shifts names; without it all, those of a second camera among them."""
+    if _SHIFTS.value is None:
         return every
-    kept = [target for target in every if any(abs(target.shift - shift) < 0.02 for shift in shifts)]
-    return sorted(kept, key=lambda target: (target.shift, target.frame.camera, target.frame.time_index))
+    shifts = common.numbers(_SHIFTS)
+    return [target for target in every if any(abs(target.shift - shift) < 0.02 for shift in shifts)]
 
 
 def _chosen(every: list[Target]) -> list[Target]:
@@ -152,7 +152,7 @@ def _other_images(every: list[Target]) -> dict[str, Renderer]:
     return {name: make(folder) for name, folder in _folders()}
 
 
-def _pictures(case: Case, nets: Networks) -> tuple[list, list]:
+def _pictures(case: Case, nets: Networks, protocols: Protocols) -> tuple[list, list]:
     """Draw the middle view of every shift and camera."""
     panels, drawings = [], []
     for shift, camera in sorted({(target.shift, target.frame.camera) for target in case.chosen}):
@@ -161,7 +161,7 @@ def _pictures(case: Case, nets: Networks) -> tuple[list, list]:
         seen = {name: render(target) for name, render in case.renderers.items()}
         panels.append(publish.panel(target, list(seen.values())))
         for name, rendering in seen.items():
-            drawing = publish.draw(case.log, target, rendering, nets, name)
+            drawing = publish.draw(case.log, target, rendering, nets, protocols, name)
             if drawing is not None:
                 drawings.append(drawing)
     return panels, drawings

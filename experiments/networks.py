@@ -63,13 +63,12 @@ def load() -> tuple[Networks, dict[str, str]]:
             continue
         try:
             path = locate(weights_of(flag.value or USUAL[name]), _WHAT[name], Path(_CACHE.value).expanduser())
-        except ValueError as error:
+            found[name], said[name] = _open(name, path), path.name
+        except (ValueError, ImportError) as error:
             if flag.value is not None:
-                raise
+                raise ValueError(f"--{name}={flag.value}: {error}") from error
             said[name] = f"left out: {error}"
             logging.getLogger(__name__).warning("%s is left out; give --%s. (%s)", _WHAT[name], name, error)
-            continue
-        found[name], said[name] = _open(name, path), path.name
     return Networks(**found), said | {"lpips_net": _LPIPS_NET.value, "resize": _RESIZE.value}
 
 

@@ -76,6 +76,8 @@ def spread(items: list, count: int) -> list:
 def targets(log: SceneData, shifts: tuple[float, ...], count: int) -> list[Target]:
     """Return the views to score: test frames by their shift, and renders without truth at other shifts.
 
+    Views are in order of shift, camera and time.
+
     Args:
         log: the driving log.
         shifts: shifts asked for, metres.
@@ -93,7 +95,8 @@ def targets(log: SceneData, shifts: tuple[float, ...], count: int) -> list[Targe
         if not any(abs(shift - known) < 0.02 for known in found):
             recorded = [f for f in log.frames if f.split == "train"]
             found[shift] = [shifted_target(f, log, shift) for f in recorded]
-    return [target for shift in sorted(found) for target in spread(found[shift], count)]
+    in_order = lambda group: sorted(group, key=lambda target: (target.frame.camera, target.frame.time_index))
+    return [target for shift in sorted(found) for target in spread(in_order(found[shift]), count)]
 
 
 def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:

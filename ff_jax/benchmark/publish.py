@@ -10,7 +10,7 @@ import numpy as np
 
 from ff_jax.benchmark import summary
 from ff_jax.benchmark.renderers import Rendering
-from ff_jax.benchmark.score import LANES, VEHICLES, Board, Networks, points_at, with_counts
+from ff_jax.benchmark.score import Board, Networks, Protocols, points_at, with_counts
 from ff_jax.benchmark.summary import Metric, Values
 from ff_jax.data.contract import SceneData
 from ff_jax.data.loader import load_image
@@ -68,7 +68,9 @@ def difference_table(boards: Mapping[int, Board]) -> Table:
     versions = list(dict.fromkeys(version for version, _ in first.cells))
     shifts = sorted({shift for _, shift in first.cells})
     found = {shift: summary.differences(boards, versions[0], versions[-1], shift) for shift in shifts}
-    metrics = [m for _, group in _GROUPS for m in group if m.key not in ("reals", "ucr_share")]
+    metrics = [
+        m for _, group in _GROUPS for m in group if m.key not in ("reals", "ucr_share", "vehicles", "vehicles_strict")
+    ]
     used = [metric for metric in metrics if any(metric.key in values for values in found.values())]
     rows = [(m.head, *(_cell(found[shift], m, sign="+") for shift in shifts)) for m in used]
     title = f"{versions[-1]} against {versions[0]}, differences on the same log"
@@ -138,14 +140,16 @@ def listed(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def draw(log: SceneData, target: Target, rendering: Rendering, networks: Networks, version: str) -> Drawing | None:
+def draw(
+    log: SceneData, target: Target, rendering: Rendering, networks: Networks, protocols: Protocols, version: str
+) -> Drawing | None:
     """Return a view with its detections and its lanes drawn over it; None without networks or labels."""
     view = (np.asarray(target.frame.K, float), target.pose, target.frame.width, target.frame.height)
     pictures = {}
     times = -(-LEGIBLE // target.frame.width)
     shown = rendering.rgb.repeat(times, 0).repeat(times, 1)
     if networks.detector is not None and log.boxes:
-        protocol = VEHICLES["nta"]
+        protocol = protocols.vehicles["nta"]
         time_index = target.frame.time_index
         counted = with_counts(log, time_index, points_at(log, time_index))
         known = nta_iou.frame_ground_truth(counted, time_index, *view, protocol)
@@ -153,7 +157,7 @@ def draw(log: SceneData, target: Target, rendering: Rendering, networks: Network
         scored = nta_iou.score_frame(found, known, protocol)
         pictures["vehicles"] = nta_iou.draw(shown, found, known, scored)
     if networks.lanes is not None and log.lanes:
-        known = raster(log.lanes, *view, LANES["ntl_strict"])
+        known = raster(log.lanes, *view, protocols.lanes["ntl_strict"])
         pictures["lanes"] = ntl_iou.draw(rendering.rgb, networks.lanes(rendering.rgb), known)
     if not pictures:
         return None
@@ -181,7 +185,8 @@ def _cell(values: Values, metric: Metric, sign: str = "") -> str:
 
 def _rows(results: Results, versions: Sequence[str]) -> list[Row]:
     """Return the first version against the last one, for the headline and the charts of the page."""
-    named = lambda values: {m.head[:-1]: values[m.key].mean for m in summary.MAIN if m.key in values}
+    shown = [metric for metric in summary.MAIN if metric.key != "reals"]
+    named = lambda values: {m.head.rstrip("^_"): values[m.key].mean for m in shown if m.key in values}
     rows = []
     for shift in sorted({shift for _, shift in results}):
         after = named(results[versions[-1], shift]) if len(versions) > 1 else {}

@@ -38,8 +38,8 @@ class Protocols:
 
     Attributes:
         threshold: EIG in nats from which a pixel is under-constrained (UCR); below it is high-precision (HPR).
-        vehicles: protocols of NTA-IoU; "nta_strict" also gives recall, precision and false positives.
-        lanes: protocols of NTL-IoU, likewise.
+        vehicles: protocols of NTA-IoU, "nta" and "nta_strict" (which also gives recall, precision, false positives).
+        lanes: protocols of NTL-IoU, "ntl" and "ntl_strict" (of which the lane IoU over all pixels is kept).
     """
 
     threshold: float = 1.085

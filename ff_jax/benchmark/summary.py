@@ -42,6 +42,8 @@ REGIONS = (
     Metric("ucr_share", "share of UCR", 3),
 )
 STRICT = (
+    Metric("vehicles", "vehicles", 0),
+    Metric("vehicles_strict", "vehicles strict", 0),
     Metric("nta_strict", "NTA strict^", 3),
     Metric("recall_strict", "recall^", 3),
     Metric("precision_strict", "precision^", 3),
@@ -64,7 +66,9 @@ def summarize(board: Board, version: str, shift: float) -> Values:
     duplicates, which raise them.
     """
     cell = board.cells[version, shift]
-    return _per_view(cell) | _of_vehicles(cell) | _of_lanes(cell) | _of_geometry(cell) | _of_sets(board, cell, shift)
+    found = _per_view(cell) | _of_vehicles(cell) | _of_lanes(cell) | _of_geometry(cell) | _of_sets(board, cell, shift)
+    # Nothing to average, such as the precision without a detection: not measured.
+    return {key: value for key, value in found.items() if math.isfinite(value.mean)}
 
 
 def over_seeds(boards: Mapping[int, Board], version: str, shift: float) -> Values:
@@ -115,6 +119,7 @@ def _of_vehicles(cell: Cell) -> Values:
         total = nta_iou.aggregate(frames)
         if total.ground_truths:
             out[name] = _over_frames(lambda rows: nta_iou.aggregate(rows).iou, frames)
+            out[name.replace("nta", "vehicles")] = _plain(float(total.ground_truths), total.ground_truths)
         if total.ground_truths and name == "nta_strict":
             out["recall_strict"] = _plain(total.recall, len(frames))
             out["precision_strict"] = _plain(total.precision, len(frames))

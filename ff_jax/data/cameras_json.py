@@ -6,7 +6,6 @@ sits at the front camera. Their calibrations count pixel centres at integers (as
 principal point is moved by half a pixel.
 """
 
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.contract import Box, Frame, SceneData, SparsePoints, Sweep, ego_from_front_camera
-from ff_jax.data.sources import ImageFile, Source, read_npz
+from ff_jax.data.sources import ImageFile, Source, read_npz, read_object
 
 KINDS = ("kitti_stereo", "kitti_lidar", "dgp")
 KITTI_PERIOD = 0.1  # seconds; KITTI raw without its time stamps is 10 Hz
@@ -46,7 +45,7 @@ def load(path: Path, kind: str | None = None) -> SceneData:
     Raises:
         ValueError: cameras.json is missing or broken, or the kind is not known.
     """
-    index = _read_index(path / "cameras.json")
+    index = read_object(path / "cameras.json", "frames")
     kind = kind or detect(index, path)
     if kind not in KINDS:
         raise ValueError(f"{path}: {kind=} is not known; use one of {', '.join(KINDS)}.")
@@ -165,15 +164,3 @@ def _archived(archive: Path, key: str, scale: float) -> Source:
         return points if points.shape[1] == 4 else np.pad(points, ((0, 0), (0, 1)))
 
     return Source(f"{archive}:{key}", compute)
-
-
-def _read_index(path: Path) -> dict:
-    try:
-        index = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: no such file; give the folder that holds cameras.json.") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
-    if not isinstance(index, dict):
-        raise ValueError(f"{path}: holds a {type(index).__name__}, not an object with 'frames'; restore the file.")
-    return index

@@ -4,6 +4,7 @@ A source is compared and hashed by identity, so it can be the key of a cache. Ev
 goes through this module, which is therefore the only one that turns unreadable files into clear errors.
 """
 
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,23 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise ValueError(_unreadable(path, error)) from error
+
+
+def read_object(path: Path, key: str) -> dict:
+    """Return the JSON object in a file; `key` is what it should hold, for the message.
+
+    Raises:
+        ValueError: the file is missing, not JSON or not an object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: no such file; give the folder that holds {path.name}.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not an object with {key!r}; restore the file.")
+    return content
 
 
 def read_image(path: Path) -> Float32[Array, "H W 3"]:

@@ -6,14 +6,13 @@ coordinates run from 0 at the first edge of the image to the width at the last o
 and the principal point stays as it is. Its world is far from the origin: here the world starts at the vehicle.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.contract import Box, Frame, SceneData
-from ff_jax.data.sources import ImageFile
+from ff_jax.data.sources import ImageFile, read_object
 
 CATEGORIES = {"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"}
 
@@ -26,7 +25,7 @@ def load(path: Path) -> SceneData:
     Raises:
         ValueError: frame.json is missing, broken or of another kind.
     """
-    index = _read_index(path / "frame.json")
+    index = read_object(path / "frame.json", "cameras")
     try:
         return _scene(path, index)
     except (KeyError, TypeError, IndexError) as error:
@@ -69,15 +68,3 @@ def _box(record: dict, world_from_ego: Float[np.ndarray, "4 4"]) -> Box:
     category = CATEGORIES.get(record["type"], "other")
     pose = world_from_ego @ ego_from_object
     return Box(record["id"], category, 0, pose, np.array(record["lwh"], float), record["points"])
-
-
-def _read_index(path: Path) -> dict:
-    try:
-        index = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: no such file; give the folder that holds frame.json.") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
-    if not isinstance(index, dict):
-        raise ValueError(f"{path}: holds a {type(index).__name__}, not an object with 'cameras'; restore the file.")
-    return index

@@ -117,7 +117,9 @@ def _panel(panel: Panel, report: Report) -> dict[str, Any]:
         versions.append(("Ground truth", panel.truth))
     if panel.eig is not None:
         versions.append(("EIG", heat(panel.eig, _eig_maximum(report.panels))))
-    return {"shift": panel.shift, "caption": panel.caption, "versions": versions}
+    alone = sum(other.shift == panel.shift for other in report.panels) == 1
+    name = shift_name(panel.shift) if alone else f"{shift_name(panel.shift)}, {panel.caption}"
+    return {"shift": panel.shift, "name": name, "caption": panel.caption, "versions": versions}
 
 
 def _shift_curves(report: Report) -> list[Curve]:

@@ -11,7 +11,7 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from ff_jax.export.tables import Table
 
-LOWER_IS_BETTER = frozenset({"LPIPS", "FID", "KID", "MAE", "RMSE", "EIG"})
+LOWER_IS_BETTER = frozenset({"LPIPS", "FID", "FID pooled", "KID", "MAE", "RMSE", "EIG"})
 Number = float | int
 
 

@@ -88,6 +88,22 @@ def test_networks_that_are_absent_are_left_out_and_said(log, tmp_path):
 
 
 @pytest.mark.assets
+def test_without_onnxruntime_its_metrics_are_left_out(log, assets, tmp_path):
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "onnxruntime.py").write_text("raise ImportError('not here')")
+    path = os.pathsep.join(filter(None, (str(tmp_path / "without"), os.environ.get("PYTHONPATH"))))
+    environment = {"FF_ASSETS": str(assets), "PYTHONPATH": path}
+    arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}", "--inception=none"]
+    done = run("evaluate", *arguments, **environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("pip install onnxruntime") == 2 and "LPIPS" in done.stdout
+    lanes = assets / "weights" / "twinlitenet" / "twinlitenet_360x640.onnx"
+    done = run("evaluate", *arguments, f"--lanes={lanes}", **environment)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "ONNX networks need onnxruntime" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.assets
 def test_true_images_reach_the_ceiling_of_every_network(log, assets, tmp_path):
     arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}", "--shifts=0,2"]
     done = run("evaluate", *arguments, FF_ASSETS=str(assets))

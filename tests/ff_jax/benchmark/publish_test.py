@@ -43,7 +43,7 @@ def test_the_table_of_the_papers_averages_both_sides():
 @pytest.fixture
 def written(tmp_path):
     picture = np.random.default_rng().random((8, 12, 3))
-    panels = [Panel(3.0, picture, picture, picture, picture[..., 0])]
+    panels = [Panel(3.0, picture, picture, picture, picture[..., 0], name) for name in ("front", "left")]
     extra = {"views": [{"psnr": np.float32(2), "bad": NAN}]}
     publish.write(
         tmp_path,
@@ -70,4 +70,5 @@ def test_files_are_whole_and_readable(written):
 def test_page_holds_tables_and_drawings(written):
     page = (written / "index.html").read_text()
     assert "cars &lt;1&gt;" in page and "Drawn over the frames" in page
+    assert "3 m left, front</button>" in page and "3 m left, left</button>" in page
     assert "Strict protocols" in page and "NTA-IoU @3m \u2191" in page and 'src="http' not in page

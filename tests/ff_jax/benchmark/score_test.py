@@ -12,6 +12,7 @@ from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.evaluate import targets
 from ff_jax.metrics import fid
+from ff_jax.metrics.detectors import Detections
 
 SHIFTS = (0.0, 2.0)
 
@@ -76,6 +77,24 @@ def test_depth_and_warp_need_depth_and_neighbours(board):
     true, dark = board.cells["true", 0.0], board.cells["darker", 0.0]
     assert len(true.warps) == 3 and not dark.warps and dark.depth is None
     assert summary.summarize(board, "true", 0.0)["depth_mae"].mean > 0.5  # a wall at 9 m is wrong
+
+
+def test_every_camera_of_a_rig_is_compared_with_its_own_next_view():
+    rig = world_scene(5, WorldConfig(num_frames=3, moving=False), 48, 32, ("front", "front_left"), lidar=False)
+    chosen = targets(rig, (0.0,), 99)
+    assert [t.frame.camera for t in chosen] == ["front"] * 3 + ["front_left"] * 3
+    assert [t.frame.time_index for t in chosen] == [0, 1, 2] * 2
+    shown = lambda target: Rendering(load_image(target.frame), np.full((32, 48), 9.0))
+    cell = score_log(rig, chosen, {"true": shown}, Networks()).cells["true", 0.0]
+    assert len(cell.warps) == 4  # two pairs of each camera, none across cameras
+
+
+def test_what_nothing_defines_is_left_out_and_breaks_no_mean_over_logs(log):
+    blind = lambda image: Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    one = score_log(log, targets(log, (0.0,), 2), {"true": true_view}, Networks(detector=blind))
+    found = summary.over_seeds({0: one, 1: one}, "true", 0.0)
+    assert "precision_strict" not in found  # no detection is right or wrong
+    assert found["recall_strict"].mean == 0 and found["vehicles_strict"].mean >= 1
 
 
 def test_points_in_boxes_are_counted_where_labels_do_not_tell(log):
