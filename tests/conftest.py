@@ -1,10 +1,13 @@
 """Shared test settings: shapes of every annotated function are checked at run time, in tests only."""
 
 import os
+import secrets
+from collections import Counter
 from pathlib import Path
 
 import flax.struct
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -40,3 +43,38 @@ def assets() -> Path:
     if not (root / "data").is_dir():
         pytest.skip(f"no real data at {root}: set FF_ASSETS to the folder that holds data/")
     return root
+
+
+def pytest_addoption(parser):
+    parser.addoption("--draw", default="0", help="Which random inputs the tests draw: a number, or 'fresh'.")
+
+
+def pytest_configure(config):
+    """Turn 'fresh' into a number before workers start, so that all of them share it."""
+    if config.getoption("draw") == "fresh":
+        config.option.draw = str(secrets.randbelow(10**9))
+
+
+def pytest_report_header(config):
+    return f"inputs: --draw={config.getoption('draw')}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _draws(pytestconfig):
+    """Seed every bare `np.random.default_rng()` by the draw, the test and the count of generators in it.
+
+    A red run can be repeated exactly, whatever ran before it and on whatever worker; other inputs are one
+    `--draw` away.
+    """
+    draw, make, made = int(pytestconfig.getoption("draw")), np.random.default_rng, Counter()
+
+    def seeded(seed=None):
+        if seed is not None:
+            return make(seed)
+        test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
+        made[test] += 1
+        return make([draw, made[test], *test.encode()])
+
+    np.random.default_rng = seeded
+    yield
+    np.random.default_rng = make

@@ -26,9 +26,10 @@ def make_splats(spec: SplatSpec, rng: np.random.Generator) -> dict[str, np.ndarr
     axes = np.stack([np.cos(turn), np.sin(turn), -np.sin(turn), np.cos(turn)], -1).reshape(N, 2, 2)
     covariance = np.einsum("nki,nk,nkj->nij", axes, sigma**2, axes)
     inverse = np.linalg.inv(covariance)
-    opacity = {"opaque": rng.uniform(0.9, 0.9999, N), "transparent": np.zeros(N)}.get(
-        spec.case, rng.uniform(0.0, 0.6, N)
-    )
+    # Screen-filling ones stay thin: their gradients are small differences over all pixels, of which the early
+    # stop would leave little certain; "opaque" is the case that saturates.
+    low, high = {"opaque": (0.9, 0.9999), "transparent": (0.0, 0.0), "huge": (0.0, 0.1)}.get(spec.case, (0.0, 0.6))
+    opacity = rng.uniform(low, high, N)
     opacity = np.where(rng.uniform(size=N) < 0.1, 0.0, opacity)
     level = np.log(np.maximum(opacity * 255, 1.0))
     splats = {

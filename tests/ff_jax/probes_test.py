@@ -22,7 +22,7 @@ CAMERA = make_camera(np.array([[30.0, 0, W / 2], [0, 30.0, H / 2], [0, 0, 1]]), 
 
 @pytest.fixture(scope="module")
 def seed():
-    value = np.random.SeedSequence().entropy % (1 << 31)
+    value = int(np.random.default_rng().integers(1 << 31))
     print(f"seed={value}")
     return value
 
