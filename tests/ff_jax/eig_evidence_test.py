@@ -28,9 +28,7 @@ def camera(x=0.0):
 
 @pytest.fixture(scope="module")
 def seed():
-    value = np.random.SeedSequence().entropy % (1 << 31)
-    print(f"seed={value}")
-    return value
+    return int(np.random.default_rng().integers(1 << 31))
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,7 @@ CAMERA = make_camera(np.array([[30.0, 0, W / 2], [0, 30.0, H / 2], [0, 0, 1]]), 
 
 @pytest.fixture(scope="module")
 def seed():
-    value = int(np.random.default_rng().integers(1 << 31))
-    print(f"seed={value}")
-    return value
+    return int(np.random.default_rng().integers(1 << 31))
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,7 @@ BACKGROUND = jnp.full((H, W, 3), 0.5)
 
 @pytest.fixture(scope="module")
 def rng():
-    seed = np.random.SeedSequence().entropy
-    print(f"{seed=}")
-    return np.random.default_rng(seed)
+    return np.random.default_rng()
 
 
 def camera(x=0.0, yaw=0.0):

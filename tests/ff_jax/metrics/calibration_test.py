@@ -8,9 +8,7 @@ from ff_jax.metrics import calibration as cal
 
 @pytest.fixture
 def rng():
-    seed = np.random.SeedSequence().entropy
-    print(f"{seed=}")
-    return np.random.default_rng(seed)
+    return np.random.default_rng()
 
 
 def test_sparsification_equals_a_naive_loop(rng):
