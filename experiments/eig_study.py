@@ -74,7 +74,7 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     run, recipe = run_phase(workdir / "recon", f"seed {seed}", run, recipe, config.steps, feed, config)
     scene = run.state.scene
     degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
-    needed = count_needed(scene, [target.view.camera for target in chosen], recipe.settings)
+    needed = count_needed(scene, [target.view for target in chosen], recipe.settings)
     settings = fitted(recipe.settings, needed)
     learnt = learn_scores(scene, feed, settings, degree, config.eig.priors)
     pixels: dict[float, list] = {}

@@ -21,7 +21,7 @@ from experiments.configs import fuse as world_config
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData
 from ff_jax.data.from_world import world_scene
-from ff_jax.data.loader import camera_of, load_image
+from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.files import replacing
 from ff_jax.metrics.image import psnr
@@ -74,7 +74,7 @@ def reconstruct(
     feed = make_feed(log, tuple(frames), config)
     run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
     run, recipe = run_phase(folder, f"{len(frames)} views", run, recipe, config.steps, feed, config)
-    needed = count_needed(run.state.scene, [camera_of(frame) for frame in others], recipe.settings)
+    needed = count_needed(run.state.scene, [view_of(frame, 0) for frame in others], recipe.settings)
     return run, dataclasses.replace(recipe, settings=fitted(recipe.settings, needed))
 
 

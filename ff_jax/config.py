@@ -79,6 +79,21 @@ class InitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ActorConfig:
+    """What moves along tracked boxes.
+
+    Attributes:
+        slots: Gaussians per actor; 0 leaves everything that moves out of the scene and of training.
+        points: how many of them to start from.
+        min_path: metres that a track must travel to become an actor; the others belong to the background.
+    """
+
+    slots: int = 2000
+    points: int = 1000
+    min_path: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class ThinConfig:
     """The thinned reconstruction whose held-out views teach `self_fit`.
 
@@ -139,6 +154,7 @@ class FuseConfig:
     data: DataConfig = DataConfig()
     render: RenderConfig = RenderConfig()
     init: InitConfig = InitConfig()
+    actors: ActorConfig = ActorConfig()
     recon: ReconConfig = ReconConfig()
     schedule: ShiftSchedule = ShiftSchedule()
     thin: ThinConfig = ThinConfig()

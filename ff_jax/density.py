@@ -6,6 +6,7 @@ noise keeps transparent Gaussians exploring. Shapes never change: birth and deat
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +58,22 @@ def _shared_opacity_and_scale(
     return shared, opacity / jnp.maximum(total, 1e-8)
 
 
+class Relocated(NamedTuple):
+    """The buffer after density control."""
+
+    gaussians: Gaussians
+    alive: Bool[Array, "N"]
+    changed: Bool[Array, "N"]  # slots whose optimizer state must be forgotten
+    source: Int[Array, "N"]  # the slot that each slot now is a copy of; itself where nothing was copied
+
+
 def relocate(
     key: Key[Array, ""],
     gaussians: Gaussians,
     alive: Bool[Array, "N"],
     config: DensityConfig,
     budget: int,
-) -> tuple[Gaussians, Bool[Array, "N"], Bool[Array, "N"]]:
+) -> Relocated:
     """Teleport dead Gaussians onto living ones and give birth to new ones.
 
     Args:
@@ -72,9 +82,6 @@ def relocate(
         alive: slots in use.
         config: thresholds and growth.
         budget: largest number of alive Gaussians.
-
-    Returns:
-        The new buffer, the new `alive`, and the slots whose optimizer state must be forgotten.
     """
     count = alive.shape[0]
     opacity = jnp.where(alive, jax.nn.sigmoid(gaussians.logit_opacities), 0.0)
@@ -100,7 +107,8 @@ def relocate(
         mask = target.reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.where(mask, x[source], x)
 
-    return jax.tree.map(teleport, split), alive | target, target | is_source
+    copied = jnp.where(target, source, jnp.arange(count))
+    return Relocated(jax.tree.map(teleport, split), alive | target, target | is_source, copied)
 
 
 def explore(

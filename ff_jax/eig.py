@@ -110,8 +110,12 @@ def sensitivity(
     camera: Camera,
     settings: RenderSettings,
     sh_degree: int | Int[Array, ""] = 3,
+    axes: Float[Array, "N 3 3"] | None = None,
 ) -> Sensitivity:
-    """Differentiate the projection of every Gaussian with respect to its own parameters (forward mode)."""
+    """Differentiate the projection of every Gaussian with respect to its own parameters (forward mode).
+
+    `axes` are those of the frames that colours are stored in (columns, world); None takes the world's.
+    """
 
     def footprint(delta: Float[Array, "N 10"]) -> tuple[Float[Array, "N 6"], Projected]:
         projected = project_gaussians(perturb(gaussians, delta), alive, camera, settings, sh_degree)
@@ -124,7 +128,10 @@ def sensitivity(
     L = jax.vmap(push, out_axes=-1)(directions)
     visible = (projected.opacity > 0)[:, None]
     coefficients = gaussians.sh.shape[1]
-    Y = sh_basis(view_directions(gaussians.means, camera.camera_from_world), coefficients)
+    directions = view_directions(gaussians.means, camera.camera_from_world)
+    if axes is not None:
+        directions = jnp.einsum("nij,ni->nj", axes, directions, precision="highest")
+    Y = sh_basis(directions, coefficients)
     Y *= jnp.array(BAND_OF[:coefficients]) <= sh_degree
     # A channel cut off at 0 does not answer to its coefficients.
     Y *= jnp.sqrt(jnp.mean(projected.color > 0, -1, keepdims=True))
@@ -144,6 +151,7 @@ def accumulate(
     weight: Float[Array, "H W"] | None = None,
     sign: Float[ArrayLike, ""] = 1.0,
     sh_degree: int | Int[Array, ""] = 3,
+    axes: Float[Array, "N 3 3"] | None = None,
 ) -> Precision:
     """Add what one view tells about every Gaussian, or take it away again.
 
@@ -160,8 +168,9 @@ def accumulate(
             nothing about this scene.
         sign: +1 adds, -1 removes a view that was added with the same arguments.
         sh_degree: highest band rendered.
+        axes: of the frames that colours are stored in (columns, world); None takes the world's.
     """
-    view = sensitivity(gaussians, alive, camera, settings, sh_degree)
+    view = sensitivity(gaussians, alive, camera, settings, sh_degree, axes)
     information = jnp.ones(image.shape[:2]) if weight is None else weight
     splats = view.projected
     geometry, w2 = fisher.accumulate(
@@ -234,6 +243,7 @@ def eig_map(
     noise: Float[ArrayLike, ""],
     mode: str = "exact",
     sh_degree: int | Int[Array, ""] = 3,
+    axes: Float[Array, "N 3 3"] | None = None,
 ) -> Float[Array, "H W"]:
     """Return the expected information gain (nats) of every pixel of a view that was not observed.
 
@@ -248,8 +258,9 @@ def eig_map(
         noise: standard deviation of one observed channel.
         mode: "exact", or "trace" for the upper bound.
         sh_degree: highest band rendered.
+        axes: of the frames that colours are stored in (columns, world); None takes the world's.
     """
-    view = sensitivity(gaussians, alive, camera, settings, sh_degree)
+    view = sensitivity(gaussians, alive, camera, settings, sh_degree, axes)
     splats = view.projected
     spread = jnp.einsum("nki,nij->nkj", view.L, posterior.geometry, precision="highest")
     of_color = jnp.einsum("ni,nij->nj", view.Y, posterior.color, precision="highest")

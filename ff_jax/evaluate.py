@@ -16,6 +16,8 @@ from ff_jax.scene.scene import View
 from ff_jax.train.feed import view_of
 from ff_jax.trajectory import shift_laterally
 
+ENOUGH = 20  # moving pixels that give a figure of their own
+
 # (view) -> (rgb (H, W, 3), EIG (H, W) nats): how a scene is looked at
 Look = Callable[[View], tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]]
 
@@ -38,6 +40,7 @@ class FrameScore(NamedTuple):
     psnr: float  # dB; nan without ground truth
     ssim: float  # nan without ground truth
     eig: float  # mean over the pixels, nats
+    psnr_dynamic: float = math.nan  # dB, where something moves; nan if nothing does
 
 
 class ShiftScore(NamedTuple):
@@ -48,6 +51,7 @@ class ShiftScore(NamedTuple):
     psnr: float
     ssim: float
     eig: float
+    psnr_dynamic: float = math.nan
 
 
 def recorded_neighbour(frame: Frame, log: SceneData) -> Frame:
@@ -107,21 +111,27 @@ def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:
     return Target(shift, view, frame, shift == 0.0, pose)
 
 
-def score(look: Look, target: Target) -> FrameScore:
-    """Render one target and compare it with its ground truth; pixels that are not valid or that move are left out."""
+def score(look: Look, target: Target, *, moving: bool = False) -> FrameScore:
+    """Render one target and compare it with its ground truth.
+
+    Pixels that are not valid are left out, and so are those that move unless the scene models what moves.
+    """
     rgb, eig = look(target.view)
     if not target.has_truth:
         return FrameScore(target.shift, target.frame.time, math.nan, math.nan, float(np.mean(eig)))
     truth = load_image(target.frame)
-    valid = (load_mask(target.frame, "valid") > 0.5) & (load_mask(target.frame, "dynamic") < 0.5)
-    mask = None if valid.all() else jnp.asarray(valid)
+    valid, dynamic = (load_mask(target.frame, kind) > 0.5 for kind in ("valid", "dynamic"))
+    counted = valid if moving else valid & ~dynamic
+    mask = None if counted.all() else jnp.asarray(counted)
     rgb = jnp.clip(rgb, 0.0, 1.0)
+    enough = (valid & dynamic).sum() >= ENOUGH
     return FrameScore(
         target.shift,
         target.frame.time,
         float(psnr(rgb, truth, mask)),
         float(ssim(rgb, truth, mask)),
         float(np.mean(eig)),
+        float(psnr(rgb, truth, jnp.asarray(valid & dynamic))) if enough else math.nan,
     )
 
 
@@ -131,5 +141,7 @@ def by_shift(scores: list[FrameScore]) -> list[ShiftScore]:
     for shift in sorted({score.shift for score in scores}):
         rows = [score for score in scores if score.shift == shift]
         mean = lambda name, rows=rows: float(np.mean([getattr(row, name) for row in rows]))
-        out.append(ShiftScore(shift, len(rows), mean("psnr"), mean("ssim"), mean("eig")))
+        seen = [row.psnr_dynamic for row in rows if math.isfinite(row.psnr_dynamic)]
+        dynamic = float(np.mean(seen)) if seen else math.nan
+        out.append(ShiftScore(shift, len(rows), mean("psnr"), mean("ssim"), mean("eig"), dynamic))
     return out

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from ff_jax.gaussians import Gaussians, opacities
 from kernels.ssim import ssim
 
+ANISOTROPY = 10.0  # needles beyond this ratio hang in the air beside the views that fitted them
+
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
@@ -26,6 +28,11 @@ class LossConfig:
         scale: mean scale in metres (MCMC).
         exposure: distance of an exposure from the identity.
         novel: factor on every image term of a repaired view.
+        dynamic: extra L1 over the pixels where actors are.
+        entropy: opacity entropy, which asks every pixel to be either covered or open.
+        anisotropy: ratio of a Gaussian's largest to its smallest deviation beyond `ANISOTROPY`.
+        box: metres that Gaussians of actors lie outside their box.
+        path: roughness of actors' paths, per metre^2 and radian^2.
     """
 
     ssim: float = 0.2
@@ -35,6 +42,11 @@ class LossConfig:
     scale: float = 0.01
     exposure: float = 0.01
     novel: float = 0.7
+    dynamic: float = 0.2
+    entropy: float = 0.0
+    anisotropy: float = 0.0
+    box: float = 0.1
+    path: float = 1.0
 
 
 def weighted_mean(values: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Array, ""]:
@@ -76,9 +88,28 @@ def sky_opacity(alpha: Float[Array, "H W"], sky: Bool[Array, "H W"]) -> Float[Ar
     return -jnp.mean(jnp.where(sky, jnp.log1p(-alpha), jnp.log(alpha)))
 
 
+def region_l1(
+    image: Float[Array, "H W 3"], target: Float[Array, "H W 3"], weight: Float[Array, "H W"]
+) -> Float[Array, ""]:
+    """Return the mean absolute error where `weight` is, weighted by it; 0 where there is none."""
+    return jnp.sum(weight * jnp.abs(image - target).mean(-1)) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def opacity_entropy(alpha: Float[Array, "H W"]) -> Float[Array, ""]:
+    """Return the mean of -alpha log alpha, nats: 0 where a pixel is open or covered."""
+    return -jnp.mean(alpha * jnp.log(jnp.clip(alpha, 1e-6, 1.0)))
+
+
+def anisotropy(gaussians: Gaussians, alive: Bool[Array, "N"]) -> Float[Array, ""]:
+    """Return the mean of max(0, largest / smallest deviation - ANISOTROPY) over the alive Gaussians."""
+    ratio = jnp.exp(jnp.max(gaussians.log_scales, -1) - jnp.min(gaussians.log_scales, -1))
+    return jnp.sum(jnp.where(alive, jnp.maximum(ratio - ANISOTROPY, 0.0), 0.0)) / jnp.maximum(alive.sum(), 1)
+
+
 def regularizers(gaussians: Gaussians, alive: Bool[Array, "N"], config: LossConfig) -> Float[Array, ""]:
     """Return the MCMC penalties on mean opacity and mean scale (arXiv 2404.09591, section 3.4)."""
     count = jnp.maximum(alive.sum(), 1)
     opacity = opacities(gaussians, alive).sum() / count
     scale = jnp.where(alive[:, None], jnp.exp(gaussians.log_scales), 0.0).sum() / (3 * count)
-    return config.opacity * opacity + config.scale * scale
+    total = config.opacity * opacity + config.scale * scale
+    return total + config.anisotropy * anisotropy(gaussians, alive) if config.anisotropy else total

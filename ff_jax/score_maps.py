@@ -99,25 +99,26 @@ def learn_scores(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: 
 def _paper_information(scene: Scene, batch: Batch, settings: RenderSettings) -> Float[Array, "N"]:
     sky = jnp.where(batch.sky_known, batch.sky, False).astype(jnp.float32)
     camera = refined_camera(scene.params, batch.view)
-    return paper_code.train_information(compose(scene, batch.view.time), scene.alive, camera, sky, settings)
+    gaussians, alive, _ = compose(scene, batch.view.time)
+    return paper_code.train_information(gaussians, alive, camera, sky, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
 def score_maps(scene: Scene, learnt: Learnt, view: View, settings: RenderSettings, sh_degree: Int[Array, ""]) -> Maps:
     """Render one view and judge it by every method."""
     seen = render_scene(scene, view, settings, sh_degree)
-    gaussians, camera = compose(scene, view.time), refined_camera(scene.params, view)
+    (gaussians, alive, axes), camera = compose(scene, view.time), refined_camera(scene.params, view)
 
     def gain(posterior: eig.Posterior, mode: str) -> Float[Array, "H W"]:
-        view_of = gaussians, scene.alive, posterior, camera, seen.linear, seen.alpha, settings
-        return eig.eig_map(*view_of, noise=learnt.noise, mode=mode, sh_degree=sh_degree)
+        view_of = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
+        return eig.eig_map(*view_of, noise=learnt.noise, mode=mode, sh_degree=sh_degree, axes=axes)
 
     trace, trace_diag = gain(learnt.block, "trace"), gain(learnt.diag, "trace")
     scores = {
         "exact_block": gain(learnt.block, "exact"),
         "exact_diag": gain(learnt.diag, "exact"),
         "trace": trace,
-        "paper_code": paper_code.gain_map(learnt.paper, gaussians, scene.alive, camera, settings),
+        "paper_code": paper_code.gain_map(learnt.paper, gaussians, alive, camera, settings),
         "opacity": 1 - seen.alpha,
         "color_only": _blended(1 / (learnt.color + _COLOR_PRIOR), scene, view, settings),
         "distance": nearest_camera(seen, camera, learnt.centres),
@@ -142,7 +143,8 @@ def nearest_camera(seen: SceneView, camera: Camera, centres: Float[Array, "F 3"]
 def _blended(values: Float[Array, "N"], scene: Scene, view: View, settings: RenderSettings) -> Float[Array, "H W"]:
     """Blend one number per Gaussian into an image."""
     camera = refined_camera(scene.params, view)
-    splats = project_gaussians(compose(scene, view.time), scene.alive, camera, settings, 0)
+    gaussians, alive, _ = compose(scene, view.time)
+    splats = project_gaussians(gaussians, alive, camera, settings, 0)
     out, _ = rasterize(
         splats.mean2d,
         splats.conic,

@@ -173,10 +173,10 @@ def view_information(
     scene: Scene, view: View, settings: RenderSettings, noise: Float[ArrayLike, ""], sh_degree: Int[Array, ""]
 ) -> eig.Precision:
     """Return what one view alone would tell about a scene, wherever it was taken from."""
-    seen, gaussians = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
+    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
     camera, nothing = refined_camera(scene.params, view), eig.init_precision(gaussians)
-    arguments = nothing, gaussians, scene.alive, camera, seen.linear, settings
-    return eig.accumulate(*arguments, noise=noise, alpha=seen.alpha, sh_degree=sh_degree)
+    arguments = nothing, gaussians, alive, camera, seen.linear, settings
+    return eig.accumulate(*arguments, noise=noise, alpha=seen.alpha, sh_degree=sh_degree, axes=axes)
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
@@ -201,10 +201,10 @@ def pixel_gain(
     sh_degree: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Return the sum of the EIG (nats) of all pixels of a view, given the posterior before it."""
-    seen, gaussians = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
+    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
     camera = refined_camera(scene.params, view)
-    arguments = gaussians, scene.alive, posterior, camera, seen.linear, seen.alpha, settings
-    return jnp.sum(eig.eig_map(*arguments, noise=noise, sh_degree=sh_degree))
+    arguments = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
+    return jnp.sum(eig.eig_map(*arguments, noise=noise, sh_degree=sh_degree, axes=axes))
 
 
 SCORES = {"blocks": _blocks, "pixels": pixel_gain}

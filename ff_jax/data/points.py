@@ -199,22 +199,6 @@ def lidar_depth(
     return np.where(np.isinf(depth_map), 0, depth_map).reshape(frame.height, frame.width).astype(np.float32)
 
 
-def track_points(
-    scene: SceneData, track_id: str, max_points: int, rng: np.random.Generator, *, margin: float = 0.05
-) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
-    """Return the LiDAR points of one track in its object frame (metres), gathered over time, with colours."""
-    parts: list[tuple[Array, Array]] = [(np.zeros((0, 3)), np.zeros((0, 3), np.float32))]
-    for box in (box for box in scene.boxes if box.track_id == track_id):
-        for sweep in (sweep for sweep in scene.sweeps if sweep.time_index == box.time_index):
-            world = sweep.load_world().astype(float)
-            world = world[inside_box(box, world, margin)]
-            # The object moves, so only images of the same time show it where these points are.
-            rgb, seen = color_points(_at_time(scene, box.time_index), world)
-            parts.append((transform(invert(box.world_from_object), world[seen]), rgb[seen]))
-    xyz, rgb = (np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True))
-    return _subset(rng, max_points, xyz, rgb)
-
-
 def _sparse_and_between(
     scene: SceneData, count: int, rng: np.random.Generator
 ) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
@@ -295,10 +279,6 @@ def _draw_seen(scene: SceneData, count: int, draw: Callable[[int], Array]) -> Fl
         f"scene {scene.name!r}: the training cameras saw {len(kept)} of {3 * count * MAX_ROUNDS} points near "
         "the trajectory; validate the camera and ego poses."
     )
-
-
-def _at_time(scene: SceneData, time_index: int) -> SceneData:
-    return replace(scene, frames=tuple(f for f in scene.frames if f.time_index == time_index))
 
 
 def _subset(rng: np.random.Generator, count: int, *arrays: Shaped[Array, "..."]) -> tuple[Array, ...]:

@@ -64,7 +64,7 @@ def show(version: Version, feed: Feed, views: Sequence[View], config: FuseConfig
     run, recipe = version
     scene = run.state.scene
     degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
-    settings = fitted(recipe.settings, count_needed(scene, [view.camera for view in views], recipe.settings))
+    settings = fitted(recipe.settings, count_needed(scene, views, recipe.settings))
     known = learn(scene, feed, settings, degree, config.eig.priors)
     return Shown(Version(run, dataclasses.replace(recipe, settings=settings)), known, degree)
 
@@ -106,7 +106,7 @@ def write_results(
     panels = draw_panels(folder, list(shown.values()), chosen, names)
     last = list(shown.values())[-1]
     scene = last.version.run.state.scene
-    write_ply(folder / "scene.ply", compose(scene, jnp.float32(0)), scene.alive)
+    write_ply(folder / "scene.ply", *compose(scene, jnp.float32(0))[:2])
     report = Report(
         title=f"FaithFusion: {log.name}",
         subtitle=log.source,
@@ -142,14 +142,15 @@ def collect(
 
 def score_all(name: str, scene: Shown, chosen: list[Target]) -> list[FrameScore]:
     """Score all targets with a progress bar."""
-    return [score(scene.look, target) for target in progress(chosen, f"scoring {name}")]
+    moving = scene.version.run.state.scene.tracks is not None
+    return [score(scene.look, target, moving=moving) for target in progress(chosen, f"scoring {name}")]
 
 
 def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
     """Return the rows of the page: the first version against the last, if there are two."""
 
     def named(row: ShiftScore) -> dict[str, float]:
-        values = {"PSNR": row.psnr, "SSIM": row.ssim, "EIG": row.eig}
+        values = {"PSNR": row.psnr, "PSNR moving": row.psnr_dynamic, "SSIM": row.ssim, "EIG": row.eig}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
     if len(tables) == 1:

@@ -1,12 +1,14 @@
 """Scene state and its one forward model.
 
 `SceneParams` is everything that gradients reach; `Scene` adds what they do not (which slots are alive, which
-node owns a slot). Node 0 is the static background; actor nodes own slots in the same buffer and are moved into
-the world by `compose`, so nothing downstream knows about nodes.
+node owns a slot, the boxes of the actors). Node 0 is the static background and owns the first slots; node 1 + a is
+actor a, and the last slots of the buffer belong to actors. `compose` moves them into the world, so nothing
+downstream knows about nodes.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
@@ -16,6 +18,7 @@ from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, rgb_to_dc
 from ff_jax.render import RenderSettings, ray_directions, render
 from ff_jax.rigid import apply_delta
+from ff_jax.scene.actors import ActorParams, Tracks, place, poses_at, still
 from ff_jax.scene.exposure import apply_exposure, init_exposure
 from ff_jax.scene.sky import init_sky, sky_color
 
@@ -31,6 +34,7 @@ class SceneParams:
     exposure: Float[Array, "E 3 4"]  # difference from the identity, one per exposure id
     poses: Float[Array, "F 6"]  # camera corrections: rotation vector [rad], translation [m], camera frame
     intrinsics: Float[Array, "C 4"]  # log fx, log fy [-], cx, cy [px] corrections, one per physical camera
+    actors: ActorParams | None = None  # None without actors
 
 
 @struct.dataclass
@@ -40,6 +44,20 @@ class Scene:
     params: SceneParams
     alive: Bool[Array, "N"]
     node: Int[Array, "N"]
+    tracks: Tracks | None = None  # None without actors
+
+    @property
+    def statics(self) -> int:
+        """Return how many slots, the first ones, belong to the background."""
+        return self.alive.shape[0] - (self.tracks.slots if self.tracks else 0)
+
+
+class Posed(NamedTuple):
+    """All Gaussians at one time, in the world frame."""
+
+    gaussians: Gaussians
+    alive: Bool[Array, "N"]  # slots in use, of actors that are there
+    axes: Float[Array, "N 3 3"] | None  # of the frames that colours answer to (columns, world); None: the world's
 
 
 class View(NamedTuple):
@@ -109,10 +127,54 @@ def init_scene(
     return Scene(params, jnp.arange(capacity) < count, jnp.full((capacity,), BACKGROUND, jnp.int32))
 
 
-def compose(scene: Scene, time: Float[Array, ""]) -> Gaussians:
+def with_actors(
+    scene: Scene,
+    tracks: Tracks,
+    xyz: Float[Array, "M 3"],
+    rgb: Float[Array, "M 3"],
+    spacing: Float[Array, "M"],
+    actor: Int[Array, "M"],
+    *,
+    opacity: float = 0.5,
+) -> Scene:
+    """Return a scene without actors with `tracks.slots` more slots, and a Gaussian at each of M points.
+
+    Args:
+        scene: the background.
+        tracks: the boxes of the actors.
+        xyz: positions, object frames, metres.
+        rgb: colours in [0, 1].
+        spacing: initial standard deviations, metres.
+        actor: whose point each is.
+        opacity: initial opacity.
+
+    Raises:
+        ValueError: more points than slots.
+    """
+    start = scene.params
+    sizes = {"exposures": 1, "frames": 1, "cameras": 1, "capacity": tracks.slots}
+    degree = int(start.gaussians.sh.shape[1] ** 0.5) - 1
+    own = init_scene(jax.random.key(0), xyz, rgb, spacing, sh_degree=degree, opacity=opacity, **sizes)
+    join = lambda x, y: jnp.concatenate([x, y])
+    gaussians = jax.tree.map(join, start.gaussians, own.params.gaussians)
+    node = jnp.zeros(tracks.slots, jnp.int32).at[: len(actor)].set(actor.astype(jnp.int32)) + 1
+    params = start.replace(gaussians=gaussians, actors=still(tracks))
+    return Scene(params, join(scene.alive, own.alive), join(scene.node, node), tracks)
+
+
+def compose(scene: Scene, time: Float[Array, ""]) -> Posed:
     """Return all Gaussians in the world frame at `time` (seconds); the static background does not move."""
-    del time
-    return scene.params.gaussians
+    gaussians = scene.params.gaussians
+    if scene.tracks is None or scene.params.actors is None:
+        return Posed(gaussians, scene.alive, None)
+    first = scene.statics
+    fixed, own = (jax.tree.map(lambda x, part=part: x[part], gaussians) for part in (slice(first), slice(first, None)))
+    poses = poses_at(scene.tracks, scene.params.actors, time)
+    moved, there, axes = place(own, scene.node[first:] - 1, poses)
+    join = lambda x, y: jnp.concatenate([x, y])
+    alive = join(scene.alive[:first], scene.alive[first:] & there)
+    world = jnp.broadcast_to(jnp.eye(3), (first, 3, 3))
+    return Posed(jax.tree.map(join, fixed, moved), alive, join(world, axes))
 
 
 def refined_camera(params: SceneParams, view: View) -> Camera:
@@ -129,6 +191,7 @@ def render_scene(scene: Scene, view: View, settings: RenderSettings, sh_degree: 
     """Render a scene: Gaussians over the sky, then the view's exposure."""
     camera = refined_camera(scene.params, view)
     sky = sky_color(scene.params.sky, ray_directions(camera))
-    out = render(compose(scene, view.time), scene.alive, camera, settings, sh_degree=sh_degree, background=sky)
+    gaussians, alive, _ = compose(scene, view.time)
+    out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky)
     rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
     return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed)

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from ff_jax.data.contract import Frame, SceneData, Sweep
+from ff_jax.data.contract import Frame, SceneData, Sweep, boxes_at
 from ff_jax.data.loader import Loader, camera_of
 from ff_jax.data.points import lidar_depth
+from ff_jax.metrics.box_projection import project_boxes
 from ff_jax.scene.scene import View
 from ff_jax.train.step import Batch, tree_bytes
+
+MARGIN = 3  # pixels around a projected box: shadows' edges, and boxes that are a little off
 
 
 @dataclass
@@ -23,12 +26,14 @@ class Feed:
         scene: the log; its `times` and ego poses cover all frames.
         frames: the frames that are fed, in order; their place is their pose-correction row.
         use_lidar: attach LiDAR depth images where the log has sweeps.
+        actors: tracks that the scene models; other things that move are left out of training.
         device_bytes: bound on what is kept on the device.
     """
 
     scene: SceneData
     frames: tuple[Frame, ...]
     use_lidar: bool = True
+    actors: tuple[str, ...] = ()
     device_bytes: int = 4 << 30
     loader: Loader = field(default_factory=lambda: Loader(0))
     _kept: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
@@ -68,19 +73,36 @@ class Feed:
         height, width = frame.height, frame.width
         sweep = self._sweep(frame)
         depth = np.zeros((height, width), np.float32) if sweep is None else lidar_depth(self.scene, frame)
+        modelled = actor_region(self.scene, frame, self.actors)
+        moving = self.loader.mask(frame, "dynamic")
         return Batch(
             image=self.loader.image(frame),
-            weight=self.loader.mask(frame, "valid") * (1 - self.loader.mask(frame, "dynamic")),
+            weight=self.loader.mask(frame, "valid") * (1 - moving * ~modelled),
             view=view_of(frame, frame.exposure_id, index, self.cameras.index(frame.camera)),
             sky=self.loader.mask(frame, "sky") > 0.5,
             sky_known=np.bool_("sky" in frame.masks),
             lidar=depth,
             novel=np.bool_(False),
+            dynamic=modelled & (moving > 0.5) if "dynamic" in frame.masks else modelled,
         )
 
     def _sweep(self, frame: Frame) -> Sweep | None:
         same_time = (sweep for sweep in self.scene.sweeps if sweep.time_index == frame.time_index)
         return next(same_time, None) if self.use_lidar else None
+
+
+def actor_region(scene: SceneData, frame: Frame, names: tuple[str, ...]) -> Bool[np.ndarray, "H W"]:
+    """Return the pixels inside the upright rectangles around the projected boxes of some tracks."""
+    region = np.zeros((frame.height, frame.width), bool)
+    boxes = [box for box in boxes_at(scene, frame.time_index) if box.track_id in names]
+    if not boxes:
+        return region
+    placed = np.stack([box.world_from_object for box in boxes]), np.stack([box.size for box in boxes])
+    seen = project_boxes(*placed, frame.K, frame.world_from_camera, frame.width, frame.height)
+    for left, top, right, bottom in seen.hulls[seen.partly_inside]:
+        rows = slice(max(int(top - MARGIN), 0), max(int(bottom + MARGIN) + 1, 0))
+        region[rows, max(int(left - MARGIN), 0) : max(int(right + MARGIN) + 1, 0)] = True
+    return region
 
 
 def view_of(frame: Frame, exposure: int, row: int = -1, rig: int = -1) -> View:

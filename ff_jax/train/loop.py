@@ -11,9 +11,9 @@ from flax import struct
 from jax import Array
 from jaxtyping import Int
 
-from ff_jax.camera import Camera
 from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
-from ff_jax.scene import Scene
+from ff_jax.scene import Scene, compose
+from ff_jax.scene.scene import View
 from ff_jax.schedule import ShiftSchedule, is_event, is_novel
 from ff_jax.train.feed import Feed, frame_at
 from ff_jax.train.pool import Pool, pool_batch
@@ -147,13 +147,14 @@ def fitted(settings: RenderSettings, needed: int, *, shrink: bool = False) -> Re
     return dataclasses.replace(settings, capacity=-(-wanted // unit) * unit)
 
 
-def count_needed(scene: Scene, cameras: Sequence[Camera], settings: RenderSettings) -> int:
-    """Return the largest number of tile intersections over `cameras`."""
+def count_needed(scene: Scene, views: Sequence[View], settings: RenderSettings) -> int:
+    """Return the largest number of tile intersections over `views`."""
     counting = dataclasses.replace(settings, capacity=1)
-    return max(int(_count(scene, camera, counting)) for camera in cameras)
+    return max(int(_count(scene, view, counting)) for view in views)
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))
-def _count(scene: Scene, camera: Camera, settings: RenderSettings) -> Int[Array, ""]:
-    projected = project_gaussians(scene.params.gaussians, scene.alive, camera, settings, 0)
-    return bin_gaussians(projected, camera, settings).needed
+def _count(scene: Scene, view: View, settings: RenderSettings) -> Int[Array, ""]:
+    gaussians, alive, _ = compose(scene, view.time)
+    projected = project_gaussians(gaussians, alive, view.camera, settings, 0)
+    return bin_gaussians(projected, view.camera, settings).needed

@@ -1,7 +1,7 @@
 """Phases of a run: each has a folder with its checkpoints and log, and goes on where it was stopped."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -11,12 +11,14 @@ from jax import Array
 from jaxtyping import Float, Key, PyTree
 
 from ff_jax.config import FuseConfig, to_dict
+from ff_jax.data.actor_points import actor_points
 from ff_jax.data.contract import Frame, SceneData
-from ff_jax.data.loader import camera_of
 from ff_jax.data.points import initial_points, nearest_distances
-from ff_jax.scene import init_scene
+from ff_jax.scene import Scene, init_scene
+from ff_jax.scene.scene import with_actors
+from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.train import checkpoint
-from ff_jax.train.feed import Feed, scene_radius
+from ff_jax.train.feed import Feed, scene_radius, view_of
 from ff_jax.train.log import Logger, progress
 from ff_jax.train.loop import Hooks, Recipe, Run, count_needed, fitted, train
 from ff_jax.train.pool import init_pool
@@ -25,7 +27,13 @@ from ff_jax.train.state import init_state, make_optimizer
 
 def make_feed(log: SceneData, frames: tuple[Frame, ...], config: FuseConfig) -> Feed:
     """Return the feed of some frames of a log."""
-    return Feed(log, frames, use_lidar=config.data.use_lidar)
+    names = actor_names(log, key_times(frames), config.actors.min_path) if config.actors.slots else ()
+    return Feed(log, frames, use_lidar=config.data.use_lidar, actors=names)
+
+
+def key_times(frames: Sequence[Frame]) -> tuple[int, ...]:
+    """Return the time indices of some frames, in order."""
+    return tuple(sorted({frame.time_index for frame in frames}))
 
 
 def start_points(
@@ -36,6 +44,23 @@ def start_points(
     rng = np.random.default_rng(config.seed)
     points = min(config.init.points, config.recon.budget)
     return initial_points(seen, points, rng, random_share=config.init.random_share)
+
+
+def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig) -> Scene:
+    """Return the scene with the actors of `feed`, each started from points in its box."""
+    if not feed.actors:
+        return scene
+    seen = dataclasses.replace(log, frames=feed.frames, sweeps=log.sweeps if config.data.use_lidar else ())
+    rng = np.random.default_rng([config.seed, 1])
+    count = min(config.actors.points, config.actors.slots)
+    clouds = [actor_points(seen, name, count, rng) for name in feed.actors]
+    spacing = [nearest_distances(xyz) * config.init.scale for xyz, _ in clouds]
+    owner = np.repeat(np.arange(len(clouds)), [len(xyz) for xyz, _ in clouds])
+    tracks = make_tracks(log, feed.actors, key_times(feed.frames), config.actors.slots * len(clouds))
+    flat = lambda parts: jnp.asarray(np.concatenate(parts), jnp.float32)
+    xyz, rgb = (flat(part) for part in zip(*clouds, strict=True))
+    widths = jnp.clip(flat(spacing), 1e-3)
+    return with_actors(scene, tracks, xyz, rgb, widths, jnp.asarray(owner), opacity=config.init.opacity)
 
 
 def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, steps: int) -> tuple[Run, Recipe]:
@@ -63,10 +88,11 @@ def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, step
         cameras=len(feed.cameras),
         opacity=config.init.opacity,
     )
+    scene = add_actors(scene, log, feed, config)
     poses = np.stack([frame.world_from_camera for frame in feed.frames])
     recon = dataclasses.replace(config.recon, optim=dataclasses.replace(config.recon.optim, steps=steps))
     settings = config.render.settings(1)
-    needed = count_needed(scene, [camera_of(frame) for frame in feed.frames], settings)
+    needed = count_needed(scene, [view_of(frame, 0) for frame in feed.frames], settings)
     recipe = Recipe(
         recon=recon,
         settings=fitted(settings, needed),

@@ -78,4 +78,5 @@ def pool_batch(pool: Pool, index: Int[Array, ""], first_exposure: Int[Array, ""]
         sky_known=jnp.bool_(False),
         lidar=jnp.zeros((height, width)),
         novel=jnp.bool_(True),
+        dynamic=jnp.zeros((height, width), bool),
     )

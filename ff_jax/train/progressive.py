@@ -98,10 +98,11 @@ def _observe(
 ) -> eig.Precision:
     """Add one recorded view to the precision."""
     view = render_scene(scene, batch.view, settings, sh_degree)
+    gaussians, alive, axes = compose(scene, batch.view.time)
     return eig.accumulate(
         precision,
-        compose(scene, batch.view.time),
-        scene.alive,
+        gaussians,
+        alive,
         refined_camera(scene.params, batch.view),
         view.linear,
         settings,
@@ -109,6 +110,7 @@ def _observe(
         alpha=view.alpha,
         weight=batch.weight * trust(as_float(batch.image) - view.rgb, batch.weight, noise, share),
         sh_degree=sh_degree,
+        axes=axes,
     )
 
 
@@ -168,9 +170,10 @@ def look(
 ) -> Clip:
     """Render one view of a scene with its EIG map and depth."""
     seen = render_scene(scene, view, settings, sh_degree)
+    gaussians, alive, axes = compose(scene, view.time)
     gain = eig.eig_map(
-        compose(scene, view.time),
-        scene.alive,
+        gaussians,
+        alive,
         known.posterior,
         refined_camera(scene.params, view),
         seen.linear,
@@ -179,6 +182,7 @@ def look(
         noise=known.noise,
         mode=mode,
         sh_degree=sh_degree,
+        axes=axes,
     )
     return Clip(seen.rgb, gain, expected_depth(seen.depth, seen.alpha))
 
@@ -194,7 +198,7 @@ def render_clip(
     scene: Scene, known: Knowledge, views: Sequence[View], settings: RenderSettings, sh_degree: int
 ) -> Clip:
     """Render views one after another, with EIG; the capacity grows if they need more."""
-    settings = fitted(settings, count_needed(scene, [view.camera for view in views], settings))
+    settings = fitted(settings, count_needed(scene, views, settings))
     frames = [look(scene, known, view, settings, jnp.int32(sh_degree)) for view in views]
     return Clip(*(jnp.stack(parts) for parts in zip(*frames, strict=True)))
 

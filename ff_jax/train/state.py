@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int, Key, PyTree
 
 from ff_jax.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
+from ff_jax.scene.actors import ActorParams
 
 PER_SLOT = tuple(field.name for field in dataclasses.fields(Gaussians))  # groups with one row per Gaussian
 
@@ -26,6 +27,8 @@ class OptimConfig:
         quats, log_scales, logit_opacities: rates of the other geometry.
         sh_dc, sh_rest: rates of colour.
         sky, exposure, poses, intrinsics: rates of the groups outside the Gaussians.
+        actor_turns, actor_moves: rates of the corrections of actors' paths (radians, metres); they decay as the
+            positions' rate does.
     """
 
     steps: int = 30_000
@@ -40,6 +43,8 @@ class OptimConfig:
     exposure: float = 1e-3
     poses: float = 0.0
     intrinsics: float = 0.0
+    actor_turns: float = 3e-4
+    actor_moves: float = 1e-3
 
 
 @struct.dataclass
@@ -63,6 +68,8 @@ def grouped(params: SceneParams) -> dict[str, PyTree]:
     """Return the parameters by optimizer group."""
     gaussians = {field.name: getattr(params.gaussians, field.name) for field in dataclasses.fields(Gaussians)}
     rest = {name: getattr(params, name) for name in ("sky", "exposure", "poses", "intrinsics")}
+    if params.actors is not None:
+        rest |= {"actor_turns": params.actors.turns, "actor_moves": params.actors.moves}
     return gaussians | rest
 
 
@@ -70,7 +77,10 @@ def ungrouped(groups: dict[str, PyTree]) -> SceneParams:
     """Undo `grouped`."""
     groups = dict(groups)
     gaussians = Gaussians(**{name: groups.pop(name) for name in PER_SLOT})
-    return SceneParams(gaussians=gaussians, **groups)
+    actors = None
+    if "actor_turns" in groups:
+        actors = ActorParams(groups.pop("actor_turns"), groups.pop("actor_moves"))
+    return SceneParams(gaussians=gaussians, actors=actors, **groups)
 
 
 def _sh_adam(config: OptimConfig) -> optax.GradientTransformation:
@@ -93,7 +103,11 @@ def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransfor
     names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "poses", "intrinsics")
     groups = {name: adam(getattr(config, name)) for name in names}
     groups |= {"means": adam(means_rate(config, radius)), "sh": _sh_adam(config)}
-    return optax.partition(groups, {name: name for name in groups})
+    decay = means_rate(config, 1 / config.means)
+    for name in ("actor_turns", "actor_moves"):
+        rate = getattr(config, name)
+        groups[name] = adam(lambda step, rate=rate: rate * decay(step)) if rate > 0 else adam(0.0)
+    return optax.partition(groups, lambda params: {name: name for name in params})
 
 
 def init_state(key: Key[Array, ""], scene: Scene, optimizer: optax.GradientTransformation) -> TrainState:

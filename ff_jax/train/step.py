@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
-from jaxtyping import Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Bool, Float, Int, Key, PyTree, UInt8
 
 from ff_jax import losses
-from ff_jax.density import DensityConfig, explore, relocate
+from ff_jax.density import DensityConfig, Relocated, explore, relocate
 from ff_jax.losses import LossConfig
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, SceneParams, render_scene
+from ff_jax.scene.actors import outside, roughness
 from ff_jax.scene.exposure import exposure_penalty
 from ff_jax.scene.scene import View
 from ff_jax.train.state import OptimConfig, TrainState, forget, grouped, make_optimizer, means_rate, ungrouped
@@ -33,6 +34,7 @@ class Batch:
     sky_known: Bool[Array, ""]
     lidar: Float[Array, "H W"]  # camera z of LiDAR returns, metres; 0 where there is none
     novel: Bool[Array, ""]  # a repaired view off the recorded path
+    dynamic: Bool[Array, "H W"]  # where actors are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,11 @@ def scene_loss(
     total = image_loss * jnp.where(batch.novel, config.novel, 1.0)
     total += config.sky * sky_loss + config.depth * depth_loss
     total += losses.regularizers(params.gaussians, scene.alive, config)
+    if config.entropy:
+        total += config.entropy * losses.opacity_entropy(view.alpha)
+    if scene.tracks is not None:
+        total += config.dynamic * losses.region_l1(view.rgb, target, batch.weight * batch.dynamic)
+        total += actor_penalty(params, scene, config)
     total += config.exposure * exposure_penalty(params.exposure, batch.view.exposure)
     squared = jnp.mean((jnp.clip(view.rgb, 0, 1) - target) ** 2)
     shown = {
@@ -84,6 +91,16 @@ def scene_loss(
         "depth": depth_loss,
     }
     return total, shown | {"needed": view.needed}
+
+
+def actor_penalty(params: SceneParams, scene: Scene, config: LossConfig) -> Float[Array, ""]:
+    """Return what keeps actors' Gaussians in their boxes and the corrections of their paths smooth."""
+    first = scene.statics
+    own = jax.tree.map(lambda x: x[first:], params.gaussians)
+    alive = scene.alive[first:]
+    beyond = jnp.where(alive, outside(own, scene.node[first:] - 1, scene.tracks.sizes), 0.0)
+    mean = jnp.sum(beyond) / jnp.maximum(alive.sum(), 1)
+    return config.box * mean + config.path * roughness(scene.tracks, params.actors)
 
 
 def make_train_step(
@@ -121,11 +138,30 @@ def make_density_step(config: ReconConfig) -> Callable[[TrainState], TrainState]
     def density_step(state: TrainState) -> TrainState:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _RELOCATE)
         scene = state.scene
-        gaussians, alive, changed = relocate(key, scene.params.gaussians, scene.alive, config.density, config.budget)
-        scene = scene.replace(params=scene.params.replace(gaussians=gaussians), alive=alive)
+        budgets = (scene.statics, config.budget), (scene.alive.shape[0] - scene.statics,) * 2
+        gaussians, alive, changed, source = _by_part(key, scene, config.density, budgets)
+        scene = scene.replace(params=scene.params.replace(gaussians=gaussians), alive=alive, node=scene.node[source])
         return state.replace(scene=scene, opt=forget(state.opt, changed))
 
     return jax.jit(density_step, donate_argnums=0)
+
+
+def _by_part(
+    key: Key[Array, ""], scene: Scene, config: DensityConfig, budgets: tuple[tuple[int, int], tuple[int, int]]
+) -> Relocated:
+    """Run density control on the background and on the actors apart: neither starves the other.
+
+    `budgets` are, for either, the number of slots and of how many may be alive.
+    """
+    start, done = 0, []
+    for number, (slots, budget) in enumerate(budgets):
+        if slots:
+            rows = slice(start, start + slots)
+            own = jax.tree.map(lambda x, rows=rows: x[rows], scene.params.gaussians)
+            part = relocate(jax.random.fold_in(key, number) if number else key, own, scene.alive[rows], config, budget)
+            done.append(part._replace(source=part.source + start))
+        start += slots
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *done) if len(done) > 1 else done[0]
 
 
 def is_density_step(step: int, config: DensityConfig) -> bool:

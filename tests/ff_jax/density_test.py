@@ -41,7 +41,7 @@ def test_dead_are_teleported_and_new_are_born_within_the_budget():
     gaussians = random_gaussians(rng, 200, opacity)
     alive = jnp.arange(200) < 120
     config = DensityConfig(growth=1.5)
-    new, new_alive, changed = relocate(jax.random.key(0), gaussians, alive, config, 150)
+    new, new_alive, changed, source = relocate(jax.random.key(0), gaussians, alive, config, 150)
     assert int(new_alive.sum()) == 150  # 180 wanted, 150 allowed
     assert bool((opacities(new, new_alive)[new_alive] >= config.min_opacity).all())
     dead = np.flatnonzero(np.asarray(alive & (opacity < config.min_opacity)))
@@ -49,13 +49,15 @@ def test_dead_are_teleported_and_new_are_born_within_the_budget():
     for slot in dead:
         assert np.any(np.all(new.means[slot] == gaussians.means[living], axis=-1))
     untouched = ~np.asarray(changed)
+    np.testing.assert_array_equal(new.means, gaussians.means[source])
+    assert np.isin(source[np.asarray(source != jnp.arange(200))], living).all()
     for old, now in zip(jax.tree.leaves(gaussians), jax.tree.leaves(new), strict=True):
         np.testing.assert_array_equal(np.asarray(old)[untouched], np.asarray(now)[untouched])
 
 
 def test_nothing_alive_stays_empty():
     gaussians = random_gaussians(np.random.default_rng(), 8, jnp.full(8, 0.5))
-    new, alive, changed = relocate(jax.random.key(0), gaussians, jnp.zeros(8, bool), DensityConfig(), 8)
+    new, alive, changed, _ = relocate(jax.random.key(0), gaussians, jnp.zeros(8, bool), DensityConfig(), 8)
     assert not bool(alive.any()) and not bool(changed.any())
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(new))
 

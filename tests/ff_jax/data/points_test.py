@@ -127,19 +127,6 @@ def test_sparse_points_keep_their_colours(scene, rng):
     np.testing.assert_array_equal(found, (xyz, rgb))
 
 
-def test_track_points_gather_an_object_in_its_own_frame(scene, rng):
-    local = rng.uniform(-0.5, 0.5, (30, 3)) * scene.boxes[0].size
-    sweeps = tuple(
-        constant_sweep(transform(invert(tiny.pose(i)) @ box.world_from_object, local), i)
-        for i, box in enumerate(scene.boxes)
-    )
-    xyz, rgb = points.track_points(replace(scene, sweeps=sweeps), "7", 1000, rng)
-    assert 30 <= len(xyz) <= 90 and rgb.shape == xyz.shape
-    nearest = np.linalg.norm(xyz[:, None] - local[None], axis=-1).min(1)
-    assert nearest.max() < 1e-4
-    assert len(points.track_points(scene, "nobody", 10, rng)[0]) == 0
-
-
 @pytest.mark.assets
 def test_points_between_sparse_points_agree_with_stereo(assets, rng):
     folder = assets / "data" / "kitti02_stereo_color"

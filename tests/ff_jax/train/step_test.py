@@ -35,6 +35,7 @@ def batch_of(image, shift=0.0, index=0, novel=False, weight=1.0):
         jnp.bool_(False),
         jnp.zeros((H, W)),
         jnp.bool_(novel),
+        jnp.zeros((H, W), bool),
     )
 
 

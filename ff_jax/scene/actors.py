@@ -1,0 +1,131 @@
+"""Rigid actors: Gaussians in the frame of a tracked box, carried along its learnable path.
+
+Actors own the last rows of the Gaussian buffer. Their means are metres in the object frame (x forward, y left,
+z up, origin in the centre of the box), their colours answer to directions in it. Between the key times of a track
+positions are interpolated linearly and rotations on the shortest arc; an actor that is absent is not alive.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jaxlie
+import numpy as np
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from ff_jax.gaussians import Gaussians
+from ff_jax.rigid import quats_to_matrices
+from kernels.project import sh_basis
+
+_DIRECTIONS = 64  # more than the 16 functions they tell apart
+
+
+@struct.dataclass
+class ActorParams:
+    """What is learnt about the paths: corrections of the boxes' poses."""
+
+    turns: Float[Array, "A T 3"]  # rotation vector, radians, object frame
+    moves: Float[Array, "A T 3"]  # metres, world frame
+
+
+@struct.dataclass
+class Tracks:
+    """The boxes of all actors at the key times."""
+
+    times: Float[Array, "T"]  # seconds, increasing
+    quats: Float[Array, "A T 4"]  # world from object, wxyz, unit length
+    positions: Float[Array, "A T 3"]  # metres, world
+    present: Bool[Array, "A T"]
+    sizes: Float[Array, "A 3"]  # length, width, height, metres
+    slots: int = struct.field(pytree_node=False)  # rows of the buffer, its last, that belong to actors
+
+
+class Poses(NamedTuple):
+    """Where the actors are at one time."""
+
+    quats: Float[Array, "A 4"]  # world from object, wxyz
+    positions: Float[Array, "A 3"]  # metres, world
+    present: Bool[Array, "A"]
+
+
+def still(tracks: Tracks) -> ActorParams:
+    """Return corrections that leave every box where it is."""
+    return ActorParams(jnp.zeros_like(tracks.positions), jnp.zeros_like(tracks.positions))
+
+
+def poses_at(tracks: Tracks, params: ActorParams, time: Float[Array, ""]) -> Poses:
+    """Return the corrected poses at `time` (seconds); before the first and after the last key time they stand still."""
+    last = tracks.times.shape[0] - 1
+    below = jnp.clip(jnp.searchsorted(tracks.times, time, side="right") - 1, 0, max(last - 1, 0))
+    above = jnp.minimum(below + 1, last)
+    span = jnp.maximum(tracks.times[above] - tracks.times[below], 1e-6)
+    share = jnp.clip((time - tracks.times[below]) / span, 0.0, 1.0)
+    turned = jaxlie.SO3(tracks.quats) @ jaxlie.SO3.exp(params.turns)
+    first, second = (jaxlie.SO3(turned.wxyz[:, i]) for i in (below, above))
+    quats = (first @ jaxlie.SO3.exp(share * (first.inverse() @ second).log())).wxyz
+    moved = tracks.positions + params.moves
+    positions = (1 - share) * moved[:, below] + share * moved[:, above]
+    return Poses(quats, positions, tracks.present[:, jnp.where(share < 0.5, below, above)])
+
+
+def place(
+    gaussians: Gaussians, actor: Int[Array, "M"], poses: Poses
+) -> tuple[Gaussians, Bool[Array, "M"], Float[Array, "M 3 3"]]:
+    """Move Gaussians of actors into the world.
+
+    Args:
+        gaussians: in object frames.
+        actor: which actor each belongs to.
+        poses: of all actors.
+
+    Returns:
+        The Gaussians in the world frame, which of them are there at all, and the axes (columns, world) of the frame
+        that their colours answer to.
+    """
+    matrices = quats_to_matrices(poses.quats)
+    axes = matrices[actor]
+    means = jnp.einsum("nij,nj->ni", axes, gaussians.means, precision="highest") + poses.positions[actor]
+    quats = (jaxlie.SO3(poses.quats[actor]) @ jaxlie.SO3(gaussians.quats)).wxyz
+    turn = sh_rotations(matrices, gaussians.sh.shape[1])
+    sh = jnp.einsum("nkj,njc->nkc", turn[actor], gaussians.sh, precision="highest")
+    return gaussians.replace(means=means, quats=quats, sh=sh), poses.present[actor], axes
+
+
+def sh_rotations(matrices: Float[Array, "A 3 3"], coefficients: int) -> Float[Array, "A K K"]:
+    """Return D with basis(d) D = basis(R^T d) for every direction d: coefficients of a turned frame, in the world.
+
+    Each band of spherical harmonics is closed under rotation, so that D follows from as many directions as there
+    are functions; more of them, spread evenly, keep the solution well conditioned.
+    """
+    # A Fibonacci lattice on the sphere.
+    z = 1 - (2 * np.arange(_DIRECTIONS) + 1) / _DIRECTIONS
+    angle = np.pi * (1 + np.sqrt(5)) * np.arange(_DIRECTIONS)
+    directions = np.stack([np.sqrt(1 - z**2) * np.cos(angle), np.sqrt(1 - z**2) * np.sin(angle), z], -1)
+    with jax.ensure_compile_time_eval():
+        inverse = np.linalg.pinv(np.asarray(sh_basis(jnp.asarray(directions, jnp.float32), coefficients), float))
+    seen = jnp.einsum("mi,aij->amj", jnp.asarray(directions, jnp.float32), matrices, precision="highest")
+    basis = sh_basis(seen, coefficients)
+    return jnp.einsum("km,amj->akj", jnp.asarray(inverse, jnp.float32), basis, precision="highest")
+
+
+def outside(gaussians: Gaussians, actor: Int[Array, "M"], sizes: Float[Array, "A 3"]) -> Float[Array, "M"]:
+    """Return how far, metres summed over the axes, the centres of Gaussians lie outside the boxes of their actors."""
+    return jnp.sum(jnp.maximum(jnp.abs(gaussians.means) - 0.5 * sizes[actor], 0.0), -1)
+
+
+def roughness(tracks: Tracks, params: ActorParams) -> Float[Array, ""]:
+    """Return the mean squared distance of key poses from the straight way between their neighbours.
+
+    Positions count in metres, rotations in radians. Measured boxes jitter from one time to the next; what moves on
+    wheels or legs does not: braking at 5 m/s^2 bends a path by 2.5 cm in 0.1 s.
+    """
+    turned = jaxlie.SO3(tracks.quats) @ jaxlie.SO3.exp(params.turns)
+    moved, quats = tracks.positions + params.moves, turned.wxyz
+    turn = (jaxlie.SO3(quats[:, :-1]).inverse() @ jaxlie.SO3(quats[:, 1:])).log()
+    steps = jnp.concatenate([moved[:, 1:] - moved[:, :-1], turn], -1)
+    before, after = (jnp.diff(tracks.times)[rows][:, None] for rows in (slice(-1), slice(1, None)))
+    bend = (after * steps[:, :-1] - before * steps[:, 1:]) / (before + after)
+    whole = tracks.present[:, 2:] & tracks.present[:, 1:-1] & tracks.present[:, :-2]
+    return jnp.sum(jnp.where(whole[..., None], bend**2, 0.0)) / jnp.maximum(whole.sum(), 1)

@@ -1,0 +1,73 @@
+"""From the boxes of a log to the tracks of its actors (host side)."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import jaxlie
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ff_jax.data.contract import Box, SceneData, moving_tracks, tracks
+from ff_jax.scene.actors import Tracks
+
+MIN_KEYS = 2  # boxes at key times that a path takes
+
+
+def actor_names(scene: SceneData, time_indices: Sequence[int], min_path: float = 1.0) -> tuple[str, ...]:
+    """Return the tracks that become actors: they travel more than `min_path` metres and are boxed at 2 key times.
+
+    Args:
+        scene: the log.
+        time_indices: key times.
+        min_path: metres; what moves less belongs to the background.
+    """
+    keys, moving = set(time_indices), moving_tracks(scene, min_path)
+    boxed = {name: sum(box.time_index in keys for box in boxes) for name, boxes in tracks(scene).items()}
+    return tuple(name for name in sorted(moving) if boxed[name] >= MIN_KEYS)
+
+
+def make_tracks(scene: SceneData, names: Sequence[str], time_indices: Sequence[int], slots: int) -> Tracks:
+    """Return the tracks of the named actors at the key times.
+
+    Where a track has no box, its pose goes on from the two nearest boxes at their velocity, so that interpolation
+    towards an absent key time stays on the path.
+
+    Args:
+        scene: the log.
+        names: track ids, in the order that node numbers follow.
+        time_indices: key times, indices into the log's times, increasing.
+        slots: rows of the Gaussian buffer that the actors share.
+
+    Raises:
+        ValueError: a track does not exist, or has fewer than 2 boxes at key times.
+    """
+    found, times = tracks(scene), scene.times[list(time_indices)]
+    paths = []
+    for name in names:
+        boxes = [box for box in found.get(name, ()) if box.time_index in set(time_indices)]
+        if len(boxes) < MIN_KEYS:
+            raise ValueError(f"track {name!r} has {len(boxes)} boxes at key times; an actor needs {MIN_KEYS}.")
+        paths.append(_path(boxes, scene.times, times))
+    quats, positions, present = (np.stack(part) for part in zip(*paths, strict=True))
+    sizes = np.stack([np.mean([box.size for box in found[name]], 0) for name in names])
+    as_float = lambda x: jnp.asarray(x, jnp.float32)
+    return Tracks(
+        as_float(times), as_float(quats), as_float(positions), jnp.asarray(present), as_float(sizes), slots=slots
+    )
+
+
+def _path(
+    boxes: Sequence[Box], all_times: Float[np.ndarray, "times"], times: Float[np.ndarray, "T"]
+) -> tuple[Float[np.ndarray, "T 4"], Float[np.ndarray, "T 3"], Bool[np.ndarray, "T"]]:
+    """Return rotations, positions and presence of one track at the key times."""
+    known = np.array([all_times[box.time_index] for box in boxes])
+    poses = np.stack([box.world_from_object for box in boxes])
+    below = np.clip(np.searchsorted(known, times, side="right") - 1, 0, len(known) - 2)
+    share = ((times - known[below]) / (known[below + 1] - known[below]))[:, None]
+    positions = (1 - share) * poses[below, :3, 3] + share * poses[below + 1, :3, 3]
+    rotation = jaxlie.SO3.from_matrix(jnp.asarray(poses[:, :3, :3], jnp.float32))
+    first, second = (jaxlie.SO3(rotation.wxyz[i]) for i in (below, below + 1))
+    # Beyond its boxes a path goes straight on: a turn that lasts would run in circles.
+    bend = jnp.asarray(np.clip(share, 0, 1), jnp.float32) * (first.inverse() @ second).log()
+    quats = np.asarray((first @ jaxlie.SO3.exp(bend)).wxyz, float)
+    return quats, positions, np.isclose(times[:, None], known[None]).any(1)
