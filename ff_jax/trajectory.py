@@ -15,6 +15,13 @@ def shift_laterally(
     return moved
 
 
+def tilted(world_from_camera: Float[np.ndarray, "4 4"], angle: float) -> Float[np.ndarray, "4 4"]:
+    """Turn a camera upwards about its own x axis by `angle` radians; it stays where it is."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1.0]])
+    return np.asarray(world_from_camera, np.float64) @ turn
+
+
 def lane_change(count: int, width: float, hold: float = 0.2) -> Float[np.ndarray, "count"]:
     """Return lateral shifts (metres) of a smooth lane change over `count` frames.
 

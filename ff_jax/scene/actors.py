@@ -1,4 +1,4 @@
-"""Rigid actors: Gaussians in the frame of a tracked box, carried along its learnable path.
+"""Actors: Gaussians in the frame of a tracked box, carried along its learnable path.
 
 Actors own the last rows of the Gaussian buffer. Their means are metres in the object frame (x forward, y left,
 z up, origin in the centre of the box), their colours answer to directions in it. Between the key times of a track
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.gaussians import Gaussians
 from ff_jax.rigid import quats_to_matrices
+from ff_jax.scene.deformable import SoftParams, init_soft
 from kernels.project import sh_basis
 
 _DIRECTIONS = 64  # more than the 16 functions they tell apart
@@ -28,6 +29,7 @@ class ActorParams:
 
     turns: Float[Array, "A T 3"]  # rotation vector, radians, object frame
     moves: Float[Array, "A T 3"]  # metres, world frame
+    soft: SoftParams | None = None  # how actors deform; None if all are rigid
 
 
 @struct.dataclass
@@ -39,6 +41,7 @@ class Tracks:
     positions: Float[Array, "A T 3"]  # metres, world
     present: Bool[Array, "A T"]
     sizes: Float[Array, "A 3"]  # length, width, height, metres
+    soft: Bool[Array, "A"]  # what deforms
     slots: int = struct.field(pytree_node=False)  # rows of the buffer, its last, that belong to actors
 
 
@@ -51,8 +54,9 @@ class Poses(NamedTuple):
 
 
 def still(tracks: Tracks) -> ActorParams:
-    """Return corrections that leave every box where it is."""
-    return ActorParams(jnp.zeros_like(tracks.positions), jnp.zeros_like(tracks.positions))
+    """Return corrections that leave every box where it is, and what is in it as well."""
+    soft = init_soft(jax.random.key(0), len(tracks.soft)) if bool(tracks.soft.any()) else None
+    return ActorParams(jnp.zeros_like(tracks.positions), jnp.zeros_like(tracks.positions), soft)
 
 
 def poses_at(tracks: Tracks, params: ActorParams, time: Float[Array, ""]) -> Poses:

@@ -19,6 +19,7 @@ from ff_jax.gaussians import Gaussians, rgb_to_dc
 from ff_jax.render import RenderSettings, ray_directions, render
 from ff_jax.rigid import apply_delta
 from ff_jax.scene.actors import ActorParams, Tracks, place, poses_at, still
+from ff_jax.scene.deformable import deform
 from ff_jax.scene.exposure import apply_exposure, init_exposure
 from ff_jax.scene.sky import init_sky, sky_color
 
@@ -169,7 +170,11 @@ def compose(scene: Scene, time: Float[Array, ""]) -> Posed:
         return Posed(gaussians, scene.alive, None)
     first = scene.statics
     fixed, own = (jax.tree.map(lambda x, part=part: x[part], gaussians) for part in (slice(first), slice(first, None)))
-    poses = poses_at(scene.tracks, scene.params.actors, time)
+    tracks, params = scene.tracks, scene.params.actors
+    poses = poses_at(tracks, params, time)
+    if params.soft is not None:
+        share = (time - tracks.times[0]) / (tracks.times[-1] - tracks.times[0])
+        own = deform(own, scene.node[first:] - 1, params.soft, tracks.soft, tracks.sizes, share)
     moved, there, axes = place(own, scene.node[first:] - 1, poses)
     join = lambda x, y: jnp.concatenate([x, y])
     alive = join(scene.alive[:first], scene.alive[first:] & there)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from ff_jax.data.contract import Box, SceneData, moving_tracks, tracks
 from ff_jax.scene.actors import Tracks
 
+SOFT = ("pedestrian", "cyclist")  # categories that deform
 MIN_KEYS = 2  # boxes at key times that a path takes
 
 
@@ -51,9 +52,9 @@ def make_tracks(scene: SceneData, names: Sequence[str], time_indices: Sequence[i
     quats, positions, present = (np.stack(part) for part in zip(*paths, strict=True))
     sizes = np.stack([np.mean([box.size for box in found[name]], 0) for name in names])
     as_float = lambda x: jnp.asarray(x, jnp.float32)
-    return Tracks(
-        as_float(times), as_float(quats), as_float(positions), jnp.asarray(present), as_float(sizes), slots=slots
-    )
+    soft = jnp.array([found[name][0].category in SOFT for name in names])
+    placed = as_float(times), as_float(quats), as_float(positions), jnp.asarray(present), as_float(sizes)
+    return Tracks(*placed, soft, slots=slots)
 
 
 def _path(

@@ -29,7 +29,7 @@ from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.loop import count_needed, fitted
 from ff_jax.train.pool import Pool, push
 from ff_jax.train.step import Batch, as_float
-from ff_jax.trajectory import shift_laterally
+from ff_jax.trajectory import shift_laterally, tilted
 
 _SAMPLE = 7  # every n-th pixel of a residual is enough for a median
 
@@ -187,9 +187,12 @@ def look(
     return Clip(seen.rgb, gain, expected_depth(seen.depth, seen.alpha))
 
 
-def shifted_view(frame: Frame, world_from_ego: Float[np.ndarray, "T 4 4"], shift: float) -> View:
-    """Return what the camera of a recorded frame would see `shift` metres to the left, with its exposure."""
-    pose = shift_laterally(frame.world_from_camera, world_from_ego[frame.time_index], shift)
+def shifted_view(frame: Frame, world_from_ego: Float[np.ndarray, "T 4 4"], shift: float, tilt: float = 0.0) -> View:
+    """Return what the camera of a recorded frame would see `shift` metres to the left, with its exposure.
+
+    `tilt` turns it upwards, radians.
+    """
+    pose = tilted(shift_laterally(frame.world_from_camera, world_from_ego[frame.time_index], shift), tilt)
     view = view_of(frame, frame.exposure_id)
     return view._replace(camera=make_camera(frame.K, pose, frame.width, frame.height))
 

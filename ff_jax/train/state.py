@@ -28,7 +28,8 @@ class OptimConfig:
         sh_dc, sh_rest: rates of colour.
         sky, exposure, poses, intrinsics: rates of the groups outside the Gaussians.
         actor_turns, actor_moves: rates of the corrections of actors' paths (radians, metres); they decay as the
-            positions' rate does.
+            positions' rate does, and so does
+        actor_soft: rate of what deforms actors.
     """
 
     steps: int = 30_000
@@ -45,6 +46,7 @@ class OptimConfig:
     intrinsics: float = 0.0
     actor_turns: float = 3e-4
     actor_moves: float = 1e-3
+    actor_soft: float = 1e-3
 
 
 @struct.dataclass
@@ -70,6 +72,7 @@ def grouped(params: SceneParams) -> dict[str, PyTree]:
     rest = {name: getattr(params, name) for name in ("sky", "exposure", "poses", "intrinsics")}
     if params.actors is not None:
         rest |= {"actor_turns": params.actors.turns, "actor_moves": params.actors.moves}
+        rest |= {} if params.actors.soft is None else {"actor_soft": params.actors.soft}
     return gaussians | rest
 
 
@@ -79,7 +82,7 @@ def ungrouped(groups: dict[str, PyTree]) -> SceneParams:
     gaussians = Gaussians(**{name: groups.pop(name) for name in PER_SLOT})
     actors = None
     if "actor_turns" in groups:
-        actors = ActorParams(groups.pop("actor_turns"), groups.pop("actor_moves"))
+        actors = ActorParams(groups.pop("actor_turns"), groups.pop("actor_moves"), groups.pop("actor_soft", None))
     return SceneParams(gaussians=gaussians, actors=actors, **groups)
 
 
@@ -104,7 +107,7 @@ def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransfor
     groups = {name: adam(getattr(config, name)) for name in names}
     groups |= {"means": adam(means_rate(config, radius)), "sh": _sh_adam(config)}
     decay = means_rate(config, 1 / config.means)
-    for name in ("actor_turns", "actor_moves"):
+    for name in ("actor_turns", "actor_moves", "actor_soft"):
         rate = getattr(config, name)
         groups[name] = adam(lambda step, rate=rate: rate * decay(step)) if rate > 0 else adam(0.0)
     return optax.partition(groups, lambda params: {name: name for name in params})

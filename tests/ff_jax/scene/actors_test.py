@@ -31,13 +31,14 @@ def random_pose(rng, spread=0.3):
     return pose
 
 
-def tracks_of(poses, present=None):
+def tracks_of(poses, present=None, soft=False):
     """Return the tracks of one actor with the given poses, one second apart."""
     quats = jaxlie.SO3.from_matrix(jnp.asarray(poses[:, :3, :3], jnp.float32)).wxyz
     present = np.ones(len(poses), bool) if present is None else present
     times = jnp.arange(len(poses), dtype=jnp.float32)
     positions = jnp.asarray(poses[None, :, :3, 3], jnp.float32)
-    return Tracks(times, quats[None], positions, jnp.asarray(present)[None], jnp.ones((1, 3)), slots=SLOTS)
+    placed = times, quats[None], positions, jnp.asarray(present)[None], jnp.ones((1, 3))
+    return Tracks(*placed, jnp.array([soft]), slots=SLOTS)
 
 
 def background(rng, count=20):

@@ -1,0 +1,89 @@
+"""Edit the actors of a finished run: remove, move, duplicate or replace them, and render the result.
+
+python -m experiments.edit --run=runs/demo --out=runs/demo/edited --remove=25 --move=26:3,0,0
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import common
+from ff_jax.data.open import open_log
+from ff_jax.export.actor_sheet import actor_sheet
+from ff_jax.export.pixels import save_png, to_uint8
+from ff_jax.export.video import write_mp4
+from ff_jax.fuse import finished, read_config
+from ff_jax.scene import edit, render_scene
+from ff_jax.train.log import progress
+from ff_jax.train.loop import count_needed, fitted
+from ff_jax.train.progressive import shifted_view
+
+_RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder for the index of actors (actors.png) and the pictures.", required=True)
+_REMOVE = flags.DEFINE_list("remove", [], "Actors to take away, by id.")
+_MOVE = flags.DEFINE_multi_string("move", [], "ID:X,Y,Z[,DEGREES]: metres forward, left, up; turn to the left.")
+_COPY = flags.DEFINE_multi_string("duplicate", [], "ID:X,Y,Z[,DEGREES]: a second one, moved like --move.")
+_REPLACE = flags.DEFINE_multi_string("replace", [], "ID:OTHER: the look of another actor in the place of one.")
+_SHIFT = flags.DEFINE_float("shift", 0.0, "Lateral shift of the camera in metres, left positive.")
+_TILT = flags.DEFINE_float("tilt", 0.0, "Degrees by which the camera looks up.")
+_VERSION = flags.DEFINE_enum("version", "Fused", ["Fused", "Reconstruction only"], "Which scene.")
+
+
+def edited(scene, names: tuple[str, ...]):
+    """Return the scene after all edits of the flags."""
+    number = lambda name: _number(names, name)
+    for text in _REPLACE.value:
+        name, _, other = text.partition(":")
+        scene = edit.replace(scene, number(name), number(other))
+    for text in _MOVE.value:
+        name, by, turn = _motion(text)
+        scene = edit.move(scene, number(name), by, turn)
+    for text in _COPY.value:
+        name, by, turn = _motion(text)
+        scene = edit.duplicate(scene, number(name))
+        scene = edit.move(scene, scene.tracks.sizes.shape[0] - 1, by, turn)
+    for name in _REMOVE.value:
+        scene = edit.remove(scene, number(name))
+    return scene
+
+
+def _number(names: tuple[str, ...], name: str) -> int:
+    if name not in names:
+        raise ValueError(f"there is no actor {name!r}; there are {', '.join(names) or 'none'} (see actors.png).")
+    return names.index(name)
+
+
+def _motion(text: str) -> tuple[str, np.ndarray, float]:
+    name, _, values = text.partition(":")
+    try:
+        x, y, z, *turn = (float(value) for value in values.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is wrong: give ID:X,Y,Z or ID:X,Y,Z,DEGREES in metres and degrees.") from None
+    return name, np.array([x, y, z]), float(np.deg2rad(turn[0])) if turn else 0.0
+
+
+def main(_: list[str]) -> None:
+    """Edit and render the run."""
+    workdir, out = Path(_RUN.value), Path(_OUT.value)
+    config = read_config(workdir)
+    log = open_log(common.with_log_path(config).data, ())
+    feed, versions = finished(config, log, workdir)
+    out.mkdir(parents=True, exist_ok=True)
+    save_png(out / "actors.png", actor_sheet(log, feed.actors))
+    version = versions[_VERSION.value]
+    scene = edited(version.run.state.scene, feed.actors)
+    views = [shifted_view(frame, log.world_from_ego, _SHIFT.value, _TILT.value) for frame in feed.frames]
+    recipe = version.recipe
+    settings = fitted(recipe.settings, count_needed(scene, views, recipe.settings))
+    picture = jax.jit(lambda view: render_scene(scene, view, settings, recipe.recon.sh_degree).rgb)
+    frames = [to_uint8(np.asarray(picture(view))) for view in progress(views, "rendering")]
+    for index, frame in enumerate(frames):
+        save_png(out / f"{index:04d}.png", frame)
+    write_mp4(out / "edited.mp4", frames, fps=10)
+    print(f"{len(frames)} frames and actors.png in {out}")
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,83 @@
+"""Deformable actors: what walks is a rigid actor whose Gaussians also move inside the box.
+
+A small network maps where a Gaussian rests in its box, the time and a code of the actor to a shift and a turn in
+the object frame (the deformable node of OmniRe, Chen et al. 2025, arXiv 2408.16760, after deformable Gaussians,
+Yang et al. 2024, arXiv 2309.13101). It starts as the identity.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jaxlie
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key, PyTree
+
+from ff_jax.gaussians import Gaussians
+
+CODE = 16  # numbers that tell actors apart
+_WIDTH, _LAYERS = 64, 4
+_PLACE_BANDS, _TIME_BANDS = 4, 6  # octaves: a twelfth of the box, and a 1/32 of the log
+
+
+class Motion(nn.Module):
+    """Map rest position, time and code to a shift (units of half the box) and a rotation vector (radians)."""
+
+    @nn.compact
+    def __call__(
+        self, place: Float[Array, "M 3"], time: Float[Array, ""], codes: Float[Array, "M 16"]
+    ) -> Float[Array, "M 6"]:
+        """Return shift and turn; `place` is in units of half the box, `time` in [0, 1] over the log."""
+        times = jnp.broadcast_to(_waves(time[None], _TIME_BANDS), (place.shape[0], 2 * _TIME_BANDS))
+        x = start = jnp.concatenate([place, _waves(place, _PLACE_BANDS), times, codes], -1)
+        for layer in range(_LAYERS):
+            x = nn.relu(nn.Dense(_WIDTH)(jnp.concatenate([x, start], -1) if layer == _LAYERS // 2 else x))
+        return nn.Dense(6, kernel_init=nn.initializers.zeros)(x)
+
+
+def _waves(x: Float[Array, "*n d"], bands: int) -> Float[Array, "*n waves"]:
+    """Return sines and cosines of `bands` octaves, the first of period 2."""
+    angles = jnp.concatenate([jnp.pi * 2.0**k * x for k in range(bands)], -1)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+@struct.dataclass
+class SoftParams:
+    """What is learnt about how actors deform."""
+
+    network: PyTree  # parameters of `Motion`
+    codes: Float[Array, "A 16"]
+
+
+def init_soft(key: Key[Array, ""], actors: int) -> SoftParams:
+    """Return parameters that deform nothing; every actor has a code of its own."""
+    init, draw = jax.random.split(key)
+    network = Motion().init(init, jnp.zeros((1, 3)), jnp.float32(0), jnp.zeros((1, CODE)))
+    return SoftParams(network, 0.1 * jax.random.normal(draw, (actors, CODE)))
+
+
+def deform(
+    gaussians: Gaussians,
+    actor: Int[Array, "M"],
+    params: SoftParams,
+    soft: Bool[Array, "A"],
+    sizes: Float[Array, "A 3"],
+    time: Float[Array, ""],
+) -> Gaussians:
+    """Move Gaussians inside their boxes.
+
+    Args:
+        gaussians: at rest, in object frames.
+        actor: which actor each belongs to.
+        params: what is learnt.
+        soft: actors that deform; Gaussians of the others stay as they are.
+        sizes: of the boxes, metres.
+        time: share of the log, [0, 1].
+    """
+    half = 0.5 * sizes[actor]
+    # Where a Gaussian rests is learnt by its own rate, not through the network's input.
+    place = jax.lax.stop_gradient(gaussians.means / half)
+    motion = Motion().apply(params.network, place, time, params.codes[actor])
+    motion = jnp.where(soft[actor][:, None], motion, 0.0)
+    quats = (jaxlie.SO3.exp(motion[:, 3:]) @ jaxlie.SO3(gaussians.quats)).wxyz
+    return gaussians.replace(means=gaussians.means + motion[:, :3] * half, quats=quats)
