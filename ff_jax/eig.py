@@ -284,6 +284,15 @@ def eig_map(
     )
 
 
+def only(posterior: Posterior, rows: Bool[Array, "N"]) -> Posterior:
+    """Return a posterior in which all but some Gaussians are known exactly, and so is the background.
+
+    The EIG map of what remains says how much of a pixel's gain these rows (a node, say) are in doubt about.
+    """
+    keep = lambda x: jnp.where(rows[:, None, None], x, 0.0)
+    return Posterior(keep(posterior.geometry), keep(posterior.color), jnp.zeros_like(posterior.background))
+
+
 def noise_from_residuals(residuals: Float[Array, "..."], floor: float = 1e-3) -> Float[Array, ""]:
     """Return the standard deviation of the noise from residuals of observed views; NaN entries are ignored.
 

@@ -42,6 +42,7 @@ def world_scene(
     lidar: bool = True,
     pattern: LidarPattern | None = None,
     samples: int = 2,
+    change: Callable[[World], World] = lambda world: world,
 ) -> SceneData:
     """Return the log of a drive through the street of `seed`; everything is rendered when it is loaded.
 
@@ -57,6 +58,7 @@ def world_scene(
         lidar: whether the log has LiDAR.
         pattern: of the LiDAR; None takes the default one.
         samples: rays per pixel along either axis.
+        change: edits the street (see `world.edits`).
 
     Raises:
         ValueError: there is no camera, one does not exist, or the image size is not positive.
@@ -64,7 +66,7 @@ def world_scene(
     if width < 1 or height < 1 or not cameras:
         raise ValueError(f"{width=}, {height=}, {cameras=}: give a positive size and at least one camera.")
     config = config or WorldConfig()
-    world = make_world(seed, config)
+    world = change(make_world(seed, config))
     scene = SceneData(
         name=f"street-{seed}",
         source=f"built-in street, seed {seed}",

@@ -224,6 +224,21 @@ def test_gain_is_zero_where_everything_is_known():
     np.testing.assert_allclose(gains(gaussians, alive, posterior, SEEN)["exact"], 0.0, atol=1e-9)
 
 
+def test_the_gain_of_a_node_is_part_of_the_whole():
+    """What some Gaussians alone are in doubt about: traces add up, exact gains share what they have in common."""
+    gaussians, alive = scene()
+    posterior = believe(eig.init_precision(gaussians), eig.Priors(), gaussians)
+    rows = jnp.arange(gaussians.capacity) % 2 == 0
+    parts = [gains(gaussians, alive, eig.only(posterior, mask), SEEN) for mask in (rows, ~rows)]
+    flat = posterior.replace(background=jnp.zeros_like(posterior.background))
+    whole = gains(gaussians, alive, flat, SEEN)
+    np.testing.assert_allclose(parts[0]["trace"] + parts[1]["trace"], whole["trace"], rtol=1e-4, atol=1e-6)
+    for part in parts:
+        assert (np.asarray(part["exact"]) <= np.asarray(whole["exact"]) * (1 + 1e-4) + 1e-6).all()
+    none = eig.only(posterior, jnp.zeros_like(rows))
+    np.testing.assert_array_equal(gains(gaussians, alive, none, SEEN)["exact"], 0)
+
+
 def test_gain_where_nothing_is_shown_is_that_of_the_background():
     gaussians, alive = scene()
     posterior = believe(eig.init_precision(gaussians), eig.Priors(background=0.2), gaussians)

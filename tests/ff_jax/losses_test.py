@@ -47,3 +47,25 @@ def test_regularizers_ignore_dead_slots():
     np.testing.assert_allclose(losses.regularizers(g, alive, config), expected, rtol=1e-5)
     gradient = jax.grad(lambda g: losses.regularizers(g, alive, config))(g)
     assert float(jnp.abs(gradient.log_scales[3:]).max()) == 0
+
+
+def test_region_loss_sees_its_region_alone():
+    rng = np.random.default_rng()
+    image, target = (jnp.asarray(rng.uniform(size=(6, 8, 3)), jnp.float32) for _ in range(2))
+    region = jnp.zeros((6, 8)).at[2:4, 3:6].set(1.0)
+    wanted = np.abs(np.asarray(image - target))[2:4, 3:6].mean()
+    np.testing.assert_allclose(losses.region_l1(image, target, region), wanted, rtol=1e-5)
+    assert float(losses.region_l1(image, target, 0 * region)) == 0
+
+
+def test_entropy_asks_for_open_or_covered_pixels():
+    even = float(losses.opacity_entropy(jnp.full((4, 4), 0.5)))
+    np.testing.assert_allclose(even, 0.5 * np.log(2), rtol=1e-5)
+    assert abs(float(losses.opacity_entropy(jnp.round(jnp.linspace(0, 1, 16)).reshape(4, 4)))) < 1e-5
+
+
+def test_only_needles_beyond_the_limit_are_penalised():
+    scales = jnp.log(jnp.array([[1.0, 1, 1], [10.0, 1, 2], [30.0, 1, 1], [99.0, 1, 1]]))
+    needles = Gaussians(jnp.zeros((4, 3)), jnp.ones((4, 4)), scales, jnp.zeros(4), jnp.zeros((4, 1, 3)))
+    alive = jnp.array([True, True, True, False])
+    np.testing.assert_allclose(losses.anisotropy(needles, alive), 20 / 3, rtol=1e-4)

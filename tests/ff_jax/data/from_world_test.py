@@ -8,7 +8,7 @@ from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.points import initial_points, lidar_depth
 from ff_jax.data.validate import validate
 from ff_jax.data.visibility import inside_box
-from ff_jax.data.world import LidarPattern, WorldConfig
+from ff_jax.data.world import LidarPattern, WorldConfig, edits
 
 WIDTH, HEIGHT = 48, 32
 CONFIG = WorldConfig(num_frames=3)
@@ -91,3 +91,23 @@ def test_folder_form_is_exact(scene, tmp_path):
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match=r"width=0|cameras=\(\)|name='roof'"):
         from_world.world_scene(0, CONFIG, **wrong)
+
+
+def test_edited_streets_differ_where_the_vehicle_was_and_is():
+    config = WorldConfig(num_frames=2, moving=True)
+    make = lambda change=lambda world: world: from_world.world_scene(0, config, 104, 64, lidar=False, change=change)
+    plain = make()
+    track = max((box for box in plain.boxes if box.time_index == 0 and int(box.track_id) > 24), key=lambda b: b.size[0])
+    number = int(track.track_id)
+    gone, moved = (
+        make(lambda w: edits.without(w, number)),
+        make(lambda w: edits.displaced(w, number, np.array([3.0, 1.0, 0]))),
+    )
+    assert track.track_id not in {box.track_id for box in gone.boxes}
+    box = next(box for box in moved.boxes if box.track_id == track.track_id and box.time_index == 0)
+    by = track.world_from_object[:3, :3].T @ (box.world_from_object - track.world_from_object)[:3, 3]
+    np.testing.assert_allclose(by, [3, 1, 0], atol=1e-4)
+    images = [scene.frames[0].image.load() for scene in (plain, gone, moved)]
+    for other in images[1:]:
+        changed = np.abs(other - images[0]).max(-1) > 0.02
+        assert 0 < changed.mean() < 0.2

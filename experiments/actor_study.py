@@ -1,0 +1,75 @@
+"""Moving actors on the built-in street: what modelling them gains, whether wrong boxes are found, edits against truth.
+
+python -m experiments.actor_study --workdir=runs/actors --seeds=0,1,2,3,4
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+from experiments.configs import fuse as world_config
+from ff_jax import actor_study as study
+from ff_jax.config import FuseConfig
+from ff_jax.data.contract import SceneData, hold_out
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.world import WorldConfig
+from ff_jax.export.figures import contact_sheet
+from ff_jax.export.pixels import save_png
+from ff_jax.files import replacing
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
+_STEPS = flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
+_OFF = flags.DEFINE_list("off", ["0.2", "2"], "Standard error of the wrong boxes: metres, degrees.")
+
+
+def settings(seed: int, slots: int) -> FuseConfig:
+    """Return the demo's settings for one reconstruction."""
+    config = common.to_config(world_config.get_config())
+    actors = dataclasses.replace(config.actors, slots=slots)
+    return dataclasses.replace(config, seed=seed, steps=_STEPS.value, actors=actors, save_every=_STEPS.value)
+
+
+def street(seed: int, change=lambda world: world) -> SceneData:
+    """Return a street with traffic; every sixth time step is held out."""
+    config = WorldConfig(num_frames=24, moving=True)
+    log = world_scene(seed, config, _WIDTH.value, round(_WIDTH.value * 8 / 13), change=change)
+    return hold_out(log, 6)
+
+
+def one(seed: int, folder: Path) -> dict[str, object]:
+    """Run one street and return its figures."""
+    log, figures = street(seed), {}
+    runs = {name: study.trained(log, settings(seed, slots), folder / name) for name, slots in study.SLOTS.items()}
+    for name, run in runs.items():
+        figures[name] = study.held_out(run, log)
+    wrong = study.jittered(log, *(float(x) for x in _OFF.value), np.random.default_rng([seed, 5]))
+    found = study.trained(wrong, settings(seed, study.SLOTS["actors"]), folder / "wrong_boxes")
+    figures["wrong_boxes"] = study.held_out(found, log) | study.recovered(found, log)
+    edited, pictures = study.compare_edits(runs["actors"], log, lambda change: street(seed, change))
+    save_png(folder / "edits.png", contact_sheet(pictures, ("edited scene", "edited street"), study.EDITS))
+    save_png(folder / "held_out.png", study.sheet(runs, log))
+    return figures | edited
+
+
+def main(_: list[str]) -> None:
+    """Run all seeds and print the table."""
+    rows = {}
+    for seed in common.numbers(_SEEDS, int):
+        folder = Path(_WORKDIR.value) / f"seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "figures.json").is_file():
+            figures = one(seed, folder)
+            with replacing(folder / "figures.json") as temporary:
+                temporary.write_text(json.dumps(figures, indent=2))
+        rows[seed] = json.loads((folder / "figures.json").read_text())
+    print(study.table(rows))
+
+
+if __name__ == "__main__":
+    common.run(main)

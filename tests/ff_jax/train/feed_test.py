@@ -1,0 +1,40 @@
+"""What of a log becomes a batch: above all, which moving pixels are trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.loader import load_mask
+from ff_jax.data.world import WorldConfig
+from ff_jax.scene.tracks import actor_names
+from ff_jax.train.feed import Feed, actor_region
+
+
+@pytest.fixture(scope="module")
+def log():
+    return world_scene(0, WorldConfig(num_frames=4, moving=True), 104, 64, lidar=False)
+
+
+def test_boxes_cover_what_moves(log):
+    names = actor_names(log, range(4))
+    assert len(names) == 3
+    frame = log.frames[1]
+    moving, region = load_mask(frame, "dynamic") > 0.5, actor_region(log, frame, names)
+    assert moving.sum() >= 10 and not (moving & ~region).any() and region.mean() < 0.3
+    assert not actor_region(log, frame, ()).any()
+
+
+def test_moving_pixels_count_when_they_are_modelled_and_only_then(log):
+    names, moving = actor_names(log, range(4)), load_mask(log.frames[1], "dynamic") > 0.5
+    left_out, modelled = (Feed(log, log.frames, actors=chosen).batch(1) for chosen in ((), names))
+    np.testing.assert_array_equal(left_out.weight, ~moving)
+    np.testing.assert_array_equal(modelled.weight, 1)
+    assert not left_out.dynamic.any()
+    np.testing.assert_array_equal(modelled.dynamic, moving)
+    # Without a mask all of the boxes' rectangles count.
+    bare = replace(log, frames=tuple(replace(frame, masks={}) for frame in log.frames))
+    np.testing.assert_array_equal(
+        Feed(bare, bare.frames, actors=names).batch(1).dynamic, actor_region(log, log.frames[1], names)
+    )
