@@ -53,7 +53,7 @@ def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig) -> 
     seen = dataclasses.replace(log, frames=feed.frames, sweeps=log.sweeps if config.data.use_lidar else ())
     rng = np.random.default_rng([config.seed, 1])
     count = min(config.actors.points, config.actors.slots)
-    clouds = [actor_points(seen, name, count, rng) for name in feed.actors]
+    clouds = actor_points(seen, feed.actors, count, rng)
     spacing = [nearest_distances(xyz) * config.init.scale for xyz, _ in clouds]
     owner = np.repeat(np.arange(len(clouds)), [len(xyz) for xyz, _ in clouds])
     tracks = make_tracks(log, feed.actors, key_times(feed.frames), config.actors.slots * len(clouds))

@@ -30,18 +30,18 @@ def test_track_points_gather_an_object_in_its_own_frame(scene, rng):
         constant_sweep(transform(invert(tiny.pose(i)) @ box.world_from_object, local), i)
         for i, box in enumerate(scene.boxes)
     )
-    xyz, rgb = track_points(replace(scene, sweeps=sweeps), "7", 1000, rng)
+    xyz, rgb = track_points(replace(scene, sweeps=sweeps), ["7"], 1000, rng)[0]
     assert 30 <= len(xyz) <= 90 and rgb.shape == xyz.shape
     nearest = np.linalg.norm(xyz[:, None] - local[None], axis=-1).min(1)
     assert nearest.max() < 1e-4
-    assert len(track_points(scene, "nobody", 10, rng)[0]) == 0
+    assert len(track_points(scene, ["nobody"], 10, rng)[0][0]) == 0
 
 
 def test_actor_points_fill_the_box_with_and_without_lidar(scene, rng):
     for log in (scene, replace(scene, sweeps=())):
-        xyz, rgb = actor_points(log, "7", 60, rng)
+        xyz, rgb = actor_points(log, ["7"], 60, rng)[0]
         assert xyz.shape == rgb.shape == (60, 3)
         assert (np.abs(xyz) <= 0.5 * scene.boxes[0].size + 0.05).all() and (rgb >= 0).all() and (rgb <= 1).all()
     # No image at the time of its boxes: nothing is known of its colour.
     blind = replace(scene, frames=tuple(replace(f, split="test") for f in scene.frames), sweeps=())
-    np.testing.assert_array_equal(actor_points(blind, "7", 10, rng)[1], 0.5)
+    np.testing.assert_array_equal(actor_points(blind, ["7"], 10, rng)[0][1], 0.5)
