@@ -1,0 +1,71 @@
+"""Add what a log lacks and write it as a scene folder: sky masks, masks of the own vehicle, smooth tracks.
+
+python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=/tmp/jam --sky=color --ego
+python -m experiments.prepare --source=LOG --out=OUT --sky=assets:weights/sky_u2netp/sky_u2netp_384.onnx --smooth
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+from ff_jax.config import DataConfig
+from ff_jax.data.contract import SceneData
+from ff_jax.data.folder import write_folder
+from ff_jax.data.loader import load_image, load_mask
+from ff_jax.data.open import open_log
+from ff_jax.data.prepare import ego, sky, smooth
+from ff_jax.evaluate import spread
+from ff_jax.export.figures import contact_sheet
+from ff_jax.export.pixels import save_png
+from ff_jax.metrics.onnx_network import open_network
+from ff_jax.train.log import progress
+
+_SOURCE = flags.DEFINE_string("source", None, "Log: a folder, assets:FOLDER, or 'world'.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.", required=True)
+_SKY = flags.DEFINE_string("sky", None, "'color' (colour and LiDAR), or an ONNX network (assets:FILE or a path).")
+_EGO = flags.DEFINE_bool("ego", False, "Find the own vehicle in every camera's images.")
+_SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth the tracks of what moves.")
+_JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position, metres (with --smooth).")
+
+
+def prepared(log: SceneData) -> SceneData:
+    """Return the log with everything that the flags ask for."""
+    if _SKY.value == "color":
+        log = sky.with_sky(log, sky.by_color(log))
+    elif _SKY.value is not None:
+        log = sky.with_sky(log, sky.by_network(open_network(common.log_path(_SKY.value))))
+    log = ego.with_ego_masks(log) if _EGO.value else log
+    return smooth.smooth_tracks(log, jitter=_JITTER.value) if _SMOOTH.value else log
+
+
+def preview(log: SceneData) -> np.ndarray:
+    """Return some frames of every camera with sky in blue and invalid pixels in red."""
+    rows = []
+    for camera in log.cameras:
+        row = []
+        for frame in progress(spread([f for f in log.frames if f.camera == camera], 3), f"preview {camera}"):
+            picture = load_image(frame).copy()
+            picture[load_mask(frame, "sky") > 0.5] *= (0.4, 0.6, 1.0)
+            picture[load_mask(frame, "valid") < 0.5] *= (1.0, 0.4, 0.4)
+            row.append(picture)
+        rows.append(row)
+    return contact_sheet(rows, rows=log.cameras, width=416)
+
+
+def main(_: list[str]) -> None:
+    """Prepare a log."""
+    if _SKY.value is None and not _EGO.value and not _SMOOTH.value:
+        raise ValueError("nothing to do: give --sky, --ego or --smooth.")
+    try:
+        log = prepared(open_log(DataConfig(source=common.log_path(_SOURCE.value), width=0), ()))
+    except ImportError as error:
+        raise ValueError(f"--sky={_SKY.value}: {error}") from error
+    path = write_folder(log, Path(_OUT.value))
+    save_png(path / "preview.png", preview(log))
+    print(f"wrote {path} with {len(log.frames)} frames; look at {path / 'preview.png'}")
+
+
+if __name__ == "__main__":
+    common.run(main)

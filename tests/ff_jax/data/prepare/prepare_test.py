@@ -1,0 +1,102 @@
+"""Masks and tracks that are made for a log, against streets that know the truth and against real images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ff_jax.data.cameras_json import load
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.loader import load_mask
+from ff_jax.data.prepare import ego, sky, smooth
+from ff_jax.data.sources import Source
+from ff_jax.data.world import WorldConfig
+from ff_jax.metrics.onnx_network import open_network
+
+
+@pytest.fixture(scope="module")
+def street():
+    return world_scene(0, WorldConfig(num_frames=6, moving=True), 208, 128)
+
+
+def overlap(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def test_colour_finds_the_sky_of_the_street(street):
+    bare = replace(street, frames=tuple(replace(frame, masks={}) for frame in street.frames[:2]))
+    found = sky.with_sky(bare, sky.by_color(bare))
+    for frame, truth in zip(found.frames, street.frames, strict=False):
+        wanted = load_mask(truth, "sky") > 0.5
+        assert overlap(load_mask(frame, "sky") > 0.5, wanted) > 0.7
+    kept = sky.with_sky(street, lambda *_: pytest.fail("a mask that exists is kept"))
+    assert kept.frames[0].masks["sky"] is street.frames[0].masks["sky"]
+
+
+@pytest.mark.assets
+def test_network_and_colour_agree_on_a_real_road(assets):
+    log = load(assets / "data" / "kitti_jam_color_lidar")
+    log = replace(log, frames=tuple(replace(frame, masks={}) for frame in log.frames[:40:20]))
+    network = sky.by_network(open_network(assets / "weights" / "sky_u2netp" / "sky_u2netp_384.onnx"))
+    for frame in log.frames:
+        image = frame.image.load()
+        learnt, simple = network(image, frame) > 0.5, sky.by_color(log)(image, frame) > 0.5
+        assert 0.001 < learnt.mean() < 0.5 and not learnt[image.shape[0] * 2 // 3 :].any()
+        assert (simple & ~learnt).mean() < 0.1
+
+
+def with_bonnet(street):
+    """The street's frames with a dark bonnet painted over their lower part, with camera noise."""
+    rng = np.random.default_rng()
+    bonnet = np.zeros((128, 208), bool)
+    bonnet[110:, 30:180] = True
+
+    def painted(frame):
+        image = frame.image.load().copy()
+        image[bonnet] = np.linspace(0.1, 0.3, bonnet.sum())[:, None]
+        noisy = (image + rng.normal(0, 0.004, image.shape)).astype(np.float32)
+        return replace(frame, image=Source("painted", lambda: noisy))
+
+    return replace(street, frames=tuple(map(painted, street.frames))), bonnet
+
+
+def test_the_own_vehicle_is_found_and_a_street_without_one_is_left_alone(street):
+    log, bonnet = with_bonnet(street)
+    masked = ego.with_ego_masks(log)
+    assert overlap(load_mask(masked.frames[2], "valid") < 0.5, bonnet) > 0.7
+    assert (load_mask(ego.with_ego_masks(street).frames[0], "valid") == 1).mean() > 0.97
+    with pytest.raises(ValueError, match="1 frame"):
+        ego.ego_mask(list(street.frames[:1]))
+
+
+def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
+    rng = np.random.default_rng()
+    log = world_scene(0, WorldConfig(num_frames=24, moving=True), 32, 16, lidar=False)
+
+    def jittered(box):
+        pose = box.world_from_object.copy()
+        pose[:3, 3] += rng.normal(0, 0.1, 3)
+        return replace(box, world_from_object=pose)
+
+    moving = smooth.moving_tracks(log)
+    noisy = replace(log, boxes=tuple(jittered(b) if b.track_id in moving else b for b in log.boxes))
+
+    def error(scene):
+        pairs = [(a, b) for a, b in zip(scene.boxes, log.boxes, strict=True) if a.track_id in moving]
+        return np.sqrt(np.mean([np.sum((a.world_from_object - b.world_from_object)[:3, 3] ** 2) for a, b in pairs]))
+
+    assert error(smooth.smooth_tracks(noisy)) < 0.65 * error(noisy)
+    assert error(smooth.smooth_tracks(log)) < 0.02
+    with pytest.raises(ValueError, match="must be positive"):
+        smooth.smooth_tracks(log, jitter=0.0)
+
+
+def test_smoothing_is_the_least_squares_path_on_uneven_times():
+    rng = np.random.default_rng()
+    times = np.cumsum(rng.uniform(0.05, 0.3, 12))
+    line = np.stack([3 * times + 1, -times], -1)
+    np.testing.assert_allclose(smooth.smoothed_values(line, times, 5.0), line, atol=1e-8)
+    curve = line + rng.normal(0, 0.1, line.shape)
+    np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e-9), curve, atol=1e-6)
+    fit = np.stack([np.polyval(np.polyfit(times, column, 1), times) for column in curve.T], -1)
+    np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e4), fit, atol=1e-3)
