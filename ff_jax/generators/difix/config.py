@@ -1,0 +1,149 @@
+"""Settings of the `difix` fixer: a tiny network to train from scratch, and the published size."""
+
+import dataclasses
+
+_DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """Layout of the denoising U-Net (Stable Diffusion 2.1's, arXiv 2112.10752); every level halves the resolution.
+
+    Attributes:
+        channels: of every level, finest first, multiples of 32; the coarsest level has no attention.
+        heads: of the attentions of every level; the middle has as many as the coarsest.
+        layers: residual blocks per level on the way down, one more on the way up.
+        context: width of the text embedding.
+        tokens: length of the text embedding.
+    """
+
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    heads: tuple[int, ...] = (5, 10, 20, 20)
+    layers: int = 2
+    context: int = 1024
+    tokens: int = 77
+
+    def __post_init__(self):
+        """Check what no network could be built of."""
+        if len(self.heads) != len(self.channels) or len(self.channels) < 2:
+            raise ValueError(
+                f"heads={self.heads} and channels={self.channels} must have one entry per level, 2 at least."
+            )
+        if any(channels % 32 or channels % heads for channels, heads in zip(self.channels, self.heads, strict=True)):
+            raise ValueError(f"channels={self.channels} must be multiples of 32 and of heads={self.heads}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class VaeConfig:
+    """Layout of the image autoencoder; every level but the last halves the resolution.
+
+    Attributes:
+        channels: of every level, finest first, multiples of `groups`.
+        layers: residual blocks per level of the encoder, one more in the decoder.
+        groups: of its group normalisations.
+        latent: channels of the latent.
+        scaling: factor from the encoder's mean to the latent that the U-Net sees.
+        rank: of the decoder's low-rank update.
+        alpha: the update is scaled by alpha / rank.
+    """
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers: int = 2
+    groups: int = 32
+    latent: int = 4
+    scaling: float = 0.18215
+    rank: int = 4
+    alpha: float = 8.0
+
+    def __post_init__(self):
+        """Check what no network could be built of."""
+        if len(self.channels) < 2 or any(channels % self.groups for channels in self.channels):
+            raise ValueError(f"channels={self.channels} must be 2 or more multiples of groups={self.groups}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """Weights of the training loss (dimensionless); the first three are the published ones.
+
+    Attributes:
+        l2: mean squared error.
+        lpips: LPIPS with VGG16.
+        gram: distance of Gram matrices; the published training adds it after 2000 steps.
+        eig: absolute error, weighted by 1 - exp(-EIG / kappa).
+        crop: side of the random square that Gram matrices compare, pixels (cut to the image).
+    """
+
+    l2: float = 1.0
+    lpips: float = 1.0
+    gram: float = 1.0
+    eig: float = 1.0
+    crop: int = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class DifixConfig:
+    """Networks, their use as a fixer, and the loss (hashable: a static argument).
+
+    Attributes:
+        unet: the denoiser.
+        vae: the autoencoder.
+        timestep: the one noise level, of 1000, at which the denoiser runs.
+        eig_scale: EIG at which the network is told 1 - 1/e of "nothing is known", nats.
+        kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
+        size: height and width into which frames are scaled before the repair, pixels; smaller frames stay as they are.
+        tile: height and width of what the network sees at once, pixels: multiples of `stride`.
+        overlap: of neighbouring tiles, pixels.
+        chunk: frames repaired at once.
+        dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
+        loss: weights of the training loss.
+    """
+
+    unet: UNetConfig = UNetConfig()
+    vae: VaeConfig = VaeConfig()
+    timestep: int = 199
+    eig_scale: float = 1.0
+    kappa: float = 0.05
+    size: tuple[int, int] = (576, 1024)
+    tile: tuple[int, int] = (576, 1024)
+    overlap: int = 64
+    chunk: int = 1
+    dtype: str = "bfloat16"
+    loss: LossWeights = LossWeights()
+
+    def __post_init__(self):
+        """Check what no repair could work with."""
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"dtype={self.dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+        if min(self.size) < 1 or min(self.tile) < 1 or any(side % self.stride for side in self.tile):
+            raise ValueError(
+                f"size={self.size} must be positive, and tile={self.tile} multiples of {self.stride} pixels."
+            )
+        if not 0 < self.overlap < min(self.tile):
+            raise ValueError(f"overlap={self.overlap} must lie between 0 and the smaller side of tile={self.tile}.")
+        if not 0 <= self.timestep < 1000 or self.chunk < 1:
+            raise ValueError(f"timestep={self.timestep} must lie in 0..999, and chunk={self.chunk} be at least 1.")
+
+    @property
+    def reduction(self) -> int:
+        """Return the pixels per side of one latent."""
+        return 2 ** (len(self.vae.channels) - 1)
+
+    @property
+    def stride(self) -> int:
+        """Return the pixels per side of the U-Net's coarsest feature; images are padded to multiples of it."""
+        return self.reduction * 2 ** (len(self.unet.channels) - 1)
+
+
+def published() -> DifixConfig:
+    """Return the size of SD-Turbo, on which Difix (arXiv 2503.01774) and FaithFusion's fixer are built."""
+    return DifixConfig()
+
+
+def tiny() -> DifixConfig:
+    """Return a size that trains from scratch: about 3 million parameters, images in multiples of 16 pixels."""
+    return DifixConfig(
+        unet=UNetConfig(channels=(32, 64, 96), heads=(2, 4, 6), layers=1, context=32, tokens=1),
+        vae=VaeConfig(channels=(32, 48, 64), layers=1, groups=16, scaling=1.0),
+        chunk=4,
+        dtype="float32",
+    )
