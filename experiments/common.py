@@ -30,14 +30,15 @@ def assets() -> Path:
 
 
 def log_path(source: str) -> str:
-    """Return `source`, with the prefix "assets:" replaced by the assets folder."""
+    """Return `source`, with the prefix "assets:" replaced by the assets folder; options behind "?" stay."""
     prefix = "assets:"
     if not source.startswith(prefix):
         return source
-    path = assets() / source[len(prefix) :]
+    name, mark, options = source[len(prefix) :].partition("?")
+    path = assets() / name
     if not path.exists():
         raise ValueError(f"{path} does not exist: set FF_ASSETS to the folder that holds the real data sets.")
-    return str(path)
+    return f"{path}{mark}{options}"
 
 
 def with_log_path(config: FuseConfig) -> FuseConfig:

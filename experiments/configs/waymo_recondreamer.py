@@ -1,8 +1,9 @@
 """One of the eight Waymo scenes on which lane-shift methods are compared (ReconDreamer): front camera, 40 frames.
 
 python -m experiments.fuse --config=experiments/configs/waymo_recondreamer.py:5 --workdir=runs/waymo_5
-python -m experiments.evaluate --config=experiments/configs/waymo_recondreamer.py:5 --workdir=runs/waymo_5
+python -m experiments.evaluate --run=runs/waymo_5 --shifts=3,6 --out=runs/waymo_5/benchmark
 
+Never run here, for want of the data: budget, steps and the number of first points are guesses after other logs.
 The number behind the colon is the scene's index in the list. Its segment of the Waymo Open Dataset (Perception 1.4,
 validation) is looked for in the folder `data/waymo`; --config.data.source=PATH?frames=FIRST:STOP names another place.
 The schedule is the paper's; results are reported at 3 m and 6 m, all frames train.

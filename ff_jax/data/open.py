@@ -1,11 +1,8 @@
 """Open whatever a config names as a driving log."""
 
-from pathlib import Path
-
 from ff_jax.config import DataConfig
-from ff_jax.data import cameras_json, waymo_frame
 from ff_jax.data.contract import SceneData, hold_out, select
-from ff_jax.data.folder import read_folder
+from ff_jax.data.formats.detect import open_source
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.loader import scaled
 from ff_jax.data.world import WorldConfig
@@ -19,28 +16,15 @@ def open_log(config: DataConfig, shifts: tuple[float, ...] = ()) -> SceneData:
         shifts: lateral shifts (metres, left positive) at which the built-in world also gives test frames.
 
     Raises:
-        ValueError: the folder is not a log.
+        ValueError: the source is not a log of a known format (see `formats.detect`), or it is broken.
     """
     if config.source == "world":
         world = WorldConfig(num_frames=config.frames, moving=config.moving)
         log = world_scene(config.seed, world, config.width, config.height, test_shifts=shifts)
     else:
-        log = _open_folder(Path(config.source))
+        log = open_source(config.source)
         if config.width and config.width < max(frame.width for frame in log.frames):
             log = scaled(log, width=config.width)
     if config.cameras:
         log = select(log, cameras=config.cameras)
     return hold_out(log, config.hold_out) if config.hold_out else log
-
-
-def _open_folder(path: Path) -> SceneData:
-    if (path / "scene.json").is_file():
-        return read_folder(path)
-    if (path / "cameras.json").is_file():
-        return cameras_json.load(path)
-    if (path / "frame.json").is_file():
-        return waymo_frame.load(path)
-    raise ValueError(
-        f"{path} holds neither scene.json nor cameras.json nor frame.json: name the folder of a log, or use 'world' "
-        "for the built-in street."
-    )

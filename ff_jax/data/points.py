@@ -16,7 +16,6 @@ from ff_jax.data.contract import (
     SceneData,
     Sweep,
     boxes_at,
-    invert,
     moving_tracks,
     transform,
 )

@@ -4,6 +4,7 @@ A source is compared and hashed by identity, so it can be the key of a cache. Ev
 goes through this module, which is therefore the only one that turns unreadable files into clear errors.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -45,6 +46,17 @@ class ImageFile(Source):
 
 
 @dataclass(frozen=True, eq=False, init=False)
+class EncodedImage(Source):
+    """The bytes of a PNG or JPEG image inside another file, loaded as (H, W, 3) float32 in [0, 1]."""
+
+    read: Callable[[], bytes]
+
+    def __init__(self, name: str, read: Callable[[], bytes]):
+        object.__setattr__(self, "read", read)
+        super().__init__(name, lambda: decode_image(read(), name))
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class MaskFile(Source):
     """A grey image file, loaded as (H, W) float32 in [0, 1]: the share of each pixel that the mask covers."""
 
@@ -79,6 +91,18 @@ def image_size(path: Path) -> tuple[int, int]:
         raise ValueError(_unreadable(path, error)) from error
 
 
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        ValueError: the file is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); restore the file.") from error
+
+
 def read_object(path: Path, key: str) -> dict:
     """Return the JSON object in a file; `key` is what it should hold, for the message.
 
@@ -89,7 +113,7 @@ def read_object(path: Path, key: str) -> dict:
         content = json.loads(path.read_text())
     except OSError as error:
         raise ValueError(f"{path}: no such file; give the folder that holds {path.name}.") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not an object with {key!r}; restore the file.")
@@ -102,10 +126,19 @@ def read_image(path: Path) -> Float32[Array, "H W 3"]:
     Raises:
         ValueError: the file is missing, truncated or not an image.
     """
-    pixels = _decode(path)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, -1)
-    return _to_unit(pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1))
+    return _colours(_decode(path))
+
+
+def decode_image(data: bytes, name: str) -> Float32[Array, "H W 3"]:
+    """Decode the bytes of an image file to colours in [0, 1]; `name` is where they come from, for the message.
+
+    Raises:
+        ValueError: the bytes are truncated or not an image.
+    """
+    try:
+        return _colours(_pixels(io.BytesIO(data)))
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(f"{name}: the image cannot be decoded; the file is damaged: restore it.") from error
 
 
 def read_mask(path: Path) -> Float32[Array, "H W"]:
@@ -151,12 +184,22 @@ def read_npz(path: Path) -> dict[str, Array]:
 def _decode(path: Path) -> Shaped[Array, "..."]:
     """Decode an image file to its stored integers."""
     try:
-        with Image.open(path) as image:
-            if image.mode in ("P", "1", "CMYK", "YCbCr"):
-                image = image.convert("L" if image.mode == "1" else "RGB")
-            return np.asarray(image)
+        return _pixels(path)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise ValueError(_unreadable(path, error)) from error
+
+
+def _pixels(file: Path | io.BytesIO) -> Shaped[Array, "..."]:
+    with Image.open(file) as image:
+        if image.mode in ("P", "1", "CMYK", "YCbCr"):
+            image = image.convert("L" if image.mode == "1" else "RGB")
+        return np.asarray(image)
+
+
+def _colours(pixels: Shaped[Array, "..."]) -> Float32[Array, "H W 3"]:
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, -1)
+    return _to_unit(pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1))
 
 
 def _to_unit(pixels: Shaped[Array, "..."]) -> Float32[Array, "..."]:

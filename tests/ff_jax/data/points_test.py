@@ -5,7 +5,7 @@ import pytest
 
 from ff_jax.data import points
 from ff_jax.data.cameras_json import load
-from ff_jax.data.contract import Frame, SparsePoints, Sweep, invert, transform
+from ff_jax.data.contract import Frame, SparsePoints, Sweep
 from ff_jax.data.sources import Source
 from ff_jax.data.visibility import inside_box, project_points, seen_by_any
 from tests.ff_jax.data import tiny

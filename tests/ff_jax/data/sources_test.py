@@ -61,3 +61,19 @@ def test_points_say_what_is_wrong(tmp_path):
 def test_sources_are_compared_by_identity(tmp_path):
     a, b = sources.ImageFile(tmp_path / "a.png"), sources.ImageFile(tmp_path / "a.png")
     assert a != b and len({a, b}) == 2 and a.name == str(tmp_path / "a.png")
+
+
+def test_images_inside_other_files(tmp_path):
+    rng, path = np.random.default_rng(), tmp_path / "a.png"
+    pixels = rng.integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    data = sources.read_file(path)
+    reads = []
+    image = sources.EncodedImage("a.tar: image 3", lambda: reads.append(1) or data)
+    assert reads == []
+    np.testing.assert_allclose(image.load(), pixels / 255, atol=1e-6)
+    np.testing.assert_array_equal(image.load(), sources.ImageFile(path).load())
+    with pytest.raises(ValueError, match=r"a\.tar: image 3: the image cannot be decoded; the file is damaged"):
+        sources.EncodedImage("a.tar: image 3", lambda: data[:40]).load()
+    with pytest.raises(ValueError, match=r"b\.png: cannot be read \(No such file or directory\); restore the file"):
+        sources.read_file(tmp_path / "b.png")

@@ -1,0 +1,216 @@
+"""Read KITTI: a drive of the raw data, a sequence of odometry, a sequence of tracking.
+
+The left colour camera trains; the right one is the test camera, half a metre to the right. Images are rectified, and
+the principal point is moved by half a pixel, because KITTI counts pixel centres at integers. The ego frame is that of
+the GPS/IMU unit (x forward, y left, z up), in odometry that of camera 0. Scans are as recorded: the vehicle's motion
+within a turn of the LiDAR is not undone. LiDAR points inside boxes are not counted.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ff_jax.data.contract import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert
+from ff_jax.data.formats import kitti_files as files
+from ff_jax.data.formats.common import pinhole, rigid, start_at_vehicle
+from ff_jax.data.formats.kitti_files import CATEGORIES, Label
+from ff_jax.data.sources import ImageFile, Source, image_size
+
+PERIOD = 0.1  # seconds, where there are no time stamps
+CAMERAS = {"left": 2, "right": 3}
+
+Array = np.ndarray
+
+
+class Rig(NamedTuple):
+    """The calibration: P (3, 4) of the colour cameras, and transforms between the sensors."""
+
+    projections: dict[str, Float[Array, "3 4"]]
+    rectified_from_lidar: Float[Array, "4 4"]
+    ego_from_rectified: Float[Array, "4 4"]  # rectified camera 0
+
+
+class Layout(NamedTuple):
+    """Where the files of a log lie."""
+
+    images: dict[str, Path]  # folder of each camera
+    scans: Path
+    steps: Sequence[str]  # names of the files of the time steps, without endings
+
+
+def load_raw(path: Path) -> SceneData:
+    """Read a drive, the folder DATE_drive_NUMBER_sync; the calibration lies in the folder above.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    above = path.parent
+    cameras = files.read_calibration(above / "calib_cam_to_cam.txt")
+    lidar = _rigid_entry(above / "calib_velo_to_cam.txt")
+    imu = _rigid_entry(above / "calib_imu_to_velo.txt")
+    rectify = rigid(files.matrix(cameras, "R_rect_00", above / "calib_cam_to_cam.txt", 3), np.zeros(3))
+    projections = {
+        n: files.matrix(cameras, f"P_rect_0{i}", above / "calib_cam_to_cam.txt", 4) for n, i in CAMERAS.items()
+    }
+    rig = Rig(projections, rectify @ lidar, invert(rectify @ lidar @ imu))
+    steps = _steps(path / "image_02/data")
+    layout = Layout({n: path / f"image_0{i}/data" for n, i in CAMERAS.items()}, path / "velodyne_points/data", steps)
+    rows = np.concatenate([files.read_numbers(path / f"oxts/data/{step}.txt", 6) for step in steps])
+    tracklets = path / "tracklet_labels.xml"
+    labels = files.read_tracklets(tracklets) if tracklets.is_file() else []
+    # Tracklets count file names, of which a drive may lack some.
+    index = {int(step): i for i, step in enumerate(steps)}
+    labels = [label._replace(step=index[label.step]) for label in labels if label.step in index]
+    times = _stamps(path / "image_02/timestamps.txt", steps)
+    return _scene(path.name, "KITTI raw", times, files.gps_poses(rows), rig, layout, labels, rig.rectified_from_lidar)
+
+
+def load_odometry(path: Path) -> SceneData:
+    """Read a sequence of the odometry data, the folder sequences/NUMBER; its poses are in poses/NUMBER.txt beside.
+
+    Raises:
+        ValueError: a file is missing or damaged; the sequences from 11 on have no poses.
+    """
+    rig = _rig(path / "calib.txt", "Tr", invert(ego_from_front_camera(np.eye(4))))
+    table = files.read_numbers(path.parents[1] / f"poses/{path.name}.txt", 12).reshape(-1, 3, 4)
+    poses = ego_from_front_camera(rigid(table[:, :, :3], table[:, :, 3]))
+    steps = _steps(path / "image_2")
+    layout = Layout({n: path / f"image_{i}" for n, i in CAMERAS.items()}, path / "velodyne", steps)
+    times = files.read_numbers(path / "times.txt", 1)[:, 0]
+    return _scene(f"odometry_{path.name}", "KITTI odometry", times, poses, rig, layout, [], np.eye(4))
+
+
+def load_tracking(path: Path, sequence: str = "") -> SceneData:
+    """Read a sequence of the tracking data below `path`, the folder that holds image_02/, calib/, oxts/ and others.
+
+    Raises:
+        ValueError: no such sequence, or a file is missing or damaged.
+    """
+    known = sorted(folder.name for folder in (path / "image_02").iterdir())
+    if sequence not in known:
+        raise ValueError(f"{path}: {sequence=} is none of its sequences; use ?sequence= one of {', '.join(known)}.")
+    calibration = path / f"calib/{sequence}.txt"
+    rig = _rig(calibration, "Tr_velo_cam", np.eye(4))
+    entries = files.read_calibration(calibration)
+    rectify = rigid(files.matrix(entries, "R_rect", calibration, 3), np.zeros(3))
+    imu = _padded(files.matrix(entries, "Tr_imu_velo", calibration, 4))
+    lidar = rectify @ rig.rectified_from_lidar
+    rig = Rig(rig.projections, lidar, invert(lidar @ imu))
+    steps = _steps(path / "image_02" / sequence)
+    layout = Layout(
+        {n: path / f"image_0{i}" / sequence for n, i in CAMERAS.items()}, path / "velodyne" / sequence, steps
+    )
+    poses = files.gps_poses(files.read_numbers(path / f"oxts/{sequence}.txt", 6))
+    labelled = path / f"label_02/{sequence}.txt"
+    labels = files.read_labels(labelled) if labelled.is_file() else []
+    times = PERIOD * np.arange(len(steps))
+    return _scene(f"tracking_{sequence}", "KITTI tracking", times, poses, rig, layout, labels, np.eye(4))
+
+
+def _scene(
+    name: str,
+    source: str,
+    times: Float[Array, "T"],
+    poses: Float[Array, "P 4 4"],
+    rig: Rig,
+    layout: Layout,
+    labels: list[Label],
+    rectified_from_label: Float[Array, "4 4"],
+) -> SceneData:
+    if not len(times) == len(poses) == len(layout.steps):
+        found = f"{len(layout.steps)} images, {len(times)} times and {len(poses)} poses"
+        raise ValueError(f"{layout.images['left']}: the log has {found}; download it again.")
+    steps = [
+        (i, step, pose @ rig.ego_from_rectified) for i, (step, pose) in enumerate(zip(layout.steps, poses, strict=True))
+    ]
+    scans = ((i, layout.scans / f"{step}.bin", pose) for i, step, pose in steps)
+    scene = SceneData(
+        name=name,
+        source=source,
+        licence="CC BY-NC-SA 3.0 (KITTI)",
+        times=times - times[0],
+        world_from_ego=poses,
+        frames=tuple(
+            frame
+            for i, step, pose in steps
+            for frame in _frames(layout, rig, i, step, float(times[i] - times[0]), pose)
+        ),
+        sweeps=tuple(_sweep(i, file, pose @ rig.rectified_from_lidar) for i, file, pose in scans if file.is_file()),
+        boxes=tuple(
+            _box(label, steps[label.step][2] @ rectified_from_label) for label in labels if label.step < len(steps)
+        ),
+    )
+    return start_at_vehicle(scene)
+
+
+def _frames(
+    layout: Layout, rig: Rig, index: int, step: str, time: float, world_from_rectified: Float[Array, "4 4"]
+) -> list[Frame]:
+    frames = []
+    for camera, folder in layout.images.items():
+        file = folder / f"{step}.png"
+        if file.is_file() or camera == "left":
+            P, (width, height) = rig.projections[camera], image_size(file)
+            K = pinhole(P[0, 0], P[1, 1], P[0, 2] + 0.5, P[1, 2] + 0.5)
+            rectified_from_camera = rigid(np.eye(3), -np.linalg.solve(P[:, :3], P[:, 3]))
+            frames.append(
+                Frame(
+                    camera=camera,
+                    time_index=index,
+                    time=time,
+                    K=K,
+                    world_from_camera=world_from_rectified @ rectified_from_camera,
+                    width=width,
+                    height=height,
+                    image=ImageFile(file),
+                    exposure_id=index,  # both cameras fire together
+                    split="train" if camera == "left" else "test",
+                )
+            )
+    return frames
+
+
+def _sweep(index: int, file: Path, pose: Float[Array, "4 4"]) -> Sweep:
+    return Sweep(index, pose, Source(str(file), lambda: files.read_scan(file)), "velodyne")
+
+
+def _box(label: Label, world_from_sensor: Float[Array, "4 4"]) -> Box:
+    pose, category = world_from_sensor @ label.sensor_from_object, CATEGORIES.get(label.kind, "other")
+    return Box(label.track, category, label.step, pose, np.array(label.size))
+
+
+def _rig(path: Path, lidar: str, ego_from_rectified: Float[Array, "4 4"]) -> Rig:
+    """Return the calibration of odometry and tracking, whose projections are called P2 and P3."""
+    entries = files.read_calibration(path)
+    projections = {name: files.matrix(entries, f"P{number}", path, 4) for name, number in CAMERAS.items()}
+    return Rig(projections, _padded(files.matrix(entries, lidar, path, 4)), ego_from_rectified)
+
+
+def _rigid_entry(path: Path) -> Float[Array, "4 4"]:
+    entries = files.read_calibration(path)
+    return rigid(files.matrix(entries, "R", path, 3), files.matrix(entries, "T", path, 1)[:, 0])
+
+
+def _padded(transform: Float[Array, "3 4"]) -> Float[Array, "4 4"]:
+    return rigid(transform[:, :3], transform[:, 3])
+
+
+def _steps(folder: Path) -> list[str]:
+    steps = sorted(file.stem for file in folder.glob("*.png"))
+    if not steps:
+        raise ValueError(f"{folder} holds no images; download the colour images of this log.")
+    return steps
+
+
+def _stamps(path: Path, steps: list[str]) -> Float[Array, "T"]:
+    """Return the seconds since the first of the time stamps that belong to `steps`."""
+    lines = files.read_text(path).splitlines()
+    try:
+        stamps = [datetime.fromisoformat(lines[int(step)]) for step in steps]
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path}: does not hold a time for every image ({error}); download it again.") from error
+    return np.array([(stamp - stamps[0]).total_seconds() for stamp in stamps])

@@ -1,0 +1,160 @@
+"""Parse KITTI's files: calibrations, GPS/IMU poses, LiDAR scans, tracklets and tracking labels.
+
+Formats: the read-me files of KITTI's development kits, and Geiger et al., Vision meets Robotics, 2013.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from ff_jax.data.formats.common import rigid
+from ff_jax.data.sources import read_file
+
+EARTH_RADIUS = 6378137.0  # metres
+CATEGORIES = {"Car": "vehicle", "Van": "vehicle", "Truck": "vehicle", "Tram": "vehicle", "Cyclist": "cyclist"}
+CATEGORIES |= {"Pedestrian": "pedestrian", "Person": "pedestrian", "Person (sitting)": "pedestrian"}
+
+Array = np.ndarray
+
+
+class Label(NamedTuple):
+    """One box at one time step."""
+
+    track: str
+    kind: str
+    step: int
+    size: tuple[float, float, float]  # length, width, height
+    sensor_from_object: Float[Array, "4 4"]
+
+
+def read_numbers(path: Path, columns: int) -> Float[Array, "N C"]:
+    """Return the first `columns` numbers of every line.
+
+    Raises:
+        ValueError: the file is missing or not such a table.
+    """
+    rows = [line.split()[:columns] for line in read_text(path).splitlines() if line.strip()]
+    try:
+        return np.array(rows, float).reshape(-1, columns)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a table of {columns} numbers a line ({error}); restore the file.") from error
+
+
+def read_calibration(path: Path) -> dict[str, Float[Array, "n"]]:
+    """Return the entries `name: numbers` of a calibration file; entries that are no numbers are left out.
+
+    Raises:
+        ValueError: the file is missing.
+    """
+    entries = {}
+    for line in read_text(path).splitlines():
+        name, *words = line.replace(":", " ", 1).split() or [""]
+        try:
+            entries[name] = np.array(words, float)
+        except ValueError:
+            continue  # a date
+    return entries
+
+
+def matrix(entries: dict[str, Float[Array, "n"]], name: str, path: Path, columns: int) -> Float[Array, "3 C"]:
+    """Return the entry `name` of a calibration as a matrix of three rows.
+
+    Raises:
+        ValueError: there is no such entry.
+    """
+    found = entries.get(name, np.zeros(0))
+    if found.size != 3 * columns:
+        raise ValueError(f"{path}: has no 3x{columns} matrix {name}; restore the file.")
+    return found.reshape(3, columns)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ValueError: the file is missing or no text.
+    """
+    try:
+        return read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no text; restore the file.") from error
+
+
+def read_scan(path: Path) -> Float32[Array, "N 4"]:
+    """Return x, y, z (metres) and reflectance of a LiDAR scan.
+
+    Raises:
+        ValueError: the file is missing or cut off.
+    """
+    data = read_file(path)
+    if len(data) % 16 or not data:
+        raise ValueError(f"{path}: has {len(data)} bytes, not four numbers of 4 bytes a point; download it again.")
+    return np.frombuffer(data, "<f4").reshape(-1, 4)
+
+
+def gps_poses(rows: Float[Array, "T C"]) -> Float[Array, "T 4 4"]:
+    """Return world_from_imu of GPS/IMU rows: latitude, longitude (degrees), altitude, roll, pitch, yaw (radians), ...
+
+    The world is the Mercator projection at the latitude of the first row: x east, y north, z up.
+    """
+    latitude, longitude = np.radians(rows[:, 0]), np.radians(rows[:, 1])
+    scale = EARTH_RADIUS * np.cos(latitude[0])
+    east, north = scale * longitude, scale * np.log(np.tan(np.pi / 4 + latitude / 2))
+    roll, pitch, yaw = rows[:, 3:6].T
+    rotation = about("z", yaw) @ about("y", pitch) @ about("x", roll)
+    return rigid(rotation, np.stack([east, north, rows[:, 2]], -1))
+
+
+def about(axis: str, angle: Float[Array, "T"]) -> Float[Array, "T 3 3"]:
+    """Return right-handed rotations about one of the axes "x", "y", "z"."""
+    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    result = np.broadcast_to(np.eye(3), (len(angle), 3, 3)).copy()
+    result[:, first, first] = result[:, second, second] = np.cos(angle)
+    result[:, first, second], result[:, second, first] = -np.sin(angle), np.sin(angle)
+    return result
+
+
+def read_tracklets(path: Path) -> list[Label]:
+    """Return the boxes of a tracklet_labels.xml, in the LiDAR frame; its positions are at the bottom of the box.
+
+    Raises:
+        ValueError: the file is missing or no such file.
+    """
+    labels = []
+    try:
+        for number, item in enumerate(ElementTree.fromstring(read_file(path)).findall("./tracklets/item")):
+            height, width, length = (float(item.findtext(key)) for key in "hwl")
+            for step, pose in enumerate(item.findall("./poses/item"), int(item.findtext("first_frame"))):
+                centre = np.array([float(pose.findtext(key)) for key in ("tx", "ty", "tz")])
+                turned = about("z", np.array([float(pose.findtext("rz"))]))[0]
+                placed = rigid(turned, centre + np.array([0, 0, height / 2]))
+                labels.append(Label(str(number), item.findtext("objectType"), step, (length, width, height), placed))
+    except (ElementTree.ParseError, TypeError) as error:
+        raise ValueError(f"{path}: is damaged or of another type ({error}); download it again.") from error
+    return labels
+
+
+def read_labels(path: Path) -> list[Label]:
+    """Return the boxes of a tracking label file, in the frame of the rectified camera 0.
+
+    Positions are at the bottom of the box; rotation_y turns the object's forward direction from x towards -z.
+
+    Raises:
+        ValueError: the file is missing or no such file.
+    """
+    labels = []
+    for words in map(str.split, read_text(path).splitlines()):
+        try:
+            height, width, length, x, y, z, turn = map(float, words[10:17])
+            step, track, kind = int(words[0]), words[1], words[2]
+        except (IndexError, ValueError) as error:
+            raise ValueError(f"{path}: is no file of tracking labels ({error}); restore the file.") from error
+        cos, sin = np.cos(turn), np.sin(turn)
+        axes = np.array([[cos, sin, 0], [0, 0, -1], [-sin, cos, 0]])
+        if kind != "DontCare":
+            placed = rigid(axes, np.array([x, y - height / 2, z]))
+            labels.append(Label(track, kind, step, (length, width, height), placed))
+    return labels

@@ -1,0 +1,118 @@
+"""Join the JSON tables of nuScenes into the records of one scene."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ff_jax.data.formats.common import pose
+from ff_jax.data.sources import read_file
+
+Array = np.ndarray
+
+
+class Record(NamedTuple):
+    """What one sensor recorded at one time."""
+
+    time: int  # microseconds
+    key: bool  # belongs to an annotated key frame
+    file: str
+    width: int
+    height: int
+    intrinsic: list  # 3x3, of cameras
+    ego_from_sensor: Float[Array, "4 4"]
+    world_from_ego: Float[Array, "4 4"]
+
+
+class Tables(NamedTuple):
+    """One scene."""
+
+    name: str
+    location: str  # of the map
+    records: dict[str, list[Record]]  # of every channel, in order of time
+    tracks: dict[str, list[dict]]  # annotations of every instance, in order of time
+
+
+def read_tables(path: Path, version: str, scene: str) -> Tables:
+    """Return the records of one scene; `version` and `scene` may be empty where there is only one.
+
+    Raises:
+        ValueError: no such version or scene, or a table is missing or broken.
+    """
+    versions = sorted(folder.name for folder in path.glob("v1.0-*") if (folder / "scene.json").is_file())
+    folder = path / _only(version, versions, "version", path)
+    try:
+        scenes = {record["name"]: record for record in _table(folder, "scene").values()}
+        chosen = scenes[_only(scene, sorted(scenes), "scene", path)]
+        samples = {
+            token: record
+            for token, record in _table(folder, "sample").items()
+            if record["scene_token"] == chosen["token"]
+        }
+        location = _table(folder, "log")[chosen["log_token"]]["location"]
+        return Tables(chosen["name"], location, _records(folder, samples), _tracks(folder, samples))
+    except (KeyError, TypeError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{folder}: the tables lack an entry ({error!r}); download them again.") from error
+
+
+def _only(wanted: str, known: list[str], what: str, path: Path) -> str:
+    if wanted in known or (len(known) == 1 and not wanted):
+        return wanted or known[0]
+    shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+    raise ValueError(f"{path}: {what}={wanted!r} names none; use ?{what}= one of {shown or '(there are none)'}.")
+
+
+def _table(folder: Path, name: str) -> dict[str, dict]:
+    """Return a table by token."""
+    path = folder / f"{name}.json"
+    try:
+        return {record["token"]: record for record in json.loads(read_file(path))}
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); download it again.") from error
+
+
+def _records(folder: Path, samples: dict[str, dict]) -> dict[str, list[Record]]:
+    sensors, mounted = _table(folder, "sensor"), _table(folder, "calibrated_sensor")
+    poses, found = _table(folder, "ego_pose"), {}
+    for record in _table(folder, "sample_data").values():
+        if record["sample_token"] not in samples:
+            continue
+        sensor = mounted[record["calibrated_sensor_token"]]
+        entry = Record(
+            time=record["timestamp"],
+            key=record["is_key_frame"],
+            file=record["filename"],
+            width=record["width"],
+            height=record["height"],
+            intrinsic=sensor["camera_intrinsic"],
+            ego_from_sensor=_pose(sensor),
+            world_from_ego=_pose(poses[record["ego_pose_token"]]),
+        )
+        found.setdefault(sensors[sensor["sensor_token"]]["channel"], []).append(entry)
+    return {channel: sorted(entries, key=lambda entry: entry.time) for channel, entries in sorted(found.items())}
+
+
+def _tracks(folder: Path, samples: dict[str, dict]) -> dict[str, list[dict]]:
+    instances, categories = _table(folder, "instance"), _table(folder, "category")
+    tracks: dict[str, list[dict]] = {}
+    for label in _table(folder, "sample_annotation").values():
+        if label["sample_token"] in samples:
+            name = categories[instances[label["instance_token"]]["category_token"]]["name"]
+            time = samples[label["sample_token"]]["timestamp"]
+            tracks.setdefault(label["instance_token"], []).append(label | {"time": time, "category": category(name)})
+    return {track: sorted(labels, key=lambda label: label["time"]) for track, labels in tracks.items()}
+
+
+def category(name: str) -> str:
+    """Return the contract's category for one of nuScenes, such as vehicle.car or human.pedestrian.adult."""
+    if name.startswith(("vehicle.bicycle", "vehicle.motorcycle")):
+        return "cyclist"
+    return {"vehicle": "vehicle", "human": "pedestrian"}.get(name.split(".")[0], "other")
+
+
+def _pose(record: dict) -> Float[Array, "4 4"]:
+    return pose(np.array(record["rotation"], float), np.array(record["translation"], float))

@@ -1,0 +1,135 @@
+"""Read a sequence of PandaSet: one folder with camera/, lidar/ and annotations/ (https://pandaset.org).
+
+A time step is a sweep of the spinning LiDAR with the images of all cameras. Camera poses are those of OpenCV axes in
+the world; the ego frame sits at the front camera. LiDAR points are stored in the world, with the vehicle's motion
+undone. The principal point is moved by half a pixel, because the calibration counts pixel centres at integers. Objects
+that both LiDARs see are labelled once for each, as seen by it; the label of the spinning LiDAR is read.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from ff_jax.data.contract import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert, transform
+from ff_jax.data.formats.common import pinhole, pose, rigid, start_at_vehicle
+from ff_jax.data.formats.pandas_pickle import read_table
+from ff_jax.data.sources import ImageFile, Source, image_size, read_file, read_object
+
+FRONT = "front_camera"
+FORWARD_LIDAR = 1  # number of the second, forward-facing LiDAR in points and labels
+VEHICLES = (
+    "Car",
+    "Pickup Truck",
+    "Medium-sized Truck",
+    "Semi-truck",
+    "Bus",
+    "Other Vehicle - Uncommon",
+    "Tram / Subway",
+)
+VEHICLES += ("Other Vehicle - Construction Vehicle", "Emergency Vehicle", "Towed Object", "Train")
+CATEGORIES = dict.fromkeys(VEHICLES, "vehicle")
+CATEGORIES |= dict.fromkeys(("Pedestrian", "Pedestrian with Object"), "pedestrian")
+CATEGORIES |= dict.fromkeys(("Bicycle", "Motorcycle", "Motorized Scooter", "Other Vehicle - Pedicab"), "cyclist")
+
+Array = np.ndarray
+
+
+def load(path: Path) -> SceneData:
+    """Read the sequence in folder `path`; no image and no sweep is decoded.
+
+    Raises:
+        ValueError: the folder is no sequence, or a file is missing or broken.
+    """
+    try:
+        return start_at_vehicle(_scene(path))
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is no PandaSet sequence ({error!r}); download it again.") from error
+
+
+def _scene(path: Path) -> SceneData:
+    stamps = np.array(_list(path / "lidar/timestamps.json"), float)
+    lidar = _poses(path / "lidar/poses.json", len(stamps))
+    cameras = sorted(folder.name for folder in (path / "camera").iterdir() if (folder / "poses.json").is_file())
+    frames = [frame for camera in cameras for frame in _frames(path / "camera" / camera, stamps)]
+    return SceneData(
+        name=f"pandaset_{path.name}",
+        source="PandaSet",
+        licence="CC BY 4.0 and the PandaSet dataset terms of use",
+        times=stamps - stamps[0],
+        world_from_ego=ego_from_front_camera(_poses(path / f"camera/{FRONT}/poses.json", len(stamps))),
+        frames=tuple(sorted(frames, key=lambda frame: frame.time_index)),
+        sweeps=tuple(_sweep(path / f"lidar/{step:02d}.pkl.gz", step, lidar[step]) for step in range(len(stamps))),
+        boxes=tuple(box for step in range(len(stamps)) for box in _boxes(path, step)),
+    )
+
+
+def _frames(folder: Path, stamps: Float[Array, "T"]) -> list[Frame]:
+    intrinsic = read_object(folder / "intrinsics.json", "fx")
+    K = pinhole(intrinsic["fx"], intrinsic["fy"], intrinsic["cx"] + 0.5, intrinsic["cy"] + 0.5)
+    poses, times = _poses(folder / "poses.json", len(stamps)), _list(folder / "timestamps.json")
+    width, height = image_size(folder / "00.jpg")
+    return [
+        Frame(
+            camera=folder.name,
+            time_index=step,
+            time=float(times[step] - stamps[0]),
+            K=K,
+            world_from_camera=world_from_camera,
+            width=width,
+            height=height,
+            image=ImageFile(folder / f"{step:02d}.jpg"),
+            exposure_id=step,
+        )
+        for step, world_from_camera in enumerate(poses)
+    ]
+
+
+def _sweep(file: Path, step: int, world_from_lidar: Float[Array, "4 4"]) -> Sweep:
+    def compute() -> Float[Array, "N 4"]:
+        table = read_table(file)
+        missing = sorted({"x", "y", "z", "i"} - set(table))
+        if missing:
+            raise ValueError(f"{file}: has no column {missing[0]!r}; download it again.")
+        world = np.stack([table[axis] for axis in "xyz"], -1).astype(float)
+        points = transform(invert(world_from_lidar), world)
+        return np.concatenate([points, table["i"][:, None].astype(float) / 255], 1).astype(np.float32)
+
+    return Sweep(step, world_from_lidar, Source(str(file), compute))
+
+
+def _boxes(path: Path, step: int) -> list[Box]:
+    file = path / f"annotations/cuboids/{step:02d}.pkl.gz"
+    if not file.is_file():
+        return []
+    table = read_table(file)
+    boxes = []
+    for i in np.flatnonzero(table["cuboids.sensor_id"].astype(float) != FORWARD_LIDAR):
+        # At yaw 0 an object looks along y; its length is dimensions.y.
+        cos, sin = np.cos(table["yaw"][i] + np.pi / 2), np.sin(table["yaw"][i] + np.pi / 2)
+        centre, size = (
+            np.array([table[f"{key}.{axis}"][i] for axis in "xyz"], float) for key in ("position", "dimensions")
+        )
+        placed = rigid(np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], float), centre)
+        category = CATEGORIES.get(str(table["label"][i]), "other")
+        boxes.append(Box(str(table["uuid"][i]), category, step, placed, size[[1, 0, 2]]))
+    return boxes
+
+
+def _poses(path: Path, count: int) -> Float[Array, "T 4 4"]:
+    records = _list(path)
+    if len(records) != count:
+        raise ValueError(f"{path}: has {len(records)} poses for {count} sweeps; download the sequence again.")
+    quaternions = np.array([[record["heading"][key] for key in "wxyz"] for record in records], float)
+    return pose(quaternions, np.array([[record["position"][key] for key in "xyz"] for record in records], float))
+
+
+def _list(path: Path) -> list:
+    try:
+        content = json.loads(read_file(path))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); download it again.") from error
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{path}: holds no list of entries; download it again.")
+    return content

@@ -1,0 +1,1 @@
+"""Driving logs as TensorFlow Datasets, built and read without TensorFlow."""

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from experiments.common import to_config
+from experiments.configs import waymo_recondreamer as scenes
+from ff_jax.data.formats.detect import open_source
+from tests.ff_jax.data.formats.waymo_v1_test import Segment, tfrecord
+
+
+@pytest.mark.parametrize("index", scenes.SCENES)
+def test_every_scene_has_forty_frames_of_a_twenty_second_segment(index):
+    config = to_config(scenes.get_config(str(index)))
+    path, _, frames = config.data.source.partition("?frames=")
+    first, stop = map(int, frames.split(":"))
+    assert stop - first == 40 and 0 <= first and stop <= 198
+    assert path.endswith("_with_camera_labels.tfrecord") and config.data.cameras == ("FRONT",)
+    assert config.schedule.largest == 6 and set(config.evaluate.shifts) == {0, 3, 6}
+
+
+def test_the_reader_takes_the_frames_that_a_scene_names(tmp_path):
+    segment = Segment(np.random.default_rng())
+    path = tmp_path / "segment-x_with_camera_labels.tfrecord"
+    path.write_bytes(tfrecord([segment.record(i) for i in range(3)]))
+    query = to_config(scenes.get_config("18")).data.source.partition("?")[2]
+    with pytest.raises(ValueError, match="has the time steps 0:3, not 0:40"):
+        open_source(f"{path}?{query}")
+    assert len(open_source(f"{path}?frames=1:3").times) == 2
+
+
+def test_another_index_is_refused():
+    """With the error that entry points turn into one sentence while flags are parsed."""
+    for index in ("6", "", "front"):
+        with pytest.raises(AttributeError, match=rf"scene '{index}' is none of 5, 18, 27, .*: write --config="):
+            scenes.get_config(index)

@@ -1,0 +1,66 @@
+"""Encode protocol buffers for the tests, by the tables that the readers decode with."""
+
+import struct
+
+import numpy as np
+
+
+def varint(value):
+    value, out = value % (1 << 64), bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def encode(message, table, packed=False):
+    """Return the bytes of `message`; a value of a "span" field is bytes."""
+    fields = {field.name: (number, field) for number, field in table.items()}
+    out = b""
+    for name, value in message.items():
+        number, field = fields[name]
+        if field.repeated and packed and field.kind in ("double", "float", "int"):
+            inner = b"".join(scalar(field.kind, v)[1] for v in value)
+            out += varint(number << 3 | 2) + varint(len(inner)) + inner
+            continue
+        for item in value if field.repeated else [value]:
+            if isinstance(field.kind, dict) or isinstance(item, str | bytes):
+                inner = encode(item, field.kind, packed) if isinstance(field.kind, dict) else item
+                inner = inner.encode() if isinstance(inner, str) else inner
+                out += varint(number << 3 | 2) + varint(len(inner)) + inner
+            else:
+                wire, data = scalar(field.kind, item)
+                out += varint(number << 3 | wire) + data
+    return out
+
+
+def scalar(kind, value):
+    return {
+        "int": lambda: (0, varint(int(value))),
+        "double": lambda: (1, struct.pack("<d", value)),
+        "float": lambda: (5, np.float32(value).tobytes()),
+    }[kind]()
+
+
+def crc32c(data):
+    """The definition, bit by bit."""
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+def masked(crc):
+    rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def tfrecord(records):
+    """Return the bytes of a TFRecord file."""
+    parts = []
+    for record in records:
+        length = struct.pack("<Q", len(record))
+        parts += [length, masked(crc32c(length)), record, masked(crc32c(record))]
+    return b"".join(parts)

@@ -1,0 +1,223 @@
+import io
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ff_jax.data import waymo_frame
+from ff_jax.data.contract import boxes_at
+from ff_jax.data.formats import waymo_v1
+from ff_jax.data.formats.waymo_messages import FRAME, MATRIX
+from ff_jax.data.validate import validate
+from tests.ff_jax.data.formats.protobuf import encode, tfrecord
+
+RECORD = "data/native/waymo/pvps_data_one_frame.tfrecord"
+ORIGIN = np.array([-12_000.0, 34_000, 55])  # the worlds of real segments are tens of kilometres from theirs
+OFFSET = np.array([0.3, -0.2, 0.1])
+
+
+@pytest.fixture(scope="module")
+def real(assets):
+    return waymo_v1.load(assets / RECORD)
+
+
+@pytest.mark.assets
+def test_the_real_record_equals_the_frame_exported_from_it(assets, real):
+    exported = waymo_frame.load(assets / "data/waymo_1frame_5cam")
+    assert validate(real, decode=True) is real and real.name == exported.name
+    np.testing.assert_array_equal(real.world_from_ego, exported.world_from_ego)
+    others = {frame.camera: frame for frame in exported.frames}
+    for frame in real.frames:
+        other = others[frame.camera]
+        np.testing.assert_array_equal(frame.K, other.K)
+        np.testing.assert_array_equal(frame.distortion, other.distortion)
+        # The pose of an image is the vehicle's at its exposure: here it stands still.
+        np.testing.assert_allclose(frame.world_from_camera, other.world_from_camera, atol=1e-3)
+        np.testing.assert_array_equal(frame.image.load(), other.image.load())
+        assert (frame.width, frame.height) == (other.width, other.height) and 0.01 < frame.time < 0.1
+    others = {box.track_id: box for box in exported.boxes}
+    for box in real.boxes:
+        other = others.pop(box.track_id)
+        np.testing.assert_allclose(box.world_from_object, other.world_from_object, atol=1e-9)
+        np.testing.assert_array_equal(box.size, other.size)
+        assert (box.category, box.num_points) == (other.category, other.num_points)
+    assert not others and not real.sweeps  # the record's range images were stripped
+    assert Counter(box.category for box in real.boxes)["vehicle"] == 37
+
+
+@pytest.mark.assets
+def test_a_record_of_another_kind_is_refused(assets):
+    with pytest.raises(ValueError, match=r"motion_data.*: holds no Waymo Perception frames .*; give a segment-"):
+        waymo_v1.load(assets / "data/native/waymo/motion_data_one_scenario.tfrecord")
+
+
+def rotation(roll, pitch, yaw):
+    def about(axis, angle):
+        i, j = [(1, 2), (2, 0), (0, 1)][axis]
+        matrix = np.eye(4)
+        matrix[i, i] = matrix[j, j] = np.cos(angle)
+        matrix[i, j], matrix[j, i] = -np.sin(angle), np.sin(angle)
+        return matrix
+
+    return about(2, yaw) @ about(1, pitch) @ about(0, roll)
+
+
+def vehicle(values):
+    """roll, pitch, yaw, x, y, z to a pose."""
+    matrix = rotation(*values[:3])
+    matrix[:3, 3] = values[3:]
+    return matrix
+
+
+def transform(matrix):
+    return {"transform": matrix.ravel()}
+
+
+def matrix_bytes(values):
+    return zlib.compress(encode({"data": values.ravel(), "shape": {"dims": values.shape}}, MATRIX, packed=True))
+
+
+def jpeg(rng):
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8)).save(buffer, "jpeg")
+    return buffer.getvalue()
+
+
+class Segment:
+    """A segment of three frames with two cameras and two lasers, in the layout of dataset.proto."""
+
+    def __init__(self, rng):
+        self.poses = [
+            vehicle([*rng.normal(0, 0.02, 2), 0.1 * i, *ORIGIN + np.array([2.0 * i, 0, 0])]) for i in range(3)
+        ]
+        self.extrinsics = {1: vehicle([0, 0.01, 2.5, 1.4, 0, 2.2]), 2: vehicle([0, 0, 0.02, 4, 0, 0.7])}
+        self.camera = vehicle([0.01, 0.02, 0.3, 1.5, 0.1, 2])
+        self.inclinations = np.sort(rng.uniform(-0.3, 0.05, 4))
+        self.images = {k: rng.uniform(-0.5, 40, (4, 9, 4)).astype(np.float32) for k in (1, 2)}
+        self.second = np.where(rng.random((4, 9, 4)) < 0.5, rng.uniform(1, 40, (4, 9, 4)), 0).astype(np.float32)
+        self.pixel = np.concatenate([rng.normal(0, 0.02, (4, 9, 3)), rng.normal(0, 3, (4, 9, 3)) + ORIGIN], -1)
+        self.pixel = self.pixel.astype(np.float32)
+        self.jpegs = [jpeg(rng) for _ in range(6)]
+        self.line = rng.normal(size=(3, 3)) * 10 + ORIGIN
+
+    def laser_calibration(self, name):
+        common = {"name": name, "extrinsic": transform(self.extrinsics[name])}
+        if name == 1:
+            return common | {"inclinations": self.inclinations}
+        return common | {"inclination_min": -1.2, "inclination_max": 0.4}
+
+    def lasers(self):
+        top = {"ranges": matrix_bytes(self.images[1]), "poses": matrix_bytes(self.pixel)}
+        return [
+            {"name": 1, "first": top, "second": {"ranges": matrix_bytes(self.second)}},
+            {"name": 2, "first": {"ranges": matrix_bytes(self.images[2])}},
+        ]
+
+    def record(self, index):
+        intrinsic = [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003]
+        calibration = {"intrinsic": intrinsic, "extrinsic": transform(self.camera), "width": 24, "height": 16}
+        seen = self.poses[index] @ vehicle([0, 0, 0, 0.5, 0, 0])
+        box = dict(center_x=9.0, center_y=index, center_z=1, width=2, length=4.5, height=1.6, heading=0.4)
+        images = [
+            {"name": k, "jpeg": self.jpegs[2 * index + k - 1], "pose": transform(seen), "time": 100.04 + 0.1 * index}
+            for k in (2, 1)
+        ]
+        message = {
+            "context": {
+                "name": "made",
+                "cameras": [calibration | {"name": k} for k in (1, 2)],
+                "lasers": [self.laser_calibration(k) for k in (1, 2)],
+            },
+            "micros": 100_000_000 + 100_000 * index,
+            "pose": transform(self.poses[index]),
+            "images": images,
+            "lasers": self.lasers(),
+            "labels": [{"box": box, "type": 1, "id": "car", "points": 30, "top_points": 12}],
+            "map_offset": dict(zip("xyz", OFFSET, strict=True)),
+        }
+        points = {"points": [dict(zip("xyz", p, strict=True)) for p in self.line + OFFSET]}
+        if index == 0:
+            message["features"] = [{"lane_line": points}, {"road_edge": points}, {"crosswalk": points}]
+        return encode(message, FRAME)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    segment = Segment(np.random.default_rng())
+    path = tmp_path_factory.mktemp("waymo") / "segment-made.tfrecord"
+    path.write_bytes(tfrecord([segment.record(i) for i in range(3)]))
+    return path, segment, waymo_v1.load(path)
+
+
+def test_a_segment_has_frames_boxes_and_lanes_where_it_says(made):
+    _, segment, scene = made
+    assert validate(scene, decode=True) is scene and scene.name == "made"
+    np.testing.assert_allclose(scene.times, [0, 0.1, 0.2], atol=1e-6)
+    here = segment.poses[0][:3, 3]
+    assert (scene.world_from_ego[0, :3, 3] == 0).all()
+    ahead = scene.frames[2].world_from_camera  # FRONT at the second time step
+    expected = segment.poses[1] @ vehicle([0, 0, 0, 0.5, 0, 0]) @ segment.camera
+    np.testing.assert_allclose(ahead[:3, 3], expected[:3, 3] - here, atol=1e-9)
+    np.testing.assert_allclose(ahead[:3, [2, 0, 1]] * [1, -1, -1], expected[:3, :3], atol=1e-9)
+    assert scene.frames[2].camera == "FRONT" and scene.frames[2].time == pytest.approx(0.14, abs=1e-6)
+    decoded = np.asarray(Image.open(io.BytesIO(segment.jpegs[2]))) / 255
+    np.testing.assert_allclose(scene.frames[2].image.load(), decoded, atol=1e-6)
+    (box,) = boxes_at(scene, 2)
+    expected = segment.poses[2] @ vehicle([0, 0, 0.4, 9, 2, 1])
+    expected[:3, 3] -= here
+    np.testing.assert_allclose(box.world_from_object, expected, atol=1e-9)
+    assert box.size.tolist() == [4.5, 2, 1.6] and (box.category, box.num_points) == ("vehicle", 12)
+    assert [lane.kind for lane in scene.lanes] == ["lane_line", "road_edge", "crosswalk"]
+    np.testing.assert_allclose(scene.lanes[0].points, segment.line - here, atol=1e-9)
+    np.testing.assert_allclose(scene.lanes[2].points, (segment.line - here)[[0, 1, 2, 0]], atol=1e-9)
+
+
+def test_range_images_become_the_points_that_each_pixel_measured(made):
+    _, segment, scene = made
+    uniform = -1.2 + (np.arange(4) + 0.5) / 4 * 1.6
+    for sweep, name, inclinations in zip(scene.sweeps[2:4], (1, 2), (segment.inclinations, uniform), strict=True):
+        extrinsic, expected = segment.extrinsics[name], []
+        for image in (segment.images[1], segment.second) if name == 1 else (segment.images[2],):
+            for row, column in np.ndindex(4, 9):
+                distance, intensity = image[row, column, :2].astype(float)
+                if distance <= 0:
+                    continue
+                # Columns run clockwise from behind the vehicle, whichever way the LiDAR is mounted.
+                azimuth = np.pi - 2 * np.pi * (column + 0.5) / 9 - np.arctan2(extrinsic[1, 0], extrinsic[0, 0])
+                tilt = inclinations[3 - row]
+                ray = [np.cos(tilt) * np.cos(azimuth), np.cos(tilt) * np.sin(azimuth), np.sin(tilt)]
+                pose = vehicle(segment.pixel[row, column].astype(float)) if name == 1 else segment.poses[1]
+                point = pose @ extrinsic @ np.array([*(distance * np.array(ray)), 1])
+                expected.append([*(point[:3] - segment.poses[0][:3, 3]), intensity])
+        expected = np.array(expected)
+        np.testing.assert_allclose(sweep.load_world(), expected[:, :3], atol=1e-3)
+        np.testing.assert_allclose(sweep.load()[1], expected[:, 3], rtol=1e-6)
+        assert sweep.sensor == waymo_v1.LASERS[name]
+
+
+def test_a_part_of_a_segment_starts_at_its_own_first_frame_and_keeps_the_map(made):
+    path, _, scene = made
+    part = validate(waymo_v1.load(path, (1, 3)), decode=True)
+    assert len(part.frames) == 4 and len(part.boxes) == 2 and len(part.lanes) == 3
+    moved = scene.world_from_ego[1, :3, 3]
+    np.testing.assert_allclose(part.world_from_ego[1, :3, 3], scene.world_from_ego[2, :3, 3] - moved, atol=1e-6)
+    np.testing.assert_allclose(part.lanes[0].points, scene.lanes[0].points - moved, atol=1e-6)
+    np.testing.assert_array_equal(part.sweeps[0].points.load(), scene.sweeps[2].points.load())
+    with pytest.raises(ValueError, match="has the time steps 0:3, not 2:9; choose"):
+        waymo_v1.load(path, (2, 9))
+
+
+def test_a_damaged_range_image_gives_one_sentence(made, tmp_path):
+    path, segment, _ = made
+    blob = bytearray(matrix_bytes(segment.images[2]))
+    record = segment.record(0)
+    blob[-20] ^= 255
+    (tmp_path / "a.tfrecord").write_bytes(tfrecord([record.replace(matrix_bytes(segment.images[2]), bytes(blob))]))
+    sweep = waymo_v1.load(tmp_path / "a.tfrecord").sweeps[1]
+    with pytest.raises(ValueError, match=r"a\.tfrecord: a range image is damaged"):
+        sweep.load()
+    (tmp_path / "a.tfrecord").write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"a\.tfrecord: ends in record 2, 100 byte\(s\) too early"):
+        waymo_v1.load(tmp_path / "a.tfrecord")
