@@ -1,11 +1,15 @@
 """Tables of names, on a small network whose PyTorch form is written out here."""
 
+import tracemalloc
+
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
 
 from ff_jax.generators.convert.keys import Rule, shapes_of, slots, to_flax, to_torch
+from ff_jax.generators.convert.shards import read_tensors
 
 RULES = (
     Rule(r"layers\.(\d+)\.to_(q|k)", r"layers[\1]/\2", "linear"),
@@ -96,6 +100,8 @@ def test_wrong_tables_are_named():
         slots({name: {"kernel": np.zeros((1, 1))} for name in "ab"}, [Rule("up", name, "linear") for name in "ab"])
     with pytest.raises(ValueError, match="unknown kind 'dense'"):
         slots(expected(), [Rule("a", "a", "dense")])
+    with pytest.raises(ValueError, match="every group of the name must occur"):
+        slots(expected(), [Rule(r"(\d+)\.(a|b)", r"\2", "linear")])
 
 
 def test_shapes_come_without_arrays():
@@ -103,3 +109,14 @@ def test_shapes_come_without_arrays():
 
     huge = shapes_of(nn.Dense(1 << 20).init, jax.ShapeDtypeStruct((1, 1 << 20), np.float32))
     assert huge["kernel"].shape == (1 << 20, 1 << 20)
+
+
+def test_little_more_than_the_result_is_in_memory(tmp_path):
+    rng, names = np.random.default_rng(), [f"layers.{i}.to_q.weight" for i in range(40)]
+    save_file({name: rng.random((300, 200), np.float32) for name in names}, tmp_path / "model.safetensors")
+    stack = {"layers": {"q": {"kernel": jax.ShapeDtypeStruct((40, 200, 300), np.float32)}}}
+    tracemalloc.start()
+    found = to_flax(read_tensors(tmp_path), RULES, stack)["layers"]["q"]["kernel"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.nbytes <= peak < found.nbytes * (1 + 6 / 40)

@@ -1,0 +1,61 @@
+"""Tensors of .safetensors files, one at a time: networks larger than the memory can be read."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  (tells NumPy what bfloat16 is, which safetensors asks it for)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+_INDEX = "*.safetensors.index.json"
+
+
+def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and values of every tensor, in the stored dtype (bfloat16 included).
+
+    Args:
+        path: a .safetensors file, or a folder with one or several of them; where the folder has an index
+            (`*.safetensors.index.json`), the files that it names are read, otherwise all.
+
+    Raises:
+        ValueError: files are missing or damaged, or a name occurs twice.
+    """
+    origin: dict[str, Path] = {}
+    for file in _files(path):
+        try:
+            with safe_open(file, "numpy") as tensors:
+                for name in tensors.keys():
+                    if name in origin:
+                        raise ValueError(f"{name} is in {origin[name]} and in {file}; leave one of the files.")
+                    origin[name] = file
+                    yield name, tensors.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{file}: cannot be read ({error}); give the whole .safetensors file.") from error
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files to read, in order."""
+    if not path.is_dir():
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise ValueError(f"{path}: give a .safetensors file that exists, or a folder with such files.")
+        return [path]
+    indices = sorted(path.glob(_INDEX))
+    if len(indices) > 1:
+        raise ValueError(f"{path}: has {len(indices)} indices of weights; leave one ({_INDEX}).")
+    files = _indexed(indices[0]) if indices else sorted(path.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{path}: has no .safetensors file; give the folder of the network's weights.")
+    return files
+
+
+def _indexed(index: Path) -> list[Path]:
+    """Return the files that an index names."""
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index}: is not an index of weights ({error!r}); download it again.") from error
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise ValueError(f"{index.parent}: lacks {len(missing)} of {len(names)} files ({missing[0]}); download them.")
+    return [index.parent / name for name in names]
