@@ -1,0 +1,9 @@
+"""EIGent: the video generator. Its backbone has the layout of CogVideoX, whose public weights it loads.
+
+config                       sizes of the transformer and of the autoencoder
+dit, layers, rope            the transformer, frozen
+branch, guidance             the trainable context branch, and how EIG steers it
+vae, vae_blocks, vae_tiles   the causal video autoencoder
+schedule, sampler            noise levels, steps from one to the next, and the loop over them
+text, t5                     embeddings of the prompt
+"""

@@ -1,0 +1,117 @@
+"""Sizes of the video transformer and of the video autoencoder (CogVideoX, Yang et al. 2024, arXiv 2408.06072)."""
+
+from dataclasses import dataclass
+
+POSITIONS = ("sincos", "rope", "rope_learned")
+
+
+@dataclass(frozen=True)
+class DitConfig:
+    """The transformer (hashable: a static argument).
+
+    Attributes:
+        depth: blocks.
+        heads: attention heads.
+        head_dim: channels of a head; a multiple of 16. The width is heads * head_dim.
+        in_channels: of the latents that go in (noisy ones, and those of a conditioning image where there is one).
+        out_channels: of the prediction.
+        text_dim: of a token's text embedding.
+        text_length: tokens of a prompt; binding only with learned positions.
+        time_dim: of the embedding of the time step.
+        patch: a token covers patch x patch latent pixels.
+        sample: latent frames, height and width that the network was trained on: the frame of reference of rotary
+            positions, and the only size that learned positions know.
+        positions: "sincos" (added to the tokens), "rope" (rotates queries and keys) or "rope_learned" (both, the added
+            ones learned).
+        spatial_scale: what "sincos" divides token coordinates by.
+    """
+
+    depth: int
+    heads: int
+    head_dim: int = 64
+    in_channels: int = 16
+    out_channels: int = 16
+    text_dim: int = 4096
+    text_length: int = 226
+    time_dim: int = 512
+    patch: int = 2
+    sample: tuple[int, int, int] = (13, 60, 90)
+    positions: str = "rope"
+    spatial_scale: float = 1.875
+
+    def __post_init__(self):
+        """Check what no network could be built of."""
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions={self.positions!r} is not known; use one of {', '.join(POSITIONS)}.")
+        if self.head_dim % 16:
+            raise ValueError(f"head_dim={self.head_dim} must be a multiple of 16: pairs of channels turn with t, y, x.")
+        if any(size % self.patch for size in self.sample[1:]):
+            raise ValueError(f"sample={self.sample} must have a height and width that patch={self.patch} divides.")
+
+    @property
+    def width(self) -> int:
+        """Return the channels of a token."""
+        return self.heads * self.head_dim
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens of a sample, without text."""
+        frames, height, width = self.sample
+        return frames * (height // self.patch) * (width // self.patch)
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The video autoencoder (hashable: a static argument).
+
+    Attributes:
+        widths: channels at every resolution, finest first; each is half as fine as the one before.
+        latent_channels: of the latents.
+        layers: residual blocks per resolution of the encoder; the decoder has one more.
+        groups: of the group normalisation; divides every width.
+        time_factor: frames per latent frame, after the first frame; a power of 2.
+        scale: latents are multiplied by it before the transformer sees them.
+        tile: latent height and width above which an image is treated in tiles of that size, to bound the memory.
+        overlap: latent height and width that neighbouring tiles share at least; they are blended over it.
+    """
+
+    widths: tuple[int, ...] = (128, 256, 256, 512)
+    latent_channels: int = 16
+    layers: int = 3
+    groups: int = 32
+    time_factor: int = 4
+    scale: float = 0.7
+    tile: tuple[int, int] = (60, 90)
+    overlap: tuple[int, int] = (10, 15)
+
+    def __post_init__(self):
+        """Check what no network could be built of."""
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(f"groups={self.groups} must divide every one of widths={self.widths}.")
+        if self.time_factor & (self.time_factor - 1) or self.time_factor > self.factor:
+            raise ValueError(f"time_factor={self.time_factor} must be a power of 2 of at most {self.factor}.")
+        if any(not 0 < 2 * shared <= size for shared, size in zip(self.overlap, self.tile, strict=True)):
+            raise ValueError(f"overlap={self.overlap} must be positive and at most half of tile={self.tile}.")
+
+    @property
+    def factor(self) -> int:
+        """Return the pixels per latent pixel along each side."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def halvings(self) -> int:
+        """Return how often the encoder halves the number of frames."""
+        return self.time_factor.bit_length() - 1
+
+
+TINY = DitConfig(
+    depth=4, heads=4, head_dim=32, in_channels=16, out_channels=8, text_dim=32, text_length=8, time_dim=64,
+    sample=(5, 8, 12), positions="rope_learned",
+)  # fmt: skip
+COGVIDEOX_2B = DitConfig(depth=30, heads=30, positions="sincos")
+COGVIDEOX_5B = DitConfig(depth=42, heads=48)
+COGVIDEOX_5B_I2V = DitConfig(depth=42, heads=48, in_channels=32, positions="rope_learned")
+
+TINY_VAE = VaeConfig(widths=(16, 32, 32, 64), latent_channels=8, layers=1, groups=8)
+VAE_2B = VaeConfig(scale=1.15258426)
+VAE_5B = VaeConfig()

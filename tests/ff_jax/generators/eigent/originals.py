@@ -1,0 +1,123 @@
+"""CogVideoX as diffusers has it, of the same sizes as the networks here, with random weights."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+def _without_torchvision():
+    """Return diffusers, imported as if torchvision was not installed: where that does not fit PyTorch, it fails."""
+    find = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *rest: None if name == "torchvision" else find(name, *rest)
+    try:
+        module = pytest.importorskip("diffusers")
+        for name in ("CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX", "CogVideoXPipeline"):
+            getattr(module, name)
+    finally:
+        importlib.util.find_spec = find
+    return module
+
+
+diffusers = _without_torchvision()
+
+
+def transformer(config):
+    frames, height, width = config.sample
+    return diffusers.CogVideoXTransformer3DModel(
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_dim,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        time_embed_dim=config.time_dim,
+        text_embed_dim=config.text_dim,
+        num_layers=config.depth,
+        sample_width=width,
+        sample_height=height,
+        sample_frames=4 * (frames - 1) + 1,
+        patch_size=config.patch,
+        max_text_seq_length=config.text_length,
+        use_rotary_positional_embeddings=config.positions != "sincos",
+        use_learned_positional_embeddings=config.positions == "rope_learned",
+    ).eval()
+
+
+def autoencoder(config):
+    levels = len(config.widths)
+    return diffusers.AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * levels,
+        up_block_types=("CogVideoXUpBlock3D",) * levels,
+        block_out_channels=config.widths,
+        latent_channels=config.latent_channels,
+        layers_per_block=config.layers,
+        norm_num_groups=config.groups,
+        temporal_compression_ratio=config.time_factor,
+    ).eval()
+
+
+def randomise(network):
+    """Draw every weight, scales and biases of normalisations included: nothing is zero or one."""
+    rng = np.random.default_rng()
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            small = tensor.ndim == 1 or "pos_embedding" in name
+            scale = 0.2 if small else np.prod(tensor.shape[1:]) ** -0.5
+            mean = 1 if "norm" in name and name.endswith("weight") and tensor.ndim == 1 else 0
+            tensor.copy_(torch.tensor(rng.normal(mean, scale, tensor.shape)))
+
+
+def rotary(config, frames, height, width):
+    """Return the rotations of diffusers' pipeline, or None."""
+    from diffusers.models.embeddings import get_3d_rotary_pos_embed
+    from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
+    if config.positions == "sincos":
+        return None
+    p = config.patch
+    crop = get_resize_crop_region_for_grid((height // p, width // p), config.sample[2] // p, config.sample[1] // p)
+    return get_3d_rotary_pos_embed(config.head_dim, crop, (height // p, width // p), frames)
+
+
+def sincos(config, grid):
+    """Return the positions that diffusers adds, (N, width)."""
+    from diffusers.models.embeddings import get_3d_sincos_pos_embed
+
+    frames, rows, columns = grid
+    table = get_3d_sincos_pos_embed(
+        config.width, (columns, rows), frames, config.spatial_scale, 1.0, output_type="pt"
+    )  # fmt: skip
+    return table.flatten(0, 1).numpy()
+
+
+def _transform(network, config, latents, text, t):
+    return network(
+        hidden_states=torch.tensor(latents.transpose(0, 1, 4, 2, 3)),
+        encoder_hidden_states=torch.tensor(text),
+        timestep=torch.tensor(t),
+        image_rotary_emb=rotary(config, *latents.shape[1:4]),
+    ).sample
+
+
+def run_transformer(network, config, latents, text, t):
+    """Return the prediction (B, F, h, w, C)."""
+    with torch.no_grad():
+        return _transform(network, config, latents, text, t).numpy().transpose(0, 1, 3, 4, 2)
+
+
+def gradients(network, config, latents, text, t, weights):
+    """Return the derivatives of the weighted sum of the prediction for every parameter."""
+    network.zero_grad()
+    (_transform(network, config, latents, text, t) * torch.tensor(weights.transpose(0, 1, 4, 2, 3))).sum().backward()
+    return {name: parameter.grad.numpy() for name, parameter in network.named_parameters()}
+
+
+def relative(found, expected):
+    """Return the relative error in the 2-norm."""
+    return np.linalg.norm(np.asarray(found, np.float64) - expected) / np.linalg.norm(expected)
+
+
+def last(tensor):
+    """Return a tensor (B, C, T, H, W) as an array with the channels last."""
+    return tensor.numpy().transpose(0, 2, 3, 4, 1)
