@@ -37,7 +37,7 @@ def settings(seed: int, slots: int) -> FuseConfig:
 
 def street(seed: int, change=lambda world: world) -> SceneData:
     """Return a street with traffic; every sixth time step is held out."""
-    config = WorldConfig(num_frames=24, moving=True)
+    config = WorldConfig(num_frames=24, moving=True, lead_gap=(11.0, 17.0), clear_left=2.5)
     log = world_scene(seed, config, _WIDTH.value, round(_WIDTH.value * 8 / 13), change=change)
     return hold_out(log, 6)
 

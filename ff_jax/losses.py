@@ -32,7 +32,7 @@ class LossConfig:
         entropy: opacity entropy, which asks every pixel to be either covered or open.
         anisotropy: ratio of a Gaussian's largest to its smallest deviation beyond `ANISOTROPY`.
         box: metres that Gaussians of actors lie outside their box.
-        path: roughness of actors' paths, per metre^2 and radian^2.
+        path: roughness of actors' paths, per metre^2.
     """
 
     ssim: float = 0.2
@@ -42,11 +42,11 @@ class LossConfig:
     scale: float = 0.01
     exposure: float = 0.01
     novel: float = 0.7
-    dynamic: float = 0.2
+    dynamic: float = 0.5
     entropy: float = 0.0
     anisotropy: float = 0.0
     box: float = 0.1
-    path: float = 1.0
+    path: float = 10.0
 
 
 def weighted_mean(values: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Array, ""]:

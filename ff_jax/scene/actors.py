@@ -120,15 +120,16 @@ def outside(gaussians: Gaussians, actor: Int[Array, "M"], sizes: Float[Array, "A
 
 
 def roughness(tracks: Tracks, params: ActorParams) -> Float[Array, ""]:
-    """Return the mean squared distance of key poses from the straight way between their neighbours.
+    """Return the mean squared distance, metres^2, of key poses from the straight way between their neighbours.
 
-    Positions count in metres, rotations in radians. Measured boxes jitter from one time to the next; what moves on
-    wheels or legs does not: braking at 5 m/s^2 bends a path by 2.5 cm in 0.1 s.
+    A rotation counts by how far it moves the end of the box. Measured boxes jitter from one time to the next; what
+    moves on wheels or legs does not: braking at 5 m/s^2 bends a path by 2.5 cm in 0.1 s.
     """
     turned = jaxlie.SO3(tracks.quats) @ jaxlie.SO3.exp(params.turns)
     moved, quats = tracks.positions + params.moves, turned.wxyz
     turn = (jaxlie.SO3(quats[:, :-1]).inverse() @ jaxlie.SO3(quats[:, 1:])).log()
-    steps = jnp.concatenate([moved[:, 1:] - moved[:, :-1], turn], -1)
+    lever = 0.5 * jnp.max(tracks.sizes, -1)[:, None, None]
+    steps = jnp.concatenate([moved[:, 1:] - moved[:, :-1], lever * turn], -1)
     before, after = (jnp.diff(tracks.times)[rows][:, None] for rows in (slice(-1), slice(1, None)))
     bend = (after * steps[:, :-1] - before * steps[:, 1:]) / (before + after)
     whole = tracks.present[:, 2:] & tracks.present[:, 1:-1] & tracks.present[:, :-2]

@@ -252,14 +252,14 @@ def parked(rng: np.random.Generator, config: WorldConfig, bays, crossing) -> lis
 
 
 def driving(rng: np.random.Generator, config: WorldConfig, lane_centers, oncoming_n: float) -> list[Spec]:
-    """Return moving vehicles: far ahead in the lanes of the ego, or oncoming outside the clear corridor."""
+    """Return moving vehicles: ahead in the lanes of the ego, or oncoming outside the clear corridor."""
     specs = []
     for k in range(config.num_moving):
         kind = "car" if k != 2 else str(rng.choice(("car", "van")))
         size = _size(rng, kind)
         if k % 2 == 0:
             n, speed = lane_centers[(k // 2 + 1) % 2], config.speed * rng.uniform(0.95, 1.1)
-            specs.append(Spec(kind, size, rng.uniform(32, 45) + 14.0 * k, n, speed))
+            specs.append(Spec(kind, size, rng.uniform(*config.lead_gap) + 14.0 * k, n, speed))
         else:
             specs.append(
                 Spec("car", _size(rng, "car"), rng.uniform(55, 75) + 10.0 * k, oncoming_n, -0.9 * config.speed)

@@ -47,6 +47,7 @@ class WorldConfig:
     moving: bool = True  # False: nothing but the ego moves
     num_moving: int = 3
     num_parked: int = 24
+    lead_gap: tuple[float, float] = (32.0, 45.0)  # metres from the first pose to the nearest vehicle driving ahead
     clear_left: float = 6.5  # metres
     clear_right: float = 3.5  # metres
     lane_width: float = 3.4  # metres
