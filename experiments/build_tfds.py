@@ -11,7 +11,6 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from experiments import common
-from ff_jax.config import DataConfig
 from ff_jax.data.open import open_log
 from ff_jax.data.tfds.ff_driving import build
 from ff_jax.data.tfds.reader import log_names, read_log
@@ -23,20 +22,14 @@ _WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0 keeps a log'
 _FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.")
 
 
-def source_config(source: str) -> DataConfig:
-    """Return what the flags say about one log as a data config."""
-    width = _WIDTH.value or (640 if source == "world" else 0)
-    path = common.log_path(source)
-    return DataConfig(source=path, width=width, height=round(width * 0.6), frames=_FRAMES.value)
-
-
 def main(_: list[str]) -> None:
     """Build."""
     if not _SOURCES.value or _OUT.value is None:
         raise ValueError("give --source and --out.")
     tfds.disable_progress_bar()
     out = Path(_OUT.value)
-    build([validate(open_log(source_config(source))) for source in _SOURCES.value], out)
+    configs = [common.source_config(source, _WIDTH.value, frames=_FRAMES.value) for source in _SOURCES.value]
+    build([validate(open_log(config)) for config in configs], out)
     for name in log_names(out):
         log = validate(read_log(out, name))
         print(f"wrote {out}?log={name}: {len(log.frames)} images, {len(log.sweeps)} sweeps, {len(log.boxes)} boxes")

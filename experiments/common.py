@@ -11,7 +11,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from ff_jax.config import FuseConfig, from_dict, to_dict
+from ff_jax.config import DataConfig, FuseConfig, from_dict, to_dict
 
 
 def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
@@ -39,6 +39,12 @@ def log_path(source: str) -> str:
     if not path.exists():
         raise ValueError(f"{path} does not exist: set FF_ASSETS to the folder that holds the real data sets.")
     return f"{path}{mark}{options}"
+
+
+def source_config(source: str, width: int, **more: int) -> DataConfig:
+    """Return a source as a data config; width 0 keeps a log's own, and is 640 pixels for the built-in street."""
+    width = width or (640 if source == "world" else 0)
+    return DataConfig(source=log_path(source), width=width, height=round(width * 0.6), **more)
 
 
 def with_log_path(config: FuseConfig) -> FuseConfig:

@@ -10,7 +10,6 @@ from pathlib import Path
 from absl import flags
 
 from experiments import common
-from ff_jax.config import DataConfig
 from ff_jax.data.contract import SceneData
 from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
@@ -37,14 +36,6 @@ def summary(scene: SceneData) -> str:
     )
 
 
-def source_config() -> DataConfig:
-    """Return what the flags name as a data config."""
-    width = _WIDTH.value or (640 if _SOURCE.value == "world" else 0)
-    source = common.log_path(_SOURCE.value)
-    size = {"width": width, "height": round(width * 0.6)}
-    return DataConfig(source=source, seed=_SEED.value, frames=_FRAMES.value, **size)
-
-
 def main(_: list[str]) -> None:
     """Convert or check."""
     if (_CHECK.value is None) == (_SOURCE.value is None) or (_SOURCE.value is None) != (_OUT.value is None):
@@ -52,7 +43,8 @@ def main(_: list[str]) -> None:
     if _CHECK.value is not None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
-    scene = validate(open_log(source_config(), common.numbers(_SHIFTS)))
+    config = common.source_config(_SOURCE.value, _WIDTH.value, seed=_SEED.value, frames=_FRAMES.value)
+    scene = validate(open_log(config, common.numbers(_SHIFTS)))
     path = write_folder(scene, Path(_OUT.value))
     print(f"wrote {path}:", summary(validate(path, decode=_DECODE.value)))
 

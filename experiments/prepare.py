@@ -10,7 +10,6 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from ff_jax.config import DataConfig
 from ff_jax.data.contract import SceneData
 from ff_jax.data.folder import write_folder
 from ff_jax.data.loader import load_image, load_mask
@@ -27,6 +26,7 @@ _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist."
 _SKY = flags.DEFINE_string("sky", None, "'color' (colour and LiDAR), or an ONNX network (assets:FILE or a path).")
 _EGO = flags.DEFINE_bool("ego", False, "Find the own vehicle in every camera's images.")
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth the tracks of what moves.")
+_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0 keeps a log's own (640 for 'world').")
 _JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position, metres (with --smooth).")
 
 
@@ -59,7 +59,7 @@ def main(_: list[str]) -> None:
     if _SKY.value is None and not _EGO.value and not _SMOOTH.value:
         raise ValueError("nothing to do: give --sky, --ego or --smooth.")
     try:
-        log = prepared(open_log(DataConfig(source=common.log_path(_SOURCE.value), width=0), ()))
+        log = prepared(open_log(common.source_config(_SOURCE.value, _WIDTH.value)))
     except ImportError as error:
         raise ValueError(f"--sky={_SKY.value}: {error}") from error
     path = write_folder(log, Path(_OUT.value))

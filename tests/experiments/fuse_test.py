@@ -16,7 +16,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TINY = [
-    "--config.data.width=64", "--config.data.height=40", "--config.data.frames=6",
+    "--config.data.width=64", "--config.data.height=40", "--config.data.frames=6", "--config.data.moving=True",
+    "--config.actors.slots=60", "--config.actors.points=40",
     "--config.steps=60", "--config.save_every=10", "--config.check_every=10",
     "--config.recon.budget=600", "--config.init.points=400", "--config.recon.sh_degree=1",
     "--config.schedule.start=20", "--config.schedule.every=10", "--config.pool=12",
@@ -131,6 +132,14 @@ def test_wrong_use_gets_one_sentence(arguments, sentence, environment, tmp_path)
     assert "Traceback" not in done.stderr
 
 
+def test_edits_of_what_is_not_there_get_one_sentence(finished, environment, tmp_path):
+    wrong = {"--remove=99": "there is no actor '99'; there are 25, 26, 27", "--move=25:left": "give ID:X,Y,Z"}
+    for argument, sentence in wrong.items():
+        parts = [sys.executable, "-m", "experiments.edit", f"--run={finished}", f"--out={tmp_path}", argument]
+        done = subprocess.run(parts, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_used_folder_is_not_overwritten(finished, environment):
     before = (finished / "config.json").read_bytes()
     again = [command(finished, *TINY), command(finished, "--resume", *TINY, "--config.seed=4")]
@@ -150,3 +159,9 @@ def test_evaluate_and_render_work_on_a_finished_run(finished, environment, tmp_p
     assert "2 m right" in run("evaluate", f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1")
     run("render", f"--out={tmp_path / 'left'}", "--shift=0.5")
     assert len(list((tmp_path / "left").glob("????.png"))) == 6
+    changes = "--remove=25", "--move=26:3,0,0", "--duplicate=27:0,2,0,90", "--replace=26:27", "--tilt=5"
+    run("edit", f"--out={tmp_path / 'plain'}")
+    run("edit", f"--out={tmp_path / 'edited'}", *changes)
+    plain, edited = (np.asarray(Image.open(tmp_path / name / "0000.png"), float) for name in ("plain", "edited"))
+    assert np.abs(plain - edited).mean() > 1
+    assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from ff_jax.data.folder import read_folder, write_folder
+from ff_jax.data.loader import load_mask
+from tests.ff_jax.data import tiny
+
+
+def prepare(root, *arguments):
+    command = [sys.executable, "-m", "experiments.prepare", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+
+
+def test_masks_are_added_and_shown(tmp_path, request):
+    root = request.config.rootpath
+    source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
+    made = prepare(root, f"--source={source}", f"--out={tmp_path}/made", "--sky=color", "--smooth")
+    assert made.returncode == 0, made.stderr
+    scene = read_folder(tmp_path / "made")
+    assert all("sky" in frame.masks and load_mask(frame, "sky").shape == (16, 24) for frame in scene.frames)
+    assert np.asarray(Image.open(tmp_path / "made" / "preview.png")).std() > 10
+
+
+def test_wrong_use_gets_one_sentence(tmp_path, request):
+    source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
+    wrong = {(): "give --sky, --ego or --smooth", ("--ego",): "3 frame(s)", ("--sky=/none.onnx",): "/none.onnx"}
+    for arguments, sentence in wrong.items():
+        done = prepare(request.config.rootpath, f"--source={source}", f"--out={tmp_path}/made", *arguments)
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
