@@ -6,4 +6,5 @@ branch, guidance             the trainable context branch, and how EIG steers it
 vae, vae_blocks, vae_tiles   the causal video autoencoder
 schedule, sampler            noise levels, steps from one to the next, and the loop over them
 text, t5                     embeddings of the prompt
+objective                    what the branch is trained on (the loop is ff_jax/generators/training)
 """
