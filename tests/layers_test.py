@@ -45,3 +45,9 @@ def test_ff_jax_does_not_know_experiments_or_flags():
 
 def test_no_distribution_metadata():
     assert "[project]" not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_test_files_have_names_of_their_own():
+    """Files of one name in folders that are no packages cannot be collected together."""
+    names = [path.name for path in (ROOT / "tests").rglob("*_test.py") if not (path.parent / "__init__.py").exists()]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
