@@ -74,11 +74,14 @@ def main(_: list[str]) -> None:
     save_png(out / "actors.png", actor_sheet(log, feed.actors))
     version = versions[_VERSION.value]
     scene = edited(version.run.state.scene, feed.actors)
-    views = [shifted_view(frame, log.world_from_ego, _SHIFT.value, _TILT.value) for frame in feed.frames]
+    tilt = float(np.deg2rad(_TILT.value))
+    views = [shifted_view(frame, log.world_from_ego, _SHIFT.value, tilt) for frame in feed.frames]
     recipe = version.recipe
     settings = fitted(recipe.settings, count_needed(scene, views, recipe.settings))
-    picture = jax.jit(lambda view: render_scene(scene, view, settings, recipe.recon.sh_degree).rgb)
-    frames = [to_uint8(np.asarray(picture(view))) for view in progress(views, "rendering")]
+    picture = jax.jit(render_scene, static_argnums=(2, 3))
+    frames = [
+        to_uint8(picture(scene, view, settings, recipe.recon.sh_degree).rgb) for view in progress(views, "rendering")
+    ]
     for index, frame in enumerate(frames):
         save_png(out / f"{index:04d}.png", frame)
     write_mp4(out / "edited.mp4", frames, fps=10)
