@@ -8,6 +8,7 @@ means, rotations, scales, opacities and colours. gsplat renders colour alone; th
 and opacity.
 """
 
+import functools
 import json
 import statistics
 import time
@@ -21,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common
+from experiments.peers.sog import facing, read_sog
 from ff_jax import eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
@@ -30,8 +32,9 @@ from kernels.project import project
 from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
 from kernels.rasterize import rasterize
 
+REAL = "500k_real_1920x1080"  # splats of a captured object, from the assets folder
 _PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
-_SCENES = flags.DEFINE_list("scenes", list(BENCHMARKS), "Names of random scenes.")
+_SCENES = flags.DEFINE_list("scenes", ["112k_1920x1080", "2.8m_1920x1080", REAL], f"Random scenes, or {REAL}.")
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
 _BATCHES, _CALLS = 5, 20
@@ -73,7 +76,7 @@ def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str
     render = renderer(spec, capacity)
     target = jnp.asarray(np.random.default_rng(1).random((spec.height, spec.width, 3)), jnp.float32)
 
-    def loss(parameters: dict[str, jax.Array], rest: dict[str, jax.Array]) -> jax.Array:
+    def loss(parameters: dict[str, jax.Array], rest: dict[str, jax.Array], target: jax.Array) -> jax.Array:
         return jnp.abs(render(parameters | rest)[0] - target).mean()
 
     parameters = {name: scene[name] for name in PARAMETERS}
@@ -82,38 +85,40 @@ def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str
     times = {
         "intersections": needed,
         "forward": median_ms(lambda: forward(scene), jax.block_until_ready),
-        "forward+backward": median_ms(lambda: both(parameters, rest), jax.block_until_ready),
+        "forward+backward": median_ms(lambda: both(parameters, rest, target), jax.block_until_ready),
     }
     stats = jax.devices()[0].memory_stats() or {}
     return times | {"peak_MB": stats.get("peak_bytes_in_use", 0) / 1e6}, np.asarray(forward(scene)), capacity
 
 
-def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, float]:
-    """Return the times (ms) of one Fisher pass, of the posterior, and of one exact EIG map after a render."""
+def eig_calls(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, tuple[Callable, tuple]]:
+    """Return, by name, jitted functions and their arguments: everything that EIG adds to a render."""
     a = {name: jnp.asarray(array) for name, array in arrays.items()}
     logit = jnp.log(a["opacities"] / (1 - a["opacities"]))
     gaussians = Gaussians(a["means"], a["quats"], jnp.log(a["scales"]), logit, a["sh"])
-    alive = jnp.ones(spec.gaussians, bool)
     camera = Camera(a["K"], a["camera_from_world"], spec.width, spec.height)
     settings = RenderSettings(capacity=capacity, antialiased=False)
     image = jnp.asarray(np.random.default_rng(1).random((spec.height, spec.width, 3)), jnp.float32)
-    see = jax.jit(
-        lambda p: eig.accumulate(p, gaussians, alive, camera, image, settings, noise=0.05, sh_degree=spec.sh_degree)
-    )
+    alpha, alive = jnp.full(image.shape[:2], 0.9), jnp.ones(spec.gaussians, bool)
+    options = {"noise": 0.05, "sh_degree": spec.sh_degree}
+    see = jax.jit(lambda p, g, live, c, im: eig.accumulate(p, g, live, c, im, settings, **options))
+    believe = jax.jit(lambda p, g: eig.posterior(p, eig.Priors(), g))
+    look = jax.jit(lambda k, g, live, c, im, al: eig.eig_map(g, live, k, c, im, al, settings, **options))
     nothing = eig.init_precision(gaussians)
-    precision = see(nothing)
-    believe = jax.jit(lambda p: eig.posterior(p, eig.Priors(), gaussians))
-    known = believe(precision)
-    alpha = jnp.full((spec.height, spec.width), 0.9)
-    sensitivity = jax.jit(lambda: eig.sensitivity(gaussians, alive, camera, settings, spec.sh_degree))
-    look = jax.jit(
-        lambda k: eig.eig_map(gaussians, alive, k, camera, image, alpha, settings, noise=0.05, sh_degree=spec.sh_degree)
-    )
+    precision = see(nothing, gaussians, alive, camera, image)
+    known = believe(precision, gaussians)
     return {
-        "fisher pass": median_ms(lambda: see(nothing), jax.block_until_ready),
-        "posterior": median_ms(lambda: believe(precision), jax.block_until_ready),
-        "sensitivity": median_ms(sensitivity, jax.block_until_ready),
-        "eig map": median_ms(lambda: look(known), jax.block_until_ready),
+        "fisher pass": (see, (nothing, gaussians, alive, camera, image)),
+        "posterior": (believe, (precision, gaussians)),
+        "eig map": (look, (known, gaussians, alive, camera, image, alpha)),
+    }
+
+
+def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, float]:
+    """Return the times (ms) of one Fisher pass, of the posterior, and of one exact EIG map after a render."""
+    calls = eig_calls(spec, arrays, capacity)
+    return {
+        name: median_ms(functools.partial(run, *inputs), jax.block_until_ready) for name, (run, inputs) in calls.items()
     }
 
 
@@ -149,9 +154,17 @@ def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str
     return times | {"peak_MB": torch.cuda.max_memory_allocated() / 1e6}, image
 
 
-def bench(name: str, spec: SceneSpec) -> dict[str, Any]:
+def load(name: str) -> tuple[SceneSpec, dict[str, np.ndarray]]:
+    """Return the image size and counts, and the arrays, of a scene."""
+    if name != REAL:
+        return BENCHMARKS[name], make_scene(BENCHMARKS[name], np.random.default_rng(0))
+    splats = read_sog(common.assets() / "data/splats_pretrained/playbot/0_0")
+    return SceneSpec(len(splats["means"]), 1920, 1080, sh_degree=2), facing(splats, 1920, 1080)
+
+
+def bench(name: str) -> dict[str, Any]:
     """Return all figures of one scene."""
-    arrays = make_scene(spec, np.random.default_rng(0))
+    spec, arrays = load(name)
     row: dict[str, Any] = {"scene": name, "gaussians": spec.gaussians}
     row["ours"], image, capacity = bench_ours(spec, arrays)
     if _EIG.value:
@@ -165,13 +178,14 @@ def bench(name: str, spec: SceneSpec) -> dict[str, Any]:
 
 def main(_: list[str]) -> None:
     """Print one line per scene; write all figures."""
-    unknown = [name for name in _SCENES.value if name not in BENCHMARKS]
+    known = [*BENCHMARKS, REAL]
+    unknown = [name for name in _SCENES.value if name not in known]
     if unknown:
-        raise ValueError(f"--scenes={unknown[0]} is unknown: use some of {', '.join(BENCHMARKS)}.")
+        raise ValueError(f"--scenes={unknown[0]} is unknown: use some of {', '.join(known)}.")
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
     rows = []
     for name in _SCENES.value:
-        rows.append(bench(name, BENCHMARKS[name]))
+        rows.append(bench(name))
         print(json.dumps(rows[-1], default=float), flush=True)
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps(rows, indent=2))

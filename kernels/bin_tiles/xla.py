@@ -34,7 +34,8 @@ def bin_tiles(
     level = level_of(mean2d, conic, opacity, extent, depth)
     keys = jnp.where(level > 0, depth, jnp.inf)
     _, order = lax.sort((keys, jnp.arange(N, dtype=jnp.int32)), num_keys=1, is_stable=True)
-    packed = jnp.concatenate([mean2d, conic, extent, level[:, None]], -1)[order]
+    # Rows are laid side by side before they are gathered: otherwise the gather would be one per column.
+    packed = lax.optimization_barrier(jnp.concatenate([mean2d, conic, extent, level[:, None]], -1))[order]
 
     row_first, row_last = first_and_last_row(packed[:, 1], packed[:, 6], packed[:, 7], height, tile)
     row_count = row_last - row_first + 1
@@ -42,7 +43,8 @@ def bin_tiles(
     owner = expand(row_count, row_end, capacity)  # depth rank of every (Gaussian, tile row) pair
     # An empty pair past the end must own nothing: it would otherwise count for the last Gaussian again.
     live = jnp.arange(capacity) < row_end[-1]
-    splat, table = packed[owner], jnp.stack([row_first - row_end + row_count, order], -1)[owner]
+    table = lax.optimization_barrier(jnp.stack([row_first - row_end + row_count, order], -1))[owner]
+    splat = packed[owner]
     row = table[:, 0] + jnp.arange(capacity, dtype=jnp.int32)
     first, last = first_and_last_tile(splat[:, :2], splat[:, 2:5], splat[:, 5:7], splat[:, 7], row, width, height, tile)
     count = jnp.where(live, last - first + 1, 0)
@@ -50,7 +52,7 @@ def bin_tiles(
 
     pair = expand(count, end, capacity)
     slot = jnp.arange(capacity, dtype=jnp.int32)
-    place = jnp.stack([row * columns + first - (end - count), table[:, 1]], -1)[pair]
+    place = lax.optimization_barrier(jnp.stack([row * columns + first - (end - count), table[:, 1]], -1))[pair]
     tiles = jnp.where(slot < end[-1], place[:, 0] + slot, rows * columns)
     tiles, emission = _sort_by_tile(tiles, rows * columns)
     starts = jnp.searchsorted(tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan_unrolled")

@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 
 from kernels.backend import choose
 from kernels.project import reference
-from kernels.project.reference import Projected
+from kernels.project.primitives import project_primitive
+from kernels.project.reference import Options, Projected
 
 
 def project(
@@ -27,10 +28,10 @@ def project(
 ) -> Projected:
     """Project Gaussians with the EWA approximation (Zwicker et al. 2001; Kerbl et al. 2023).
 
-    Differentiable in every array by plain autodiff, the pose and the intrinsics included, in both modes and
-    to any order. The direction in which the spherical harmonics are seen is held constant (no gradient to
-    means and pose through colour). All implementations are one jnp function: it is element-wise, XLA fuses
-    it, and no hand-written kernel exists; the argument is there so that the three ops are called alike.
+    Differentiable in every array, the pose and the intrinsics included, in both modes and to any order. The
+    direction in which the spherical harmonics are seen is held constant (no gradient to means and pose through
+    colour). "reference" and "xla" are one jnp function with plain autodiff; "pallas" runs the same arithmetic, and
+    its adjoint, as one kernel each, which reads and writes every number once.
 
     Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole
     image, any non-finite parameter, a zero quaternion.
@@ -54,21 +55,10 @@ def project(
     Raises:
         ValueError: if the implementation is unknown, the image is empty or `sh` has an impossible size.
     """
-    choose(implementation)
     if width < 1 or height < 1:
         raise ValueError(f"{width=} and {height=} must be at least 1 pixel")
-    return reference.project(
-        means,
-        quats,
-        scales,
-        opacities,
-        sh,
-        camera_from_world,
-        K,
-        width=width,
-        height=height,
-        sh_degree=sh_degree,
-        antialiased=antialiased,
-        near=near,
-        eps2d=eps2d,
-    )
+    arrays = (means, quats, scales, opacities, sh, camera_from_world, K)
+    options = Options(width, height, antialiased, near, eps2d)
+    if choose(implementation) == "pallas" and means.shape[0]:
+        return Projected(*project_primitive(*arrays, sh_degree, options))
+    return reference.project(*arrays, sh_degree, options)

@@ -12,6 +12,7 @@ from kernels.rasterize.blend import ALPHA_MIN
 
 CLAMP_MARGIN = 0.3  # the Jacobian is evaluated at most this fraction of half the image outside of it (3DGS)
 MAX_SIGMA = 1e8  # px; a larger footprint overflows float32 when its determinant is formed
+Values = Float[Array, "..."]
 
 
 class Projected(NamedTuple):
@@ -25,6 +26,43 @@ class Projected(NamedTuple):
     color: Float[Array, "N 3"]  # >= 0
 
 
+class Lens(NamedTuple):
+    """A pinhole camera as scalars, or columns of them."""
+
+    rotation: Any  # rotation[i][j]: world to camera
+    fx: Any  # px
+    fy: Any
+    skew: Any
+    cx: Any
+    cy: Any
+
+
+def lens_of(rotation: Any, K: Any) -> Lens:
+    """Return the scalars of a rotation and an intrinsic matrix, both indexed [i, j]."""
+    rows = [[rotation[i, j] for j in range(3)] for i in range(3)]
+    return Lens(rows, K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2])
+
+
+class Options(NamedTuple):
+    """What is known before a program is compiled."""
+
+    width: int
+    height: int
+    antialiased: bool
+    near: float
+    eps2d: float
+
+
+class Columns(NamedTuple):
+    """The `Projected` of some Gaussians without colour, number by number."""
+
+    mean2d: tuple
+    conic: tuple
+    opacity: Array
+    depth: Array
+    extent: tuple
+
+
 def project(
     means: Float[Array, "N 3"],
     quats: Float[Array, "N 4"],
@@ -33,13 +71,8 @@ def project(
     sh: Float[Array, "N K 3"],
     camera_from_world: Float[Array, "4 4"],
     K: Float[Array, "3 3"],
-    *,
-    width: int,
-    height: int,
-    sh_degree: int | Int[Array, ""] = 3,
-    antialiased: bool = False,
-    near: float = 0.2,
-    eps2d: float = 0.3,
+    sh_degree: int | Int[Array, ""],
+    options: Options,
 ) -> Projected:
     """Project Gaussians; see `kernels.project.project` for the meaning of every argument."""
     # What is culled is replaced by harmless numbers before any arithmetic: `where` on results alone would
@@ -47,38 +80,67 @@ def project(
     usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
     means, opacities = _keep(usable, means, 0.0), _keep(usable, opacities, 0.0)
     quats, sh = _keep(usable, quats, 1.0), _keep(usable, sh, 0.0)
-
     # One matrix product, then column by column: more products would each be a pass over memory of their own;
     # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    x, y, depth = (means @ rotation.T + translation).T
-    reach = MAX_SIGMA / jnp.maximum(jnp.abs(K[0, 0]), jnp.abs(K[1, 1]))
-    usable &= (depth > near) & (jnp.max(jnp.abs(scales), -1) < reach * depth) & (opacities > ALPHA_MIN)
-    x, y, z = _keep(usable, x, 0.0), _keep(usable, y, 0.0), _keep(usable, depth, 1.0)
-    scales = _keep(usable, scales, 1.0)
+    inside = (means @ rotation.T + translation).T
+    out = columns(usable, inside, quats.T, scales.T, opacities, lens_of(rotation, K), options)
+    color = sh_color(sh, view_directions(means, camera_from_world), sh_degree)
+    return Projected(
+        jnp.stack(out.mean2d, -1), jnp.stack(out.conic, -1), out.opacity, out.depth, jnp.stack(out.extent, -1), color
+    )
 
-    row_x, row_y = _footprint(x / z, y / z, 1 / z, rotation, quats, scales, K, width, height)
+
+def columns(usable: Any, inside: Any, quats: Any, scales: Any, opacities: Any, lens: Lens, options: Options) -> Columns:
+    """Project Gaussians whose parameters come column by column.
+
+    Nothing here indexes or stacks: the same arithmetic runs in jnp code and inside Pallas kernel bodies.
+
+    Args:
+        usable: which Gaussians have parameters that can be worked with.
+        inside: x, y, z of the means in the camera, metres.
+        quats: w, x, y, z.
+        scales: three, metres.
+        opacities: [0, 1).
+        lens: of the camera.
+        options: the rest.
+    """
+    x, y, depth = inside
+    reach = MAX_SIGMA / jnp.maximum(jnp.abs(lens.fx), jnp.abs(lens.fy))
+    largest = _highest(*[jnp.abs(s) for s in scales])
+    usable = usable & (depth > options.near) & (largest < reach * depth) & (opacities > ALPHA_MIN)
+    x, y, z = _keep(usable, x, 0.0), _keep(usable, y, 0.0), _keep(usable, depth, 1.0)
+    scales = [_keep(usable, s, 1.0) for s in scales]
+
+    row_x, row_y = _footprint(x / z, y / z, 1 / z, quats, scales, lens, options)
     a, b, c = _dot(row_x, row_x), _dot(row_x, row_y), _dot(row_y, row_y)
     # det(J S J^T) as a squared cross product: a c - b^2 would cancel for long thin footprints.
     cross = [row_x[i] * row_y[j] - row_x[j] * row_y[i] for i, j in ((0, 1), (1, 2), (2, 0))]
-    det_sharp = _dot(cross, cross)
+    det_sharp, eps2d = _dot(cross, cross), options.eps2d
     det = det_sharp + eps2d * (a + c) + eps2d * eps2d
     a, c = a + eps2d, c + eps2d
-    if antialiased:
+    if options.antialiased:
         opacities = opacities * _compensation(det_sharp / det)
 
-    mean2d = jnp.stack([(K[0, 0] * x + K[0, 1] * y) / z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
+    mean2d = (lens.fx * x + lens.skew * y) / z + lens.cx, lens.fy * y / z + lens.cy
     extent = _extent(opacities, a, c)
-    usable &= jnp.all((mean2d + extent > 0.5) & (mean2d - extent < jnp.array([width, height]) - 0.5), -1)
-    usable &= jnp.isfinite(det) & (opacities > ALPHA_MIN)
-    return Projected(
+    for mean, half, size in zip(mean2d, extent, (options.width, options.height), strict=True):
+        usable = usable & (mean + half > 0.5) & (mean - half < size - 0.5)
+    usable = usable & (jnp.abs(det) < jnp.inf) & (opacities > ALPHA_MIN)
+    return Columns(
         mean2d=mean2d,
-        conic=jnp.stack([c / det, -b / det, a / det], -1),
+        conic=(c / det, -b / det, a / det),
         opacity=jnp.where(usable, opacities, 0.0),
         depth=depth,
-        extent=jnp.where(usable[:, None], extent, 0.0),
-        color=sh_color(sh, view_directions(means, camera_from_world), sh_degree),
+        extent=tuple(jnp.where(usable, half, 0.0) for half in extent),
     )
+
+
+def _highest(first: Any, *rest: Any) -> Any:
+    """Return the largest of some columns."""
+    for other in rest:
+        first = jnp.maximum(first, other)
+    return first
 
 
 def _dot(a: Any, b: Any) -> Array:
@@ -86,9 +148,11 @@ def _dot(a: Any, b: Any) -> Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def rotation_rows(quats: Float[Array, "*n 4"]) -> list[list[Float[Array, "*n"]]]:
-    """Return the entries, row by row, of the rotation matrices of wxyz quaternions of any positive length."""
-    w, x, y, z = jnp.moveaxis(quats * lax.rsqrt(jnp.sum(quats * quats, -1, keepdims=True)), -1, 0)
+def rotation_rows(quats: Any) -> list[list[Values]]:
+    """Return the entries, row by row, of the rotation matrices of w, x, y, z columns of any positive length."""
+    w, x, y, z = quats
+    per_length = lax.rsqrt(w * w + x * x + y * y + z * z)
+    w, x, y, z = w * per_length, x * per_length, y * per_length, z * per_length
     return [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -115,33 +179,30 @@ def _keep(usable: Bool[Array, "N"], values: Float[Array, "N ..."], otherwise: fl
 
 
 def _footprint(
-    u: Float[Array, "N"],
-    v: Float[Array, "N"],
-    per_z: Float[Array, "N"],
-    rotation: Float[Array, "3 3"],
-    quats: Float[Array, "N 4"],
-    scales: Float[Array, "N 3"],
-    K: Float[Array, "3 3"],
-    width: int,
-    height: int,
-) -> tuple[list[Float[Array, "N"]], list[Float[Array, "N"]]]:
+    u: Values, v: Values, per_z: Values, quats: Any, scales: Any, lens: Lens, options: Options
+) -> tuple[list[Values], list[Values]]:
     """Return both rows of J R M, px: the images of a Gaussian's three axes (columns of M) under the Jacobian.
 
     J is that of the projection at (u, v, 1) / per_z, with (u, v) clamped to a little more than the image.
     """
-    fx, fy, cx, cy, skew = K[0, 0], K[1, 1], K[0, 2], K[1, 2], K[0, 1]
-    margin_x, margin_y = CLAMP_MARGIN * 0.5 * width / fx, CLAMP_MARGIN * 0.5 * height / fy
-    u = jnp.clip(u, -cx / fx - margin_x, (width - cx) / fx + margin_x)
-    v = jnp.clip(v, -cy / fy - margin_y, (height - cy) / fy + margin_y)
-    along_x = [(rotation[0, j] - u * rotation[2, j]) * per_z for j in range(3)]
-    along_y = [(rotation[1, j] - v * rotation[2, j]) * per_z for j in range(3)]
-    along_x = [fx * p + skew * q for p, q in zip(along_x, along_y, strict=True)]
+    fx, fy, rotation = lens.fx, lens.fy, lens.rotation
+    margin_x, margin_y = CLAMP_MARGIN * 0.5 * options.width / fx, CLAMP_MARGIN * 0.5 * options.height / fy
+    u = _clip(u, -lens.cx / fx - margin_x, (options.width - lens.cx) / fx + margin_x)
+    v = _clip(v, -lens.cy / fy - margin_y, (options.height - lens.cy) / fy + margin_y)
+    along_x = [(rotation[0][j] - u * rotation[2][j]) * per_z for j in range(3)]
+    along_y = [(rotation[1][j] - v * rotation[2][j]) * per_z for j in range(3)]
+    along_x = [fx * p + lens.skew * q for p, q in zip(along_x, along_y, strict=True)]
     rows = rotation_rows(quats)
-    axes = [[row[k] * scales[:, k] for row in rows] for k in range(3)]
+    axes = [[row[k] * scales[k] for row in rows] for k in range(3)]
     return [_dot(along_x, axis) for axis in axes], [fy * _dot(along_y, axis) for axis in axes]
 
 
-def _compensation(ratio: Float[Array, "N"]) -> Float[Array, "N"]:
+def _clip(x: Values, low: Values, high: Values) -> Values:
+    """Return x limited to [low, high]."""
+    return jnp.minimum(jnp.maximum(x, low), high)
+
+
+def _compensation(ratio: Values) -> Values:
     """Return sqrt(ratio) of the areas before and after the dilation (Yu et al. 2024, Mip-Splatting, eq. 9).
 
     Below 1e-6 the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope
@@ -150,8 +211,8 @@ def _compensation(ratio: Float[Array, "N"]) -> Float[Array, "N"]:
     return jnp.sqrt(jnp.maximum(ratio, 1e-6))
 
 
-def _extent(opacity: Float[Array, "N"], a: Float[Array, "N"], c: Float[Array, "N"]) -> Float[Array, "N 2"]:
+def _extent(opacity: Values, a: Values, c: Values) -> tuple[Values, Values]:
     """Return the half-size, px, of the box around the ellipse alpha = ALPHA_MIN of covariance (a, ., c)."""
     opacity, a, c = jax.tree.map(lax.stop_gradient, (opacity, a, c))
     twice_level = 2 * jnp.log(jnp.maximum(opacity / ALPHA_MIN, 1.0))
-    return jnp.sqrt(twice_level[:, None] * jnp.stack([a, c], -1))
+    return jnp.sqrt(twice_level * a), jnp.sqrt(twice_level * c)

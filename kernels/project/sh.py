@@ -18,27 +18,33 @@ def sh_basis(directions: Float[Array, "*n 3"], coefficients: int = 16) -> Float[
     """
     if coefficients not in (1, 4, 9, 16):
         raise ValueError(f"{coefficients=} must be 1, 4, 9 or 16: one of (degree + 1)^2 up to degree {MAX_DEGREE}")
-    x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
+    return jnp.stack(basis_columns(directions[..., 0], directions[..., 1], directions[..., 2], coefficients), -1)
+
+
+def basis_columns(
+    x: Float[Array, "*n"], y: Float[Array, "*n"], z: Float[Array, "*n"], coefficients: int
+) -> list[Float[Array, "*n"]]:
+    """Return the basis functions of `sh_basis` one by one."""
     xx, yy, zz = x * x, y * y, z * z
-    basis = [
-        jnp.full_like(x, 0.28209479177387814),
-        -0.4886025119029199 * y,
-        0.4886025119029199 * z,
-        -0.4886025119029199 * x,
-        1.0925484305920792 * x * y,
-        -1.0925484305920792 * y * z,
-        0.31539156525252005 * (2 * zz - xx - yy),
-        -1.0925484305920792 * x * z,
-        0.5462742152960396 * (xx - yy),
-        -0.5900435899266435 * y * (3 * xx - yy),
-        2.890611442640554 * x * y * z,
-        -0.4570457994644658 * y * (4 * zz - xx - yy),
-        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-        -0.4570457994644658 * x * (4 * zz - xx - yy),
-        1.445305721320277 * z * (xx - yy),
-        -0.5900435899266435 * x * (xx - 3 * yy),
+    functions = [
+        lambda: jnp.full_like(x, 0.28209479177387814),
+        lambda: -0.4886025119029199 * y,
+        lambda: 0.4886025119029199 * z,
+        lambda: -0.4886025119029199 * x,
+        lambda: 1.0925484305920792 * x * y,
+        lambda: -1.0925484305920792 * y * z,
+        lambda: 0.31539156525252005 * (2 * zz - xx - yy),
+        lambda: -1.0925484305920792 * x * z,
+        lambda: 0.5462742152960396 * (xx - yy),
+        lambda: -0.5900435899266435 * y * (3 * xx - yy),
+        lambda: 2.890611442640554 * x * y * z,
+        lambda: -0.4570457994644658 * y * (4 * zz - xx - yy),
+        lambda: 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+        lambda: -0.4570457994644658 * x * (4 * zz - xx - yy),
+        lambda: 1.445305721320277 * z * (xx - yy),
+        lambda: -0.5900435899266435 * x * (xx - 3 * yy),
     ]
-    return jnp.stack(basis[:coefficients], -1)
+    return [function() for function in functions[:coefficients]]
 
 
 def sh_color(

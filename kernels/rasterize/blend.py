@@ -47,10 +47,13 @@ def splat_of(columns: list[Values] | tuple[Values, ...]) -> Splat:
 def falloff(
     mean2d: tuple[Values, Values], conic: tuple[Values, Values, Values], px: Values, py: Values
 ) -> tuple[Values, Values, Values]:
-    """Return (dx, dy) = mean - pixel, px, and the exponent sigma = (a dx^2 + c dy^2) / 2 + b dx dy."""
+    """Return (dx, dy) = mean - pixel, px, and the exponent sigma = (a dx^2 + c dy^2) / 2 + b dx dy.
+
+    What depends on x alone is formed first: `px` may hold one row of pixels and `py` several.
+    """
     a, b, c = conic
     dx, dy = mean2d[0] - px, mean2d[1] - py
-    return dx, dy, 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+    return dx, dy, 0.5 * a * dx * dx + dy * (b * dx + 0.5 * c * dy)
 
 
 def alpha_of(opacity: Values, sigma: Values) -> tuple[Values, Values]:
@@ -100,6 +103,15 @@ def blend_step(splat: Splat, px: Values, py: Values, T: Values, out: tuple[Value
     return T - weight, tuple(o + weight * f for o, f in zip(out, splat.features, strict=True))
 
 
+class Pull(NamedTuple):
+    """What one Gaussian's cotangents in every pixel are made of."""
+
+    dx: Values  # mean - pixel, px
+    dy: Values
+    slope: Values  # cotangent of log(opacity), which all geometry shares: dS / d alpha * d alpha / d log(opacity)
+    weight: Values  # of the Gaussian in the pixel
+
+
 def adjoint_step(
     splat: Splat,
     px: Values,
@@ -108,8 +120,8 @@ def adjoint_step(
     behind: Values,
     v_out: tuple[Values, ...],
     v_alpha: Values,
-) -> tuple[Values, Values, tuple[Values, ...]]:
-    """Return the new (T, behind) and the cotangents of the splat's columns in every pixel.
+) -> tuple[Values, Values, Pull]:
+    """Return the new (T, behind) and what the cotangents of the splat are made of.
 
     Args:
         splat: the Gaussian.
@@ -119,8 +131,6 @@ def adjoint_step(
         behind: S minus the sum in front of it, where S = v_out . out + v_alpha alpha of the whole pixel.
         v_out: cotangents of the features.
         v_alpha: cotangent of the accumulated alpha.
-
-    The cotangent in the opacity's place is that of log(opacity).
     """
     dx, dy, sigma = falloff(splat.mean2d, splat.conic, px, py)
     alpha, slope = alpha_of(splat.opacity, sigma)
@@ -130,8 +140,27 @@ def adjoint_step(
         shown = shown + f * v
     behind = behind - weight * shown
     v_slope = slope * alpha_slope(T, shown, behind, alpha)
-    geometry = alpha_gradient(dx, dy, splat.conic, v_slope)
-    return T - weight, behind, (*geometry, *(weight * v for v in v_out))
+    return T - weight, behind, Pull(dx, dy, v_slope, weight)
+
+
+def pull_moments(pull: Pull) -> tuple[Values, ...]:
+    """Return slope * (1, dx, dy, dx^2, dx dy, dy^2) in every pixel: `from_moments` takes the sums."""
+    x, y = pull.slope * pull.dx, pull.slope * pull.dy
+    return pull.slope, x, y, x * pull.dx, x * pull.dy, y * pull.dy
+
+
+def from_moments(sums: Float[Array, "N F"], conic: Float[Array, "N 3"]) -> Float[Array, "N F"]:
+    """Turn the sums of `pull_moments` over all pixels into cotangents of (mean2d, conic, log opacity).
+
+    Args:
+        sums: six moments, then the cotangents of the features, which stay as they are.
+        conic: of the Gaussians.
+    """
+    one, x, y, xx, xy, yy = sums[:, :GEOMETRY].T
+    a, b, c = conic.T
+    # A culled Gaussian has no moments, but its conic may be anything.
+    mean = [jnp.where(jnp.isfinite(v), v, 0.0) for v in (-(a * x + b * y), -(b * x + c * y))]
+    return jnp.concatenate([jnp.stack([*mean, -0.5 * xx, -xy, -0.5 * yy, one], -1), sums[:, GEOMETRY:]], -1)
 
 
 def tangent_step(

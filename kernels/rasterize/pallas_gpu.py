@@ -17,10 +17,20 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.rasterize.blend import GEOMETRY, T_STOP, adjoint_step, blend_step, splat_of, tangent_step
+from kernels.rasterize import pixels
+from kernels.rasterize.blend import (
+    GEOMETRY,
+    T_STOP,
+    Pull,
+    adjoint_step,
+    blend_step,
+    from_moments,
+    splat_of,
+    tangent_step,
+)
 from kernels.rasterize.config import RasterConfig, heuristic
 from kernels.rasterize.segments import Segments, cut, segment_count
 from kernels.rasterize.walk import from_tiles, to_tiles
@@ -46,19 +56,20 @@ class Kernels:
     ) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "S C_and_T P"]]:
         """Return the features with, last, the accumulated alpha; and the prefix of every segment."""
         config, segments = _segments(bins)
-        channels, pixels, tiles = table.shape[1] - GEOMETRY + 1, tile * tile, bins.tile_starts.shape[0] - 1
-        shape = (segments.tile.shape[0], channels, pixels)
+        channels, tiles = table.shape[1] - GEOMETRY + 1, bins.tile_starts.shape[0] - 1
+        shape = (segments.tile.shape[0], channels, tile * tile)
+        blocks = (*shape[:2], *pixels.shape_of(tile))
         kernel = functools.partial(_forward_kernel, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, table)
-        (partial,) = self._run(kernel, "rasterize_forward", shape[0], [shape], config.warps, *operands)
+        (partial,) = self._run(kernel, "rasterize_forward", shape[0], [blocks], config.warps, *operands)
         prefix, total = self._run(
             _combine_kernel,
             "rasterize_combine",
             tiles,
-            [shape, (tiles, channels, pixels)],
+            [shape, (tiles, channels, tile * tile)],
             config.combine_warps,
             segments.of_tile,
-            partial,
+            partial.reshape(shape),
         )
         return from_tiles(total, width, height, tile), prefix
 
@@ -75,19 +86,19 @@ class Kernels:
     ) -> Float[Array, "H W C_and_alpha"]:
         """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
         config, segments = _segments(bins)
-        channels, pixels, tiles = saved.shape[1], tile * tile, bins.tile_starts.shape[0] - 1
+        channels, tiles = saved.shape[1], bins.tile_starts.shape[0] - 1
         kernel = functools.partial(_tangent_kernel, width=width, tile=tile, chunk=config.chunk)
-        shape = (segments.tile.shape[0], 2 * channels, pixels)
+        shape = (segments.tile.shape[0], 2 * channels, *pixels.shape_of(tile))
         operands = (*segments[:3], bins.ids, table, table_dot)
         (partial,) = self._run(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
         (total,) = self._run(
             _combine_tangent_kernel,
             "rasterize_combine_tangent",
             tiles,
-            [(tiles, channels, pixels)],
+            [(tiles, channels, tile * tile)],
             config.combine_warps,
             segments.of_tile,
-            partial,
+            partial.reshape(*shape[:2], -1),
         )
         return from_tiles(total, width, height, tile)
 
@@ -107,6 +118,7 @@ class Kernels:
         config, segments = _segments(bins)
         total = jnp.sum(image * v, -1, keepdims=True)
         inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
+        inputs, saved = (x.reshape(*x.shape[:2], *pixels.shape_of(tile)) for x in (inputs, saved))
         slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
         kernel = functools.partial(_adjoint_kernel, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
@@ -119,25 +131,26 @@ class Kernels:
             *operands,
             input_output_aliases={len(operands) - 1: 0},
         )
-        return self._sum_slots(slots, bins, config.reduce_block)
+        return from_moments(self.sum_slots(slots, bins, config.reduce_block), table[:, 2:5])
 
-    def _sum_slots(self, slots: Float[Array, "capacity F"], bins: Bins, block: int) -> Float[Array, "N F"]:
+    def sum_slots(self, slots: Float[Array, "capacity F"], bins: Bins, block: int) -> Float[Array, "N F"]:
         """Add up the slots of every Gaussian in emission order."""
         N, F = bins.order.shape[0], slots.shape[1]
         padding = (0, -N % block)
-        width = pl.next_power_of_2(F)
+        # Padding goes to rows of its own behind the last Gaussian.
+        order = jnp.concatenate([bins.order, jnp.arange(N, N + padding[1], dtype=jnp.int32)])
         (sums,) = self._run(
-            functools.partial(_reduce_kernel, block=block, columns=F, width=width),
+            functools.partial(_reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F)),
             "rasterize_sum_slots",
             (N + padding[1]) // block,
-            [(N + padding[1], width)],
+            [(N + padding[1], F)],
             1,
+            order,
             jnp.pad(bins.first, padding),
             jnp.pad(bins.last, padding),
             slots,
-            out_specs=[pl.BlockSpec((block, width), lambda i: (i, 0))],
         )
-        return jnp.zeros((N, F), slots.dtype).at[bins.order].set(sums[:N, :F], unique_indices=True)
+        return sums[:N]
 
     def _run(
         self,
@@ -174,13 +187,6 @@ def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
 # ---- kernel bodies: every reference is the whole array
 
 
-def _centres(tile_index: Int[Array, ""], width: int, tile: int) -> tuple[Float[Array, "P"], Float[Array, "P"]]:
-    """Return the pixel centres of a tile, row by row."""
-    columns, p = tile_grid(width, 1, tile)[0], jnp.arange(tile * tile, dtype=jnp.int32)
-    x, y = (tile_index % columns) * tile + p % tile, (tile_index // columns) * tile + p // tile
-    return x.astype(jnp.float32) + 0.5, y.astype(jnp.float32) + 0.5
-
-
 def _walk(begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
     """Run state = visit(i, state) for i in [begin, end) until state[0], the transmittance, is spent."""
 
@@ -212,18 +218,18 @@ def _forward_kernel(
     chunk,
 ):
     segment = pl.program_id(0)
-    px, py = _centres(tile_ref[segment], width, tile)
-    channels = out_ref.shape[1] - 1
+    px, py = pixels.centres(tile_ref[segment], width, tile)
+    channels, begin = out_ref.shape[1] - 1, begin_ref[segment]
 
     def visit(i: Array, state: tuple) -> tuple:
         T, *out = state
         T, out = blend_step(splat_of(_columns(table_ref, ids_ref[i])), px, py, T, tuple(out))
         return (T, *out)
 
-    state = (jnp.ones_like(px), *[jnp.zeros_like(px)] * channels)
-    T, *out = _walk(begin_ref[segment], end_ref[segment], chunk, visit, state)
+    state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * channels)
+    T, *out = _walk(begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate((*out, T)):
-        out_ref[segment, k, :] = values
+        pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
 
 
 def _combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref):
@@ -256,8 +262,8 @@ def _tangent_kernel(
     chunk,
 ):
     segment = pl.program_id(0)
-    px, py = _centres(tile_ref[segment], width, tile)
-    channels = out_ref.shape[1] // 2 - 1
+    px, py = pixels.centres(tile_ref[segment], width, tile)
+    channels, begin = out_ref.shape[1] // 2 - 1, begin_ref[segment]
 
     def visit(i: Array, state: tuple) -> tuple:
         T, T_dot, *sums = state
@@ -267,10 +273,10 @@ def _tangent_kernel(
         T, T_dot, out_dot = tangent_step(splat, direction, px, py, T, T_dot, tuple(sums[channels:]))
         return (T, T_dot, *out, *out_dot)
 
-    state = (jnp.ones_like(px), *[jnp.zeros_like(px)] * (2 * channels + 1))
-    state = _walk(begin_ref[segment], end_ref[segment], chunk, visit, state)
+    state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * (2 * channels + 1))
+    state = _walk(begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate(state):
-        out_ref[segment, k, :] = values
+        pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
 
 
 def _combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref):
@@ -308,32 +314,48 @@ def _adjoint_kernel(
     chunk,
 ):
     segment = pl.program_id(0)
-    tile_index = tile_ref[segment]
-    px, py = _centres(tile_index, width, tile)
-    total, *v_out, v_alpha = [inputs_ref[tile_index, k, :] for k in range(inputs_ref.shape[1])]
-    *front, T = [prefix_ref[segment, k, :] for k in range(prefix_ref.shape[1])]
+    tile_index, begin = tile_ref[segment], begin_ref[segment]
+    px, py = pixels.centres(tile_index, width, tile)
+    load = functools.partial(pixels.load, zero=pixels.anchor(begin))
+    total, *v_out, v_alpha = [load(inputs_ref, tile_index, k) for k in range(inputs_ref.shape[1])]
+    *front, T = [load(prefix_ref, segment, k) for k in range(prefix_ref.shape[1])]
     behind = total - (1 - T) * v_alpha
     for f, v in zip(front, v_out, strict=True):
         behind = behind - f * v
 
     def visit(i: Array, state: tuple) -> tuple:
         splat, slot = splat_of(_columns(table_ref, ids_ref[i])), emission_ref[i]
-        T, behind, parts = adjoint_step(splat, px, py, *state, tuple(v_out), v_alpha)
-        for k, part in enumerate(parts):
-            slots_ref[slot, k] = jnp.sum(part)
+        T, behind, pull = adjoint_step(splat, px, py, *state, tuple(v_out), v_alpha)
+        sums = [*_moments(pull), *(pixels.total(pull.weight * v) for v in v_out)]
+        for k, value in enumerate(sums):
+            slots_ref[slot, k] = value
         return T, behind
 
-    _walk(begin_ref[segment], end_ref[segment], chunk, visit, (T, behind))
+    _walk(begin, end_ref[segment], chunk, visit, (T, behind))
 
 
-def _reduce_kernel(first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, block, columns, width):
-    splat = pl.program_id(0) * block + jnp.arange(block, dtype=jnp.int32)
-    first, last = first_ref[splat], last_ref[splat]
-    column = jnp.arange(width, dtype=jnp.int32)
+def _moments(pull: Pull) -> list[Array]:
+    """Return the sums of `pull_moments` over a tile: dx is the same in all rows, so it waits for their sums."""
+    by_y = pull.slope * pull.dy
+    one, y, yy = (jnp.sum(values, 0) for values in (pull.slope, by_y, by_y * pull.dy))
+    dx = pull.dx.reshape(one.shape)
+    x = one * dx
+    return [jnp.sum(values) for values in (one, x, y, x * dx, y * dx, yy)]
+
+
+def _reduce_kernel(
+    order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, block, columns, width
+):
+    rank = pl.program_id(0) * block + jnp.arange(block, dtype=jnp.int32)
+    first, last = plgpu.load(first_ref.at[rank]), plgpu.load(last_ref.at[rank])
+    column = jnp.arange(width, dtype=jnp.int32)[None, :]
+    inside = column < columns
 
     def add(k: Array, sums: Array) -> Array:
         row = jnp.minimum(first + k, slots_ref.shape[0] - 1)
-        mask = (first + k < last)[:, None] & (column < columns)[None, :]
-        return sums + plgpu.load(slots_ref.at[row[:, None], column[None, :]], mask=mask, other=0.0)
+        mask = (first + k < last)[:, None] & inside
+        return sums + plgpu.load(slots_ref.at[row[:, None], column], mask=mask, other=0.0)
 
-    sums_ref[:, :] = lax.fori_loop(0, jnp.max(last - first), add, jnp.zeros((block, width), jnp.float32))
+    sums = lax.fori_loop(0, jnp.max(last - first), add, jnp.zeros((block, width), jnp.float32))
+    splat = plgpu.load(order_ref.at[rank])[:, None]
+    plgpu.store(sums_ref.at[splat, column], sums, mask=jnp.broadcast_to(inside, sums.shape))

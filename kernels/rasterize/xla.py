@@ -5,7 +5,15 @@ from jax import Array
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins
-from kernels.rasterize.blend import GEOMETRY, adjoint_step, blend_step, splat_of, tangent_step
+from kernels.rasterize.blend import (
+    GEOMETRY,
+    adjoint_step,
+    blend_step,
+    from_moments,
+    pull_moments,
+    splat_of,
+    tangent_step,
+)
 from kernels.rasterize.walk import from_tiles, to_tiles, walk_tiles
 
 # Image: (H, W, C + 1), the alpha last
@@ -55,10 +63,12 @@ def adjoint(
         return jnp.ones_like(px), pixels[0]
 
     def step(columns: list, px: Array, py: Array, pixels: tuple, state: tuple) -> tuple[tuple, tuple]:
-        T, behind, parts = adjoint_step(splat_of(columns), px, py, *state, pixels[1:-1], pixels[-1])
-        return (T, behind), parts
+        v_out = pixels[1:-1]
+        T, behind, pull = adjoint_step(splat_of(columns), px, py, *state, v_out, pixels[-1])
+        return (T, behind), (*pull_moments(pull), *(pull.weight * v for v in v_out))
 
-    return walk_tiles(step, bins, table, inputs, start, table.shape[1], width=width, height=height, tile=tile)[1]
+    _, sums = walk_tiles(step, bins, table, inputs, start, table.shape[1], width=width, height=height, tile=tile)
+    return from_moments(sums, table[:, 2:5])
 
 
 def tangent(
