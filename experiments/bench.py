@@ -26,7 +26,7 @@ from experiments.peers.sog import facing, read_sog
 from ff_jax import eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
-from ff_jax.render import RenderSettings
+from ff_jax.render import RenderSettings, render
 from kernels.bin_tiles import bin_tiles, default_tile
 from kernels.project import project
 from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
@@ -98,28 +98,38 @@ def eig_calls(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> 
     gaussians = Gaussians(a["means"], a["quats"], jnp.log(a["scales"]), logit, a["sh"])
     camera = Camera(a["K"], a["camera_from_world"], spec.width, spec.height)
     settings = RenderSettings(capacity=capacity, antialiased=False)
-    image = jnp.asarray(np.random.default_rng(1).random((spec.height, spec.width, 3)), jnp.float32)
-    alpha, alive = jnp.full(image.shape[:2], 0.9), jnp.ones(spec.gaussians, bool)
+    alive = jnp.ones(spec.gaussians, bool)
     options = {"noise": 0.05, "sh_degree": spec.sh_degree}
-    see = jax.jit(lambda p, g, live, c, im: eig.accumulate(p, g, live, c, im, settings, **options))
+    draw = lambda g, live, c: render(g, live, c, settings, sh_degree=spec.sh_degree)
+
+    @jax.jit
+    def see(p: eig.Precision, g: Gaussians, live: jax.Array, c: Camera) -> tuple:
+        view = draw(g, live, c)
+        return view, eig.accumulate(p, g, live, c, view.rgb, settings, alpha=view.alpha, **options)
+
+    @jax.jit
+    def look(k: eig.Posterior, g: Gaussians, live: jax.Array, c: Camera) -> tuple:
+        view = draw(g, live, c)
+        return view, eig.eig_map(g, live, k, c, view.rgb, view.alpha, settings, **options)
+
     believe = jax.jit(lambda p, g: eig.posterior(p, eig.Priors(), g))
-    look = jax.jit(lambda k, g, live, c, im, al: eig.eig_map(g, live, k, c, im, al, settings, **options))
-    nothing = eig.init_precision(gaussians)
-    precision = see(nothing, gaussians, alive, camera, image)
-    known = believe(precision, gaussians)
+    nothing, seen = eig.init_precision(gaussians), (gaussians, alive, camera)
+    precision = see(nothing, *seen)[1]
     return {
-        "fisher pass": (see, (nothing, gaussians, alive, camera, image)),
+        "render": (jax.jit(draw), seen),
+        "render and fisher pass": (see, (nothing, *seen)),
         "posterior": (believe, (precision, gaussians)),
-        "eig map": (look, (known, gaussians, alive, camera, image, alpha)),
+        "render and eig map": (look, (believe(precision, gaussians), *seen)),
     }
 
 
 def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, float]:
     """Return the times (ms) of one Fisher pass, of the posterior, and of one exact EIG map after a render."""
-    calls = eig_calls(spec, arrays, capacity)
-    return {
-        name: median_ms(functools.partial(run, *inputs), jax.block_until_ready) for name, (run, inputs) in calls.items()
-    }
+    calls = eig_calls(spec, arrays, capacity).items()
+    times = {name: median_ms(functools.partial(run, *inputs), jax.block_until_ready) for name, (run, inputs) in calls}
+    for name in ("fisher pass", "eig map"):
+        times[name] = times[f"render and {name}"] - times["render"]
+    return times
 
 
 def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, float], np.ndarray]:

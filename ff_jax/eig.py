@@ -17,7 +17,6 @@ camera corrections are taken as known. What shows where opacity is missing has a
 """
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +27,14 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from ff_jax import backdrop
 from ff_jax.camera import Camera
-from ff_jax.gaussians import Gaussians
+from ff_jax.gaussians import Gaussians, opacities
 from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
 from ff_jax.rigid import quats_to_matrices
 from ff_jax.whitened import diagonal_factors, posterior_factors
 from kernels import fisher
 from kernels.fisher.gain import pack
 from kernels.project import Projected, sh_basis
-from kernels.project.reference import view_directions
+from kernels.project.reference import Options, view_directions
 from kernels.project.sh import BAND_OF
 
 GEOMETRY = 10  # parameters of a geometry block
@@ -69,17 +68,9 @@ class Priors:
 class Posterior:
     """Covariance of every block as a factor F: Sigma = F F^T."""
 
-    geometry: Float[Array, "N 10 10"]
+    geometry: Float[Array, "N 10 10"]  # upper triangular, as the colour's
     color: Float[Array, "N K K"]
     background: Float[Array, "cells"]  # standard deviation of one channel, by direction
-
-
-class Sensitivity(NamedTuple):
-    """How one view sees every Gaussian; 0 for those it does not see."""
-
-    projected: Projected
-    L: Float[Array, "N 6 10"]  # d (mean2d, conic, log opacity) / d geometry
-    Y: Float[Array, "N K"]  # d colour channel / d coefficients, root mean square over the channels
 
 
 def init_precision(gaussians: Gaussians) -> Precision:
@@ -104,29 +95,17 @@ def perturb(gaussians: Gaussians, delta: Float[Array, "N 10"]) -> Gaussians:
     )
 
 
-def sensitivity(
+def color_sensitivity(
     gaussians: Gaussians,
-    alive: Bool[Array, "N"],
+    projected: Projected,
     camera: Camera,
-    settings: RenderSettings,
     sh_degree: int | Int[Array, ""] = 3,
     axes: Float[Array, "N 3 3"] | None = None,
-) -> Sensitivity:
-    """Differentiate the projection of every Gaussian with respect to its own parameters (forward mode).
+) -> Float[Array, "N K"]:
+    """Return d colour channel / d coefficients, root mean square over the channels; 0 for what is not seen.
 
     `axes` are those of the frames that colours are stored in (columns, world); None takes the world's.
     """
-
-    def footprint(delta: Float[Array, "N 10"]) -> tuple[Float[Array, "N 6"], Projected]:
-        projected = project_gaussians(perturb(gaussians, delta), alive, camera, settings, sh_degree)
-        opacity = jnp.where(projected.opacity > 0, projected.opacity, 1.0)
-        return jnp.concatenate([projected.mean2d, projected.conic, jnp.log(opacity)[:, None]], -1), projected
-
-    still = jnp.zeros((gaussians.capacity, GEOMETRY))
-    _, push, projected = jax.linearize(footprint, still, has_aux=True)
-    directions = jnp.broadcast_to(jnp.eye(GEOMETRY)[:, None], (GEOMETRY, *still.shape))
-    L = jax.vmap(push, out_axes=-1)(directions)
-    visible = (projected.opacity > 0)[:, None]
     coefficients = gaussians.sh.shape[1]
     directions = view_directions(gaussians.means, camera.camera_from_world)
     if axes is not None:
@@ -135,7 +114,22 @@ def sensitivity(
     Y *= jnp.array(BAND_OF[:coefficients]) <= sh_degree
     # A channel cut off at 0 does not answer to its coefficients.
     Y *= jnp.sqrt(jnp.mean(projected.color > 0, -1, keepdims=True))
-    return Sensitivity(projected, jnp.where(visible[..., None], L, 0.0), jnp.where(visible, Y, 0.0))
+    return jnp.where((projected.opacity > 0)[:, None], Y, 0.0)
+
+
+def geometry_in(
+    gaussians: Gaussians, alive: Bool[Array, "N"], camera: Camera, settings: RenderSettings
+) -> fisher.Geometry:
+    """Return what the footprints of a view are differentiated with respect to."""
+    return fisher.Geometry(
+        gaussians.means,
+        gaussians.quats,
+        jnp.exp(gaussians.log_scales),
+        opacities(gaussians, alive),
+        camera.camera_from_world,
+        camera.K,
+        Options(camera.width, camera.height, settings.antialiased, settings.near, settings.eps2d),
+    )
 
 
 def accumulate(
@@ -170,9 +164,9 @@ def accumulate(
         sh_degree: highest band rendered.
         axes: of the frames that colours are stored in (columns, world); None takes the world's.
     """
-    view = sensitivity(gaussians, alive, camera, settings, sh_degree, axes)
     information = jnp.ones(image.shape[:2]) if weight is None else weight
-    splats = view.projected
+    splats = project_gaussians(gaussians, alive, camera, settings, sh_degree)
+    Y = color_sensitivity(gaussians, splats, camera, sh_degree, axes)
     geometry, w2 = fisher.accumulate(
         splats.mean2d,
         splats.conic,
@@ -181,13 +175,13 @@ def accumulate(
         bin_gaussians(splats, camera, settings),
         image,
         information / jnp.square(noise),
-        view.L,
+        geometry_in(gaussians, alive, camera, settings),
         width=camera.width,
         height=camera.height,
         tile=settings.tile_size,
         implementation=settings.implementation,
     )
-    color = pack(w2[:, None, None] * view.Y[:, :, None] * view.Y[:, None, :])
+    color = pack(w2[:, None, None] * Y[:, :, None] * Y[:, None, :])
     background = precision.background
     if alpha is not None:
         background = background + sign * backdrop.information(camera, alpha, information) / jnp.square(noise)
@@ -260,10 +254,9 @@ def eig_map(
         sh_degree: highest band rendered.
         axes: of the frames that colours are stored in (columns, world); None takes the world's.
     """
-    view = sensitivity(gaussians, alive, camera, settings, sh_degree, axes)
-    splats = view.projected
-    spread = jnp.einsum("nki,nij->nkj", view.L, posterior.geometry, precision="highest")
-    of_color = jnp.einsum("ni,nij->nj", view.Y, posterior.color, precision="highest")
+    splats = project_gaussians(gaussians, alive, camera, settings, sh_degree)
+    Y = color_sensitivity(gaussians, splats, camera, sh_degree, axes)
+    of_color = jnp.sum(Y[:, :, None] * posterior.color, 1)
     return fisher.eig_map(
         splats.mean2d,
         splats.conic,
@@ -272,7 +265,7 @@ def eig_map(
         bin_gaussians(splats, camera, settings),
         image,
         alpha,
-        spread,
+        (geometry_in(gaussians, alive, camera, settings), posterior.geometry),
         jnp.sum(of_color**2, -1),
         jnp.square(noise),
         jnp.square(backdrop.look_up(posterior.background, camera)),

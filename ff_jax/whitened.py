@@ -8,6 +8,7 @@ as not known), the QR factor T of R stacked on I has T^T T = I + A, and ratios o
 The covariance is kept as the factor T^-1, so that projecting it to an image never subtracts large numbers.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
@@ -15,7 +16,8 @@ from jaxtyping import Float
 from kernels.fisher.gain import unpack
 
 _NOISE = 8 * 2.0**-23  # relative rounding noise of a diagonal entry of A: a few products and sums of float32
-_BATCH = 4096  # blocks factored at a time, which bounds the memory
+# Blocks factored at a time, which bounds the memory: what stays in the cache of a CPU, what fills any other device.
+_BATCH_ON_CPU, _BATCH = 1 << 12, 1 << 17
 
 
 def posterior_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:
@@ -34,7 +36,8 @@ def posterior_factors(precision: Float[Array, "N packed"], std: Float[Array, "N 
 
     if precision.shape[0] == 0:
         return jnp.zeros((0, size, size))
-    return lax.map(one_block, (precision, std), batch_size=_BATCH)
+    batch = _BATCH_ON_CPU if jax.default_backend() == "cpu" else _BATCH
+    return lax.map(one_block, (precision, std), batch_size=batch)
 
 
 def diagonal_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:

@@ -2,7 +2,9 @@
 
 from types import ModuleType
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import ArrayLike, Float
 
@@ -10,6 +12,8 @@ from kernels.backend import choose
 from kernels.bin_tiles import Bins, tile_grid
 from kernels.fisher import pallas_gpu, reference, xla
 from kernels.fisher.gain import MODES
+from kernels.fisher.geometry import Geometry
+from kernels.fisher.geometry import jacobian as geometry_jacobian
 
 _RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu}
 
@@ -22,7 +26,7 @@ def accumulate(
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
-    jacobian: Float[Array, "N 6 p"] | None = None,
+    jacobian: Float[Array, "N 6 p"] | Geometry | None = None,
     *,
     width: int,
     height: int,
@@ -54,7 +58,8 @@ def accumulate(
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed.
-        jacobian: d (mean2d, conic, log opacity) / d (parameters to report on); None for the footprint itself.
+        jacobian: d (mean2d, conic, log opacity) / d (parameters to report on); a `Geometry` for the Jacobian of the
+            same Gaussians with respect to their geometry; None for the footprint itself.
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
@@ -68,8 +73,10 @@ def accumulate(
     """
     run = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
+    if isinstance(jacobian, Geometry) and run is not pallas_gpu:
+        jacobian = geometry_jacobian(jacobian)
     arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
-    arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight, jacobian))]
+    arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight)), jax.tree.map(_held, jacobian)]
     return run.accumulate(*arrays, tile=tile)
 
 
@@ -81,7 +88,7 @@ def eig_map(
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
-    factor: Float[Array, "N 6 r"],
+    factor: Float[Array, "N 6 r"] | tuple[Geometry, Float[Array, "N 10 10"]],
     q: Float[Array, "N"],
     noise_var: Float[ArrayLike, ""],
     background_var: Float[ArrayLike, "*map"],
@@ -110,7 +117,8 @@ def eig_map(
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         alpha: its accumulated opacity.
-        factor: F_i, any with F_i F_i^T = posterior covariance of (mean2d, conic, log opacity).
+        factor: F_i, any with F_i F_i^T = posterior covariance of (mean2d, conic, log opacity); or the `Geometry` of the
+            same Gaussians and upper triangular factors of the posterior covariance of that.
         q: posterior variance of one colour channel.
         noise_var: variance of one observed colour channel.
         background_var: variance of one channel of the background colour; one number, or one per pixel.
@@ -127,9 +135,16 @@ def eig_map(
     if mode not in MODES:
         raise ValueError(f"{mode=} is unknown: use one of {MODES}")
     _check(bins, width, height, tile, image=image, alpha=alpha)
-    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in (image, alpha, factor, q, noise_var, background_var)]
+    if isinstance(factor, tuple) and run is not pallas_gpu:
+        factor = jnp.einsum("nki,nij->nkj", geometry_jacobian(factor[0]), factor[1], precision="highest")
+    inputs = [jax.tree.map(_held, x) for x in (image, alpha, factor, q, noise_var, background_var)]
     splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
-    return run.eig_map(*splats, bins, *arrays, mode=mode, tile=tile)
+    return run.eig_map(*splats, bins, *inputs, mode=mode, tile=tile)
+
+
+def _held(x: ArrayLike) -> ArrayLike:
+    """Return an array as a constant for differentiation; numbers known before compilation stay as they are."""
+    return lax.stop_gradient(x) if isinstance(x, (Array, np.ndarray)) else x
 
 
 def _implementation(name: str | None, count: int) -> ModuleType:

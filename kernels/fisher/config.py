@@ -9,7 +9,7 @@ class FisherConfig:
 
     chunk: int = 32  # intersections between two looks at the transmittance
     accumulate_warps: int = 1  # per program: 8 pixels a thread, so that most of a sum stays inside a thread
-    map_warps: int = 2  # 10 running values per pixel: one warp would spill registers
+    map_warps: int = 2  # 10 running values per pixel
     sum_warps: int = 2
     reduce_block: int = 4  # Gaussians per program of the slot reduction: most have few slots
 

@@ -20,42 +20,50 @@ from kernels.fisher.gain import pack
 
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of (s, t) in the six monomials
 POWERS = tuple((a, n - a) for n in range(5) for a in range(n, -1, -1))  # of the 15 monomials up to degree 4
-_PRODUCT = np.array([[POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
+# Number of the monomial that is the product of two of the basis.
+PRODUCT = np.array([[POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
 
 Values = Float[Array, "..."]
 
 
 def whitening(conic: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
     """Return (u00, u01, u11) of the upper triangular U with U^T U = conic; the identity if there is none."""
-    a, b, c = conic.T
+    return jnp.stack(whitening_columns(*conic.T), -1)
+
+
+def whitening_columns(a: Values, b: Values, c: Values) -> list[Values]:
+    """Return u00, u01, u11 of `whitening` from the columns of a conic."""
     det_over_a = c - b * b / jnp.where(a > 0, a, 1.0)
     usable = (a > 0) & (det_over_a > 0)
     root = jnp.sqrt(jnp.where(usable, a, 1.0))
-    return jnp.stack([root, jnp.where(usable, b, 0.0) / root, jnp.sqrt(jnp.where(usable, det_over_a, 1.0))], -1)
+    return [root, jnp.where(usable, b, 0.0) / root, jnp.sqrt(jnp.where(usable, det_over_a, 1.0))]
 
 
-def _basis_change(whitener: Float[Array, "N 3"]) -> Float[Array, "N 6 6"]:
-    """Return G: the rows of v / slope in the monomials (1, s, t, s^2, s t, t^2)."""
-    u00, u01, u11 = whitener.T
+def in_basis(v: list[Values], whitener: list[Values]) -> list[Values]:
+    """Return G^T v for six columns v, where v / slope = G (1, s, t, s^2, s t, t^2)."""
+    u00, u01, u11 = whitener
     xs, xt, yt = 1 / u00, -u01 / (u00 * u11), 1 / u11  # dx = xs s + xt t, dy = yt t
-    zero, one = jnp.zeros_like(u00), jnp.ones_like(u00)
-    rows = [
-        [zero, -u00, zero, zero, zero, zero],
-        [zero, -u01, -u11, zero, zero, zero],
-        [zero, zero, zero, -0.5 * xs * xs, -xs * xt, -0.5 * xt * xt],
-        [zero, zero, zero, zero, -xs * yt, -xt * yt],
-        [zero, zero, zero, zero, zero, -0.5 * yt * yt],
-        [one, zero, zero, zero, zero, zero],
+    return [
+        v[5],
+        -u00 * v[0] - u01 * v[1],
+        -u11 * v[1],
+        -0.5 * xs * xs * v[2],
+        -xs * (xt * v[2] + yt * v[3]),
+        -0.5 * xt * xt * v[2] - xt * yt * v[3] - 0.5 * yt * yt * v[4],
     ]
-    return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+
+
+def _half(factor: Float[Array, "N 6 r"], whitener: Float[Array, "N 3"]) -> Float[Array, "N 6 r"]:
+    """Return G^T factor."""
+    return jnp.stack(in_basis([factor[:, k] for k in range(6)], [u[:, None] for u in whitener.T]), 1)
 
 
 def quartic_of(factor: Float[Array, "N 6 r"], whitener: Float[Array, "N 3"]) -> Float[Array, "N 15"]:
     """Return the coefficients of |v^T factor|^2 / slope^2 as a polynomial in (s, t), in the order of `POWERS`."""
-    half = jnp.einsum("nki,nkr->nir", _basis_change(whitener), factor, precision="highest")
-    in_basis = jnp.einsum("nir,njr->nij", half, half, precision="highest")
-    gather = np.eye(len(POWERS), dtype=np.float32)[_PRODUCT]
-    return jnp.einsum("nij,ijm->nm", in_basis, gather, precision="highest")
+    half = _half(factor, whitener)
+    squares = jnp.einsum("nir,njr->nij", half, half, precision="highest")
+    gather = np.eye(len(POWERS), dtype=np.float32)[PRODUCT]
+    return jnp.einsum("nij,ijm->nm", squares, gather, precision="highest")
 
 
 def quartic(k: list[Values], s: Values, t: Values) -> Values:
@@ -84,7 +92,7 @@ def from_moments(
     sums: Float[Array, "N 15"], whitener: Float[Array, "N 3"], jacobian: Float[Array, "N 6 p"] | None
 ) -> Float[Array, "N packed"]:
     """Return the packed sum of g (v^T jacobian)^T (v^T jacobian) / slope^2 from the summed `moments` of g."""
-    half = _basis_change(whitener)
-    if jacobian is not None:
-        half = jnp.einsum("nki,nkp->npi", half, jacobian, precision="highest")
-    return pack(jnp.einsum("npi,nij,nqj->npq", half, sums[:, _PRODUCT], half, precision="highest"))
+    if jacobian is None:
+        jacobian = jnp.broadcast_to(jnp.eye(6), (sums.shape[0], 6, 6))
+    half = _half(jacobian, whitener)
+    return pack(jnp.einsum("nip,nij,njq->npq", half, sums[:, PRODUCT], half, precision="highest"))

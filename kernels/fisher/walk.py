@@ -59,9 +59,15 @@ def eig_records(
     splats: Float[Array, "N 12"], factor: Float[Array, "N 6 r"], q: Float[Array, "N"]
 ) -> Float[Array, "N 28"]:
     """Append the quartic of `factor` and the colour variance to every row."""
-    visible = splats[:, 5:6] > 0
-    factor, q = jnp.where(visible[..., None], factor, 0.0), jnp.where(visible, q[:, None], 0.0)
-    return jnp.concatenate([splats, quartic_of(factor, whitener_of(splats)), q], -1)
+    factor = jnp.where(splats[:, 5:6, None] > 0, factor, 0.0)
+    return append_eig(splats, quartic_of(factor, whitener_of(splats)), q)
+
+
+def append_eig(
+    splats: Float[Array, "N 12"], coefficients: Float[Array, "N 15"], q: Float[Array, "N"]
+) -> Float[Array, "N 28"]:
+    """Append a quartic and the colour variance to every row."""
+    return jnp.concatenate([splats, coefficients, jnp.where(splats[:, 5] > 0, q, 0.0)[:, None]], -1)
 
 
 def start(image: Float[Array, "H W 3"], tile: int) -> Float[Array, "tiles 4 P"]:

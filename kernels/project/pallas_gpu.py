@@ -65,9 +65,12 @@ def _flat(arrays: tuple) -> list[Array]:
 
 def _scalars(camera: tuple, degree: Int[Array, ""]) -> tuple[Float[Array, "17"], Float[Array, "16"]]:
     """Return the numbers of the camera in one row, and 1 for the bands that count."""
-    pose, K = camera
-    numbers = jnp.concatenate([pose[:3].ravel(), jnp.stack([K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2]])])
-    return numbers, (jnp.array(BAND_OF) <= degree).astype(jnp.float32)
+    return camera_numbers(*camera), (jnp.array(BAND_OF) <= degree).astype(jnp.float32)
+
+
+def camera_numbers(pose: Float[Array, "4 4"], K: Float[Array, "3 3"]) -> Float[Array, "17"]:
+    """Return the world-to-camera matrix without its last row, then fx, fy, skew, cx, cy."""
+    return jnp.concatenate([pose[:3].ravel(), jnp.stack([K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2]])])
 
 
 def _run(
@@ -95,7 +98,7 @@ def _rows() -> Int[Array, "BLOCK"]:
     return pl.program_id(0) * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32)
 
 
-def _load(ref: Any, row: Array) -> list[Array]:
+def load_columns(ref: Any, row: Array) -> list[Array]:
     """Load the columns of some rows; those past the last one repeat it."""
     row = jnp.minimum(row, ref.shape[0] - 1)
     if len(ref.shape) == 1:
@@ -103,7 +106,7 @@ def _load(ref: Any, row: Array) -> list[Array]:
     return [plgpu.load(ref.at[row, k]) for k in range(ref.shape[1])]
 
 
-def _store(ref: Any, row: Array, values: list[Array]) -> None:
+def store_columns(ref: Any, row: Array, values: list[Array]) -> None:
     """Store the columns of the rows that exist."""
     mask = row < ref.shape[0]
     for k, value in enumerate(values):
@@ -138,7 +141,7 @@ def _color(means: list, rows: list, sh: list, bands: list) -> list[Array]:
 def _inputs(refs: tuple, row: Array, coefficients: int) -> tuple[list[list[Array]], list[Array], list[Array]]:
     """Load the parameters of some Gaussians, the camera, and which bands count."""
     numbers = [refs[5][k] for k in range(CAMERA)]
-    return [_load(ref, row) for ref in refs[:5]], numbers, [refs[6][k] for k in range(coefficients)]
+    return [load_columns(ref, row) for ref in refs[:5]], numbers, [refs[6][k] for k in range(coefficients)]
 
 
 def _forward_kernel(*refs: Any, coefficients: int, options: Options) -> None:
@@ -146,17 +149,17 @@ def _forward_kernel(*refs: Any, coefficients: int, options: Options) -> None:
     parameters, numbers, bands = _inputs(refs, row, coefficients)
     results = _project(*parameters, numbers, bands, options)
     for ref, values in zip(refs[7:], results, strict=True):
-        _store(ref, row, values)
+        store_columns(ref, row, values)
 
 
 def _adjoint_kernel(*refs: Any, coefficients: int, options: Options) -> None:
     row = _rows()
     parameters, numbers, bands = _inputs(refs, row, coefficients)
     exists = row < refs[0].shape[0]
-    v = [[jnp.where(exists, x, 0.0) for x in _load(ref, row)] for ref in refs[7:13]]
+    v = [[jnp.where(exists, x, 0.0) for x in load_columns(ref, row)] for ref in refs[7:13]]
     _, pull = jax.vjp(lambda p, n: _project(*p, n, bands, options), parameters, numbers)
     pulled, camera = pull(v)
     for ref, values in zip(refs[13:18], pulled, strict=True):
-        _store(ref, row, values)
+        store_columns(ref, row, values)
     for k, value in enumerate(camera):
         refs[18][pl.program_id(0), k] = value

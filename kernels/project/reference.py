@@ -12,6 +12,7 @@ from kernels.rasterize.blend import ALPHA_MIN
 
 CLAMP_MARGIN = 0.3  # the Jacobian is evaluated at most this fraction of half the image outside of it (3DGS)
 MAX_SIGMA = 1e8  # px; a larger footprint overflows float32 when its determinant is formed
+MIN_COMPENSATION = 1e-6  # of the squared factor by which antialiasing dims; see `_compensation`
 Values = Float[Array, "..."]
 
 
@@ -186,15 +187,21 @@ def _footprint(
     J is that of the projection at (u, v, 1) / per_z, with (u, v) clamped to a little more than the image.
     """
     fx, fy, rotation = lens.fx, lens.fy, lens.rotation
-    margin_x, margin_y = CLAMP_MARGIN * 0.5 * options.width / fx, CLAMP_MARGIN * 0.5 * options.height / fy
-    u = _clip(u, -lens.cx / fx - margin_x, (options.width - lens.cx) / fx + margin_x)
-    v = _clip(v, -lens.cy / fy - margin_y, (options.height - lens.cy) / fy + margin_y)
+    u, v = clamped(u, v, lens, options)
     along_x = [(rotation[0][j] - u * rotation[2][j]) * per_z for j in range(3)]
     along_y = [(rotation[1][j] - v * rotation[2][j]) * per_z for j in range(3)]
     along_x = [fx * p + lens.skew * q for p, q in zip(along_x, along_y, strict=True)]
     rows = rotation_rows(quats)
     axes = [[row[k] * scales[k] for row in rows] for k in range(3)]
     return [_dot(along_x, axis) for axis in axes], [fy * _dot(along_y, axis) for axis in axes]
+
+
+def clamped(u: Values, v: Values, lens: Lens, options: Options) -> tuple[Values, Values]:
+    """Return the directions (u, v) = (x, y) / z limited to a little more than the image."""
+    fx, fy, cx, cy = lens.fx, lens.fy, lens.cx, lens.cy
+    margin_x, margin_y = CLAMP_MARGIN * 0.5 * options.width / fx, CLAMP_MARGIN * 0.5 * options.height / fy
+    u = _clip(u, -cx / fx - margin_x, (options.width - cx) / fx + margin_x)
+    return u, _clip(v, -cy / fy - margin_y, (options.height - cy) / fy + margin_y)
 
 
 def _clip(x: Values, low: Values, high: Values) -> Values:
@@ -205,10 +212,10 @@ def _clip(x: Values, low: Values, high: Values) -> Values:
 def _compensation(ratio: Values) -> Values:
     """Return sqrt(ratio) of the areas before and after the dilation (Yu et al. 2024, Mip-Splatting, eq. 9).
 
-    Below 1e-6 the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope
+    Below MIN_COMPENSATION the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope
     finite.
     """
-    return jnp.sqrt(jnp.maximum(ratio, 1e-6))
+    return jnp.sqrt(jnp.maximum(ratio, MIN_COMPENSATION))
 
 
 def _extent(opacity: Values, a: Values, c: Values) -> tuple[Values, Values]:

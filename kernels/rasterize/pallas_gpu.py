@@ -187,17 +187,31 @@ def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
 # ---- kernel bodies: every reference is the whole array
 
 
-def _walk(begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
-    """Run state = visit(i, state) for i in [begin, end) until state[0], the transmittance, is spent."""
+def walk(ids_ref: Ref, table_ref: Ref, begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
+    """Run state = visit(i, row, state) for i in [begin, end) until state[0], the transmittance, is spent.
+
+    `row` holds the numbers of the i-th Gaussian as scalars. They are asked for while the one before is worked on,
+    and its index one step earlier: two loads that wait for each other would take longer than the arithmetic.
+    """
+    last = jnp.maximum(end - 1, 0)
+
+    def index(i: Array) -> Array:
+        return ids_ref[jnp.minimum(i, last)]
+
+    def one(i: Array, carry: tuple) -> tuple:
+        following, row, state = carry
+        return index(i + 2), _columns(table_ref, following), visit(i, row, state)
 
     def some(carry: tuple) -> tuple:
-        position, state = carry
-        return position + chunk, lax.fori_loop(position, jnp.minimum(position + chunk, end), visit, state)
+        position, *rest = carry
+        stop = jnp.minimum(position + chunk, end)
+        return position + chunk, *lax.fori_loop(position, stop, one, tuple(rest))
 
     def unfinished(carry: tuple) -> Array:
-        return (carry[0] < end) & (jnp.max(carry[1][0]) > T_STOP)
+        return (carry[0] < end) & (jnp.max(carry[3][0]) > T_STOP)
 
-    return lax.while_loop(unfinished, some, (begin, state))[1]
+    first = index(begin + 1), _columns(table_ref, index(begin)), state
+    return lax.while_loop(unfinished, some, (begin, *first))[3]
 
 
 def _columns(table_ref: Ref, row: Array) -> list[Array]:
@@ -221,13 +235,13 @@ def _forward_kernel(
     px, py = pixels.centres(tile_ref[segment], width, tile)
     channels, begin = out_ref.shape[1] - 1, begin_ref[segment]
 
-    def visit(i: Array, state: tuple) -> tuple:
+    def visit(_: Array, row: list, state: tuple) -> tuple:
         T, *out = state
-        T, out = blend_step(splat_of(_columns(table_ref, ids_ref[i])), px, py, T, tuple(out))
+        T, out = blend_step(splat_of(row), px, py, T, tuple(out))
         return (T, *out)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * channels)
-    T, *out = _walk(begin, end_ref[segment], chunk, visit, state)
+    T, *out = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate((*out, T)):
         pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
 
@@ -265,16 +279,15 @@ def _tangent_kernel(
     px, py = pixels.centres(tile_ref[segment], width, tile)
     channels, begin = out_ref.shape[1] // 2 - 1, begin_ref[segment]
 
-    def visit(i: Array, state: tuple) -> tuple:
+    def visit(i: Array, row: list, state: tuple) -> tuple:
         T, T_dot, *sums = state
-        row = ids_ref[i]
-        splat, direction = splat_of(_columns(table_ref, row)), splat_of(_columns(table_dot_ref, row))
+        splat, direction = splat_of(row), splat_of(_columns(table_dot_ref, ids_ref[i]))
         _, out = blend_step(splat, px, py, T, tuple(sums[:channels]))
         T, T_dot, out_dot = tangent_step(splat, direction, px, py, T, T_dot, tuple(sums[channels:]))
         return (T, T_dot, *out, *out_dot)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * (2 * channels + 1))
-    state = _walk(begin, end_ref[segment], chunk, visit, state)
+    state = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate(state):
         pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
 
@@ -323,15 +336,15 @@ def _adjoint_kernel(
     for f, v in zip(front, v_out, strict=True):
         behind = behind - f * v
 
-    def visit(i: Array, state: tuple) -> tuple:
-        splat, slot = splat_of(_columns(table_ref, ids_ref[i])), emission_ref[i]
-        T, behind, pull = adjoint_step(splat, px, py, *state, tuple(v_out), v_alpha)
+    def visit(i: Array, row: list, state: tuple) -> tuple:
+        slot = emission_ref[i]
+        T, behind, pull = adjoint_step(splat_of(row), px, py, *state, tuple(v_out), v_alpha)
         sums = [*_moments(pull), *(pixels.total(pull.weight * v) for v in v_out)]
         for k, value in enumerate(sums):
             slots_ref[slot, k] = value
         return T, behind
 
-    _walk(begin, end_ref[segment], chunk, visit, (T, behind))
+    walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, (T, behind))
 
 
 def _moments(pull: Pull) -> list[Array]:

@@ -105,6 +105,44 @@ def test_gradients_match_finite_differences():
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name)
 
 
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
+    """Interpreted where there is no GPU; both modes, the pose and the intrinsics included, and second derivatives."""
+    rng = np.random.default_rng()
+    scene = {k: jnp.asarray(v) for k, v in make_scene(TINY._replace(gaussians=150), rng).items()}
+    direction = {k: jnp.asarray(1e-2 * rng.normal(size=v.shape), jnp.float32) for k, v in scene.items()}
+    weights = [jnp.asarray(rng.normal(size=(150, n)), jnp.float32) for n in (2, 3, 1, 1, 3)]
+
+    def outputs(scene: dict, name: str) -> list:
+        p = project(**scene, **SIZE, antialiased=antialiased, implementation=name)
+        seen = (p.opacity > 0)[:, None]
+        columns = (p.mean2d, p.conic, p.opacity[:, None], p.depth[:, None], p.color)
+        return [jnp.where(seen, x, 0) for x in columns]
+
+    def run(scene: dict, direction: dict, name: str) -> dict:
+        loss = lambda s: sum(jnp.sum(w * x) for w, x in zip(weights, outputs(s, name), strict=True))
+        value, tangent = jax.jvp(lambda s: outputs(s, name), (scene,), (direction,))
+        result = {"value": value, "tangent": tangent, "gradient": jax.grad(loss)(scene)}
+        if antialiased:  # one of the two is enough for what takes longest to compile
+            result["second"] = jax.jvp(jax.grad(loss), (scene,), (direction,))[1]
+        return result
+
+    # Compiling is what takes time here.
+    quick = None if jax.default_backend() == "gpu" else {"xla_backend_optimization_level": 0}
+    run = jax.jit(run, static_argnums=2, compiler_options=quick)
+    got, wanted = (run(scene, direction, name) for name in ("pallas", "reference"))
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b) + 1e-6, jax.tree_util.keystr(path)
+
+
+def test_kernel_takes_a_batch_of_cameras():
+    scene = {k: jnp.asarray(v) for k, v in make_scene(TINY, np.random.default_rng()).items()}
+    poses = jnp.stack([scene.pop("camera_from_world")] * 2).at[1, 0, 3].add(0.1)
+    run = lambda name: jax.vmap(lambda T: project(**scene, camera_from_world=T, **SIZE, implementation=name))(poses)
+    for a, b in zip(run("pallas"), run("reference"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_seen_is_culled_with_finite_gradients():
     scene = make_scene(TINY, np.random.default_rng())
     bad = np.arange(12)

@@ -1,0 +1,136 @@
+"""What a view knows of a Gaussian's geometry, per Gaussian, as Pallas kernels (Triton backend).
+
+One Gaussian a thread. `_half_kernel` differentiates the footprint and brings the derivatives to the whitened frame, one
+row of memory per number so that neighbours lie side by side; the other two kernels turn these rows into a quartic or a
+precision. What runs over the ten parameters is a loop, not ten copies: the compiler's time grows with the square of the
+number of operations.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+from jaxtyping import Float
+
+from kernels.fisher.forms import POWERS, PRODUCT, in_basis, whitening_columns
+from kernels.fisher.geometry import FOOTPRINT, GEOMETRY, Geometry, footprint_columns
+from kernels.project.pallas_gpu import CAMERA, camera_numbers, load_columns, store_columns
+from kernels.project.reference import Lens, Options
+
+BLOCK, WARPS = 64, 2  # Gaussians a program
+HALF = FOOTPRINT * GEOMETRY + 1  # rows: six numbers per parameter, and last whether the Gaussian shows
+PACKED = GEOMETRY * (GEOMETRY + 1) // 2
+ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
+
+
+def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool) -> Float[Array, "N 15"]:
+    """Return `forms.quartic_of` the Jacobian times an upper triangular factor."""
+    count = geometry.means.shape[0]
+    operands = _half(geometry, interpret), factor.reshape(count, -1)
+    return _run(_quartic_kernel, "fisher_quartic", (count, len(POWERS)), count, interpret, *operands)
+
+
+def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool) -> Float[Array, "N 55"]:
+    """Return `forms.from_moments` of the Jacobian: the packed information on the geometry.
+
+    Args:
+        geometry: of the Gaussians.
+        sums: moments, and perhaps more columns behind them.
+        interpret: run without a GPU.
+    """
+    count = geometry.means.shape[0]
+    operands = _half(geometry, interpret), sums
+    return _run(_precision_kernel, "fisher_precision", (count, PACKED), count, interpret, *operands)
+
+
+def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
+    """Return the Jacobian in the whitened frame, number by number, and 1 for Gaussians that show."""
+    count = geometry.means.shape[0]
+    numbers = camera_numbers(geometry.camera_from_world, geometry.K)
+    kernel = functools.partial(_half_kernel, options=geometry.options)
+    return _run(kernel, "fisher_jacobian", (HALF, count), count, interpret, *geometry[:4], numbers)
+
+
+def _run(kernel: Callable, name: str, shape: tuple[int, int], count: int, interpret: bool, *operands: Array) -> Array:
+    """Run a kernel over blocks of `count` Gaussians."""
+    return pl.pallas_call(
+        kernel,
+        name=name,
+        grid=(pl.cdiv(count, BLOCK),),
+        in_specs=[ANYWHERE] * len(operands),
+        out_specs=ANYWHERE,
+        out_shape=jax.ShapeDtypeStruct(shape, jnp.float32),
+        compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=1),
+        interpret=interpret,
+    )(*operands)
+
+
+# ---- kernel bodies: every reference is the whole array
+
+
+def _rows() -> Array:
+    """Return the Gaussians of this program."""
+    return pl.program_id(0) * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32)
+
+
+def _half_kernel(*refs: Any, options: Options) -> None:
+    row, half_ref = _rows(), refs[5]
+    means, quats, scales, (opacity,) = (load_columns(ref, row) for ref in refs[:4])
+    numbers = [refs[4][k] for k in range(CAMERA)]
+    camera = [numbers[4 * i : 4 * i + 4] for i in range(3)]
+    lens = Lens(camera, *numbers[12:])
+    (visible, conic), L = footprint_columns(means, quats, scales, opacity, camera, lens, options)
+    whitener = whitening_columns(*[jnp.where(visible, v, 0.0) for v in conic])
+    values = [value for derivatives in L for value in in_basis(derivatives, whitener)]
+    for k, value in enumerate([*values, visible.astype(jnp.float32)]):
+        plgpu.store(half_ref.at[k, row], value, mask=row < half_ref.shape[1])
+
+
+def _shown(half_ref: Any, row: Array) -> tuple[Array, Array]:
+    """Return row numbers that exist, and which Gaussians exist and show."""
+    safe = jnp.minimum(row, half_ref.shape[1] - 1)
+    return safe, (row < half_ref.shape[1]) & (plgpu.load(half_ref.at[HALF - 1, safe]) > 0)
+
+
+def _quartic_kernel(half_ref: Any, factor_ref: Any, out_ref: Any) -> None:
+    row = _rows()
+    safe, shown = _shown(half_ref, row)
+    load = lambda ref, *index, mask: plgpu.load(ref.at[index], mask=mask, other=0.0)
+    half = [load(half_ref, k, safe, mask=shown) for k in range(HALF - 1)]
+
+    def add(r: Array, coefficients: tuple) -> tuple:
+        spread = [jnp.zeros_like(half[0])] * FOOTPRINT
+        for i in range(GEOMETRY):  # upper triangular
+            entry = load(factor_ref, safe, GEOMETRY * i + r, mask=shown & (i <= r))
+            spread = [s + half[FOOTPRINT * i + k] * entry for k, s in enumerate(spread)]
+        coefficients = list(coefficients)
+        for i in range(FOOTPRINT):
+            for j in range(i, FOOTPRINT):
+                coefficients[PRODUCT[i, j]] += (1 if i == j else 2) * spread[i] * spread[j]
+        return tuple(coefficients)
+
+    coefficients = lax.fori_loop(0, GEOMETRY, add, (jnp.zeros_like(half[0]),) * len(POWERS))
+    store_columns(out_ref, row, list(coefficients))
+
+
+def _precision_kernel(half_ref: Any, sums_ref: Any, out_ref: Any) -> None:
+    row = _rows()
+    safe, shown = _shown(half_ref, row)
+    load = lambda ref, *index: plgpu.load(ref.at[index], mask=shown, other=0.0)
+    sums = [load(sums_ref, safe, k) for k in range(len(POWERS))]
+    half = [load(half_ref, k, safe) for k in range(HALF - 1)]
+
+    def write(p: Array, start: Array) -> Array:
+        own = [load(half_ref, FOOTPRINT * p + i, safe) for i in range(FOOTPRINT)]
+        seen = [sum(own[i] * sums[PRODUCT[i, j]] for i in range(FOOTPRINT)) for j in range(FOOTPRINT)]
+        for q in range(GEOMETRY):
+            value = sum(s * half[FOOTPRINT * q + j] for j, s in enumerate(seen))
+            plgpu.store(out_ref.at[row, start + q], value, mask=(row < out_ref.shape[0]) & (p <= q))
+        return start + GEOMETRY - p - 1  # where column 0 of the next row of the triangle would stand
+
+    lax.fori_loop(0, GEOMETRY, write, jnp.int32(0))
