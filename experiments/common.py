@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from ff_jax.config import DataConfig, FuseConfig, from_dict, to_dict
+from ff_jax.train.memory import explain, is_out_of_memory
 
 
 def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
@@ -76,6 +78,33 @@ def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
     return tuple(map(kind, flag.value))
 
 
+def process_flags() -> Callable[[], None]:
+    """Define --coordinator, --processes and --process; return what connects the processes that they describe.
+
+    It is called before anything asks JAX for its devices, which then are those of all processes. Without the flags it
+    does nothing.
+    """
+    address = "Address of the first process, such as 10.0.0.1:1234; 'auto' asks the cluster (Slurm, TPU VMs)."
+    coordinator = flags.DEFINE_string("coordinator", None, address)
+    count = flags.DEFINE_integer("processes", None, "How many processes there are.")
+    number = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+
+    def connect() -> None:
+        given = count.value, number.value
+        if coordinator.value is None and given == (None, None):
+            return
+        named = coordinator.value not in (None, "auto")
+        if coordinator.value is None or named == (None in given) or (named and not 0 <= number.value < count.value):
+            raise ValueError(
+                f"--coordinator={coordinator.value} --processes={count.value} --process={number.value} do not belong "
+                "together: give all three, with 0 <= process < processes, or --coordinator=auto alone."
+            )
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(*(coordinator.value, *given) if named else ())
+
+    return connect
+
+
 def _one_line(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):  # its text would be quoted and escaped
         error = error.args[0]
@@ -98,6 +127,10 @@ def run(main: Callable[[list[str]], None]) -> None:
             if os.environ.get("FF_TRACEBACK"):
                 raise
             sys.exit(f"error: {error}")
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if os.environ.get("FF_TRACEBACK") or not is_out_of_memory(error):
+                raise
+            sys.exit(f"error: {explain(error)}")
         except KeyboardInterrupt:
             sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
 

@@ -43,9 +43,9 @@ def information(camera: Camera, alpha: Float[Array, "H W"], weight: Float[Array,
     through = 1 - alpha
     told = jnp.where(through > MOSTLY, weight * through**2, 0.0)
     cells = cell_of(ray_directions(camera)).reshape(-1)
-    add = lambda values: jnp.zeros(CELLS, jnp.int32).at[cells].add(values.reshape(-1).astype(jnp.int32))
-    total = add(jnp.round(told * _UNIT))
-    return total / _UNIT / jnp.maximum(add(told > 0), 1)
+    values = jnp.stack([jnp.round(told * _UNIT), told > 0], -1).reshape(-1, 2).astype(jnp.int32)
+    total, count = jnp.zeros((CELLS, 2), jnp.int32).at[cells].add(values).T
+    return total / _UNIT / jnp.maximum(count, 1)
 
 
 def posterior_std(precision: Float[Array, "cells"], prior: Float[ArrayLike, ""]) -> Float[Array, "cells"]:

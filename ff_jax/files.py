@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class DiskFullError(OSError):
-    """No space is left where a file of the run is written."""
+    """No space is left where a file of the run is written, or files may not grow that large."""
 
 
 @contextmanager
@@ -17,24 +17,32 @@ def explain_full_disk(path: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_disk_full(error):
+        number = _full(error)
+        if number is None:
             raise
-        message = f"no space is left on the disk to write {path}: free some space, then run again to continue"
-        raise DiskFullError(errno.ENOSPC, message) from error
+        reasons = {errno.EFBIG: ("files may not grow large enough", "raise the limit (ulimit -f)")}
+        why, what = reasons.get(number, ("no space is left on the disk", "free some space"))
+        raise DiskFullError(number, f"{why} to write {path}: {what}, then run again to continue") from error
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Return whether `error` or one of its causes is a full disk; libraries wrap it in many types."""
+_FULL = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EFBIG: "file too large",
+}
+
+
+def _full(error: BaseException | None) -> int | None:
+    """Return the number of the full disk that `error` or one of its causes is; libraries wrap it in many types."""
     if error is None:
-        return False
+        return None
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_disk_full(inner) for inner in error.exceptions)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return True
+        return next(filter(None, map(_full, error.exceptions)), None)
+    if getattr(error, "errno", None) in _FULL:
+        return error.errno
     text = str(error).lower()
-    if "no space left on device" in text or "disk quota exceeded" in text:
-        return True
-    return _is_disk_full(error.__cause__ or error.__context__)
+    found = next((number for number, words in _FULL.items() if words in text), None)
+    return found or _full(error.__cause__ or error.__context__)
 
 
 @contextmanager

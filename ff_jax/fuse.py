@@ -24,6 +24,7 @@ from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer
 from ff_jax.schedule import shift_at
 from ff_jax.train.feed import Feed
+from ff_jax.train.lock import hold
 from ff_jax.train.log import peak_memory, progress, write_run_facts
 from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pairs import thin_triples
@@ -43,28 +44,30 @@ def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = Fa
         resume: go on with the run in `workdir`; every phase continues from its last whole checkpoint.
 
     Raises:
-        ValueError: `workdir` holds a run and `resume` is off, or a run with other settings.
+        ValueError: `workdir` holds a run and `resume` is off, or a run with other settings, or one that is running.
     """
     started = time.time()
-    facts = claim(workdir, config, resume)
-    feed = recorded_feed(config, log)
-    check_pool(config, len(feed.frames))
-    fixer = make_fixer(log, feed, config, workdir)
-    versions = run_phases(config, log, feed, workdir, make_event(feed, fixer, config))
-    facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
-    return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+    with hold(workdir):
+        facts = claim(workdir, config, resume)
+        feed = recorded_feed(config, log)
+        check_pool(config, len(feed.frames))
+        fixer = make_fixer(log, feed, config, workdir)
+        versions = run_phases(config, log, feed, workdir, make_event(feed, fixer, config))
+        facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
+        return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
 
 
 def reconstruct(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = False) -> dict[str, Any]:
     """Reconstruct from recorded views only, for all of `config.steps`, and return the metrics (see `fuse`)."""
     started = time.time()
-    facts = claim(workdir, config, resume)
-    feed = recorded_feed(config, log)
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
-    run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
-    versions = {"Reconstruction only": Version(*run)}
-    facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
-    return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+    with hold(workdir):
+        facts = claim(workdir, config, resume)
+        feed = recorded_feed(config, log)
+        run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+        run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
+        versions = {"Reconstruction only": Version(*run)}
+        facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
+        return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
 
 
 def finished(config: FuseConfig, log: SceneData, workdir: Path) -> tuple[Feed, dict[str, Version]]:

@@ -12,7 +12,7 @@ from ff_jax.generators.self_fit import SelfFitConfig, Triples, fit, init_params,
 
 
 def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -> Fixer:
-    """Return the fixer called `name`, with the parameters it starts from.
+    """Return the fixer called `name`, with the parameters it starts from: `difix` is trained, `self_fit` is not.
 
     Args:
       name: one of `names()`.
@@ -43,9 +43,16 @@ def _none(config: None, key: Key[Array, ""]) -> Fixer:
     return none.build()
 
 
+def _difix(config: Any, key: Key[Array, ""]) -> Fixer:
+    # Imported when it is asked for: diffusers takes seconds to import, and nothing else needs it.
+    from ff_jax.generators.difix import pretrained
+
+    return pretrained.build(config=config)
+
+
 def _self_fit(config: SelfFitConfig | None, key: Key[Array, ""]) -> Fixer:
     config = config or SelfFitConfig()
     return make_fixer(init_params(key, config), config)
 
 
-_BUILDERS = {"none": _none, "self_fit": _self_fit}
+_BUILDERS = {"difix": _difix, "none": _none, "self_fit": _self_fit}

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
-from ff_jax.scene import Scene, compose
+from ff_jax.scene import Scene, SceneParams, compose
 from ff_jax.scene.scene import View
 from ff_jax.schedule import ShiftSchedule, is_event, is_novel
 from ff_jax.train.feed import Feed, frame_at
 from ff_jax.train.pool import Pool, pool_batch
 from ff_jax.train.state import TrainState
-from ff_jax.train.step import ReconConfig, is_density_step, make_density_step, make_train_step
+from ff_jax.train.step import Batch, ReconConfig, is_density_step, make_density_step, make_train_step
 
 _HEADROOM = 1.4  # capacity over the largest count seen: growing again means compiling again
 _SMALLEST = 1 << 15  # a smaller capacity saves nothing worth a compilation
@@ -83,22 +83,29 @@ class Hooks:
     save_every: int = 1000
 
 
+class NotFiniteError(ArithmeticError):
+    """The loss or a parameter is no longer a finite number; `step` is where that was noticed."""
+
+    def __init__(self, step: int):
+        super().__init__(f"loss or parameters are not finite at step {step}")
+        self.step = step
+
+
 def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks()) -> tuple[Run, Recipe]:
     """Train up to step `stop`; return the run and the recipe with the capacity that was needed.
 
     The result depends on the run, the recipe and the log alone, not on where earlier calls stopped, as long as
     they stopped at multiples of `check_every`.
+
+    Raises:
+        NotFiniteError: the training diverged; nothing of it was saved.
     """
-    density = make_density_step(recipe.recon)
     for step in range(int(run.state.step), stop):
-        if recipe.schedule and is_event(step, recipe.schedule):
-            run = hooks.event(run, step, recipe)
-        state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
-        train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
-        state, shown = train_step(state, next_batch(run, step, recipe, feed))
-        run = run.replace(state=state)
+        run, shown = advance(run, step, recipe, feed, hooks.event)
         hooks.tick(step + 1)
         if (step + 1) % recipe.check_every == 0 or step + 1 == stop:
+            if not is_finite(run.state.scene.params, shown["loss"]):
+                raise NotFiniteError(step + 1)
             run, recipe = check_capacity(run, recipe)
             hooks.log(step + 1, {name: float(value) for name, value in shown.items()}, recipe)
         if (step + 1) % hooks.save_every == 0 or step + 1 == stop:
@@ -106,14 +113,46 @@ def train(run: Run, stop: int, recipe: Recipe, feed: Feed, hooks: Hooks = Hooks(
     return run, recipe
 
 
-def next_batch(run: Run, step: int, recipe: Recipe, feed: Feed):
-    """Return the batch of `step`: a pseudo-view with the recipe's probability, else a recorded image."""
+def advance(
+    run: Run, step: int, recipe: Recipe, feed: Feed, event: Callable[[Run, int, Recipe], Run]
+) -> tuple[Run, dict[str, Array]]:
+    """Return the run after `step`, whose state is donated, and what the log shows of it."""
+    run = with_event(run, step, recipe, event)
+    density = make_density_step(recipe.recon)
+    state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
+    train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
+    state, shown = train_step(state, next_batch(run, step, recipe, feed))
+    return run.replace(state=state), shown
+
+
+def with_event(run: Run, step: int, recipe: Recipe, event: Callable[[Run, int, Recipe], Run]) -> Run:
+    """Return the run with the pseudo-views of a fix event, if one comes just before `step`."""
+    return event(run, step, recipe) if recipe.schedule and is_event(step, recipe.schedule) else run
+
+
+@jax.jit
+def is_finite(params: SceneParams, loss: Array) -> Bool[Array, ""]:
+    """Return whether the loss and all parameters are finite numbers."""
+    finite = lambda leaf: jnp.isfinite(leaf).all()
+    return jnp.stack(jax.tree.leaves(jax.tree.map(finite, (params, loss)))).all()
+
+
+def choose(run: Run, step: int, recipe: Recipe, feed: Feed) -> tuple[bool, int]:
+    """Return whether `step` looks at a pseudo-view, and its slot of the pool or the number of the recorded frame."""
     if recipe.schedule and is_novel(recipe.seed, step, recipe.schedule, recipe.novel_probability):
         filled = int(run.pool.filled)
         if filled:
-            first = run.state.scene.params.exposure.shape[0] - run.pool.images.shape[0]
-            return pool_batch(run.pool, jnp.int32(frame_at(recipe.seed + 1, step, filled)), jnp.int32(first))
-    return feed.batch(frame_at(recipe.seed, step, len(feed.frames)))
+            return True, frame_at(recipe.seed + 1, step, filled)
+    return False, frame_at(recipe.seed, step, len(feed.frames))
+
+
+def next_batch(run: Run, step: int, recipe: Recipe, feed: Feed) -> Batch:
+    """Return the batch of `step`: a pseudo-view with the recipe's probability, else a recorded image."""
+    novel, index = choose(run, step, recipe, feed)
+    if not novel:
+        return feed.batch(index)
+    first = run.state.scene.params.exposure.shape[0] - run.pool.images.shape[0]
+    return pool_batch(run.pool, jnp.int32(index), jnp.int32(first))
 
 
 def check_capacity(run: Run, recipe: Recipe) -> tuple[Run, Recipe]:

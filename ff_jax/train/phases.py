@@ -18,9 +18,10 @@ from ff_jax.scene import Scene, init_scene
 from ff_jax.scene.scene import with_actors
 from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.train import checkpoint
+from ff_jax.train.diverged import investigate
 from ff_jax.train.feed import Feed, scene_radius, view_of
 from ff_jax.train.log import Logger, progress
-from ff_jax.train.loop import Hooks, Recipe, Run, count_needed, fitted, train
+from ff_jax.train.loop import Hooks, NotFiniteError, Recipe, Run, count_needed, fitted, train
 from ff_jax.train.pool import init_pool
 from ff_jax.train.state import init_state, make_optimizer
 
@@ -126,6 +127,9 @@ def run_phase(
         feed: recorded frames.
         config: the settings; written beside every checkpoint.
         event: makes pseudo-views (see `Hooks`).
+
+    Raises:
+        DivergedError: the training broke; its last good checkpoint is kept (see `train.diverged`).
     """
     found = checkpoint.latest(folder / "checkpoints")
     if found is not None:
@@ -140,6 +144,8 @@ def run_phase(
         meta = {"capacity": recipe.settings.capacity, "config": to_dict(config), "phase": description}
         checkpoint.save(folder / "checkpoints", step, run, meta, keep=2)
 
+    if found is None:
+        save(start, run, recipe)  # where to go back to if the training diverges at once
     with Logger(folder, resume_step=start if found is not None else None) as log:
         bar = progress(range(start, stop), description, start=start, total=stop)
 
@@ -150,8 +156,13 @@ def run_phase(
         hooks = Hooks(log=write, tick=lambda _: bar.update(), save=save, save_every=config.save_every)
         if event is not None:
             hooks = dataclasses.replace(hooks, event=event)
-        run, recipe = train(run, stop, recipe, feed, hooks)
-        bar.close()
+        shapes = jax.eval_shape(lambda: run)
+        try:
+            run, recipe = train(run, stop, recipe, feed, hooks)
+        except NotFiniteError as error:
+            raise investigate(folder, description, shapes, recipe, feed, hooks.event, error.step) from error
+        finally:
+            bar.close()
     return run, recipe
 
 

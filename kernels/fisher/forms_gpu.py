@@ -45,7 +45,8 @@ def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool)
     """
     count = geometry.means.shape[0]
     operands = _half(geometry, interpret), sums
-    return _run(_precision_kernel, "fisher_precision", (count, PACKED), count, interpret, *operands)
+    # Neighbours write side by side; turning the rows round is left to whatever reads them.
+    return _run(_precision_kernel, "fisher_precision", (PACKED, count), count, interpret, *operands).T
 
 
 def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
@@ -130,7 +131,7 @@ def _precision_kernel(half_ref: Any, sums_ref: Any, out_ref: Any) -> None:
         seen = [sum(own[i] * sums[PRODUCT[i, j]] for i in range(FOOTPRINT)) for j in range(FOOTPRINT)]
         for q in range(GEOMETRY):
             value = sum(s * half[FOOTPRINT * q + j] for j, s in enumerate(seen))
-            plgpu.store(out_ref.at[row, start + q], value, mask=(row < out_ref.shape[0]) & (p <= q))
+            plgpu.store(out_ref.at[start + q, row], value, mask=(row < out_ref.shape[1]) & (p <= q))
         return start + GEOMETRY - p - 1  # where column 0 of the next row of the triangle would stand
 
     lax.fori_loop(0, GEOMETRY, write, jnp.int32(0))

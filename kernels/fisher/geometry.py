@@ -102,7 +102,8 @@ def _derivatives(
     in_camera = [[dot(rows[i][:3], [axes[m][j] for m in range(3)]) for i in range(3)] for j in range(3)]
     u, v = x / z, y / z
     u_held, v_held = clamped(u, v, lens, options)
-    moves_u, moves_v = u_held == u, v_held == v  # outside of the clamp the Jacobian stands still
+    # Outside of the clamp the Jacobian stands still. Two computations of x / z may round apart, hence no equality.
+    moves_u, moves_v = (jnp.abs(held - free) <= 1e-5 for held, free in ((u_held, u), (v_held, v)))
     image = lambda along_x, along_y: (lens.fx * along_x + lens.skew * along_y, lens.fy * along_y)
     flat = [((a - u_held * c) / z, (b - v_held * c) / z, c / z) for a, b, c in in_camera]
     q = [image(along_x, along_y) for along_x, along_y, _ in flat]

@@ -35,7 +35,7 @@ def test_every_form_of_a_full_disk_names_the_path(tmp_path, error):
                 raise error
             finally:
                 pass
-    assert caught.value.errno == errno.ENOSPC and caught.value.__cause__ is error
+    assert caught.value.errno in (errno.ENOSPC, errno.EDQUOT) and caught.value.__cause__ is error
 
 
 def test_the_cause_of_a_wrapped_error_is_found_and_others_pass_through(tmp_path):
@@ -46,3 +46,10 @@ def test_the_cause_of_a_wrapped_error_is_found_and_others_pass_through(tmp_path)
             raise RuntimeError("saving failed") from cause
     with pytest.raises(KeyError), explain_full_disk(tmp_path):
         raise KeyError("other")
+
+
+def test_a_limit_of_the_files_is_named(tmp_path):
+    with pytest.raises(DiskFullError, match=r"files may not grow large enough to write .* raise the limit") as caught:
+        with explain_full_disk(tmp_path):
+            raise ValueError("Failed to write 12 bytes to file 7: File too large [os_error_code='27']")
+    assert caught.value.errno == errno.EFBIG

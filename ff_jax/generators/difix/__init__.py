@@ -2,12 +2,19 @@
 
 config      settings: `tiny` and `published`
 model       the network: vae -> unet (guidance) -> one_step -> vae
+aligned     references that are re-projected into the frame
 lora        low-rank updates
 losses      what it is trained on
 fixer       the network as a fixer (tiles)
+fitting     its training from scratch
+pretrained  weights in a file, and those that ship
 """
 
-from diffusers.utils import logging
+from ff_jax.generators.difix.unfit import hide_unfit_torchvision
+
+hide_unfit_torchvision()  # before diffusers is imported
+
+from diffusers.utils import logging  # noqa: E402
 
 # Before the imports below: every Flax class says where it is defined, and whenever it is used, that it ends with 0.39.
 logging.set_verbosity_error()

@@ -87,6 +87,9 @@ class DifixConfig:
     Attributes:
         unet: the denoiser.
         vae: the autoencoder.
+        aligned: references are re-projected into the frame (`generators.align`). The network then sees how they differ
+            from it at full resolution, and gives a correction of the frame and a share of that difference instead of
+            an image (see `aligned`); False is the published layout.
         timestep: the one noise level, of 1000, at which the denoiser runs.
         eig_scale: EIG at which the network is told 1 - 1/e of "nothing is known", nats.
         kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
@@ -100,6 +103,7 @@ class DifixConfig:
 
     unet: UNetConfig = UNetConfig()
     vae: VaeConfig = VaeConfig()
+    aligned: bool = False
     timestep: int = 199
     eig_scale: float = 1.0
     kappa: float = 0.05
@@ -140,10 +144,13 @@ def published() -> DifixConfig:
 
 
 def tiny() -> DifixConfig:
-    """Return a size that trains from scratch: about 3 million parameters, images in multiples of 16 pixels."""
+    """Return the size that ships trained: about 4 million parameters, images in multiples of 16 pixels."""
     return DifixConfig(
-        unet=UNetConfig(channels=(32, 64, 96), heads=(2, 4, 6), layers=1, context=32, tokens=1),
-        vae=VaeConfig(channels=(32, 48, 64), layers=1, groups=16, scaling=1.0),
+        unet=UNetConfig(channels=(64, 128), heads=(2, 4), layers=1, context=32, tokens=1),
+        vae=VaeConfig(channels=(16, 32, 64, 96), layers=1, groups=16, latent=8, scaling=1.0),
+        aligned=True,
+        tile=(192, 256),
+        overlap=32,
         chunk=4,
         dtype="float32",
     )

@@ -19,13 +19,13 @@ def init_params(key: Key[Array, ""], config: DifixConfig) -> PyTree:
 
 
 def make_fixer(params: PyTree, config: DifixConfig) -> Fixer:
-    """Return the fixer of these parameters; references are real images of about the same content, not re-projected.
+    """Return the fixer of these parameters; `config.aligned` says whether references are re-projected.
 
     Args:
         params: {"network": from `model.init` or `convert.difix`, "gain": scalar in [0, 1], 1 for a trained network}.
         config: the layout and its use.
     """
-    return Fixer(params=params, name="difix", apply=apply, config=config, chunk=config.chunk)
+    return Fixer(params=params, name="difix", apply=apply, config=config, aligned=config.aligned, chunk=config.chunk)
 
 
 def apply(

@@ -35,9 +35,20 @@ def loss(
     Raises:
         ValueError: `vgg` has another network, or a side is not a multiple of `config.stride`.
     """
-    if vgg is not None and vgg.net != "vgg":
-        raise ValueError(f"the loss needs the features of VGG16, not of net={vgg.net!r}: load LPIPS with 'vgg'.")
+    _check(vgg)
     fixed = model.repair(params, batch.renders, batch.eigs, batch.references, config)
+    return compare(fixed, batch, key, config, vgg)
+
+
+def compare(
+    fixed: Float[Array, "B H W 3"], batch: Triples, key: Key[Array, ""], config: DifixConfig, vgg: Lpips | None = None
+) -> Float[Array, ""]:
+    """Return the training loss of repaired images (see `loss`).
+
+    Raises:
+        ValueError: `vgg` has another network.
+    """
+    _check(vgg)
     weights = config.loss
     total = weights.l2 * jnp.mean(jnp.square(fixed - batch.targets))
     total += weights.eig * eig_error(fixed, batch.targets, batch.eigs, config.kappa)
@@ -78,6 +89,11 @@ def gram(trunk: PyTree, images: Float[Array, "B H W 3"], targets: Float[Array, "
         found, true = jnp.split(jnp.einsum("bhwc,bhwd->bcd", layer, layer, precision=lax.Precision.HIGHEST), 2)
         total += weight * jnp.mean(jnp.square(found - true)) / layer[0].size
     return total
+
+
+def _check(vgg: Lpips | None) -> None:
+    if vgg is not None and vgg.net != "vgg":
+        raise ValueError(f"the loss needs the features of VGG16, not of net={vgg.net!r}: load LPIPS with 'vgg'.")
 
 
 def _crop(

@@ -26,6 +26,7 @@ def network(config: DifixConfig) -> FlaxAutoencoderKL:
     vae = config.vae
     levels = len(vae.channels)
     return FlaxAutoencoderKL(
+        out_channels=3 + config.aligned,  # the share of the reference, see `aligned`
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=vae.channels,
@@ -44,9 +45,13 @@ def shapes(config: DifixConfig) -> PyTree:
 
 
 def init_skips(config: DifixConfig) -> PyTree:
-    """Return the untrained skip convolutions {"skip_conv_1": {"kernel": (1, 1, in, out)}, ...}, coarsest first."""
+    """Return the untrained skip convolutions {"skip_conv_1": {"kernel": (1, 1, in, out)}, ...}, coarsest first.
+
+    With aligned references their inputs are the features of the frame and then those of its reference.
+    """
     up = config.vae.channels[::-1]
-    given = [*up[1:], up[-1]]  # levels start from what the finer one ends with, the finest from the first convolution
+    # Levels start from what the finer one ends with, the finest from the first convolution.
+    given = [(1 + config.aligned) * channels for channels in (*up[1:], up[-1])]
     taken = [up[0], *up[:-1]]
     pairs = enumerate(zip(given, taken, strict=True), 1)
     return {f"skip_conv_{level}": {"kernel": jnp.full((1, 1, *pair), _FIRST)} for level, pair in pairs}
@@ -78,15 +83,15 @@ def encode(
 
 
 def decode(
-    params: PyTree, skips: PyTree, latents: Float[Array, "N h w c"], starts: list[Array], config: DifixConfig
-) -> Float[Array, "N H W 3"]:
-    """Return images, colours about [-1, 1], not clipped.
+    params: PyTree, skips: PyTree, latents: Float[Array, "N h w l"], starts: list[Array], config: DifixConfig
+) -> Float[Array, "N H W c"]:
+    """Return images, colours about [-1, 1], not clipped; with aligned references what `aligned` makes them of.
 
     Args:
         params: of the autoencoder.
         skips: skip convolutions.
         latents: scaled as `encode` does.
-        starts: second result of `encode`.
+        starts: second result of `encode`; with aligned references, the frame's and the reference's channels in one.
         config: the layout.
     """
     dtype = jnp.dtype(config.dtype)

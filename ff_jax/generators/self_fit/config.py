@@ -9,7 +9,7 @@ class SelfFitConfig:
 
     Attributes:
         kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
-        kappas: scales of the EIG features that the network sees, nats.
+        kappas: scales of the EIG features that the network sees, nats; without any it does not see EIG.
         stem: pixels are folded stem x stem into channels first.
         widths: channels at each resolution, finest first; each is half as fine as the one before.
         chunk: frames repaired at once.

@@ -73,7 +73,8 @@ class Network(nn.Module):
         """Return the residual to the render: a share of what the reference shows, and a correction of its own."""
         config = self.config
         difference = reference - render
-        known = [eig_weight(eig, kappa) for kappa in config.kappas] + [jnp.log1p(eig)]
+        known = [eig_weight(eig, kappa) for kappa in config.kappas]
+        known.append(jnp.log1p(eig) if known else jnp.zeros_like(eig))
         seen = [render - 0.5, difference, jnp.abs(difference), jnp.stack(known, -1)]
         levels = Encoder(config.stem, config.widths)(jnp.concatenate(seen, -1))
         x = Block(config.widths[-1])(levels[-1])

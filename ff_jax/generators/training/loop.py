@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from ff_jax.generators.training.mesh import shard_batch, shardings
+from ff_jax.generators.training.mesh import place, shard_batch, shardings
 from ff_jax.generators.training.state import GeneratorState, Loss, gradient
 from ff_jax.train import checkpoint
 from ff_jax.train.log import progress
@@ -57,8 +57,8 @@ def resume(directory: str | Path, state: GeneratorState, mesh: Mesh) -> Generato
     """
     places = shardings(state, mesh)
     if checkpoint.latest(directory) is None:
-        return jax.device_put(state, places)
-    shape = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+        return place(state, places)
+    shape = lambda leaf, there: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there)
     return checkpoint.restore(directory, jax.tree.map(shape, state, places))[0]
 
 

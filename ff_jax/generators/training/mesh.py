@@ -60,11 +60,33 @@ def shardings(tree: PyTree, mesh: Mesh | AbstractMesh) -> PyTree:
 
 def shard(tree: PyTree, mesh: Mesh) -> PyTree:
     """Return the arrays placed by `shardings`; what is there already is not copied, and NumPy arrays go in parts."""
-    return jax.device_put(tree, shardings(tree, mesh))
+    return place(tree, shardings(tree, mesh))
+
+
+def place(tree: PyTree, places: PyTree) -> PyTree:
+    """Return the arrays at their places, of which other processes may own a part; all processes call it alike.
+
+    Args:
+        tree: arrays; without a part of other processes already, every process has the same.
+        places: a sharding for each.
+    """
+    return jax.tree.map(_put, tree, places)
+
+
+def _put(leaf: Any, place: NamedSharding) -> jax.Array:
+    local = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+    if place.is_fully_addressable or not local:
+        return jax.device_put(leaf, place)
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _put(jax.random.key_data(leaf), place)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    # From the host: a copy between devices of different processes would need both to offer it.
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, place, lambda part: whole[part])
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Return arrays whose leading axis, the samples, is split over "data".
+    """Return arrays whose leading axis, the samples, is split over "data"; every process passes the whole batch.
 
     Raises:
         ValueError: the samples do not divide.
@@ -75,7 +97,8 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
                 f"a batch with an array of shape {np.shape(leaf)} does not split into {mesh.shape[DATA]} parts: choose "
                 "a number of samples that is a multiple of it."
             )
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(DATA)))
+    samples = NamedSharding(mesh, PartitionSpec(DATA))
+    return place(batch, jax.tree.map(lambda _: samples, batch))
 
 
 def _spec(name: str, shape: tuple[int, ...], parts: int) -> PartitionSpec:

@@ -133,7 +133,11 @@ def gradient(
         (value, metrics), change = jax.value_and_grad(loss, has_aux=True)(params, frozen, *part)
         return jax.tree.map(jnp.add, so_far, change), {**metrics, "loss": value}
 
-    total, metrics = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+    if microbatches == 1:
+        # No loop around a single one: XLA on CPU runs convolutions in loops many times slower.
+        total, metrics = add(jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda leaf: leaf[0], parts))
+    else:
+        total, metrics = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
     return jax.tree.map(lambda leaf: leaf / microbatches, total), jax.tree.map(jnp.mean, metrics)
 
 

@@ -189,6 +189,25 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path, monkey
     assert checkpoint.latest(tmp_path) == 1
 
 
+LIMITED = """
+import resource, sys, jax, jax.numpy as jnp
+from ff_jax.train import checkpoint
+draw = lambda step: {"a": jax.random.normal(jax.random.key(step), (100_000,))}
+checkpoint.save(sys.argv[1], 1, draw(1), {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+checkpoint.save(sys.argv[1], 2, draw(2), {})
+"""
+
+
+def test_files_that_may_not_grow_leave_the_checkpoint_before(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True)
+    assert f"DiskFullError: [Errno 27] files may not grow large enough to write {tmp_path}/2" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    restored, _, step = checkpoint.restore(tmp_path, {"a": jnp.zeros(100_000)})
+    assert step == 1
+    np.testing.assert_array_equal(restored["a"], jax.random.normal(jax.random.key(1), (100_000,)))
+
+
 def test_other_shapes_dtypes_and_structures_are_named(tmp_path):
     checkpoint.save(tmp_path, 1, {"means": jnp.zeros((8, 3)), "n": jnp.int32(0)}, {})
     with pytest.raises(checkpoint.CheckpointError, match=r"\['means'\]: float32\(8, 3\) in the file"):

@@ -1,5 +1,6 @@
 """What of a log becomes a batch: above all, which moving pixels are trained on."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from ff_jax.data.loader import load_mask
 from ff_jax.data.world import WorldConfig
 from ff_jax.scene.tracks import actor_names
 from ff_jax.train.feed import Feed, actor_region
+from tests.ff_jax.data import tiny
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,13 @@ def test_moving_pixels_count_when_they_are_modelled_and_only_then(log):
     np.testing.assert_array_equal(
         Feed(bare, bare.frames, actors=names).batch(1).dynamic, actor_region(log, log.frames[1], names)
     )
+
+
+def test_a_log_that_is_deleted_during_training_gets_one_sentence(tmp_path):
+    log = tiny.make_scene(tmp_path / "log")
+    feed = Feed(log, log.frames, use_lidar=False)
+    feed.batch(0)
+    shutil.rmtree(tmp_path / "log")
+    feed.batch(0)  # what was seen is still there
+    with pytest.raises(ValueError, match=r"log/b0\.png: no such file; restore it"):
+        feed.batch(1)

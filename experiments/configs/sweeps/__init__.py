@@ -1,0 +1,1 @@
+"""Sweeps as short Python functions."""

@@ -1,0 +1,190 @@
+"""The page in headless Chromium, as a user sees it: it loads, it answers, every layer shows something else."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.ff_jax.viewer.tiny_run import differ
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+GRAPHICS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+SERVE = "import runpy, sys; from tests.ff_jax.viewer import tiny_run; tiny_run.make_run(sys.argv.pop());"
+SERVE += "runpy.run_module('experiments.view', run_name='__main__', alter_sys=True)"
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is what takes long
+PATIENCE = 300  # seconds; on a busy machine learning takes long
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve a tiny run; yields its folder and the address of the page."""
+    folder = tmp_path_factory.mktemp("run")
+    arguments = [f"--run={folder}", "--port=0", "--width=48", str(folder)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "JAXTYPING_DISABLE": "1"}
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, *arguments], cwd=ROOT, env=environment, stdout=said, stderr=said
+        )
+    try:
+        yield folder, wait_for(lambda: address(process, folder / "said"))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def address(process, said: Path) -> str | None:
+    assert process.poll() is None, said.read_text()[-3000:]
+    found = re.search(r"serving .* on (http://\S+)", said.read_text())
+    return found and found.group(1)
+
+
+def wait_for(get):
+    """Return what `get` gives once that is neither None nor False."""
+    deadline = time.time() + PATIENCE
+    while time.time() < deadline:
+        value = get()
+        if value is not None and value is not False:
+            return value
+        time.sleep(0.1)
+    raise AssertionError("nothing happened")
+
+
+class Visitor:
+    """What a user does on the page, and what of it can be seen."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def note(self) -> str:
+        return self.page.inner_text("body")
+
+    def settled(self) -> str:
+        done = lambda: re.search(r"frames/s at [0-9]+ × [0-9]+\b(?!, half)", self.note())
+        return wait_for(lambda: done() and self.note())
+
+    def picture(self) -> np.ndarray:
+        """Return what shows beside the controls and below the notices."""
+        clip = {"x": 0, "y": 180, "width": 580, "height": 380}
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB"))
+
+    def change(self, before: np.ndarray, least: float = 1.0) -> np.ndarray:
+        """Wait until the picture differs from an earlier one, and stands still; return it."""
+        wait_for(lambda: differ(self.picture(), before) > least)
+        self.settled()
+        return wait_for(self.still)
+
+    def still(self) -> np.ndarray | None:
+        first = self.picture()
+        time.sleep(0.5)
+        return first if first.std() > 0 and differ(first, self.picture()) == 0 else None
+
+    def row(self, label: str):
+        text = self.page.get_by_text(label, exact=True)
+        return text.locator("xpath=ancestor::div[contains(@class, 'Flex-root')][1]")
+
+    def choose(self, label: str, value: str) -> None:
+        self.page.get_by_label(label, exact=True).first.click()
+        self.page.get_by_role("option", name=value, exact=True).click()
+
+    def enter(self, label: str, value: float) -> None:
+        field = self.row(label).locator("input[type=text]")
+        field.fill(str(value))
+        field.press("Enter")
+
+
+@pytest.fixture(scope="module")
+def visitor(server):
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is missing")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no way to drive a browser: install playwright")
+    pytest.importorskip("viser", reason="the viewer needs the package viser")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=[*QUIET, *GRAPHICS])
+        page = browser.new_page(viewport={"width": 960, "height": 640}, accept_downloads=True)
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(server[1])
+        page.wait_for_selector("canvas")
+        visitor = Visitor(page)
+        visitor.settled()
+        yield visitor
+        browser.close()
+
+
+@pytest.fixture
+def start(visitor):
+    """The picture of the fused scene at the start of the path."""
+    return wait_for(visitor.still)
+
+
+def test_the_picture_changes_with_the_camera(visitor, start):
+    assert start.std() > 5
+    visitor.enter("Left, m", 3)
+    shifted = visitor.change(start)
+    mouse = visitor.page.mouse
+    mouse.move(300, 400)
+    mouse.down()
+    mouse.move(260, 390, steps=3)
+    mouse.up()
+    visitor.change(shifted)
+    visitor.enter("Left, m", 0)  # the slider carries the camera back to the path
+    wait_for(lambda: differ(visitor.picture(), start) < 1)
+
+
+def test_every_layer_shows_something_else(visitor, start):
+    seen = {"RGB": start}
+    for layer in ("Depth", "Alpha", "EIG", "UCR mask", "RGB"):
+        visitor.choose("Layer", layer)
+        seen[layer] = visitor.change(list(seen.values())[-1])
+        unit = {"Depth": "Metres at end", "EIG": "Nats at end", "UCR mask": "Threshold"}.get(layer)
+        assert unit is None or visitor.page.get_by_text(unit, exact=True).is_visible()
+    names = list(seen)
+    for first in range(len(names)):
+        for second in range(first):
+            assert differ(seen[names[first]], seen[names[second]]) > 1, (names[first], names[second])
+    assert differ(seen["RGB"], start) < 1
+
+
+def test_actors_and_versions(visitor, start):
+    box = visitor.row("vehicle 7").locator("input[type=checkbox]")
+    box.click()
+    visitor.change(start, 0.1)
+    box.click()
+    wait_for(lambda: differ(visitor.picture(), start) < 0.1)
+    visitor.choose("Scene", "Before | after")
+    both = visitor.change(start)
+    visitor.enter("Split", 1)  # all of it is from before
+    visitor.change(both)
+    visitor.enter("Split", 0)
+    wait_for(lambda: differ(visitor.picture(), start) < 1)
+    visitor.choose("Scene", "Fused")
+    wait_for(lambda: differ(visitor.picture(), start) < 1)
+
+
+def test_pictures_and_films_are_saved(visitor, start, tmp_path):
+    def saved(button: str) -> Path:
+        with visitor.page.expect_download() as waiting:
+            visitor.page.get_by_role("button", name=button).click()
+        waiting.value.save_as(tmp_path / waiting.value.suggested_filename)
+        return tmp_path / waiting.value.suggested_filename
+
+    visitor.enter("Frames", 3)
+    assert Image.open(saved("Screenshot (PNG)")).size == (48, 32)
+    film = saved("Record the path (MP4)")
+    assert film.suffix == ".mp4" and film.read_bytes()[4:8] == b"ftyp"
+
+
+def test_newer_checkpoints_appear(visitor, server, start):
+    assert "Fused: step 60" in visitor.note() and "training, 100 in all" in visitor.note()
+    folder, _ = server
+    os.replace(folder / "later" / "checkpoints" / "80", folder / "fused" / "checkpoints" / "80")
+    visitor.change(start)
+    assert "Fused: step 80" in visitor.note()

@@ -1,0 +1,78 @@
+"""A run in a folder without any training: the first Gaussians as checkpoints of its phases."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from ff_jax.config import ActorConfig, DataConfig, FuseConfig, InitConfig, to_dict
+from ff_jax.data.folder import write_folder
+from ff_jax.data.open import open_log
+from ff_jax.schedule import ShiftSchedule
+from ff_jax.train import checkpoint
+from ff_jax.train.loop import Run
+from ff_jax.train.phases import start_run
+from ff_jax.train.progressive import EigConfig
+from ff_jax.train.step import ReconConfig
+from ff_jax.viewer import RunReader
+from tests.ff_jax.data import tiny
+
+SIZE = 48, 32
+CONFIG = FuseConfig(
+    steps=100,
+    pool=2,
+    schedule=ShiftSchedule(start=50),
+    init=InitConfig(points=150, scale=0.3, random_share=0.0),
+    actors=ActorConfig(slots=30, points=20),
+    recon=dataclasses.replace(ReconConfig(), sh_degree=0, budget=160),
+    eig=EigConfig(tau=0.05),
+)
+
+
+def make_log(folder: Path) -> FuseConfig:
+    """Write a log with one actor whose images are smooth, and return settings that name it."""
+    log = tiny.make_scene(folder / "made", np.random.default_rng(0))
+    for frame in log.frames:
+        rows, columns = np.indices((tiny.HEIGHT, tiny.WIDTH))
+        picture = np.stack([60 + 8 * rows, 200 - 5 * columns, 80 + 4 * columns], -1)
+        Image.fromarray(picture.astype(np.uint8)).save(frame.image.path)
+        Image.fromarray(np.where(rows < 5, 255, 0).astype(np.uint8)).save(frame.masks["sky"].path)
+    write_folder(log, folder / "log")
+    return dataclasses.replace(CONFIG, data=DataConfig(source=str(folder / "log"), width=0))
+
+
+def make_reader(folder: Path, config: FuseConfig) -> tuple[RunReader, Run, int]:
+    """Write settings into `folder`; return its reader, an untrained run and the renderer's capacity."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    reader = RunReader(folder, config, open_log(config.data))
+    run, recipe = start_run(reader.log, reader.feed, config, pool=config.pool, steps=config.steps)
+    return reader, run, recipe.settings.capacity
+
+
+def write(folder: Path, phase: str, step: int, run: Run, capacity: int, brighter: float = 0.0) -> Run:
+    """Write a checkpoint with all colours changed by `brighter` and actors in opaque red; return its run."""
+    gaussians, actors = run.state.scene.params.gaussians, run.state.scene.node > 0
+    sh = jnp.where(actors[:, None, None], jnp.array([3.0, -2.0, -2.0]), gaussians.sh + brighter)
+    gaussians = gaussians.replace(sh=sh, logit_opacities=jnp.where(actors, 4.0, gaussians.logit_opacities))
+    scene = run.state.scene.replace(params=run.state.scene.params.replace(gaussians=gaussians))
+    run = run.replace(state=run.state.replace(scene=scene, step=jnp.int32(step)))
+    checkpoint.save(folder / phase / "checkpoints", step, run, {"capacity": capacity}, keep=2)
+    return run
+
+
+def differ(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean absolute difference of two pictures in 8-bit levels."""
+    return float(np.abs(a.astype(float) - b.astype(float)).mean())
+
+
+def make_run(folder: str) -> None:
+    """Write a run that is in the middle of its training, and its next checkpoint into a phase called "later"."""
+    root = Path(folder)
+    _, run, capacity = make_reader(root, make_log(root))
+    write(root, "recon", 50, run, capacity)
+    write(root, "fused", 60, run, capacity, 0.4)
+    write(root, "later", 80, run, capacity, 0.9)
