@@ -138,7 +138,7 @@ class FuseConfig:
         novel_probability: share of the steps that look at pseudo-views after the first event.
         pool: pseudo-views kept; older ones are overwritten.
         event_stride: an event renders every n-th recorded frame.
-        fixer: name of the generator ("none", "self_fit").
+        fixer: name of the generator: "none", "self_fit", or "difix" (whose trained weights must lie in the package).
         save_every: steps between checkpoints.
         check_every: steps between log lines and looks at the renderer's capacity.
     """

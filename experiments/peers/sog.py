@@ -19,7 +19,8 @@ def read_sog(folder: Path) -> dict[str, np.ndarray]:
         folder: holds meta.json and the images that it names.
 
     Returns:
-        means (N, 3), quats (N, 4) wxyz, scales (N, 3), opacities (N,) and sh (N, K, 3), float32, in the units of the file.
+        means (N, 3), quats (N, 4) wxyz, scales (N, 3), opacities (N,) and sh (N, K, 3), float32, in
+        the units of the file.
     """
     meta = json.loads((folder / "meta.json").read_text())
 
