@@ -25,6 +25,7 @@ from ff_jax.viewer import (
     recorded_path,
     view_at,
 )
+from ff_jax.viewer.path import square_size
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a run.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 lets other machines look.")

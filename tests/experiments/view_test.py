@@ -125,6 +125,7 @@ def start(visitor):
     return wait_for(visitor.still)
 
 
+@pytest.mark.browser
 def test_the_picture_changes_with_the_camera(visitor, start):
     assert start.std() > 5
     visitor.enter("Left, m", 3)
@@ -139,6 +140,7 @@ def test_the_picture_changes_with_the_camera(visitor, start):
     wait_for(lambda: differ(visitor.picture(), start) < 1)
 
 
+@pytest.mark.browser
 def test_every_layer_shows_something_else(visitor, start):
     seen = {"RGB": start}
     for layer in ("Depth", "Alpha", "EIG", "UCR mask", "RGB"):
@@ -153,6 +155,7 @@ def test_every_layer_shows_something_else(visitor, start):
     assert differ(seen["RGB"], start) < 1
 
 
+@pytest.mark.browser
 def test_actors_and_versions(visitor, start):
     box = visitor.row("vehicle 7").locator("input[type=checkbox]")
     box.click()
@@ -169,6 +172,7 @@ def test_actors_and_versions(visitor, start):
     wait_for(lambda: differ(visitor.picture(), start) < 1)
 
 
+@pytest.mark.browser
 def test_pictures_and_films_are_saved(visitor, start, tmp_path):
     def saved(button: str) -> Path:
         with visitor.page.expect_download() as waiting:
@@ -182,9 +186,21 @@ def test_pictures_and_films_are_saved(visitor, start, tmp_path):
     assert film.suffix == ".mp4" and film.read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.browser
 def test_newer_checkpoints_appear(visitor, server, start):
     assert "Fused: step 60" in visitor.note() and "training, 100 in all" in visitor.note()
     folder, _ = server
     os.replace(folder / "later" / "checkpoints" / "80", folder / "fused" / "checkpoints" / "80")
     visitor.change(start)
     assert "Fused: step 80" in visitor.note()
+
+
+def test_the_rate_of_every_layer_is_printed_without_a_browser(tmp_path):
+    arguments = [f"--run={tmp_path}", "--frames=2", "--width=32", str(tmp_path)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "JAXTYPING_DISABLE": "1"}
+    command = [sys.executable, "-c", SERVE, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rates = re.findall(r"^ *(RGB|Depth|Alpha|EIG|UCR mask) +([0-9.]+) frames/s$", done.stdout, re.M)
+    assert [name for name, _ in rates] == ["RGB", "Depth", "Alpha", "EIG", "UCR mask"]
+    assert all(float(rate) > 0 for _, rate in rates)
