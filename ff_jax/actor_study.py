@@ -20,6 +20,7 @@ from ff_jax.evaluate import ENOUGH
 from ff_jax.export.figures import contact_sheet
 from ff_jax.metrics.image import psnr
 from ff_jax.render import RenderSettings
+from ff_jax.rigid import in_float32
 from ff_jax.scene import Scene, edit, render_scene
 from ff_jax.scene.tracks import make_tracks
 from ff_jax.train.feed import Feed, view_of
@@ -71,6 +72,7 @@ def held_out(run: Trained, log: SceneData) -> dict[str, float]:
     return {"whole": float(np.mean(whole)), "moving": float(np.mean(moving)) if moving else float("nan")}
 
 
+@in_float32
 def jittered(log: SceneData, metres: float, degrees: float, rng: np.random.Generator) -> SceneData:
     """Return the log with every box of what moves off by random errors of this length (root mean square)."""
     moving = moving_tracks(log)
@@ -84,6 +86,7 @@ def jittered(log: SceneData, metres: float, degrees: float, rng: np.random.Gener
     return dataclasses.replace(log, boxes=tuple(wrong(b) if b.track_id in moving else b for b in log.boxes))
 
 
+@in_float32
 def recovered(run: Trained, log: SceneData) -> dict[str, float]:
     """Return the error of the boxes before and after (root mean square over actors and key times).
 

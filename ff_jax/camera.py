@@ -28,7 +28,7 @@ def invert_rigid(transform: Float[ArrayLike, "... 4 4"]) -> Float[Array, "... 4 
     """Invert rigid transforms: (R, t) -> (R^T, -R^T t)."""
     transform = jnp.asarray(transform)
     rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
-    translation = -jnp.einsum("...ij,...j->...i", rotation, transform[..., :3, 3])
+    translation = -jnp.einsum("...ij,...j->...i", rotation, transform[..., :3, 3], precision="highest")
     top = jnp.concatenate([rotation, translation[..., None]], -1)
     return jnp.concatenate([top, transform[..., 3:, :]], -2)
 

@@ -127,5 +127,5 @@ def explore(
     rotation = quats_to_matrices(gaussians.quats)
     half = rotation * jnp.exp(gaussians.log_scales)[:, None, :]
     noise = jax.random.normal(key, gaussians.means.shape) * (gate * config.noise * step_size)[:, None]
-    spread = jnp.einsum("nij,nkj,nk->ni", half, half, noise)
+    spread = jnp.einsum("nij,nkj,nk->ni", half, half, noise, precision="highest")
     return gaussians.replace(means=gaussians.means + spread)

@@ -203,7 +203,7 @@ def _color_slope(gaussians: Gaussians, camera: Camera) -> Float[Array, "N 3"]:
 
     def brightness(mean: Float[Array, "3"], sh: Float[Array, "K 3"]) -> Float[Array, ""]:
         basis = sh_basis(_directions(mean[None], camera), sh.shape[0])[0]
-        return jnp.sum(jnp.maximum(basis @ sh + 0.5, 0.0))
+        return jnp.sum(jnp.maximum(jnp.matmul(basis, sh, precision="highest") + 0.5, 0.0))
 
     return jax.vmap(jax.grad(brightness))(gaussians.means, gaussians.sh)
 

@@ -43,7 +43,7 @@ def render_ray(
     order = jnp.argsort(jnp.where(splats.opacity > 0, splats.depth, jnp.inf))
     through = jnp.cumprod(1 - alpha[order])
     weight = alpha[order] * jnp.concatenate([jnp.ones(1), through[:-1]])
-    return weight @ splats.color[order] + through[-1] * background
+    return jnp.matmul(weight, splats.color[order], precision="highest") + through[-1] * background
 
 
 def ray_jacobians(

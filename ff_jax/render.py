@@ -131,4 +131,4 @@ def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
     y = (jnp.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
     in_camera = jnp.stack([*jnp.meshgrid(x, y), jnp.ones((camera.height, camera.width))], -1)
     in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
-    return in_camera @ camera.camera_from_world[:3, :3]
+    return jnp.matmul(in_camera, camera.camera_from_world[:3, :3], precision="highest")

@@ -133,7 +133,7 @@ def score_maps(scene: Scene, learnt: Learnt, view: View, settings: RenderSetting
 def nearest_camera(seen: SceneView, camera: Camera, centres: Float[Array, "F 3"]) -> Float[Array, "H W"]:
     """Return the distance, metres, from what every pixel shows to the nearest of the camera centres."""
     rays = ray_directions(camera)
-    along = rays @ camera.camera_from_world[2, :3]  # camera z of one metre of ray
+    along = jnp.matmul(rays, camera.camera_from_world[2, :3], precision="highest")  # camera z of one metre of ray
     depth = expected_depth(seen.depth, seen.alpha)
     points = camera.world_from_camera[:3, 3] + rays * (depth / along)[..., None]
     distances = [jnp.linalg.norm(points - centre, axis=-1) for centre in centres]

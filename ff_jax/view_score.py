@@ -150,14 +150,16 @@ def lanczos(
     Where the Krylov space ends early, the rest decouples: zeros beside the diagonal.
     """
 
+    product_of = functools.partial(jnp.matmul, precision="highest")
+
     def step(k: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         basis, q, diagonal, beside = carry
         basis = basis.at[k].set(q)
         w = product(q)
-        diagonal = diagonal.at[k].set(jnp.dot(q, w))
+        diagonal = diagonal.at[k].set(jnp.dot(q, w, precision="highest"))
         scale = jnp.linalg.norm(w)
         for _ in range(2):
-            w = w - basis.T @ (basis @ w)
+            w = w - product_of(basis.T, product_of(basis, w))
         length = jnp.linalg.norm(w)
         ended = length <= 1e-5 * scale
         return basis, jnp.where(ended, 0.0, w / length), diagonal, beside.at[k].set(jnp.where(ended, 0.0, length))

@@ -18,6 +18,8 @@ from jax import Array, lax
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, Int
 
+from ff_jax.camera import invert_rigid
+
 _SKY_DEPTH = 1e4  # metres; far enough to see no parallax
 _NO_AGREEMENT = 1e3  # cost of a depth at which fewer than two sources see the point: above any other, still finite
 
@@ -127,13 +129,14 @@ def _merged(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Arr
 
 def _warp(view: Views, source: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"]]:
     """Return the source's colour at the scene point of every pixel of `view`, and whether it sees that point."""
+    times = functools.partial(jnp.matmul, precision="highest")
     height, width = view.depth.shape
     x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
-    rays = jnp.stack([x, y, jnp.ones_like(x)], -1) @ jnp.linalg.inv(view.K).T
-    source_from_view = source.camera_from_world @ jnp.linalg.inv(view.camera_from_world)
-    points = (view.depth[..., None] * rays) @ source_from_view[:3, :3].T + source_from_view[:3, 3]
+    rays = times(jnp.stack([x, y, jnp.ones_like(x)], -1), jnp.linalg.inv(view.K).T)
+    source_from_view = times(source.camera_from_world, invert_rigid(view.camera_from_world))
+    points = times(view.depth[..., None] * rays, source_from_view[:3, :3].T) + source_from_view[:3, 3]
     z = points[..., 2]
-    pixels = (points @ source.K.T)[..., :2] / jnp.maximum(z, 1e-3)[..., None]
+    pixels = times(points, source.K.T)[..., :2] / jnp.maximum(z, 1e-3)[..., None]
     places = [pixels[..., 1] - 0.5, pixels[..., 0] - 0.5]  # rows, columns of pixel centres
     sample = lambda image: map_coordinates(image, places, 1, mode="nearest")
     colors = jax.vmap(sample, -1, -1)(source.rgb)

@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.gaussians import Gaussians
-from ff_jax.rigid import quats_to_matrices
+from ff_jax.rigid import in_float32, quats_to_matrices
 from ff_jax.scene.deformable import SoftParams, init_soft
 from kernels.project import sh_basis
 
@@ -59,6 +59,7 @@ def still(tracks: Tracks) -> ActorParams:
     return ActorParams(jnp.zeros_like(tracks.positions), jnp.zeros_like(tracks.positions), soft)
 
 
+@in_float32
 def poses_at(tracks: Tracks, params: ActorParams, time: Float[Array, ""]) -> Poses:
     """Return the corrected poses at `time` (seconds); before the first and after the last key time they stand still."""
     last = tracks.times.shape[0] - 1
@@ -74,6 +75,7 @@ def poses_at(tracks: Tracks, params: ActorParams, time: Float[Array, ""]) -> Pos
     return Poses(quats, positions, tracks.present[:, jnp.where(share < 0.5, below, above)])
 
 
+@in_float32
 def place(
     gaussians: Gaussians, actor: Int[Array, "M"], poses: Poses
 ) -> tuple[Gaussians, Bool[Array, "M"], Float[Array, "M 3 3"]]:
@@ -119,6 +121,7 @@ def outside(gaussians: Gaussians, actor: Int[Array, "M"], sizes: Float[Array, "A
     return jnp.sum(jnp.maximum(jnp.abs(gaussians.means) - 0.5 * sizes[actor], 0.0), -1)
 
 
+@in_float32
 def roughness(tracks: Tracks, params: ActorParams) -> Float[Array, ""]:
     """Return the mean squared distance, metres^2, of key poses from the straight way between their neighbours.
 

@@ -14,6 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
 from ff_jax.gaussians import Gaussians
+from ff_jax.rigid import in_float32
 
 CODE = 16  # numbers that tell actors apart
 _WIDTH, _LAYERS = 64, 4
@@ -56,6 +57,7 @@ def init_soft(key: Key[Array, ""], actors: int) -> SoftParams:
     return SoftParams(network, 0.1 * jax.random.normal(draw, (actors, CODE)))
 
 
+@in_float32
 def deform(
     gaussians: Gaussians,
     actor: Int[Array, "M"],

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from ff_jax.rigid import quats_to_matrices
+from ff_jax.rigid import in_float32, quats_to_matrices
 from ff_jax.scene.actors import Tracks
 from ff_jax.scene.scene import Scene
 
@@ -26,6 +26,7 @@ def remove(scene: Scene, actor: int) -> Scene:
     return scene.replace(alive=scene.alive & (scene.node != actor + 1))
 
 
+@in_float32
 def move(scene: Scene, actor: int, by: Float[ndarray, "3"] | Float32[Array, "3"], turn: float = 0.0) -> Scene:
     """Return the scene with an actor moved at all times.
 

@@ -12,7 +12,7 @@ def init_exposure(count: int) -> Float[Array, "E 3 4"]:
 
 def apply_exposure(rgb: Float[Array, "*n 3"], delta: Float[Array, "3 4"]) -> Float[Array, "*n 3"]:
     """Return (I + A) rgb + b for `delta` = [A | b]."""
-    return rgb + rgb @ delta[:, :3].T + delta[:, 3]
+    return rgb + jnp.matmul(rgb, delta[:, :3].T, precision="highest") + delta[:, 3]
 
 
 def exposure_penalty(exposures: Float[Array, "E 3 4"], index: Int[Array, ""]) -> Float[Array, ""]:

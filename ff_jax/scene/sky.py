@@ -25,8 +25,8 @@ class SkyMLP(nn.Module):
         )
         x = jnp.concatenate([directions, jnp.sin(angles), jnp.cos(angles)], -1)
         for _ in range(2):
-            x = nn.relu(nn.Dense(_WIDTH)(x))
-        return nn.sigmoid(nn.Dense(3, kernel_init=nn.initializers.zeros)(x))
+            x = nn.relu(nn.Dense(_WIDTH, precision="highest")(x))
+        return nn.sigmoid(nn.Dense(3, precision="highest", kernel_init=nn.initializers.zeros)(x))
 
 
 def init_sky(key: Key[Array, ""]) -> PyTree:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ff_jax.data.contract import Box, SceneData, moving_tracks, tracks
+from ff_jax.rigid import in_float32
 from ff_jax.scene.actors import Tracks
 
 SOFT = ("pedestrian", "cyclist")  # categories that deform
@@ -57,6 +58,7 @@ def make_tracks(scene: SceneData, names: Sequence[str], time_indices: Sequence[i
     return Tracks(*placed, soft, slots=slots)
 
 
+@in_float32
 def _path(
     boxes: Sequence[Box], all_times: Float[np.ndarray, "times"], times: Float[np.ndarray, "T"]
 ) -> tuple[Float[np.ndarray, "T 4"], Float[np.ndarray, "T 3"], Bool[np.ndarray, "T"]]:

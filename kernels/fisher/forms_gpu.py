@@ -7,10 +7,8 @@ number of operations.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
@@ -19,20 +17,22 @@ from jaxtyping import Float
 
 from kernels.fisher.forms import POWERS, PRODUCT, in_basis, whitening_columns
 from kernels.fisher.geometry import FOOTPRINT, GEOMETRY, Geometry, footprint_columns
-from kernels.project.pallas_gpu import CAMERA, camera_numbers, load_columns, store_columns
+from kernels.launch import launch, load_columns, rows, store_columns
+from kernels.project.pallas_gpu import CAMERA, camera_numbers
 from kernels.project.reference import Lens, Options
 
 BLOCK, WARPS = 64, 2  # Gaussians a program
 HALF = FOOTPRINT * GEOMETRY + 1  # rows: six numbers per parameter, and last whether the Gaussian shows
 PACKED = GEOMETRY * (GEOMETRY + 1) // 2
-ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
 
 
 def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool) -> Float[Array, "N 15"]:
     """Return `forms.quartic_of` the Jacobian times an upper triangular factor."""
     count = geometry.means.shape[0]
     operands = _half(geometry, interpret), factor.reshape(count, -1)
-    return _run(_quartic_kernel, "fisher_quartic", (count, len(POWERS)), count, interpret, *operands)
+    shape = count, len(POWERS)
+    (out,) = launch(_quartic_kernel, "fisher_quartic", pl.cdiv(count, BLOCK), [shape], WARPS, interpret, *operands)
+    return out
 
 
 def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool) -> Float[Array, "N 55"]:
@@ -46,7 +46,9 @@ def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool)
     count = geometry.means.shape[0]
     operands = _half(geometry, interpret), sums
     # Neighbours write side by side; turning the rows round is left to whatever reads them.
-    return _run(_precision_kernel, "fisher_precision", (PACKED, count), count, interpret, *operands).T
+    shape = PACKED, count
+    (out,) = launch(_precision_kernel, "fisher_precision", pl.cdiv(count, BLOCK), [shape], WARPS, interpret, *operands)
+    return out.T
 
 
 def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
@@ -54,33 +56,16 @@ def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
     count = geometry.means.shape[0]
     numbers = camera_numbers(geometry.camera_from_world, geometry.K)
     kernel = functools.partial(_half_kernel, options=geometry.options)
-    return _run(kernel, "fisher_jacobian", (HALF, count), count, interpret, *geometry[:4], numbers)
-
-
-def _run(kernel: Callable, name: str, shape: tuple[int, int], count: int, interpret: bool, *operands: Array) -> Array:
-    """Run a kernel over blocks of `count` Gaussians."""
-    return pl.pallas_call(
-        kernel,
-        name=name,
-        grid=(pl.cdiv(count, BLOCK),),
-        in_specs=[ANYWHERE] * len(operands),
-        out_specs=ANYWHERE,
-        out_shape=jax.ShapeDtypeStruct(shape, jnp.float32),
-        compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=1),
-        interpret=interpret,
-    )(*operands)
+    operands = *geometry[:4], numbers
+    (half,) = launch(kernel, "fisher_jacobian", pl.cdiv(count, BLOCK), [(HALF, count)], WARPS, interpret, *operands)
+    return half
 
 
 # ---- kernel bodies: every reference is the whole array
 
 
-def _rows() -> Array:
-    """Return the Gaussians of this program."""
-    return pl.program_id(0) * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32)
-
-
 def _half_kernel(*refs: Any, options: Options) -> None:
-    row, half_ref = _rows(), refs[5]
+    row, half_ref = rows(BLOCK), refs[5]
     means, quats, scales, (opacity,) = (load_columns(ref, row) for ref in refs[:4])
     numbers = [refs[4][k] for k in range(CAMERA)]
     camera = [numbers[4 * i : 4 * i + 4] for i in range(3)]
@@ -99,7 +84,7 @@ def _shown(half_ref: Any, row: Array) -> tuple[Array, Array]:
 
 
 def _quartic_kernel(half_ref: Any, factor_ref: Any, out_ref: Any) -> None:
-    row = _rows()
+    row = rows(BLOCK)
     safe, shown = _shown(half_ref, row)
     load = lambda ref, *index, mask: plgpu.load(ref.at[index], mask=mask, other=0.0)
     half = [load(half_ref, k, safe, mask=shown) for k in range(HALF - 1)]
@@ -120,7 +105,7 @@ def _quartic_kernel(half_ref: Any, factor_ref: Any, out_ref: Any) -> None:
 
 
 def _precision_kernel(half_ref: Any, sums_ref: Any, out_ref: Any) -> None:
-    row = _rows()
+    row = rows(BLOCK)
     safe, shown = _shown(half_ref, row)
     load = lambda ref, *index: plgpu.load(ref.at[index], mask=shown, other=0.0)
     sums = [load(sums_ref, safe, k) for k in range(len(POWERS))]

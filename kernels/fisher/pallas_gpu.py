@@ -7,14 +7,12 @@ emission order, and add up the slots of a Gaussian, which are contiguous: no ato
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
@@ -34,13 +32,13 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
+from kernels.launch import launch
 from kernels.rasterize import pixels
 from kernels.rasterize.config import heuristic
 from kernels.rasterize.pallas_gpu import Kernels, walk
 from kernels.rasterize.segments import Segments, cut, segment_count
 from kernels.rasterize.walk import from_tiles, to_tiles
 
-ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
 Ref = Any  # a Pallas reference
 
 
@@ -65,15 +63,15 @@ def accumulate(
     inputs = _blocks(to_tiles(jnp.concatenate([image, weight[..., None]], -1), tile), tile)
     slots = jnp.zeros((bins.ids.shape[0], SUMS), jnp.float32)
     operands = (*segments[:3], bins.ids, bins.emission, records, prefix, inputs, slots)
-    slots = _call(
+    (slots,) = launch(
         functools.partial(_accumulate_kernel, width=width, tile=tile, chunk=config.chunk),
         "fisher_accumulate",
         segments.tile.shape[0],
-        slots.shape,
+        [slots.shape],
         config.accumulate_warps,
         interpret,
         *operands,
-        input_output_aliases={len(operands) - 1: 0},
+        into=len(operands) - 1,
     )
     sums = Kernels(interpret).sum_slots(slots, bins, config.reduce_block)
     if isinstance(jacobian, Geometry):
@@ -108,11 +106,11 @@ def eig_map(
     else:
         records = eig_records(splats, factor, q)
     segments, prefix = _prefixes(splats, bins, width, height, tile, interpret)
-    parts = _call(
+    (parts,) = launch(
         functools.partial(_map_kernel, width=width, tile=tile, chunk=config.chunk),
         "fisher_eig_map",
         segments.tile.shape[0],
-        (segments.tile.shape[0], 6, *pixels.shape_of(tile)),
+        [(segments.tile.shape[0], 6, *pixels.shape_of(tile))],
         config.map_warps,
         interpret,
         *segments[:3],
@@ -124,7 +122,8 @@ def eig_map(
     tiles = bins.tile_starts.shape[0] - 1
     parts = parts.reshape(*parts.shape[:2], tile * tile)
     shape = (tiles, *parts.shape[1:])
-    M = _call(_sum_kernel, "fisher_sum_segments", tiles, shape, config.sum_warps, interpret, segments.of_tile, parts)
+    operands = segments.of_tile, parts
+    (M,) = launch(_sum_kernel, "fisher_sum_segments", tiles, [shape], config.sum_warps, interpret, *operands)
     return information_gain(from_tiles(M, width, height, tile), alpha, noise_var, background_var, mode)
 
 
@@ -146,30 +145,6 @@ def _prefixes(
 def _blocks(values: Float[Array, "T C P"], tile: int) -> Float[Array, "T C rows lanes"]:
     """Lay the pixels of tiles out as a warp holds them."""
     return values.reshape(*values.shape[:2], *pixels.shape_of(tile))
-
-
-def _call(
-    kernel: Callable,
-    name: str,
-    programs: int,
-    shape: tuple[int, ...],
-    warps: int,
-    interpret: bool,
-    *operands: Array,
-    **options: Any,
-) -> Array:
-    """Run a kernel whose operands and (unless `out_specs` says otherwise) result it indexes itself."""
-    return pl.pallas_call(
-        kernel,
-        name=name,
-        grid=(programs,),
-        in_specs=[ANYWHERE] * len(operands),
-        out_specs=options.pop("out_specs", ANYWHERE),
-        out_shape=jax.ShapeDtypeStruct(shape, jnp.float32),
-        compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=1),
-        interpret=interpret,
-        **options,
-    )(*operands)
 
 
 # ---- kernel bodies: every reference is the whole array

@@ -5,16 +5,15 @@ adjoint differentiates that arithmetic where it stands, so nothing is saved in t
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Float, Int
 
+from kernels.launch import launch, load_columns, rows, store_columns
 from kernels.project.reference import Columns, Lens, Options, columns
 from kernels.project.sh import BAND_OF, basis_columns
 
@@ -22,7 +21,6 @@ BLOCK, WARPS = 128, 4  # Gaussians a program
 SIZES = (3, 4, 3, 1)  # columns of means, quats, scales, opacities; then 3 K of sh
 OUTPUTS = (2, 3, 1, 1, 2, 3)  # columns of `Projected`
 CAMERA = 17  # world-to-camera 3 x 4, then the five numbers of K
-ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
 
 
 def forward(arrays: tuple, camera: tuple, degree: Int[Array, ""], options: Options, interpret: bool) -> list[Array]:
@@ -38,7 +36,8 @@ def forward(arrays: tuple, camera: tuple, degree: Int[Array, ""], options: Optio
     N, coefficients = arrays[0].shape[0], arrays[4].shape[1]
     shapes = [(N, n) if n > 1 else (N,) for n in OUTPUTS]
     kernel = functools.partial(_forward_kernel, coefficients=coefficients, options=options)
-    return _run(kernel, "project_forward", N, shapes, interpret, *_flat(arrays), *_scalars(camera, degree))
+    operands = *_flat(arrays), *_scalars(camera, degree)
+    return launch(kernel, "project_forward", pl.cdiv(N, BLOCK), shapes, WARPS, interpret, *operands)
 
 
 def adjoint(
@@ -49,7 +48,8 @@ def adjoint(
     flat = _flat(arrays)
     shapes = [*(x.shape for x in flat), (pl.cdiv(N, BLOCK), CAMERA)]
     kernel = functools.partial(_adjoint_kernel, coefficients=coefficients, options=options)
-    *parts, lens = _run(kernel, "project_adjoint", N, shapes, interpret, *flat, *_scalars(camera, degree), *v)
+    operands = *flat, *_scalars(camera, degree), *v
+    *parts, lens = launch(kernel, "project_adjoint", pl.cdiv(N, BLOCK), shapes, WARPS, interpret, *operands)
     parts[4] = parts[4].reshape(arrays[4].shape)
     numbers = jnp.sum(lens, 0)
     pose = jnp.zeros((4, 4)).at[:3].set(numbers[:12].reshape(3, 4))
@@ -73,44 +73,7 @@ def camera_numbers(pose: Float[Array, "4 4"], K: Float[Array, "3 3"]) -> Float[A
     return jnp.concatenate([pose[:3].ravel(), jnp.stack([K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2]])])
 
 
-def _run(
-    kernel: Callable, name: str, N: int, shapes: list[tuple[int, ...]], interpret: bool, *operands: Array
-) -> list[Array]:
-    """Run a kernel over blocks of Gaussians."""
-    results = pl.pallas_call(
-        kernel,
-        name=name,
-        grid=(pl.cdiv(N, BLOCK),),
-        in_specs=[ANYWHERE] * len(operands),
-        out_specs=[ANYWHERE] * len(shapes),
-        out_shape=[jax.core.ShapedArray(shape, jnp.float32) for shape in shapes],
-        compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=1),
-        interpret=interpret,
-    )(*operands)
-    return list(results)
-
-
 # ---- kernel bodies: every reference is the whole array
-
-
-def _rows() -> Int[Array, "BLOCK"]:
-    """Return the Gaussians of this program."""
-    return pl.program_id(0) * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32)
-
-
-def load_columns(ref: Any, row: Array) -> list[Array]:
-    """Load the columns of some rows; those past the last one repeat it."""
-    row = jnp.minimum(row, ref.shape[0] - 1)
-    if len(ref.shape) == 1:
-        return [plgpu.load(ref.at[row])]
-    return [plgpu.load(ref.at[row, k]) for k in range(ref.shape[1])]
-
-
-def store_columns(ref: Any, row: Array, values: list[Array]) -> None:
-    """Store the columns of the rows that exist."""
-    mask = row < ref.shape[0]
-    for k, value in enumerate(values):
-        plgpu.store(ref.at[row] if len(ref.shape) == 1 else ref.at[row, k], value, mask=mask)
 
 
 def _project(
@@ -122,16 +85,16 @@ def _project(
     usable = (jnp.abs(sum(every[1:], every[0])) < jnp.inf) & (w * w + x * x + y * y + z * z > 1e-24)
     means, sh, opacity = ([jnp.where(usable, v, 0.0) for v in group] for group in (means, sh, opacity))
     quats = [jnp.where(usable, v, 1.0) for v in quats]
-    rows = [numbers[4 * i : 4 * i + 4] for i in range(3)]
-    inside = [row[0] * means[0] + row[1] * means[1] + row[2] * means[2] + row[3] for row in rows]
-    out: Columns = columns(usable, inside, quats, scales, opacity[0], Lens(rows, *numbers[12:]), options)
-    color = _color(means, rows, sh, bands)
+    camera = [numbers[4 * i : 4 * i + 4] for i in range(3)]
+    inside = [row[0] * means[0] + row[1] * means[1] + row[2] * means[2] + row[3] for row in camera]
+    out: Columns = columns(usable, inside, quats, scales, opacity[0], Lens(camera, *numbers[12:]), options)
+    color = _color(means, camera, sh, bands)
     return [list(out.mean2d), list(out.conic), [out.opacity], [out.depth], list(out.extent), color]
 
 
-def _color(means: list, rows: list, sh: list, bands: list) -> list[Array]:
+def _color(means: list, camera: list, sh: list, bands: list) -> list[Array]:
     """Return the colour seen from the camera, whose position does not count when differentiating."""
-    offset = [lax.stop_gradient(means[j] + sum(row[j] * row[3] for row in rows)) for j in range(3)]
+    offset = [lax.stop_gradient(means[j] + sum(row[j] * row[3] for row in camera)) for j in range(3)]
     per_length = lax.rsqrt(jnp.maximum(offset[0] ** 2 + offset[1] ** 2 + offset[2] ** 2, 1e-24))
     basis = basis_columns(*[x * per_length for x in offset], len(sh) // 3)
     weights = [b * band for b, band in zip(basis, bands, strict=False)]
@@ -145,7 +108,7 @@ def _inputs(refs: tuple, row: Array, coefficients: int) -> tuple[list[list[Array
 
 
 def _forward_kernel(*refs: Any, coefficients: int, options: Options) -> None:
-    row = _rows()
+    row = rows(BLOCK)
     parameters, numbers, bands = _inputs(refs, row, coefficients)
     results = _project(*parameters, numbers, bands, options)
     for ref, values in zip(refs[7:], results, strict=True):
@@ -153,7 +116,7 @@ def _forward_kernel(*refs: Any, coefficients: int, options: Options) -> None:
 
 
 def _adjoint_kernel(*refs: Any, coefficients: int, options: Options) -> None:
-    row = _rows()
+    row = rows(BLOCK)
     parameters, numbers, bands = _inputs(refs, row, coefficients)
     exists = row < refs[0].shape[0]
     v = [[jnp.where(exists, x, 0.0) for x in load_columns(ref, row)] for ref in refs[7:13]]

@@ -84,7 +84,7 @@ def project(
     # One matrix product, then column by column: more products would each be a pass over memory of their own;
     # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    inside = (means @ rotation.T + translation).T
+    inside = (jnp.matmul(means, rotation.T, precision="highest") + translation).T
     out = columns(usable, inside, quats.T, scales.T, opacities, lens_of(rotation, K), options)
     color = sh_color(sh, view_directions(means, camera_from_world), sh_degree)
     return Projected(
@@ -164,7 +164,7 @@ def rotation_rows(quats: Any) -> list[list[Values]]:
 def view_directions(means: Float[Array, "N 3"], camera_from_world: Float[Array, "4 4"]) -> Float[Array, "N 3"]:
     """Return unit vectors from the camera centre to `means`, constant under differentiation."""
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    offset = lax.stop_gradient(means + rotation.T @ translation)
+    offset = lax.stop_gradient(means + jnp.matmul(rotation.T, translation, precision="highest"))
     return offset * lax.rsqrt(jnp.maximum(jnp.sum(offset * offset, -1, keepdims=True), 1e-24))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
@@ -20,6 +19,7 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins, tile_grid
+from kernels.launch import launch, rows
 from kernels.rasterize import pixels
 from kernels.rasterize.blend import (
     GEOMETRY,
@@ -35,7 +35,6 @@ from kernels.rasterize.config import RasterConfig, heuristic
 from kernels.rasterize.segments import Segments, cut, segment_count
 from kernels.rasterize.walk import from_tiles, to_tiles
 
-ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
 Ref = Any  # a Pallas reference
 
 
@@ -61,13 +60,14 @@ class Kernels:
         blocks = (*shape[:2], *pixels.shape_of(tile))
         kernel = functools.partial(_forward_kernel, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, table)
-        (partial,) = self._run(kernel, "rasterize_forward", shape[0], [blocks], config.warps, *operands)
-        prefix, total = self._run(
+        (partial,) = launch(kernel, "rasterize_forward", shape[0], [blocks], config.warps, self.interpret, *operands)
+        prefix, total = launch(
             _combine_kernel,
             "rasterize_combine",
             tiles,
             [shape, (tiles, channels, tile * tile)],
             config.combine_warps,
+            self.interpret,
             segments.of_tile,
             partial.reshape(shape),
         )
@@ -90,13 +90,14 @@ class Kernels:
         kernel = functools.partial(_tangent_kernel, width=width, tile=tile, chunk=config.chunk)
         shape = (segments.tile.shape[0], 2 * channels, *pixels.shape_of(tile))
         operands = (*segments[:3], bins.ids, table, table_dot)
-        (partial,) = self._run(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
-        (total,) = self._run(
+        (partial,) = launch(kernel, "rasterize_tangent", shape[0], [shape], config.warps, self.interpret, *operands)
+        (total,) = launch(
             _combine_tangent_kernel,
             "rasterize_combine_tangent",
             tiles,
             [(tiles, channels, tile * tile)],
             config.combine_warps,
+            self.interpret,
             segments.of_tile,
             partial.reshape(*shape[:2], -1),
         )
@@ -122,14 +123,15 @@ class Kernels:
         slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
         kernel = functools.partial(_adjoint_kernel, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
-        (slots,) = self._run(
+        (slots,) = launch(
             kernel,
             "rasterize_adjoint",
             segments.tile.shape[0],
             [slots.shape],
             config.warps,
+            self.interpret,
             *operands,
-            input_output_aliases={len(operands) - 1: 0},
+            into=len(operands) - 1,
         )
         return from_moments(self.sum_slots(slots, bins, config.reduce_block), table[:, 2:5])
 
@@ -139,42 +141,19 @@ class Kernels:
         padding = (0, -N % block)
         # Padding goes to rows of its own behind the last Gaussian.
         order = jnp.concatenate([bins.order, jnp.arange(N, N + padding[1], dtype=jnp.int32)])
-        (sums,) = self._run(
+        (sums,) = launch(
             functools.partial(_reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F)),
             "rasterize_sum_slots",
             (N + padding[1]) // block,
             [(N + padding[1], F)],
             1,
+            self.interpret,
             order,
             jnp.pad(bins.first, padding),
             jnp.pad(bins.last, padding),
             slots,
         )
         return sums[:N]
-
-    def _run(
-        self,
-        kernel: Callable,
-        name: str,
-        programs: int,
-        shapes: list[tuple[int, ...]],
-        warps: int,
-        *operands: Array,
-        **options: Any,
-    ) -> list[Array]:
-        """Run a kernel whose operands and (unless `out_specs` says otherwise) results it indexes itself."""
-        results = pl.pallas_call(
-            kernel,
-            name=name,
-            grid=(programs,),
-            in_specs=[ANYWHERE] * len(operands),
-            out_specs=options.pop("out_specs", [ANYWHERE] * len(shapes)),
-            out_shape=[jax.core.ShapedArray(shape, jnp.float32) for shape in shapes],
-            compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=1),
-            interpret=self.interpret,
-            **options,
-        )(*operands)
-        return list(results)
 
 
 def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
@@ -359,7 +338,7 @@ def _moments(pull: Pull) -> list[Array]:
 def _reduce_kernel(
     order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, block, columns, width
 ):
-    rank = pl.program_id(0) * block + jnp.arange(block, dtype=jnp.int32)
+    rank = rows(block)
     first, last = plgpu.load(first_ref.at[rank]), plgpu.load(last_ref.at[rank])
     column = jnp.arange(width, dtype=jnp.int32)[None, :]
     inside = column < columns

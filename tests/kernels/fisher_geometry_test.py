@@ -96,4 +96,4 @@ def test_kernels_give_what_the_stored_jacobian_gives(interpret):
         assert np.all(got[~seen] == 0)
         error = np.abs(got - wanted)[seen] / np.abs(wanted[seen]).max(1, keepdims=True)
         # A GPU divides and takes roots to a few units in the last place; long thin footprints amplify them.
-        assert error.max() <= (1e-4 if interpret else 2e-3), error.max()
+        assert error.max() <= 1e-4, error.max()

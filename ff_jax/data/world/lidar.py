@@ -80,9 +80,10 @@ def lidar_sweep(
 ) -> LidarSweep:
     """Return one sweep of R = beams * azimuths rays taken at the instant of a frame (no rolling motion)."""
     frame = jnp.asarray(time_index, jnp.float32)
-    pose = world.world_from_ego[time_index] @ jnp.eye(4).at[:3, 3].set(jnp.array(pattern.mount))
+    ego_from_lidar = jnp.eye(4).at[:3, 3].set(jnp.array(pattern.mount))
+    pose = jnp.matmul(world.world_from_ego[time_index], ego_from_lidar, precision="highest")
     local = _directions(pattern)
-    direction = (local @ pose[:3, :3].T).reshape(-1, BLOCK * pattern.beams, 3)
+    direction = jnp.matmul(local, pose[:3, :3].T, precision="highest").reshape(-1, BLOCK * pattern.beams, 3)
     direction = jnp.moveaxis(direction, -1, 0)
     table = geometry_table(world.primitives, world.vehicles, frame)
     lists = make_lists(world.primitives, reach_cone(table[:, :3], world.primitives.radius, pose[:3, 3], direction))

@@ -68,7 +68,7 @@ def _tile_rays(camera: Camera, samples: int) -> tuple[Float[Array, "3 B R"], Flo
     ray = jnp.stack([u / camera.K[0, 0], (pixel[..., 1] - camera.K[1, 2]) / camera.K[1, 1], jnp.ones_like(u)])
     length = norm(ray)
     rotation = camera.world_from_camera[:3, :3]
-    return jnp.einsum("ij,jbr->ibr", rotation, ray / length), 1.0 / length
+    return jnp.einsum("ij,jbr->ibr", rotation, ray / length, precision="highest"), 1.0 / length
 
 
 def _untile(values: Float[Array, "B P ..."] | Int[Array, "B P"] | Bool[Array, "B P"], camera: Camera):

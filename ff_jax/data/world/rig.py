@@ -32,5 +32,6 @@ def rig_camera(
     focal = 0.5 * width / jnp.tan(jnp.deg2rad(world.horizontal_fov) / 2)
     zero, one = jnp.zeros(()), jnp.ones(())
     K = jnp.array([[focal, zero, 0.5 * width], [zero, focal, 0.5 * height], [zero, zero, one]])
-    pose = world.world_from_ego[time_index] @ ego_from_camera(name, world.camera_height)
+    ego_from_lens = ego_from_camera(name, world.camera_height)
+    pose = jnp.matmul(world.world_from_ego[time_index], ego_from_lens, precision="highest")
     return make_camera(K, pose, width, height)

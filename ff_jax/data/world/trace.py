@@ -60,7 +60,7 @@ def reach_cone(
     half = jnp.arccos(jnp.clip(jnp.min(dot(unit, axis[..., None]), 1), -1.0, 1.0))
     offset = centers - origin
     distance = jnp.maximum(norm(offset.T), 1e-6)
-    angle = jnp.arccos(jnp.clip((offset @ axis / distance[:, None]).T, -1.0, 1.0))
+    angle = jnp.arccos(jnp.clip((jnp.matmul(offset, axis, precision="highest") / distance[:, None]).T, -1.0, 1.0))
     sphere = jnp.arcsin(jnp.clip(radii / distance, 0.0, 1.0))
     inside = distance <= radii
     # 2 mrad of slack covers the rounding of arccos near 1.
