@@ -47,7 +47,7 @@ def perceptual() -> lpips.Lpips | None:
     except ValueError as error:
         print(f"losses: squared error and EIG-weighted error; LPIPS and Gram are left out ({error})", flush=True)
         return None
-    print("losses: squared error, EIG-weighted error, LPIPS with VGG16, Gram", flush=True)
+    print("losses: squared error, EIG-weighted error, LPIPS with VGG16, and Gram where its weight is not 0", flush=True)
     return vgg
 
 

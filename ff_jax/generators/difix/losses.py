@@ -54,7 +54,8 @@ def compare(
     total += weights.eig * eig_error(fixed, batch.targets, batch.eigs, config.kappa)
     if vgg is not None:
         total += weights.lpips * jnp.mean(vgg.distance(fixed, batch.targets))
-        total += weights.gram * gram(vgg.params["trunk"], *_crop(key, fixed, batch.targets, weights.crop))
+        if weights.gram:
+            total += weights.gram * gram(vgg.params["trunk"], *_crop(key, fixed, batch.targets, weights.crop))
     return total
 
 

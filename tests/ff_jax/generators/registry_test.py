@@ -26,6 +26,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         registry.build("magic")
 
 
-def test_difix_without_trained_weights_says_how_to_make_them():
-    with pytest.raises(ValueError, match=r"no trained weights are part of this revision.*experiments\.train_difix"):
-        registry.build("difix")
+def test_difix_ships_trained_and_keeps_what_is_known():
+    fixer = registry.build("difix")
+    assert fixer.name == "difix" and fixer.aligned and float(fixer.params["gain"]) == 1.0
+    rng = np.random.default_rng()
+    frames, references = rng.random((2, 1, 17, 30, 3), np.float32)
+    eig = np.zeros((1, 17, 30), np.float32)
+    eig[:, :, 15:] = 2.0
+    fixed = np.asarray(fix(fixer.replace(chunk=1), jax.random.key(0), frames, eig, references))
+    np.testing.assert_array_equal(fixed[:, :, :15], frames[:, :, :15])
+    assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
