@@ -210,6 +210,7 @@ def main(_: list[str]) -> None:
     if REAL in _SCENES.value:
         common.log_path(_SPLATS)  # before minutes are spent on the others
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
+    print("times in ms; memory_MB of each program by itself: arguments, results and temporaries")
     rows = []
     for name in _SCENES.value:
         rows.append(bench(name))
