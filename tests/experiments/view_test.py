@@ -27,7 +27,15 @@ REST = 1.0  # seconds without a change until a picture counts as the last one: p
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def playwright():
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
+    pytest.importorskip("viser", reason="the viewer needs the package viser")
+    return pytest.importorskip("playwright.sync_api", reason="no way to drive a browser: install playwright")
+
+
+@pytest.fixture(scope="module")
+def server(playwright, tmp_path_factory):
     """Serve a tiny run; yields its folder and the address of the page."""
     folder = tmp_path_factory.mktemp("run")
     arguments = [f"--run={folder}", "--port=0", "--width=48", str(folder)]
@@ -123,11 +131,7 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def visitor(server):
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser: {CHROMIUM} is missing")
-    playwright = pytest.importorskip("playwright.sync_api", reason="no way to drive a browser: install playwright")
-    pytest.importorskip("viser", reason="the viewer needs the package viser")
+def visitor(playwright, server):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=[*QUIET, *GRAPHICS])
         page = browser.new_page(viewport={"width": 960, "height": 640}, accept_downloads=True)
