@@ -143,7 +143,8 @@ class Page:
         picture = self.session.picture(look, view)
         self._on_page(lambda: client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90))
         if kind not in self._compiled:
-            self._compiled.add(kind)  # and draw again: what a compilation took says nothing about the pace
+            self._compiled.add(kind)
+            self._drawn.pop(who, None)  # draw again, at this size or another: a compilation says nothing of the pace
             return
         self._drawn[who] = asked, divisor
         self._tell_pace(pace, time.perf_counter() - now, view, divisor)
