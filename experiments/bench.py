@@ -5,7 +5,8 @@
 
 Times are medians over batches of queued calls: what a training loop sees. Gradients are those with respect to
 means, rotations, scales, opacities and colours. gsplat renders colour alone; this renderer always gives colour, depth
-and opacity.
+and opacity. Memory, in MB, is that of one program by itself: what XLA reserves for its arguments, its results and
+everything between them (`memory_MB`); of gsplat, the most that PyTorch's allocator held during the calls.
 """
 
 import functools
@@ -33,6 +34,7 @@ from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
 from kernels.rasterize import rasterize
 
 REAL = "500k_real_1920x1080"  # splats of a captured object, from the assets folder
+_SPLATS = "assets:data/splats_pretrained/playbot/0_0"
 _PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
 _SCENES = flags.DEFINE_list("scenes", ["112k_1920x1080", "2.8m_1920x1080", REAL], f"Random scenes, or {REAL}.")
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
@@ -55,6 +57,14 @@ def median_ms(call: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
     return statistics.median(times)
 
 
+def memory_mb(program: jax.stages.Compiled) -> float:
+    """Return the device memory of a compiled program, MB: arguments, results and temporaries, shared bytes once."""
+    found = program.memory_analysis()
+    shared = found.alias_size_in_bytes
+    parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return (parts - shared) / 1e6
+
+
 def renderer(spec: SceneSpec, capacity: int) -> Callable:
     """Return render(scene) -> (colour, needed) for one image size and capacity."""
     size = {"width": spec.width, "height": spec.height}
@@ -68,8 +78,8 @@ def renderer(spec: SceneSpec, capacity: int) -> Callable:
     return render
 
 
-def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, float], np.ndarray, int]:
-    """Return the times (ms) and peak memory (MB) of this renderer, its image, and the capacity it needs."""
+def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray, int]:
+    """Return the times (ms) and memory (MB) of this renderer, its image, and the capacity it needs."""
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
     needed = int(jax.jit(renderer(spec, 1024))(scene)[1])
     capacity = -(-needed * 9 // 8 // 1024) * 1024
@@ -81,14 +91,15 @@ def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str
 
     parameters = {name: scene[name] for name in PARAMETERS}
     rest = {name: value for name, value in scene.items() if name not in PARAMETERS}
-    forward, both = jax.jit(lambda s: render(s)[0]), jax.jit(jax.value_and_grad(loss))
-    times = {
+    forward = jax.jit(lambda s: render(s)[0]).lower(scene).compile()
+    both = jax.jit(jax.value_and_grad(loss)).lower(parameters, rest, target).compile()
+    figures = {
         "intersections": needed,
         "forward": median_ms(lambda: forward(scene), jax.block_until_ready),
         "forward+backward": median_ms(lambda: both(parameters, rest, target), jax.block_until_ready),
+        "memory_MB": {"forward": memory_mb(forward), "forward+backward": memory_mb(both)},
     }
-    stats = jax.devices()[0].memory_stats() or {}
-    return times | {"peak_MB": stats.get("peak_bytes_in_use", 0) / 1e6}, np.asarray(forward(scene)), capacity
+    return figures, np.asarray(forward(scene)), capacity
 
 
 def eig_calls(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, tuple[Callable, tuple]]:
@@ -132,8 +143,8 @@ def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> 
     return times
 
 
-def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, float], np.ndarray]:
-    """Return the times (ms) and peak memory (MB) of gsplat on the same arrays, and its image."""
+def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the times (ms) and memory (MB) of gsplat on the same arrays, and its image."""
     import torch
     from gsplat import rasterization
 
@@ -154,21 +165,25 @@ def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str
         return loss
 
     wait = lambda _: torch.cuda.synchronize()
+    times, memory = {}, {}
     torch.cuda.reset_peak_memory_stats()
     with torch.no_grad():
-        forward = median_ms(render, wait)
+        times["forward"] = median_ms(render, wait)
+        memory["forward"] = torch.cuda.max_memory_allocated() / 1e6
         image = render().cpu().numpy()
     for name in PARAMETERS:
         tensors[name].requires_grad_()
-    times = {"forward": forward, "forward+backward": median_ms(both, wait)}
-    return times | {"peak_MB": torch.cuda.max_memory_allocated() / 1e6}, image
+    torch.cuda.reset_peak_memory_stats()
+    times["forward+backward"] = median_ms(both, wait)
+    memory["forward+backward"] = torch.cuda.max_memory_allocated() / 1e6
+    return times | {"memory_MB": memory}, image
 
 
 def load(name: str) -> tuple[SceneSpec, dict[str, np.ndarray]]:
     """Return the image size and counts, and the arrays, of a scene."""
     if name != REAL:
         return BENCHMARKS[name], make_scene(BENCHMARKS[name], np.random.default_rng(0))
-    splats = read_sog(common.assets() / "data/splats_pretrained/playbot/0_0")
+    splats = read_sog(Path(common.log_path(_SPLATS)))
     return SceneSpec(len(splats["means"]), 1920, 1080, sh_degree=2), facing(splats, 1920, 1080)
 
 
@@ -192,7 +207,10 @@ def main(_: list[str]) -> None:
     unknown = [name for name in _SCENES.value if name not in known]
     if unknown:
         raise ValueError(f"--scenes={unknown[0]} is unknown: use some of {', '.join(known)}.")
+    if REAL in _SCENES.value:
+        common.log_path(_SPLATS)  # before minutes are spent on the others
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
+    print("times in ms; memory_MB of each program by itself: arguments, results and temporaries")
     rows = []
     for name in _SCENES.value:
         rows.append(bench(name))

@@ -78,16 +78,22 @@ def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
     return tuple(map(kind, flag.value))
 
 
+def _define_process_flags() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
+    """Define --coordinator, --processes and --process."""
+    address = "Address of the first process, such as 10.0.0.1:1234; 'auto' asks the cluster (Slurm, TPU VMs)."
+    coordinator = flags.DEFINE_string("coordinator", None, address)
+    count = flags.DEFINE_integer("processes", None, "How many processes there are.")
+    number = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+    return coordinator, count, number
+
+
 def process_flags() -> Callable[[], None]:
     """Define --coordinator, --processes and --process; return what connects the processes that they describe.
 
     It is called before anything asks JAX for its devices, which then are those of all processes. Without the flags it
     does nothing.
     """
-    address = "Address of the first process, such as 10.0.0.1:1234; 'auto' asks the cluster (Slurm, TPU VMs)."
-    coordinator = flags.DEFINE_string("coordinator", None, address)
-    count = flags.DEFINE_integer("processes", None, "How many processes there are.")
-    number = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+    coordinator, count, number = _define_process_flags()
 
     def connect() -> None:
         given = count.value, number.value
@@ -103,6 +109,21 @@ def process_flags() -> Callable[[], None]:
         jax.distributed.initialize(*(coordinator.value, *given) if named else ())
 
     return connect
+
+
+def one_process_flags() -> Callable[[], None]:
+    """Define the flags of `process_flags`; return what refuses them, for programs that run in one process."""
+    given = _define_process_flags()
+
+    def refuse() -> None:
+        for flag in given:
+            if flag.value is not None:
+                raise ValueError(
+                    f"--{flag.name}={flag.value} is not possible here: a scene is trained in one process; "
+                    "run scenes side by side with experiments.sweep instead."
+                )
+
+    return refuse
 
 
 def _one_line(error: Exception) -> str:

@@ -14,10 +14,12 @@ from ff_jax.fuse import reconstruct
 _CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", required=True)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
+_ONE_PROCESS = common.one_process_flags()
 
 
 def main(_: list[str]) -> None:
     """Run the reconstruction."""
+    _ONE_PROCESS()
     config = common.to_config(_CONFIG.value)
     log = open_log(common.with_log_path(config).data, config.evaluate.shifts)
     metrics = reconstruct(config, log, Path(_WORKDIR.value), resume=_RESUME.value)

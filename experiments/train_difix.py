@@ -4,13 +4,18 @@ python -m experiments.make_pairs --out=runs/pairs --seeds=1000:1080
 python -m experiments.train_difix --pairs=runs/pairs --out=runs/difix
 python -m experiments.train_difix --pairs=runs/pairs --out=runs/difix_blind --untold=channels,modulation --steps=5000
 
+Several processes, on one host or many, take the same command with --coordinator, --processes and --process (see
+docs/tpu.md); the pairs and OUT must be seen by all of them, and the first one writes the log and the weights.
+
 The same command goes on from the last checkpoint. A copy of OUT/tiny.safetensors in
 ff_jax/generators/difix/weights/ is what `fuse --config.fixer=difix` uses.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -36,6 +41,7 @@ _UNTOLD = flags.DEFINE_list("untold", [], "What it is not told of EIG: channels,
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the first weights and all draws.")
 _VGG = flags.DEFINE_string("vgg", "assets:weights/lpips/lpips_vgg.npz", "LPIPS with VGG16 for the perceptual loss.")
+_CONNECT = common.process_flags()
 
 _CHECKED = 96  # held-out pairs
 
@@ -53,6 +59,7 @@ def perceptual() -> lpips.Lpips | None:
 
 def main(_: list[str]) -> None:
     """Train, or go on, and write the weights."""
+    _CONNECT()
     out, files = Path(_OUT.value), sorted(Path(_PAIRS.value).glob("street-*.npz"))
     if len(files) <= _HELD.value:
         raise ValueError(f"{_PAIRS.value} holds {len(files)} streets, --held={_HELD.value} judge: make more pairs.")
@@ -76,15 +83,21 @@ def main(_: list[str]) -> None:
     )
     config = dataclasses.replace(tiny(), dtype=_DTYPE.value)
     print(f"{len(train.eigs)} pairs of {len(files) - _HELD.value} streets, {len(held.eigs)} held out", flush=True)
-    with Logger(out, resume_step=settings.vae_steps + settings.steps if out.exists() else None) as logger:
+    first = jax.process_index() == 0
+    begun = settings.vae_steps + settings.steps if out.exists() else None
+    with Logger(out, resume_step=begun) if first else contextlib.nullcontext() as logger:
 
         def log(phase: str, step: int, metrics: dict[str, float]) -> None:
+            if not first:
+                return
             logger.log(step + settings.vae_steps * (phase == "fixer"), metrics)
             if "held_fixed" in metrics:
                 shown = f"{metrics['held_render']:.2f} -> {metrics['held_fixed']:.2f} dB"
                 print(f"step {step}: held-out streets {shown}", flush=True)
 
         network = trainer.fit(out, train, held, config, settings, perceptual(), log)
+    if not first:
+        return
     pretrained.save(out / "tiny.safetensors", network)
     size = (out / "tiny.safetensors").stat().st_size / 1e6
     print(f"{out / 'tiny.safetensors'}: {pretrained.count(network):,} parameters, {size:.1f} MB")

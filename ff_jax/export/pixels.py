@@ -37,6 +37,13 @@ def save_png(path: str | Path, picture: Picture) -> None:
         Image.fromarray(to_uint8(picture)).save(temporary, format="png")
 
 
+def jpeg(picture: Picture, quality: int = 85) -> bytes:
+    """Return a picture as the bytes of a JPEG file, small enough to be stored in a notebook."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(picture)).save(buffer, format="jpeg", quality=quality)
+    return buffer.getvalue()
+
+
 def data_address(picture: Picture) -> str:
     """Return a picture as a `data:` address for a page: PNG, or JPEG of high quality where it is large."""
     pixels = to_uint8(picture)

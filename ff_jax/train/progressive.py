@@ -231,6 +231,34 @@ def references_for(
     return jnp.stack([as_float(feed.batch(index).image) for index in nearest])
 
 
+class Repaired(NamedTuple):
+    """A path beside the recorded one, as the scene shows it and as a fixer repairs it."""
+
+    views: list[View]
+    clip: Clip  # the renders, in [0, 1]
+    fixed: Float[Array, "T H W 3"]
+
+
+def repair(
+    key: Key[Array, ""],
+    scene: Scene,
+    known: Knowledge,
+    feed: Feed,
+    fixer: Fixer,
+    shift: float,
+    settings: RenderSettings,
+    sh_degree: int,
+    stride: int = 1,
+) -> Repaired:
+    """Render the recorded path `shift` metres to the left, and fix what comes out; see `add_pseudo_views`."""
+    picked = range(0, len(feed.frames), stride)
+    views = [shifted_view(feed.frames[index], feed.scene.world_from_ego, shift) for index in picked]
+    clip = render_clip(scene, known, views, settings, sh_degree)
+    clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
+    references = references_for(fixer, clip, views, picked, known, feed)
+    return Repaired(views, clip, fix(fixer, key, clip.rgb, clip.eig, references))
+
+
 def add_pseudo_views(
     key: Key[Array, ""],
     pool: Pool,
@@ -259,13 +287,9 @@ def add_pseudo_views(
         config: how EIG becomes a weight.
         stride: every n-th recorded frame is rendered.
     """
-    picked = range(0, len(feed.frames), stride)
     for number, shift in enumerate(shifts):
-        views = [shifted_view(feed.frames[index], feed.scene.world_from_ego, shift) for index in picked]
-        clip = render_clip(scene, known, views, settings, sh_degree)
-        clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
-        references = references_for(fixer, clip, views, picked, known, feed)
-        fixed = fix(fixer, jax.random.fold_in(key, number), clip.rgb, clip.eig, references)
+        own = jax.random.fold_in(key, number)
+        views, clip, fixed = repair(own, scene, known, feed, fixer, shift, settings, sh_degree, stride)
         weight = jnp.maximum(eig.eig_weight(clip.eig, config.kappa), config.floor)
         cameras = [view.camera for view in views]
         pool = push(

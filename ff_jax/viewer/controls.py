@@ -25,7 +25,7 @@ class Controls:
     """
 
     def __init__(self, gui: Any, session: Session, path: RecordedPath, side: int, later: Callable[[Callable], None]):
-        """Lay out the controls; those that only change each other do so through `later` (in the drawing thread)."""
+        """Lay out the controls; those that only change each other do so through `later`, as jobs of the page."""
         self.gui, self.session, self.path, self._later = gui, session, path, later
         self.names = session.reader.feed.actors
         self._moves: dict[int, tuple[float, ...]] = {}

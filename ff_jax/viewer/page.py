@@ -1,8 +1,12 @@
 """The page: visitors' cameras, their pictures, what they save. It talks to a viser server that is handed in.
 
-Callbacks of the server only leave jobs; everything else happens in the thread that calls `step`.
+Callbacks of the server only leave jobs; everything else happens in the thread that calls `step`. What that thread
+changes on the page it lets the server's own thread do (`_on_page`): viser queues messages in either thread, but sets an
+asyncio.Event to announce them, and one that is set from outside at the wrong moment wakes nobody. From then on that
+visitor would get no message any more.
 """
 
+import asyncio
 import queue
 import tempfile
 import time
@@ -48,13 +52,14 @@ class Page:
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.gui.set_panel_label(f"FaithFusion · {session.reader.workdir.name}")
         later = self._jobs.put
-        self.controls = controls = Controls(server.gui, session, self.path, side, later)
+        change = lambda job: later(lambda: self._on_page(job))
+        self.controls = controls = Controls(server.gui, session, self.path, side, change)
         for control in (controls.time, controls.shift, controls.follow):
-            control.on_update(lambda _: later(self._carry))
-        controls.back.on_click(lambda _: later(lambda: self._carry(always=True)))
+            control.on_update(lambda _: change(self._carry))
+        controls.back.on_click(lambda _: change(lambda: self._carry(always=True)))
         controls.shoot.on_click(lambda event: later(lambda: self._screenshot(event.client)))
         controls.record.on_click(lambda event: later(lambda: self._record(event.client)))
-        server.on_client_connect(lambda client: later(lambda: self._welcome(client)))
+        server.on_client_connect(lambda client: change(lambda: self._welcome(client)))
 
     def serve(self) -> None:
         """Answer until interrupted; what cannot be drawn is said on the page."""
@@ -62,7 +67,7 @@ class Page:
             try:
                 self.step()
             except (ValueError, OSError, RuntimeError) as error:
-                self.controls.show_colours()
+                self._on_page(self.controls.show_colours)
                 self._tell(f"Not possible: {error}")
                 time.sleep(_REST)
             time.sleep(0.01)
@@ -77,19 +82,28 @@ class Page:
         for client in self.server.get_clients().values():
             self._draw(client)
 
+    def _on_page(self, change: Callable[[], object]) -> None:
+        """Make a change of the page, in the server's thread, and wait until it is made."""
+
+        async def make() -> None:
+            change()
+
+        asyncio.run_coroutine_threadsafe(make(), self.server.get_event_loop()).result()
+
     def _advance(self) -> None:
         """Let time go on while the log is played, from the start again at its end."""
         now, clock = time.perf_counter(), self.controls.time
         passed, self._ticked = now - self._ticked, now
         if self.controls.play.value:
             after = clock.value + passed
-            clock.value = after if after <= self.path.times[-1] else float(self.path.times[0])
+            after = after if after <= self.path.times[-1] else float(self.path.times[0])
+            self._on_page(lambda: setattr(clock, "value", after))
 
     def _refresh(self) -> None:
         """Load newer checkpoints."""
         try:
             self.session.refresh()
-            self.controls.offer_scenes()
+            self._on_page(self.controls.offer_scenes)
         except (ValueError, OSError):
             pass  # training has deleted what was being read; the next look finds a newer one
         self._polled = time.perf_counter()
@@ -126,9 +140,11 @@ class Page:
             self._tell(_LEARNING.format(len(self.session.reader.feed.frames)))
         elif kind not in self._compiled:
             self._tell("Compiling …")
-        client.scene.set_background_image(self.session.picture(look, view), format="jpeg", jpeg_quality=90)
+        picture = self.session.picture(look, view)
+        self._on_page(lambda: client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90))
         if kind not in self._compiled:
-            self._compiled.add(kind)  # and draw again: what a compilation took says nothing about the pace
+            self._compiled.add(kind)
+            self._drawn.pop(who, None)  # draw again, at this size or another: a compilation says nothing of the pace
             return
         self._drawn[who] = asked, divisor
         self._tell_pace(pace, time.perf_counter() - now, view, divisor)
@@ -156,7 +172,7 @@ class Page:
         reader = self.session.reader
         steps = "; ".join(f"{name}: step {loaded.newest.step}" for name, loaded in self.session.versions.items())
         state = f"training, {reader.config.steps} in all" if reader.training() else "finished"
-        self.controls.say(note, f"{steps} ({state})")
+        self._on_page(lambda: self.controls.say(note, f"{steps} ({state})"))
         self.server.flush()
 
     def _screenshot(self, client: Any) -> None:
@@ -164,12 +180,19 @@ class Page:
         look = self.controls.look()
         view = self._view(client, square_size(self.controls.side, client.camera.aspect))
         picture = captioned(self.session.picture(look, view), look.layer, look.scales)
-        _send(client, "view.png", lambda path: save_png(path, picture))
+        self._send(client, "view.png", lambda path: save_png(path, picture))
 
     def _record(self, client: Any) -> None:
         """Send a drive along the path, at the lane shift and as it is shown now, as an MP4 file."""
-        _send(client, "drive.mp4", lambda path: write_mp4(path, self._drive(), self.controls.fps.value))
+        self._send(client, "drive.mp4", lambda path: write_mp4(path, self._drive(), self.controls.fps.value))
         self._tell("Recorded.")
+
+    def _send(self, client: Any, name: str, write: Callable[[Path], object]) -> None:
+        """Let a visitor download what `write` writes."""
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder) / name)
+            content = (Path(folder) / name).read_bytes()
+        self._on_page(lambda: client.send_file_download(name, content, save_immediately=True))
 
     def _drive(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         look, path, count = self.controls.look(), self.path, int(self.controls.count.value)
@@ -178,13 +201,6 @@ class Page:
             self._tell(f"Recording frame {index + 1} of {count} …")
             view = view_at(path, pose_at(path, float(at), shift), float(at), path.fov, path.aspect, size)
             yield captioned(self.session.picture(look, view), look.layer, look.scales)
-
-
-def _send(client: Any, name: str, write: Callable[[Path], object]) -> None:
-    """Let a visitor download what `write` writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / name)
-        client.send_file_download(name, (Path(folder) / name).read_bytes(), save_immediately=True)
 
 
 def _matrix(wxyz: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:

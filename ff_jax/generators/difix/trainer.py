@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Key, PyTree
 
@@ -151,12 +153,22 @@ def _phase(
     folder, options = plan.folder / _NAMES[stream], {"meta": dataclasses.asdict(settings)}
     options |= {"save_every": settings.save_every, "log": lambda done, metrics: log(done, metrics, None)}
     stop = 0
-    while stop < steps and (stop == 0 or time.monotonic() < plan.deadline):
+    while stop < steps and (stop == 0 or _in_time(plan.deadline)):
         stop = max(_begun(folder, settings.save_every), stop) + settings.save_every
         stop = min(stop, steps)
         state = run(step, state, frozen, batch_of, stop, folder, plan.mesh, **options)
-        log(stop, None, average_of(state))
-    return average_of(state), stop == steps
+        log(stop, None, _own(average_of(state)))
+    return _own(average_of(state)), stop == steps
+
+
+def _own(params: PyTree) -> PyTree:
+    """Return this process's copy of parameters that every device holds whole."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
+
+
+def _in_time(deadline: float) -> bool:
+    """Return whether there is time left: the first process decides, or some would go on without the others."""
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(time.monotonic() < deadline)))
 
 
 def _begun(folder: Path, every: int) -> int:

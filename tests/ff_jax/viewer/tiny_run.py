@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -76,3 +77,17 @@ def make_run(folder: str) -> None:
     write(root, "recon", 50, run, capacity)
     write(root, "fused", 60, run, capacity, 0.4)
     write(root, "later", 80, run, capacity, 0.9)
+
+
+def report_strangers() -> None:
+    """Print every message that is queued for a visitor by another thread than the server's (see `viewer.page`)."""
+    from viser.infra._async_message_buffer import AsyncMessageBuffer
+
+    push = AsyncMessageBuffer.push
+
+    def watched(buffer, message):
+        if buffer.generator_cursors and threading.get_ident() != buffer.event_loop._thread_id:
+            print("queued by a stranger:", type(message).__name__, flush=True)
+        push(buffer, message)
+
+    AsyncMessageBuffer.push = watched
