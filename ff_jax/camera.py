@@ -10,13 +10,22 @@ from jaxtyping import ArrayLike, Float
 
 
 @struct.dataclass
+class Shutter:
+    """How a camera moves while its image is read out line by line, at constant velocity (see `shutter.py`)."""
+
+    motion: Float[Array, "6"]  # first to last line: rotation vector [rad] and translation [m] of `camera_from_world`
+    columns: bool = struct.field(pytree_node=False, default=False)  # lines are columns, left to right, instead of rows
+
+
+@struct.dataclass
 class Camera:
-    """One pinhole camera without distortion; differentiable in `K` and `camera_from_world`."""
+    """One pinhole camera without distortion; differentiable in `K`, `camera_from_world` and the shutter's motion."""
 
     K: Float[Array, "3 3"]  # pixels
     camera_from_world: Float[Array, "4 4"]  # metres, OpenCV axes
     width: int = struct.field(pytree_node=False)  # pixels
     height: int = struct.field(pytree_node=False)
+    shutter: Shutter | None = None  # None: all lines at once; else the pose is that of the middle line
 
     @property
     def world_from_camera(self) -> Float[Array, "4 4"]:

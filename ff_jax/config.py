@@ -26,6 +26,7 @@ class DataConfig:
         cameras: names of the cameras to train on; empty takes all.
         hold_out: every n-th training time step becomes a test step; 0 holds none out.
         use_lidar: use LiDAR for initial points and the depth loss where the log has it.
+        rolling_shutter: follow the read-out of images where the log tells how cameras moved meanwhile.
     """
 
     source: str = "world"
@@ -37,6 +38,7 @@ class DataConfig:
     cameras: tuple[str, ...] = ()
     hold_out: int = 0
     use_lidar: bool = True
+    rolling_shutter: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

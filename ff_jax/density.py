@@ -1,4 +1,4 @@
-"""Density control on a buffer of fixed capacity: Markov chain Monte Carlo.
+"""Density control on a buffer of fixed capacity: when it runs, and the default rule, Markov chain Monte Carlo.
 
 3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591): Gaussians whose
 opacity has died are teleported onto living ones, new ones are born the same way until the budget is full, and
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Key
 from ff_jax.gaussians import Gaussians
 from ff_jax.rigid import quats_to_matrices
 
+METHODS = ("mcmc", "split")
 _MAX_COPIES = 51  # the scale rule below sums this many binomial terms at most
 
 
@@ -24,18 +25,25 @@ class DensityConfig:
     """When and how Gaussians are born, teleported and shaken.
 
     Attributes:
+        method: "mcmc", or "split": clone, split and prune (`ff_jax.split`, whose thresholds are in `recon.split`).
         start, stop, every: density control runs at steps start < step < stop, each `every` steps.
-        growth: factor by which the number of alive Gaussians grows per run.
-        min_opacity: below it a Gaussian is dead and is teleported.
-        noise: strength of the exploration noise, per unit of the means' learning rate.
+        growth: factor by which the number of alive Gaussians grows per run ("mcmc").
+        min_opacity: below it a Gaussian is dead and is teleported or pruned.
+        noise: strength of the exploration noise, per unit of the means' learning rate ("mcmc").
     """
 
+    method: str = "mcmc"
     start: int = 500
     stop: int = 25_000
     every: int = 100
     growth: float = 1.05
     min_opacity: float = 0.005
     noise: float = 5e5
+
+    def __post_init__(self):
+        """Check the method."""
+        if self.method not in METHODS:
+            raise ValueError(f"density.method={self.method!r} does not exist; use one of {', '.join(METHODS)}.")
 
 
 def _shared_opacity_and_scale(

@@ -33,6 +33,9 @@ class LossConfig:
         anisotropy: ratio of a Gaussian's largest to its smallest deviation beyond `ANISOTROPY`.
         box: metres that Gaussians of actors lie outside their box.
         path: roughness of actors' paths, per metre^2.
+        camera_path: roughness of the corrected path of the cameras, per metre^2, where poses are learnt.
+        coarse: L1 of both images at an 8th and a 16th of their size, which still pull where poses are wrong by many
+            pixels.
     """
 
     ssim: float = 0.2
@@ -47,6 +50,8 @@ class LossConfig:
     anisotropy: float = 0.0
     box: float = 0.1
     path: float = 10.0
+    camera_path: float = 10.0
+    coarse: float = 0.0
 
 
 def weighted_mean(values: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Array, ""]:
@@ -64,6 +69,21 @@ def photometric(
     l1 = weighted_mean(jnp.abs(image - target).mean(-1), weight)
     structure = weighted_mean(1.0 - ssim(image, target), weight)
     return (1.0 - ssim_share) * l1 + ssim_share * structure
+
+
+def coarse_l1(
+    image: Float[Array, "H W 3"], target: Float[Array, "H W 3"], weight: Float[Array, "H W"]
+) -> Float[Array, ""]:
+    """Return the L1 of the weighted difference averaged over squares of 8 and of 16 pixels, added up.
+
+    Rows and columns that fill no square are left out.
+    """
+    total = jnp.float32(0)
+    for side in (8, 16):
+        rows, columns = image.shape[0] // side, image.shape[1] // side
+        apart = (weight[..., None] * (image - target))[: rows * side, : columns * side]
+        total += jnp.abs(apart.reshape(rows, side, columns, side, 3).mean((1, 3))).mean()
+    return total
 
 
 def depth_l1(

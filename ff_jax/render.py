@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, opacities
+from ff_jax.shutter import seen_by_line, straightened
 from kernels.bin_tiles import Bins, bin_tiles
 from kernels.bin_tiles.config import default_tile
 from kernels.project import Projected, project
@@ -62,9 +63,13 @@ def project_gaussians(
     settings: RenderSettings,
     sh_degree: int | Int[Array, ""] = 3,
 ) -> Projected:
-    """Project the alive Gaussians into `camera`; colour bands above `sh_degree` are masked."""
+    """Project the alive Gaussians into `camera`; colour bands above `sh_degree` are masked.
+
+    With a rolling shutter every Gaussian is seen from where the camera is when the line is read that it falls on.
+    """
+    means = gaussians.means if camera.shutter is None else seen_by_line(gaussians.means, camera)
     return project(
-        gaussians.means,
+        means,
         gaussians.quats,
         jnp.exp(gaussians.log_scales),
         opacities(gaussians, alive),
@@ -103,9 +108,22 @@ def render(
     *,
     sh_degree: int | Int[Array, ""] = 3,
     background: Float[Array, "H W 3"] | None = None,
+    nudge: Float[Array, "N 2"] | None = None,
 ) -> RenderOut:
-    """Render one view; `background` (per pixel, default black) shows where opacity is missing."""
+    """Render one view.
+
+    Args:
+        gaussians: in the world.
+        alive: slots in use.
+        camera: of the view.
+        settings: of the renderer.
+        sh_degree: highest colour band shown.
+        background: per pixel, shows where opacity is missing; default black.
+        nudge: added to the projected centres, pixels; zeros, whose gradient says how hard the image pulls at them.
+    """
     projected = project_gaussians(gaussians, alive, camera, settings, sh_degree)
+    if nudge is not None:
+        projected = projected._replace(mean2d=projected.mean2d + nudge)
     bins = bin_gaussians(projected, camera, settings)
     features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
     out, alpha = rasterize(
@@ -131,4 +149,6 @@ def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
     y = (jnp.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
     in_camera = jnp.stack([*jnp.meshgrid(x, y), jnp.ones((camera.height, camera.width))], -1)
     in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
+    if camera.shutter is not None:
+        in_camera = straightened(in_camera, camera)
     return jnp.matmul(in_camera, camera.camera_from_world[:3, :3], precision="highest")

@@ -28,6 +28,17 @@ OPENCV_FROM_EGO = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0,
 
 
 @dataclass(frozen=True, eq=False)
+class Readout:
+    """How a camera with a rolling shutter moves while one image is read out line by line.
+
+    The pose of the frame is that of the middle line.
+    """
+
+    motion: Float[Array, "6"]  # of camera_from_world, first to last line: rotation vector [rad], translation [m]
+    columns: bool = False  # lines are columns, left to right, instead of rows, top to bottom
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One image of one camera. `K` describes the undistorted image, whether or not `distortion` is given."""
 
@@ -43,6 +54,7 @@ class Frame:
     exposure_id: int = 0  # 0 or more; images that share it share one exposure
     split: str = "train"  # one of SPLITS
     masks: Mapping[str, Source] = field(default_factory=dict)  # keys from MASKS; as recorded, like `image`
+    readout: Readout | None = None  # None: all lines at once
 
 
 @dataclass(frozen=True, eq=False)

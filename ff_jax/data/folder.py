@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ff_jax.data.contract import MASKS, Box, Frame, Lane, SceneData, SparsePoints, Sweep
+from ff_jax.data.contract import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
 from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, read_npz
 from ff_jax.files import explain_full_disk
 
 FORMAT = "driving-scene"
 VERSION = 1
+LINES = ("rows", "columns")  # of a read-out; by `Readout.columns`
 COPIED = (".png", ".jpg", ".jpeg")  # image files that are copied byte for byte
 
 Array = np.ndarray
@@ -131,7 +132,21 @@ def _write_frame(root: Path, number: int, frame: Frame) -> dict:
         "split": frame.split,
         "image": _write_pixels(frame.image, root, f"images/{stem}"),
         "masks": {k: _write_pixels(s, root, f"masks/{stem}_{k}") for k, s in frame.masks.items()},
+        "readout": _write_readout(frame.readout),
     }
+
+
+def _write_readout(readout: Readout | None) -> dict | None:
+    return readout and {"motion": readout.motion.tolist(), "lines": LINES[readout.columns]}
+
+
+def _read_readout(record: dict | None) -> Readout | None:
+    if record is None:
+        return None
+    lines = _typed(record, "lines", str)
+    if lines not in LINES:
+        raise ValueError(f"lines of the readout are {lines!r}; make them {' or '.join(LINES)}")
+    return Readout(_array(record, "motion", (6,)), lines == LINES[True])
 
 
 def _write_sweep(root: Path, number: int, sweep: Sweep) -> dict:
@@ -196,6 +211,7 @@ def _read_frame(root: Path, record: dict) -> Frame:
         exposure_id=_typed(record, "exposure_id", int),
         split=_typed(record, "split", str),
         masks=masks,
+        readout=_read_readout(record.get("readout")),
     )
 
 

@@ -7,11 +7,12 @@ the same K. `scaled` returns frames whose smaller images are made on load, from 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, sparse
 
-from ff_jax.camera import Camera, make_camera
+from ff_jax.camera import Camera, Shutter, make_camera
 from ff_jax.data.contract import MASKS, Frame, SceneData
 from ff_jax.data.sources import Source
 
@@ -19,8 +20,12 @@ Array = np.ndarray
 
 
 def camera_of(frame: Frame) -> Camera:
-    """Return the pinhole camera of a frame."""
-    return make_camera(frame.K, frame.world_from_camera, frame.width, frame.height)
+    """Return the pinhole camera of a frame, with its rolling shutter if it has one."""
+    camera = make_camera(frame.K, frame.world_from_camera, frame.width, frame.height)
+    if frame.readout is None:
+        return camera
+    motion = jnp.asarray(frame.readout.motion, jnp.float32)
+    return camera.replace(shutter=Shutter(motion, frame.readout.columns))
 
 
 def load_image(frame: Frame) -> Float32[Array, "H W 3"]:

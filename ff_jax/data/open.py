@@ -1,5 +1,7 @@
 """Open whatever a config names as a driving log."""
 
+from dataclasses import replace
+
 from ff_jax.config import DataConfig
 from ff_jax.data.contract import SceneData, hold_out, select
 from ff_jax.data.formats.detect import open_source
@@ -25,6 +27,8 @@ def open_log(config: DataConfig, shifts: tuple[float, ...] = ()) -> SceneData:
         log = open_source(config.source)
         if config.width and config.width < max(frame.width for frame in log.frames):
             log = scaled(log, width=config.width)
+    if not config.rolling_shutter:
+        log = replace(log, frames=tuple(replace(frame, readout=None) for frame in log.frames))
     if config.cameras:
         log = select(log, cameras=config.cameras)
     return hold_out(log, config.hold_out) if config.hold_out else log

@@ -1,7 +1,7 @@
 """Points from which a reconstruction starts, and LiDAR depth images.
 
-Only training frames colour points and decide what is seen, so nothing leaks from test images. There is no
-occlusion test: a point takes the colour of the pixel it falls on.
+Only training frames colour points and decide what is seen, so nothing leaks from test images. Colours know no
+occlusion: a point takes the colour of the pixel it falls on.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from ff_jax.data.contract import (
     transform,
 )
 from ff_jax.data.loader import load_image
+from ff_jax.data.occlusion import beam_gaps, hidden, nearest_in_pixels
 from ff_jax.data.visibility import NEAR, color_points, inside_box, project_points, seen_by_any
 
 FLOOR = 2.0  # metres from the ego frame, which may sit at a camera, down to below the road
@@ -184,18 +185,22 @@ def nearest_distances(xyz: Float[Array, "N 3"], k: int = 3) -> Float32[Array, "N
 def lidar_depth(
     scene: SceneData, frame: Frame, *, min_depth: float = NEAR, max_depth: float = 100.0
 ) -> Float32[Array, "H W"]:
-    """Return the depth (camera z, metres) of the sweeps of the same time index; 0 where no point falls.
+    """Return the depth (camera z, metres) of the sweeps of the same time index; 0 where no point is seen.
 
-    Every point lands in exactly one pixel, and of several points in a pixel the nearest is kept.
+    Every point lands in exactly one pixel, and of several points in a pixel the nearest is kept. Points that the
+    camera cannot see because something hides them are left out (see `occlusion`).
     """
-    depth_map = np.full(frame.height * frame.width, np.inf, np.float32)
+    parts = [(np.zeros((0, 2)), np.zeros(0), np.zeros(0))]
     for sweep in scene.sweeps:
         if sweep.time_index == frame.time_index:
-            pixels, depth, inside = project_points(frame, sweep.load_world().astype(float))
+            local, _ = sweep.load()
+            pixels, depth, inside = project_points(frame, transform(sweep.world_from_lidar, local.astype(float)))
             inside &= (depth >= min_depth) & (depth <= max_depth)
-            column, row = pixels[inside].astype(int).T
-            np.minimum.at(depth_map, row * frame.width + column, depth[inside].astype(np.float32))
-    return np.where(np.isinf(depth_map), 0, depth_map).reshape(frame.height, frame.width).astype(np.float32)
+            parts.append((pixels[inside], depth[inside], beam_gaps(local)[inside]))
+    pixels, depth, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
+    shape = frame.height, frame.width
+    sparse, radius = nearest_in_pixels(pixels, depth, gaps, shape, float(frame.K[1, 1]))
+    return np.where(hidden(sparse, radius), np.float32(0), sparse)
 
 
 def _sparse_and_between(

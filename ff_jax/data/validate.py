@@ -111,6 +111,8 @@ def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
     yield from (f"mask {k!r} does not exist; use one of {', '.join(MASKS)}" for k in set(frame.masks) - set(MASKS))
     if frame.distortion is not None and (len(frame.distortion) != 5 or not np.isfinite(frame.distortion).all()):
         yield f"distortion = {frame.distortion.tolist()}; give five finite k1, k2, p1, p2, k3, or none"
+    if frame.readout is not None and not np.isfinite(frame.readout.motion).all():
+        yield f"readout.motion = {frame.readout.motion.tolist()}; give six finite numbers, or no readout"
     yield from _intrinsics(frame)
     yield from _rigid("world_from_camera", frame.world_from_camera)
     yield from _index(scene, frame.time_index) or _placement(scene, frame)

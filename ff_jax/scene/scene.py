@@ -21,6 +21,7 @@ from ff_jax.rigid import apply_delta
 from ff_jax.scene.actors import ActorParams, Tracks, place, poses_at, still
 from ff_jax.scene.deformable import deform
 from ff_jax.scene.exposure import apply_exposure, init_exposure
+from ff_jax.scene.path import CameraPath
 from ff_jax.scene.sky import init_sky, sky_color
 
 BACKGROUND = 0  # node index of everything static
@@ -46,6 +47,7 @@ class Scene:
     alive: Bool[Array, "N"]
     node: Int[Array, "N"]
     tracks: Tracks | None = None  # None without actors
+    path: CameraPath | None = None  # of the recorded images; None where their poses are not learnt
 
     @property
     def statics(self) -> int:
@@ -192,11 +194,17 @@ def refined_camera(params: SceneParams, view: View) -> Camera:
     return view.camera.replace(K=K, camera_from_world=apply_delta(delta, view.camera.camera_from_world))
 
 
-def render_scene(scene: Scene, view: View, settings: RenderSettings, sh_degree: int | Int[Array, ""] = 3) -> SceneView:
-    """Render a scene: Gaussians over the sky, then the view's exposure."""
+def render_scene(
+    scene: Scene,
+    view: View,
+    settings: RenderSettings,
+    sh_degree: int | Int[Array, ""] = 3,
+    nudge: Float[Array, "N 2"] | None = None,
+) -> SceneView:
+    """Render a scene: Gaussians over the sky, then the view's exposure; `nudge` as in `render`."""
     camera = refined_camera(scene.params, view)
     sky = sky_color(scene.params.sky, ray_directions(camera))
     gaussians, alive, _ = compose(scene, view.time)
-    out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky)
+    out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky, nudge=nudge)
     rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
     return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed)

@@ -15,10 +15,11 @@ from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
 from ff_jax.scene import Scene, SceneParams, compose
 from ff_jax.scene.scene import View
 from ff_jax.schedule import ShiftSchedule, is_event, is_novel
+from ff_jax.train.control import is_density_step, make_density_step
 from ff_jax.train.feed import Feed, frame_at
 from ff_jax.train.pool import Pool, pool_batch
 from ff_jax.train.state import TrainState
-from ff_jax.train.step import Batch, ReconConfig, is_density_step, make_density_step, make_train_step
+from ff_jax.train.step import Batch, ReconConfig, make_train_step
 
 _HEADROOM = 1.4  # capacity over the largest count seen: growing again means compiling again
 _SMALLEST = 1 << 15  # a smaller capacity saves nothing worth a compilation
@@ -118,7 +119,7 @@ def advance(
 ) -> tuple[Run, dict[str, Array]]:
     """Return the run after `step`, whose state is donated, and what the log shows of it."""
     run = with_event(run, step, recipe, event)
-    density = make_density_step(recipe.recon)
+    density = make_density_step(recipe.recon, recipe.radius)
     state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
     train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
     state, shown = train_step(state, next_batch(run, step, recipe, feed))

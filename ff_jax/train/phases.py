@@ -12,9 +12,10 @@ from jaxtyping import Float, Key, PyTree
 
 from ff_jax.config import FuseConfig, to_dict
 from ff_jax.data.actor_points import actor_points
-from ff_jax.data.contract import Frame, SceneData
+from ff_jax.data.contract import Frame, SceneData, invert
 from ff_jax.data.points import initial_points, nearest_distances
 from ff_jax.scene import Scene, init_scene
+from ff_jax.scene.path import CameraPath, make_path
 from ff_jax.scene.scene import with_actors
 from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.train import checkpoint
@@ -64,6 +65,12 @@ def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig) -> 
     return with_actors(scene, tracks, xyz, rgb, widths, jnp.asarray(owner), opacity=config.init.opacity)
 
 
+def path_of(frames: Sequence[Frame]) -> CameraPath:
+    """Return the recorded path of the cameras of some frames."""
+    poses = invert(np.stack([frame.world_from_camera for frame in frames]))
+    return make_path(poses, np.array([frame.time for frame in frames]), [frame.camera for frame in frames])
+
+
 def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, steps: int) -> tuple[Run, Recipe]:
     """Return the untrained run on the frames of `feed`, and its recipe for `steps` steps.
 
@@ -90,6 +97,8 @@ def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, step
         opacity=config.init.opacity,
     )
     scene = add_actors(scene, log, feed, config)
+    if config.recon.optim.poses > 0:
+        scene = scene.replace(path=path_of(feed.frames))
     poses = np.stack([frame.world_from_camera for frame in feed.frames])
     recon = dataclasses.replace(config.recon, optim=dataclasses.replace(config.recon.optim, steps=steps))
     settings = config.render.settings(1)
@@ -101,7 +110,8 @@ def start_run(log: SceneData, feed: Feed, config: FuseConfig, *, pool: int, step
         seed=config.seed,
         check_every=config.check_every,
     )
-    state = init_state(jax.random.fold_in(key, 1), scene, make_optimizer(recon.optim, recipe.radius))
+    optimizer = make_optimizer(recon.optim, recipe.radius)
+    state = init_state(jax.random.fold_in(key, 1), scene, optimizer, recon.density.method)
     width, height = feed.size
     return Run(state, init_pool(max(pool, 1), height, width)), recipe
 

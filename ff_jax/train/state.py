@@ -12,7 +12,9 @@ from jaxtyping import Bool, Int, Key, PyTree
 from ff_jax.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
 from ff_jax.scene.actors import ActorParams
+from ff_jax.split import Pull, no_pull
 
+POSE_LEVER = 5.0  # metres: what a camera's turn by a radian is weighed against
 PER_SLOT = tuple(field.name for field in dataclasses.fields(Gaussians))  # groups with one row per Gaussian
 
 
@@ -26,7 +28,8 @@ class OptimConfig:
         means_final: rate of positions at the last step, in units of the scene radius.
         quats, log_scales, logit_opacities: rates of the other geometry.
         sh_dc, sh_rest: rates of colour.
-        sky, exposure, poses, intrinsics: rates of the groups outside the Gaussians.
+        sky, exposure, intrinsics: rates of the groups outside the Gaussians.
+        poses: rate of camera corrections (radians; `POSE_LEVER` metres count as one); decays as the positions' rate.
         actor_turns, actor_moves: rates of the corrections of actors' paths (radians, metres); they decay as the
             positions' rate does, and so does
         actor_soft: rate of what deforms actors.
@@ -58,10 +61,13 @@ class TrainState:
     opt: PyTree  # optax state over `scene.params`
     key: Key[Array, ""]  # root key: every draw folds the step in, so a resumed run repeats it
     needed: Int[Array, ""]  # largest number of tile intersections since it was last read
+    pull: Pull | None = None  # what "split" density control goes by; None with "mcmc"
 
 
 def means_rate(config: OptimConfig, radius: float) -> optax.Schedule:
     """Return the learning rate of positions (metres per step) as a function of the step."""
+    if config.means == 0:
+        return optax.constant_schedule(0.0)
     decay = config.means_final / config.means
     return optax.exponential_decay(config.means * radius, max(config.steps, 1), decay)
 
@@ -103,27 +109,34 @@ def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransfor
     def adam(rate: float | optax.Schedule) -> optax.GradientTransformation:
         return optax.adam(rate, eps=1e-15) if callable(rate) or rate > 0 else optax.set_to_zero()
 
-    names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "poses", "intrinsics")
+    names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "intrinsics")
     groups = {name: adam(getattr(config, name)) for name in names}
-    groups |= {"means": adam(means_rate(config, radius)), "sh": _sh_adam(config)}
-    decay = means_rate(config, 1 / config.means)
+    groups |= {"means": adam(means_rate(config, radius) if config.means > 0 else 0.0), "sh": _sh_adam(config)}
+    decay = means_rate(config, 1 / config.means) if config.means > 0 else optax.constant_schedule(1.0)
     for name in ("actor_turns", "actor_moves", "actor_soft"):
         rate = getattr(config, name)
         groups[name] = adam(lambda step, rate=rate: rate * decay(step)) if rate > 0 else adam(0.0)
+    lever = jnp.array([1.0, 1.0, 1.0, *[POSE_LEVER] * 3])
+    levers = optax.stateless(lambda updates, _: jax.tree.map(lambda x: x * lever, updates))
+    slowing = optax.chain(adam(lambda step: config.poses * decay(step)), levers)
+    groups["poses"] = slowing if config.poses > 0 else adam(0.0)
     return optax.partition(groups, lambda params: {name: name for name in params})
 
 
-def init_state(key: Key[Array, ""], scene: Scene, optimizer: optax.GradientTransformation) -> TrainState:
-    """Return the state at step 0."""
-    return TrainState(jnp.int32(0), scene, optimizer.init(grouped(scene.params)), key, jnp.int32(0))
+def init_state(
+    key: Key[Array, ""], scene: Scene, optimizer: optax.GradientTransformation, method: str = "mcmc"
+) -> TrainState:
+    """Return the state at step 0 for a method of density control."""
+    pull = no_pull(scene.alive.shape[0]) if method == "split" else None
+    return TrainState(jnp.int32(0), scene, optimizer.init(grouped(scene.params)), key, jnp.int32(0), pull)
 
 
-def forget(opt: PyTree, slots: Bool[Array, "N"]) -> PyTree:
-    """Zero the optimizer's moments of the given Gaussian slots."""
+def forget(opt: PyTree, slots: Bool[Array, "N"], names: tuple[str, ...] = PER_SLOT) -> PyTree:
+    """Zero the optimizer's moments of the given Gaussian slots, in the groups of these names."""
 
     def clear(path: tuple, x: Array) -> Array:
         # A moment's path ends with the name of its group; step counters have other names.
-        if getattr(path[-1], "key", None) not in PER_SLOT:
+        if getattr(path[-1], "key", None) not in names:
             return x
         return jnp.where(slots.reshape((-1,) + (1,) * (x.ndim - 1)), 0, x)
 

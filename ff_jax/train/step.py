@@ -1,4 +1,4 @@
-"""The two pure steps of training: follow the gradient, and control the density."""
+"""The pure step of training that follows the gradient."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,19 +8,21 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
-from jaxtyping import Bool, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Bool, Float, Int, PyTree, UInt8
 
 from ff_jax import losses
-from ff_jax.density import DensityConfig, Relocated, explore, relocate
+from ff_jax.density import DensityConfig, explore
 from ff_jax.losses import LossConfig
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, SceneParams, render_scene
 from ff_jax.scene.actors import outside, roughness
 from ff_jax.scene.exposure import exposure_penalty
+from ff_jax.scene.path import camera_roughness
 from ff_jax.scene.scene import View
-from ff_jax.train.state import OptimConfig, TrainState, forget, grouped, make_optimizer, means_rate, ungrouped
+from ff_jax.split import SplitConfig, add_pull
+from ff_jax.train.state import OptimConfig, TrainState, grouped, make_optimizer, means_rate, ungrouped
 
-_RELOCATE, _EXPLORE = 1, 2  # random streams of a step
+EXPLORE = 2  # random stream of a step; 1 is that of density control
 
 
 @struct.dataclass
@@ -53,6 +55,7 @@ class ReconConfig:
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     density: DensityConfig = DensityConfig()
+    split: SplitConfig = SplitConfig()
 
 
 def as_float(image: UInt8[Array, "H W 3"] | Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
@@ -67,13 +70,16 @@ def scene_loss(
     config: LossConfig,
     settings: RenderSettings,
     sh_degree: Int[Array, ""],
+    nudge: Float[Array, "N 2"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Return the training loss of one image and what the log shows of it."""
-    view = render_scene(scene.replace(params=params), batch.view, settings, sh_degree)
+    """Return the training loss of one image and what the log shows of it; `nudge` as in `render`."""
+    view = render_scene(scene.replace(params=params), batch.view, settings, sh_degree, nudge)
     target = as_float(batch.image)
     image_loss = losses.photometric(view.rgb, target, batch.weight, config.ssim)
     sky_loss = jnp.where(batch.sky_known, losses.sky_opacity(view.alpha, batch.sky), 0.0)
     depth_loss = losses.depth_l1(view.depth, view.alpha, batch.lidar)
+    if config.coarse:
+        image_loss += config.coarse * losses.coarse_l1(view.rgb, target, batch.weight)
     total = image_loss * jnp.where(batch.novel, config.novel, 1.0)
     total += config.sky * sky_loss + config.depth * depth_loss
     total += losses.regularizers(params.gaussians, scene.alive, config)
@@ -82,6 +88,8 @@ def scene_loss(
     if scene.tracks is not None:
         total += config.dynamic * losses.region_l1(view.rgb, target, batch.weight * batch.dynamic)
         total += actor_penalty(params, scene, config)
+    if scene.path is not None:
+        total += config.camera_path * camera_roughness(scene.path, params.poses)
     total += config.exposure * exposure_penalty(params.exposure, batch.view.exposure)
     squared = jnp.mean((jnp.clip(view.rgb, 0, 1) - target) ** 2)
     shown = {
@@ -119,54 +127,23 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         scene = state.scene
         degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
-        grads, shown = jax.grad(scene_loss, has_aux=True)(scene.params, scene, batch, config.loss, settings, degree)
+        pull, nudge = state.pull, None if state.pull is None else jnp.zeros((scene.alive.shape[0], 2))
+        slope = jax.grad(scene_loss, argnums=(0, 6), has_aux=True)
+        (grads, pulled), shown = slope(scene.params, scene, batch, config.loss, settings, degree, nudge)
         groups = grouped(scene.params)
         updates, opt = optimizer.update(grouped(grads), state.opt, groups)
         params = ungrouped(optax.apply_updates(groups, updates))
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _EXPLORE)
-        moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
-        scene = scene.replace(params=params.replace(gaussians=moved))
+        if pull is None:
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), EXPLORE)
+            moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
+            params = params.replace(gaussians=moved)
+        else:
+            pull = add_pull(pull, pulled, max(batch.image.shape[:2]))
+        scene = scene.replace(params=params)
         needed = jnp.maximum(state.needed, shown["needed"])
-        return state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed), shown
+        return state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed, pull=pull), shown
 
     return jax.jit(train_step, donate_argnums=0)
-
-
-def make_density_step(config: ReconConfig) -> Callable[[TrainState], TrainState]:
-    """Return the jitted `density_step(state) -> state`: births and teleports, optimizer moments forgotten."""
-
-    def density_step(state: TrainState) -> TrainState:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _RELOCATE)
-        scene = state.scene
-        budgets = (scene.statics, config.budget), (scene.alive.shape[0] - scene.statics,) * 2
-        gaussians, alive, changed, source = _by_part(key, scene, config.density, budgets)
-        scene = scene.replace(params=scene.params.replace(gaussians=gaussians), alive=alive, node=scene.node[source])
-        return state.replace(scene=scene, opt=forget(state.opt, changed))
-
-    return jax.jit(density_step, donate_argnums=0)
-
-
-def _by_part(
-    key: Key[Array, ""], scene: Scene, config: DensityConfig, budgets: tuple[tuple[int, int], tuple[int, int]]
-) -> Relocated:
-    """Run density control on the background and on the actors apart: neither starves the other.
-
-    `budgets` are, for either, the number of slots and of how many may be alive.
-    """
-    start, done = 0, []
-    for number, (slots, budget) in enumerate(budgets):
-        if slots:
-            rows = slice(start, start + slots)
-            own = jax.tree.map(lambda x, rows=rows: x[rows], scene.params.gaussians)
-            part = relocate(jax.random.fold_in(key, number) if number else key, own, scene.alive[rows], config, budget)
-            done.append(part._replace(source=part.source + start))
-        start += slots
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *done) if len(done) > 1 else done[0]
-
-
-def is_density_step(step: int, config: DensityConfig) -> bool:
-    """Return whether density control runs just before `step`."""
-    return config.start < step < config.stop and step % config.every == 0
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -69,3 +69,24 @@ def test_only_needles_beyond_the_limit_are_penalised():
     needles = Gaussians(jnp.zeros((4, 3)), jnp.ones((4, 4)), scales, jnp.zeros(4), jnp.zeros((4, 1, 3)))
     alive = jnp.array([True, True, True, False])
     np.testing.assert_allclose(losses.anisotropy(needles, alive), 20 / 3, rtol=1e-4)
+
+
+def test_the_coarse_difference_is_that_of_squares_and_still_pulls_far_away():
+    rng = np.random.default_rng()
+    image, target = (jnp.asarray(rng.uniform(size=(37, 50, 3)), jnp.float32) for _ in range(2))
+    weight = jnp.asarray(rng.uniform(size=(37, 50)), jnp.float32)
+    apart, expected = np.asarray(weight[..., None] * (image - target)), 0.0
+    for side in (8, 16):
+        rows, columns = 37 // side, 50 // side
+        means = [
+            apart[y * side : (y + 1) * side, x * side : (x + 1) * side].mean((0, 1))
+            for y in range(rows)
+            for x in range(columns)
+        ]
+        expected += np.abs(means).mean()
+    np.testing.assert_allclose(losses.coarse_l1(image, target, weight), expected, rtol=1e-4)
+    # Two thin bars 7 pixels apart do not overlap: the plain difference is flat, the coarse one is not.
+    bar = lambda at: jnp.exp(-((jnp.arange(48.0) - at) ** 2))[None, :, None] * jnp.ones((16, 1, 3))
+    slope = lambda loss: float(jax.grad(lambda at: loss(bar(at), bar(22.3), jnp.ones((16, 48))))(15.3))
+    plain = slope(lambda a, b, w: jnp.abs(a - b).mean())
+    assert slope(losses.coarse_l1) < -1e-4 and slope(losses.coarse_l1) < -20 * abs(plain)

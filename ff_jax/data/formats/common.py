@@ -116,6 +116,17 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, Shaped[Array, 
         return {name: table.column(name).to_numpy() for name in columns}
 
 
+def column_names(path: Path) -> frozenset[str]:
+    """Return the names of the columns of a Parquet file.
+
+    Raises:
+        ValueError: pyarrow is missing, or the file is missing or damaged.
+    """
+    _, parquet = _arrow(path)
+    with _readable(path):
+        return frozenset(parquet.read_schema(str(path)).names)
+
+
 def read_cell(path: Path, column: str, row: int) -> bytes | Shaped[Array, "n"] | None:
     """Return one value of a Parquet file, bytes or the array of a list; only its group of rows is read.
 

@@ -9,6 +9,7 @@ CAMERA_CALIBRATION = {
     3: Field("extrinsic", TRANSFORM),
     4: Field("width", "int"),
     5: Field("height", "int"),
+    6: Field("direction", "int"),  # in which lines are read out
 }
 LASER_CALIBRATION = {
     1: Field("name", "int"),
@@ -19,7 +20,12 @@ LASER_CALIBRATION = {
 }
 CONTEXT = {1: Field("name", "string"), 2: Field("cameras", CAMERA_CALIBRATION, True)}
 CONTEXT |= {3: Field("lasers", LASER_CALIBRATION, True)}
-IMAGE = {1: Field("name", "int"), 2: Field("jpeg", "span"), 3: Field("pose", TRANSFORM), 5: Field("time", "double")}
+SPEEDS = ("v_x", "v_y", "v_z")
+TURNS = ("w_x", "w_y", "w_z")
+VELOCITY = {number: Field(key, "float") for number, key in enumerate(SPEEDS, 1)}
+VELOCITY |= {number: Field(key, "double") for number, key in enumerate(TURNS, 4)}
+IMAGE = {1: Field("name", "int"), 2: Field("jpeg", "span"), 3: Field("pose", TRANSFORM), 4: Field("velocity", VELOCITY)}
+IMAGE |= {number: Field(key, "double") for number, key in enumerate(("time", "exposure", "trigger", "done"), 5)}
 RANGE_IMAGE = {2: Field("ranges", "span"), 4: Field("poses", "span")}
 LASER = {1: Field("name", "int"), 2: Field("first", RANGE_IMAGE), 3: Field("second", RANGE_IMAGE)}
 BOX_KEYS = ("center_x", "center_y", "center_z", "width", "length", "height", "heading")

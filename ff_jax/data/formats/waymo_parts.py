@@ -1,22 +1,26 @@
 """What both versions of the Waymo Open Dataset share: cameras, LiDARs and labels as `waymo_messages` names them.
 
 Images are placed where the vehicle was at the middle of their exposure (each image carries that pose), LiDAR points
-and boxes at the pose of the frame, to which LiDAR pixels are brought by their own poses. The rolling shutter
-within an image is not undone. As in `waymo_frame.py`, principal points stay as they are, because Waymo's image
-coordinates begin at the edge of the first pixel. Boxes of signs are of the category "other".
+and boxes at the pose of the frame, to which LiDAR pixels are brought by their own poses. How a camera moved while an
+image was read out follows from the vehicle's velocity. As in `waymo_frame.py`, principal points stay as they are,
+because Waymo's image coordinates begin at the edge of the first pixel. Boxes of signs are of the category "other".
 """
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, Box, Frame
+from ff_jax.data.contract import OPENCV_FROM_EGO, Box, Frame, Readout
 from ff_jax.data.formats import waymo_lidar
 from ff_jax.data.formats.common import pinhole
+from ff_jax.data.formats.waymo_messages import SPEEDS, TURNS
 from ff_jax.data.sources import Source
 
 CAMERAS = {1: "FRONT", 2: "FRONT_LEFT", 3: "FRONT_RIGHT", 4: "SIDE_LEFT", 5: "SIDE_RIGHT"}
 LASERS = {1: "TOP", 2: "FRONT", 3: "SIDE_LEFT", 4: "SIDE_RIGHT", 5: "REAR"}
 CATEGORIES = {1: "vehicle", 2: "pedestrian", 4: "cyclist"}  # type of a label
+# Of a read-out: whether lines are columns, and whether the first one is the leftmost or topmost (1) or the last (-1).
+DIRECTIONS = {1: (False, 1), 2: (True, 1), 3: (False, -1), 4: (True, -1)}
 LICENCE = "Waymo Dataset License Agreement for Non-Commercial Use"
 
 Array = np.ndarray
@@ -43,7 +47,31 @@ def camera_frame(index: int, image: dict, camera: dict, start: float, source: So
         image=source,
         distortion=camera["intrinsic"][4:9],
         exposure_id=index * len(CAMERAS) + camera["name"] - 1,
+        readout=readout_of(image, camera),
     )
+
+
+def readout_of(image: dict, camera: dict) -> Readout | None:
+    """Return how a camera moved during the read-out of an image; None where the record does not tell.
+
+    Between the trigger and the end of the read-out lies also the exposure of one line.
+
+    Args:
+        image: its pose, times (seconds), and velocity (m/s and rad/s of the vehicle, world axes).
+        camera: its calibration.
+    """
+    direction, velocity = DIRECTIONS.get(camera.get("direction")), image.get("velocity")
+    if direction is None or velocity is None or image.get("done") is None or image.get("trigger") is None:
+        return None
+    columns, sign = direction
+    half = 0.5 * sign * (image["done"] - image["trigger"] - (image.get("exposure") or 0.0))
+    speed, turn = (np.array([velocity[key] or 0.0 for key in keys], float) for keys in (SPEEDS, TURNS))
+    now, moved = matrix(image["pose"]), matrix(image["pose"]).astype(float).copy()
+    moved[:3, :3] = Rotation.from_rotvec(half * turn).as_matrix() @ moved[:3, :3]
+    moved[:3, 3] += half * speed
+    mounted = matrix(camera["extrinsic"]) @ np.linalg.inv(OPENCV_FROM_EGO)
+    step = np.linalg.inv(moved @ mounted) @ now @ mounted
+    return Readout(2 * np.append(Rotation.from_matrix(step[:3, :3]).as_rotvec(), step[:3, 3]), columns)
 
 
 def laser_points(

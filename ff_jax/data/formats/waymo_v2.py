@@ -12,12 +12,19 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from ff_jax.data.contract import SceneData, Sweep
-from ff_jax.data.formats.common import read_cell, read_columns, start_at_vehicle
+from ff_jax.data.formats.common import column_names, read_cell, read_columns, start_at_vehicle
 from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENCE, camera_frame, label_box, laser_points, matrix
 from ff_jax.data.sources import EncodedImage, Source
 
 STAMP, CAMERA, LASER = "key.frame_timestamp_micros", "key.camera_name", "key.laser_name"
 INTRINSICS = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")
+VELOCITY = {f"v_{axis}": f"velocity.linear_velocity.{axis}" for axis in "xyz"}
+VELOCITY |= {f"w_{axis}": f"velocity.angular_velocity.{axis}" for axis in "xyz"}
+SHUTTER = {
+    "exposure": "rolling_shutter_params.shutter",
+    "trigger": "rolling_shutter_params.camera_trigger_time",
+    "done": "rolling_shutter_params.camera_readout_done_time",
+}
 LABEL_COLUMNS = {
     **{f"center_{axis}": f"box.center.{axis}" for axis in "xyz"},
     **{name: f"box.size.{axis}" for name, axis in (("length", "x"), ("width", "y"), ("height", "z"))},
@@ -72,6 +79,7 @@ def _frames(path: Path, name: str, stamps: Shaped[Array, "T"]) -> tuple:
         "CameraCalibrationComponent",
         (CAMERA,),
         (*columns, "extrinsic.transform", "width", "height"),
+        ("rolling_shutter_direction",),
     )
     cameras = {
         int(table[CAMERA][i]): {
@@ -80,11 +88,18 @@ def _frames(path: Path, name: str, stamps: Shaped[Array, "T"]) -> tuple:
             "extrinsic": {"transform": np.array(table["extrinsic.transform"][i], float)},
             "width": int(table["width"][i]),
             "height": int(table["height"][i]),
+            "direction": int(table["rolling_shutter_direction"][i]) if "rolling_shutter_direction" in table else None,
         }
         for i in range(len(table[CAMERA]))
     }
     images = _component(
-        path, name, "camera_image", "CameraImageComponent", (STAMP, CAMERA), ("pose.transform", "pose_timestamp")
+        path,
+        name,
+        "camera_image",
+        "CameraImageComponent",
+        (STAMP, CAMERA),
+        ("pose.transform", "pose_timestamp"),
+        (*VELOCITY.values(), *SHUTTER.values()),
     )
     file, frames = path / f"camera_image/{name}.parquet", []
     for row in np.lexsort([images[CAMERA], images[STAMP]]).tolist():
@@ -93,6 +108,9 @@ def _frames(path: Path, name: str, stamps: Shaped[Array, "T"]) -> tuple:
             "pose": {"transform": np.array(images["pose.transform"][row], float)},
             "time": images["pose_timestamp"][row],
         }
+        if all(column in images for column in (*VELOCITY.values(), *SHUTTER.values())):
+            image["velocity"] = {key: images[column][row] for key, column in VELOCITY.items()}
+            image |= {key: images[column][row] for key, column in SHUTTER.items()}
         read = functools.partial(read_cell, file, "[CameraImageComponent].image", row)
         source = EncodedImage(f"{file}: image {CAMERAS[camera['name']]} of time step {index}", read)
         frames.append(camera_frame(index, image, camera, float(stamps[0]) * 1e-6, source))
@@ -163,11 +181,20 @@ def _boxes(path: Path, name: str, stamps: Shaped[Array, "T"], world_from_ego: Fl
 
 
 def _component(
-    path: Path, name: str, folder: str, component: str, keys: tuple[str, ...], columns: tuple[str, ...]
+    path: Path,
+    name: str,
+    folder: str,
+    component: str,
+    keys: tuple[str, ...],
+    columns: tuple[str, ...],
+    optional: tuple[str, ...] = (),
 ) -> Table:
     """Return columns of a component: keys by their full names, others by their names within it."""
-    full = {column: f"[{component}].{column}" for column in columns}
-    table = read_columns(path / folder / f"{name}.parquet", (*keys, *full.values()))
+    file = path / folder / f"{name}.parquet"
+    full = {column: f"[{component}].{column}" for column in (*columns, *optional)}
+    there = column_names(file) if optional else ()
+    full = {column: long for column, long in full.items() if column in columns or long in there}
+    table = read_columns(file, (*keys, *full.values()))
     return {key: table[key] for key in keys} | {column: table[long] for column, long in full.items()}
 
 

@@ -35,6 +35,7 @@ FEATURES = {
         "world_from_camera": _numbers(4, 4),
         "image": tfds.features.Image(shape=(None, None, 3)),
         "distortion": _numbers(None),  # empty for a pinhole image
+        "readout": _numbers(None),  # motion, and whether lines are columns; empty where all lines are read at once
         "exposure_id": np.int64,
         "split": tfds.features.Text(),
         "width": np.int64,
@@ -136,6 +137,7 @@ def frame_example(frame: Frame) -> dict:
         "world_from_camera": frame.world_from_camera.astype(float),
         "image": io.BytesIO(encoded(frame.image)),
         "distortion": np.zeros(0) if frame.distortion is None else frame.distortion.astype(float),
+        "readout": np.zeros(0) if frame.readout is None else np.append(frame.readout.motion, frame.readout.columns),
         "exposure_id": frame.exposure_id,
         "split": frame.split,
         "width": frame.width,

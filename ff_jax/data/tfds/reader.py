@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float32
 
-from ff_jax.data.contract import MASKS, Box, Frame, Lane, SceneData, SparsePoints, Sweep
+from ff_jax.data.contract import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
 from ff_jax.data.sources import EncodedImage, Source, decode_image
 from ff_jax.data.tfds.ff_driving import FfDriving, split_name
 
@@ -67,6 +67,7 @@ def frame_of(examples: Sequence[dict], index: int, name: str) -> Frame:
         exposure_id=int(example["exposure_id"]),
         split=example["split"].decode(),
         masks={kind: _mask(f"{name}, {kind} mask", data) for kind, data in masks.items()},
+        readout=Readout(example["readout"][:6], bool(example["readout"][6])) if len(example["readout"]) else None,
     )
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data import folder, loader, sources
+from ff_jax.data.contract import Readout
 from ff_jax.data.sources import Source
 from ff_jax.data.validate import validate
 from tests.ff_jax.data import tiny
@@ -45,8 +46,14 @@ def assert_same(a, b):
 
 
 def test_round_trip_is_exact(scene, tmp_path):
+    readout = Readout(np.random.default_rng().normal(size=6), columns=True)
+    scene = replace(scene, frames=(replace(scene.frames[0], readout=readout), *scene.frames[1:]))
     path = folder.write_folder(scene, tmp_path / "out" / "scene")
     assert_same(scene, folder.read_folder(path))
+    first, second = folder.read_folder(path).frames[:2]
+    np.testing.assert_array_equal(first.readout.motion, readout.motion)
+    assert first.readout.columns and second.readout is None
+    np.testing.assert_allclose(loader.camera_of(first).shutter.motion, readout.motion, rtol=1e-6)
     again = folder.write_folder(folder.read_folder(path), tmp_path / "again")
     assert (again / "scene.json").read_text() == (path / "scene.json").read_text()
 

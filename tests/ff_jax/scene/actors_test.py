@@ -15,8 +15,10 @@ from ff_jax.scene import compose, init_scene, render_scene
 from ff_jax.scene.actors import Tracks, outside, poses_at, roughness, sh_rotations, still
 from ff_jax.scene.scene import View, with_actors
 from ff_jax.scene.tracks import actor_names, make_tracks
+from ff_jax.split import Pull, SplitConfig
+from ff_jax.train.control import make_density_step
 from ff_jax.train.state import init_state, make_optimizer
-from ff_jax.train.step import ReconConfig, make_density_step
+from ff_jax.train.step import ReconConfig
 from kernels.project import sh_basis
 
 SETTINGS = RenderSettings(capacity=8192, tile=8, implementation="xla")
@@ -156,11 +158,31 @@ def test_density_control_leaves_either_part_its_slots():
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2)))
     config = ReconConfig(sh_degree=3, budget=FIXED, density=DensityConfig(growth=9.0))
     state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, 1.0))
-    grown = make_density_step(config)(state).scene
+    grown = make_density_step(config, 2.0)(state).scene
     assert int(grown.alive[:FIXED].sum()) == FIXED and int(grown.alive[FIXED:].sum()) == SLOTS
     np.testing.assert_array_equal(grown.node[:FIXED], 0)
     np.testing.assert_array_equal(grown.node[FIXED:], 1)
     assert float(jnp.abs(grown.params.gaussians.means[FIXED:]).max()) < 1  # copies of actors stay in object frames
+
+
+def test_splitting_keeps_nodes_and_gives_every_actor_its_share():
+    rng = np.random.default_rng()
+    one = tracks_of(np.stack([np.eye(4)] * 2))
+    twice = lambda x: jnp.concatenate([x, x])
+    names = ("quats", "positions", "present", "sizes", "soft")
+    tracks = one.replace(**{name: twice(getattr(one, name)) for name in names})
+    scene = scene_of(rng, tracks)
+    scene = scene.replace(node=scene.node.at[FIXED + 20 : FIXED + M].set(2))  # 20 and 10 of them
+    config = ReconConfig(
+        sh_degree=3, budget=30, density=DensityConfig(method="split"), split=SplitConfig(prune_above=9.0)
+    )
+    state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, 1.0), "split")
+    loud = Pull(jnp.ones(FIXED + SLOTS), jnp.ones(FIXED + SLOTS, int))
+    grown = make_density_step(config, 2.0)(state.replace(pull=loud)).scene
+    count = [int((grown.alive & (grown.node == k)).sum()) for k in range(3)]
+    assert count == [30, SLOTS // 2, 20]  # up to the budget, up to the share of one of two actors, one child each
+    assert int(grown.alive[:FIXED].sum()) == 30
+    np.testing.assert_array_equal(grown.node[:FIXED], 0)
 
 
 def test_gaussians_outside_their_box_are_measured():

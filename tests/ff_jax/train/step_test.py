@@ -5,13 +5,17 @@ import numpy as np
 
 from ff_jax.camera import make_camera
 from ff_jax.density import DensityConfig
+from ff_jax.gaussians import opacities
 from ff_jax.losses import LossConfig
 from ff_jax.render import RenderSettings, render
 from ff_jax.scene import init_scene
 from ff_jax.scene.scene import View
+from ff_jax.split import SplitConfig
+from ff_jax.train import checkpoint
+from ff_jax.train.control import is_density_step, make_density_step
 from ff_jax.train.pool import init_pool, pool_batch, push
-from ff_jax.train.state import OptimConfig, init_state, make_optimizer
-from ff_jax.train.step import Batch, ReconConfig, make_density_step, make_train_step
+from ff_jax.train.state import POSE_LEVER, OptimConfig, init_state, make_optimizer
+from ff_jax.train.step import Batch, ReconConfig, make_train_step
 
 W, H = 40, 24
 SETTINGS = RenderSettings(capacity=4096)
@@ -60,7 +64,7 @@ def truth_and_start(seed):
 def test_training_fits_with_one_trace_and_leaves_frozen_groups_alone():
     start, batches = truth_and_start(None)
     state = init_state(jax.random.key(1), start, make_optimizer(CONFIG.optim, 2.0))
-    step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG)
+    step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG, 2.0)
     first = last = None
     for k in range(60):
         if k % 10 == 0 and k > 5:
@@ -82,7 +86,7 @@ def test_steps_are_reproducible_and_depend_on_the_key():
 
     def run(key):
         state = init_state(key, jax.tree.map(jnp.copy, start), make_optimizer(CONFIG.optim, 2.0))
-        step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG)
+        step, density = make_train_step(CONFIG, SETTINGS, 2.0), make_density_step(CONFIG, 2.0)
         for k in range(12):
             state = density(state) if k == 10 else state
             state, _ = step(state, batches[k % 2])
@@ -91,6 +95,59 @@ def test_steps_are_reproducible_and_depend_on_the_key():
     a, b, c = run(jax.random.key(5)), run(jax.random.key(5)), run(jax.random.key(6))
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
+
+
+SPLITTING = ReconConfig(
+    sh_degree=1,
+    sh_every=20,
+    budget=80,
+    optim=OptimConfig(steps=60),
+    density=DensityConfig(method="split", start=5, stop=50, every=10, min_opacity=0.002),
+    split=SplitConfig(gradient=1e-5, clone_below=0.1, reset_every=20, reset_until=35),
+)
+
+
+def moment(state, name):
+    """Return the largest second moment of a group, per slot."""
+    leaves = jax.tree_util.tree_leaves_with_path(state.opt)
+    (leaf,) = (
+        x for path, x in leaves if getattr(path[-1], "key", None) == name and ".nu" in jax.tree_util.keystr(path)
+    )
+    return np.asarray(leaf).reshape(leaf.shape[0], -1).max(1)
+
+
+def test_clone_split_and_prune_within_the_budget_in_one_trace_and_resume_bit_for_bit(tmp_path):
+    start, batches = truth_and_start(None)
+    method = SPLITTING.density.method
+    fresh = lambda: init_state(
+        jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(SPLITTING.optim, 2.0), method
+    )
+    step, density = make_train_step(SPLITTING, SETTINGS, 2.0), make_density_step(SPLITTING, 2.0)
+    brightest, counts = {}, []
+
+    def advance(state, first, last):
+        for k in range(first, last):
+            if is_density_step(k, SPLITTING.density):
+                before, state = np.asarray(state.scene.alive), density(state)
+                alive = np.asarray(state.scene.alive)
+                brightest[k] = float(opacities(state.scene.params.gaussians, state.scene.alive).max())
+                counts.append(int(alive.sum()))
+                assert moment(state, "means")[alive & ~before].max(initial=0) == 0
+                assert not (moment(state, "logit_opacities").any() and k == 20)
+                assert not state.pull.total.any()
+            state, _ = step(state, batches[k % 2])
+        return state
+
+    whole = advance(fresh(), 0, 45)
+    assert step._cache_size() == 1 and density._cache_size() == 1
+    assert max(counts) == 80 and int(whole.scene.alive.sum()) <= 80  # 50 at the start
+    assert brightest[20] <= 0.0101 and min(brightest[10], brightest[30], brightest[40]) > 0.011
+    chex.assert_tree_all_finite(whole.scene.params)
+    checkpoint.save(tmp_path, 25, advance(fresh(), 0, 25), {})
+    resumed = advance(checkpoint.restore(tmp_path, fresh())[0], 25, 45)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_weightless_pixels_of_a_pseudo_view_teach_nothing():
@@ -119,3 +176,22 @@ def test_pool_is_a_ring():
     batch = pool_batch(pool, jnp.int32(4), jnp.int32(7))
     np.testing.assert_array_equal(batch.image, clips[1][1])
     assert int(batch.view.exposure) == 11 and bool(batch.novel) and int(batch.view.frame) == -1
+
+
+def test_rates_of_zero_freeze_exactly_and_poses_follow_their_rate():
+    """Frozen geometry keeps its bits over steps with gradients; a first step of Adam is as long as its rate."""
+    start, batches = truth_and_start(None)
+    frozen = OptimConfig(steps=10, means=0.0, quats=0.0, log_scales=0.0, logit_opacities=0.0, poses=1e-3)
+    config = ReconConfig(sh_degree=1, budget=96, optim=frozen)
+    step = make_train_step(config, SETTINGS, 2.0)
+    state = init_state(jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(config.optim, 2.0))
+    state, _ = step(state, batches[1])
+    first = np.asarray(state.scene.params.poses)
+    np.testing.assert_allclose(np.abs(first[1]), np.repeat([1e-3, 1e-3 * POSE_LEVER], 3), rtol=1e-3)
+    assert not first[0].any()
+    for k in range(4):
+        state, _ = step(state, batches[k % 2])
+    for name in ("means", "quats", "log_scales", "logit_opacities"):
+        before, after = (getattr(scene.params.gaussians, name) for scene in (start, state.scene))
+        np.testing.assert_array_equal(before, after)
+    assert not np.array_equal(start.params.gaussians.sh, state.scene.params.gaussians.sh)

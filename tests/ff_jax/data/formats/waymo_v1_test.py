@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from ff_jax.data import waymo_frame
-from ff_jax.data.contract import boxes_at
+from ff_jax.data.contract import OPENCV_FROM_EGO, boxes_at
 from ff_jax.data.formats import waymo_v1
 from ff_jax.data.formats.waymo_messages import FRAME, MATRIX
 from ff_jax.data.validate import validate
@@ -37,6 +38,7 @@ def test_the_real_record_equals_the_frame_exported_from_it(assets, real):
         np.testing.assert_allclose(frame.world_from_camera, other.world_from_camera, atol=1e-3)
         np.testing.assert_array_equal(frame.image.load(), other.image.load())
         assert (frame.width, frame.height) == (other.width, other.height) and 0.01 < frame.time < 0.1
+        assert frame.readout.columns and np.abs(frame.readout.motion).max() < 1e-3
     others = {box.track_id: box for box in exported.boxes}
     for box in real.boxes:
         other = others.pop(box.track_id)
@@ -101,6 +103,10 @@ class Segment:
         self.pixel = self.pixel.astype(np.float32)
         self.jpegs = [jpeg(rng) for _ in range(6)]
         self.line = rng.normal(size=(3, 3)) * 10 + ORIGIN
+        names = ("v_x", "v_y", "v_z", "w_x", "w_y", "w_z")
+        speed = [*rng.normal(0, 8, 3).astype(np.float32).tolist(), *rng.normal(0, 0.3, 3).tolist()]
+        self.velocity = dict(zip(names, speed, strict=True))
+        self.times = {"exposure": 0.002, "trigger": 100.0, "done": 100.05}
 
     def laser_calibration(self, name):
         common = {"name": name, "extrinsic": transform(self.extrinsics[name])}
@@ -118,10 +124,12 @@ class Segment:
     def record(self, index):
         intrinsic = [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003]
         calibration = {"intrinsic": intrinsic, "extrinsic": transform(self.camera), "width": 24, "height": 16}
+        calibration["direction"] = 4  # right to left
         seen = self.poses[index] @ vehicle([0, 0, 0, 0.5, 0, 0])
         box = dict(center_x=9.0, center_y=index, center_z=1, width=2, length=4.5, height=1.6, heading=0.4)
         images = [
             {"name": k, "jpeg": self.jpegs[2 * index + k - 1], "pose": transform(seen), "time": 100.04 + 0.1 * index}
+            | {"velocity": self.velocity, **self.times}
             for k in (2, 1)
         ]
         message = {
@@ -172,6 +180,24 @@ def test_a_segment_has_frames_boxes_and_lanes_where_it_says(made):
     assert [lane.kind for lane in scene.lanes] == ["lane_line", "road_edge", "crosswalk"]
     np.testing.assert_allclose(scene.lanes[0].points, segment.line - here, atol=1e-9)
     np.testing.assert_allclose(scene.lanes[2].points, (segment.line - here)[[0, 1, 2, 0]], atol=1e-9)
+
+
+def test_a_read_out_follows_the_vehicle(made):
+    """The rightmost column is read first, 24 ms before the pose of the image, the leftmost 24 ms after it."""
+    _, segment, scene = made
+    frame, velocity = scene.frames[0], segment.velocity
+    assert frame.readout.columns
+    pose = segment.poses[0] @ vehicle([0, 0, 0, 0.5, 0, 0])
+    camera_from_world = lambda pose: np.linalg.inv(pose @ segment.camera @ np.linalg.inv(OPENCV_FROM_EGO))
+    for share in (-0.5, -0.2, 0.5):  # of the image, from its left
+        moved, seconds = pose.copy(), -share * 0.048
+        turn = Rotation.from_rotvec(seconds * np.array([velocity[key] for key in ("w_x", "w_y", "w_z")]))
+        moved[:3, :3] = turn.as_matrix() @ pose[:3, :3]
+        moved[:3, 3] += seconds * np.array([velocity[key] for key in ("v_x", "v_y", "v_z")])
+        expected = camera_from_world(moved) @ np.linalg.inv(camera_from_world(pose))
+        motion = share * frame.readout.motion
+        np.testing.assert_allclose(Rotation.from_rotvec(motion[:3]).as_matrix(), expected[:3, :3], atol=1e-4)
+        np.testing.assert_allclose(motion[3:], expected[:3, 3], atol=0.01)
 
 
 def test_range_images_become_the_points_that_each_pixel_measured(made):

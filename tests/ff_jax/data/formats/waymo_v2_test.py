@@ -27,6 +27,7 @@ def write(root, segment):
     calibration = dict(zip(waymo_v2.INTRINSICS, [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003], strict=True))
     cameras = [
         {"key.camera_name": k, "extrinsic.transform": row(segment.camera), "width": 24, "height": 16}
+        | {"rolling_shutter_direction": 4}
         | {f"intrinsic.{key}": value for key, value in calibration.items()}
         for k in (1, 2)
     ]
@@ -39,6 +40,8 @@ def write(root, segment):
             "pose.transform": row(segment.poses[i] @ vehicle([0, 0, 0, 0.5, 0, 0])),
             "pose_timestamp": 100.04 + 0.1 * i,
         }
+        | {column: segment.velocity[key] for key, column in waymo_v2.VELOCITY.items()}
+        | {column: segment.times[key] for key, column in waymo_v2.SHUTTER.items()}
         for k in (2, 1)
         for i in range(3)
     ]
@@ -124,6 +127,8 @@ def test_both_versions_of_a_segment_are_the_same_but_for_the_map(made):
         for key in ("K", "distortion", "world_from_camera"):
             np.testing.assert_allclose(getattr(a, key), getattr(b, key), atol=1e-9)
         np.testing.assert_array_equal(a.image.load(), b.image.load())
+        np.testing.assert_allclose(a.readout.motion, b.readout.motion, atol=1e-9)
+        assert a.readout.columns and b.readout.columns
     for a, b in zip(second.sweeps, first.sweeps, strict=True):
         assert (a.sensor, a.time_index) == (b.sensor, b.time_index)
         np.testing.assert_allclose(a.world_from_lidar, b.world_from_lidar, atol=1e-9)

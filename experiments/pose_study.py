@@ -1,0 +1,70 @@
+"""Wrong cameras on the built-in street: how far learning recovers them, and whether exposure changes are absorbed.
+
+python -m experiments.pose_study --workdir=runs/poses --seeds=0,1,2,3,4
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+from experiments.configs import fuse as world_config
+from ff_jax import pose_study as study
+from ff_jax.config import FuseConfig
+from ff_jax.data.from_world import world_scene
+from ff_jax.data.world import WorldConfig, make_world
+from ff_jax.files import replacing
+
+FRAMES = 14  # as in the demo
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
+_STEPS = flags.DEFINE_integer("steps", 1300, "Training steps.", lower_bound=1)
+_RATE = flags.DEFINE_float("rate", 5e-4, "Learning rate of camera poses, radians.", lower_bound=0.0)
+_COARSE = flags.DEFINE_float("coarse", 1.0, "Weight of the coarse image loss.", lower_bound=0.0)
+_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
+_OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard errors of the poses, metres:degrees.")
+
+
+def settings(seed: int) -> FuseConfig:
+    """Return the demo's settings for one reconstruction."""
+    config = common.to_config(world_config.get_config())
+    return dataclasses.replace(config, seed=seed, steps=_STEPS.value, save_every=_STEPS.value)
+
+
+def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Run one street and return its figures."""
+    size = _WIDTH.value, round(_WIDTH.value * 8 / 13)
+    log, figures = world_scene(seed, WorldConfig(num_frames=FRAMES, moving=False), *size), {}
+    config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value)
+    for case in _OFF.value:
+        metres, degrees = (float(x) for x in case.split(":"))
+        wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 7]))
+        run = study.trained(wrong, config, folder / f"off_{case.replace(':', '_')}")
+        figures[f"{metres:g} m, {degrees:g} deg"] = study.recovered(run, wrong, log)
+    drift = WorldConfig(num_frames=FRAMES, moving=False, exposure_drift=True)
+    drifting = world_scene(seed, drift, *size)
+    run = study.trained(drifting, settings(seed), folder / "exposure")
+    figures["exposure"] = study.absorbed(run, drifting, np.asarray(make_world(seed, drift).exposures, float))
+    return figures
+
+
+def main(_: list[str]) -> None:
+    """Run all seeds and print the table."""
+    rows = {}
+    for seed in common.numbers(_SEEDS, int):
+        folder = Path(_WORKDIR.value) / f"seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "figures.json").is_file():
+            figures = one(seed, folder)
+            with replacing(folder / "figures.json") as temporary:
+                temporary.write_text(json.dumps(figures, indent=2))
+        rows[seed] = json.loads((folder / "figures.json").read_text())
+    print(study.table(rows))
+
+
+if __name__ == "__main__":
+    common.run(main)
