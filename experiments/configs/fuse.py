@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.recon.density.update(start=150, stop=1000, every=50)
     c.init.update(points=8_000, scale=0.35)
     c.schedule.update(start=300, every=200, metres=1.0, largest=3.0, sides=(1,), refresh=600)
+    c.fixer = "difix"  # trained on other streets of this world; logs of real cameras keep `self_fit`
     c.pool = 42
     c.eig.update(kappa=0.1, floor=0.2)
     c.thin.update(every=2, steps=400)

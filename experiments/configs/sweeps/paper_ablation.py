@@ -32,6 +32,7 @@ def get_sweep() -> Sweep:
             for head, key in _METRICS.items()
         },
         base={
+            "fixer": "self_fit",
             "steps": 2000,
             "schedule.largest": 6.0,
             "pool": 84,
