@@ -60,7 +60,7 @@ def config_flag(default: str | None) -> flags.FlagHolder:
     try:
         return config_flags.DEFINE_config_file("config", default, "Settings.", lock_config=True)
     except (AttributeError, KeyError) as error:  # overrides of a default file are looked up at once
-        sys.exit(f"error: wrong flag: {_one_line(error)}")
+        sys.exit(_wrong_flag(error))
 
 
 def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
@@ -132,6 +132,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error.args[0] if error.args else error).split())
 
 
+def _wrong_flag(error: Exception) -> str:
+    text = _one_line(error)
+    known = "" if "Did you mean" in text or isinstance(error, OSError) else "; ff_jax/config.py lists the settings"
+    return f"error: wrong flag: {text}{known}."
+
+
 def run(main: Callable[[list[str]], None]) -> None:
     """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
@@ -161,4 +167,4 @@ def run(main: Callable[[list[str]], None]) -> None:
         # An override of a setting that does not exist, or a config file that does not, fails while flags are parsed.
         if parsed or os.environ.get("FF_TRACEBACK"):
             raise
-        sys.exit(f"error: wrong flag: {_one_line(error)}")
+        sys.exit(_wrong_flag(error))

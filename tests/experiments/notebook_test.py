@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "experiments" / "notebooks" / "faithfusion_colab.ipynb"
-SMALLER = "WIDTH, HEIGHT, FRAMES, POINTS, STEPS, MORE, FIT = 32, 32, 6, 300, 6, 6, 2"
+SMALLER = "WIDTH, HEIGHT, FRAMES, POINTS, STEPS, MORE = 32, 32, 6, 300, 6, 6"
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is what takes long
 PICTURE, ALL = 80_000, 1_000_000  # bytes
 
