@@ -135,7 +135,7 @@ def _one_line(error: Exception) -> str:
 def _wrong_flag(error: Exception) -> str:
     text = _one_line(error)
     known = "" if "Did you mean" in text or isinstance(error, OSError) else "; ff_jax/config.py lists the settings"
-    return f"error: wrong flag: {text}{known}."
+    return f"error: wrong flag: {text}{known}"
 
 
 def run(main: Callable[[list[str]], None]) -> None:
