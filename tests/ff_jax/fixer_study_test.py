@@ -23,7 +23,9 @@ def views():
     eig = np.zeros((4, 16, 20), np.float16)
     eig[:, :, 10:] = 3.0
     shift, steps = np.array([3, 3, 6, 6], np.float32), np.full(4, 9, np.int32)
-    return Pairs(render, truth, rng.integers(0, 256, truth.shape, np.uint8), truth, eig, eig, shift, steps)
+    nearest = rng.integers(0, 256, truth.shape, np.uint8)
+    K, poses = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)), np.tile(np.eye(4), (4, 1, 1))
+    return Pairs(render, truth, nearest, truth, eig, eig, shift, steps, K, poses)
 
 
 def test_scores_by_region(views):

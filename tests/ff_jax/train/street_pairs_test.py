@@ -9,6 +9,7 @@ import pytest
 from ff_jax.config import DataConfig, FuseConfig
 from ff_jax.data.contract import Frame, SceneData, Sweep
 from ff_jax.data.sources import Source
+from ff_jax.data.world import WorldConfig
 from ff_jax.train import street_pairs
 from ff_jax.train.progressive import Clip
 
@@ -35,6 +36,51 @@ def test_short_streets_are_recorded_whole_and_too_short_ones_refused():
     assert street_pairs.training_plan(1, 14).thin == 1
     with pytest.raises(ValueError, match="frames=11 of a street are too few: 12 are recorded"):
         street_pairs.training_plan(1, 11)
+
+
+def test_clips_are_consecutive_and_slides_start_at_a_recorded_image():
+    rng, length = np.random.default_rng(), 9
+    plans = [street_pairs.clip_plan(int(seed), 36, length) for seed in rng.integers(0, 1 << 30, 40)]
+    assert {plan.thin for plan in plans} == {1, 2, 3} and len({len(plan.views) for plan in plans}) == 1
+    ends = []
+    for plan in plans:
+        clips = np.array(plan.views).reshape(-1, length, 2)
+        assert len(clips) == street_pairs._SLIDES + street_pairs._DRIVES
+        last = plan.first + street_pairs.RECORDED * plan.thin
+        assert (clips[..., 0] >= plan.first).all() and (clips[..., 0] < last).all()
+        for clip in clips[: street_pairs._SLIDES]:
+            assert clip[0, 0] in plan.recorded and (clip[:, 0] == clip[0, 0]).all() and clip[0, 1] == 0
+            np.testing.assert_allclose(clip[:, 1], np.linspace(0, clip[-1, 1], length), atol=0.011)
+        for clip in clips[street_pairs._SLIDES :]:
+            assert (np.diff(clip[:, 0]) == 1).all() and (clip[:, 1] == clip[0, 1]).all()
+        assert clips[street_pairs._SLIDES, 0, 1] == 0.0
+        ends += [*clips[:, -1, 1]]
+    assert min(ends) < -2 and max(ends) > 5 and np.abs(ends).max() < 6.01
+    assert street_pairs.clip_plan(5, 36, 9) == street_pairs.clip_plan(5, 36, 9)
+    with pytest.raises(ValueError, match="clips of 13 frames must have 2 at least, and at most the 12 recorded"):
+        street_pairs.clip_plan(5, 12, 13)
+
+
+def test_study_clips_slide_in_before_they_drive():
+    plan = street_pairs.study_clips((3.0, 6.0), 4, 3, 700)
+    path = [(0, 0.0), (0, 0.75), (0, 1.5), (0, 2.25), (0, 3.0), (1, 3.0), (2, 3.0)]
+    assert plan.views[:7] == tuple(path) and plan.views[7:9] == ((0, 0.0), (0, 1.5)) and plan.steps == (700,)
+
+
+def test_logs_give_clips_of_another_camera_or_of_what_is_held_out():
+    log = fake_world(0, WorldConfig(num_frames=7), 4, 3, ())
+    both = (*log.frames, *(dataclasses.replace(frame, camera="right") for frame in log.frames))
+    log = dataclasses.replace(log, frames=both)
+    recorded, seen = street_pairs.log_plan(log, ("front",), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in range(6)]
+    assert {f.camera for f in recorded} == {"front"} and len(recorded) == 7
+    recorded, seen = street_pairs.log_plan(log, ("front", "right"), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in (3, 4, 5)]
+    assert sorted(f.time_index for f in recorded) == sorted(2 * [0, 1, 2, 6])
+    with pytest.raises(ValueError, match="no camera 'rear'; it has front, right"):
+        street_pairs.log_plan(log, ("front",), "rear", 3)
+    with pytest.raises(ValueError, match="camera 'front' has 7 frames, too few for clips of 4"):
+        street_pairs.log_plan(log, ("front",), "front", 4)
 
 
 def test_the_study_looks_at_every_shift_from_the_same_places():
@@ -101,6 +147,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
     assert stops == [(stop, street_pairs._CAPACITY, street_pairs._RADIUS) for stop in (30, 70)]
     np.testing.assert_array_equal(found.steps, [30] * 3 + [70] * 3)
     np.testing.assert_array_equal(found.shift, np.float32([0, 2.5, -1.5] * 2))
+    assert found.K.shape == (6, 3, 3) and found.world_from_camera.shape == (6, 4, 4)
     for half in (slice(0, 3), slice(3, 6)):
         np.testing.assert_array_equal(found.truth[half, 0, 0], [[5, 100, 77], [9, 125, 77], [26, 85, 77]])
         np.testing.assert_array_equal(found.nearest[half, 2, 3], [[4, 100, 77], [8, 100, 77], [26, 100, 77]])
