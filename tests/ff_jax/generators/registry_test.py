@@ -11,7 +11,7 @@ from ff_jax.generators.self_fit import SelfFitConfig
 TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
 
 
-@pytest.mark.parametrize("name", sorted({*registry.names()} - {"difix"}))
+@pytest.mark.parametrize("name", sorted({*registry.names()} - {"difix", "eigent"}))
 def test_every_untrained_fixer_starts_as_the_identity(name):
     fixer = registry.build(name, config=TINY if name == "self_fit" else None)
     assert isinstance(fixer, Fixer) and fixer.name == name
@@ -22,10 +22,20 @@ def test_every_untrained_fixer_starts_as_the_identity(name):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: difix, none, self_fit"):
+    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: difix, eigent, none, self_fit"):
         registry.build("magic")
 
 
 def test_difix_without_trained_weights_says_how_to_make_them():
     with pytest.raises(ValueError, match=r"no trained weights are part of this revision.*experiments\.train_difix"):
         registry.build("difix")
+
+
+def test_eigent_without_trained_weights_says_how_to_make_them():
+    with pytest.raises(ValueError, match=r"no trained weights are part of this revision.*experiments\.train_eigent"):
+        registry.build("eigent")
+
+
+def test_two_names_are_two_stages():
+    assert registry.stages("eigent_then_difix") == ("eigent", "difix")
+    assert registry.stages("self_fit") == ("self_fit", "self_fit")
