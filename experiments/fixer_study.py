@@ -26,10 +26,10 @@ from ff_jax.export.pixels import save_png
 from ff_jax.files import replacing
 from ff_jax.fixer_study import REPAIR, VIDEO, markdown, panel, score, summary, variants, video_variants
 from ff_jax.generators import registry
-from ff_jax.generators.difix import pretrained
 from ff_jax.generators.pair_files import load, save, shard_path
 from ff_jax.train.log import progress
-from ff_jax.train.street_pairs import build, study_clips, study_plan
+from ff_jax.train.street_pairs import build
+from ff_jax.train.street_plans import study_clips, study_plan
 
 _OUT = flags.DEFINE_string("out", None, "Folder of views, table and pictures.", required=True)
 _STREETS = flags.DEFINE_string("streets", "0:10", "Streets, FIRST:STOP.")
@@ -49,6 +49,8 @@ def fixers() -> dict:
             raise ValueError(f"--fixers={name} is wrong: choose among {', '.join(made)}.")
         found |= made[name](registry.build(name))
     for entry in _WEIGHTS.value:
+        from ff_jax.generators.difix import pretrained  # diffusers takes seconds to import
+
         name, mark, file = entry.partition("=")
         if not mark:
             raise ValueError(f"--weights={entry!r} is wrong: give NAME=FILE.")

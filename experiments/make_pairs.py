@@ -18,7 +18,8 @@ from ff_jax.data.contract import SceneData
 from ff_jax.data.open import open_log
 from ff_jax.generators.pair_files import Pairs, save, shard_path
 from ff_jax.train.log import progress
-from ff_jax.train.street_pairs import build, build_from, clip_plan, log_plan, training_plan
+from ff_jax.train.street_pairs import build, build_from
+from ff_jax.train.street_plans import clip_plan, log_plan, training_plan
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the files.", required=True)
 _SEEDS = flags.DEFINE_string("seeds", "1000:1080", "Streets, FIRST:STOP.")

@@ -10,6 +10,7 @@ from the last checkpoint. A copy of OUT/tiny.safetensors in ff_jax/generators/ei
 """
 
 import dataclasses
+import time
 from pathlib import Path
 
 import jax
@@ -34,6 +35,7 @@ _BATCH = flags.DEFINE_list("batch", _LISTED(_DEFAULT.batch), "Clips per step in 
 _LR = flags.DEFINE_list("lr", _LISTED(_DEFAULT.lr), "Largest learning rates of the phases.")
 _CROP = flags.DEFINE_list("crop", _LISTED(_DEFAULT.crop), "Height and width of the autoencoder's crops, pixels.")
 _MINUTES = flags.DEFINE_float("minutes", 0.0, "Stop at the first checkpoint after this long; 0: no limit.")
+_LIMITS = flags.DEFINE_list("limits", _LISTED(_DEFAULT.limits), "Minutes after which each phase is over; 0: no limit.")
 _SAVE = flags.DEFINE_integer("save_every", _DEFAULT.save_every, "Steps between checkpoints and checks.", lower_bound=1)
 _HELD = flags.DEFINE_integer("held", 2, "Streets, the last ones, that only judge.", lower_bound=1)
 _CHECKED = flags.DEFINE_integer("checked", 16, "Clips of them at most.", lower_bound=1)
@@ -75,18 +77,24 @@ def main(_: list[str]) -> None:
             crop=common.numbers(_CROP, int),
             save_every=_SAVE.value,
             minutes=_MINUTES.value,
+            limits=common.numbers(_LIMITS),
             attention=_ATTENTION.value or None,
         ),
     )
     config = dataclasses.replace(use.tiny(), dtype=_DTYPE.value)
     (seen, held), before = clips(), dict(zip(trainer.PHASES, np.cumsum([0, *settings.steps]), strict=False))
+    began = time.monotonic()
     with Logger(out, resume_step=sum(settings.steps) if out.exists() else None) as logger:
 
         def log(phase: str, step: int, metrics: dict[str, float]) -> None:
             named = {f"{phase}/{name}": value for name, value in metrics.items()}
             logger.log(int(before[phase]) + step, named)
             if any(name.startswith("held") for name in metrics):
-                print(f"{phase} {step}: " + ", ".join(f"{n} {v:.3f}" for n, v in metrics.items()), flush=True)
+                print(
+                    f"[{time.monotonic() - began:.0f} s] {phase} {step}: "
+                    + ", ".join(f"{n} {v:.3f}" for n, v in metrics.items()),
+                    flush=True,
+                )
 
         params = trainer.fit(out, seen, held, config, settings, perceptual(), log)
     weights_file.save(out / "tiny.safetensors", params)

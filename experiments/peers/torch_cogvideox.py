@@ -26,6 +26,7 @@ _VAE = flags.DEFINE_bool("vae", True, "Also decode.")
 
 # Heads, their channels, blocks, text (tokens, channels), channels of the time embedding, latent frames, height, width.
 LAYOUTS = {"5b": (48, 64, 42, (226, 4096), 512, (13, 60, 90)), "tiny": (2, 16, 2, (6, 8), 16, (3, 4, 6))}
+AUTOENCODERS = {"5b": ((128, 256, 256, 512), 3, 32), "tiny": ((8, 8, 8, 8), 1, 4)}  # channels, layers, groups
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -60,13 +61,14 @@ def transformer() -> tuple[torch.nn.Module, dict[str, Any]]:
 def autoencoder() -> tuple[torch.nn.Module, torch.Tensor]:
     """Return the video autoencoder and latents."""
     frames, height, width = LAYOUTS[_LAYOUT.value][-1]
-    small = {"block_out_channels": (8,) * 4, "layers_per_block": 1, "norm_num_groups": 4}
+    widths, layers, groups = AUTOENCODERS[_LAYOUT.value]
     with torch.device(_DEVICE):
         network = diffusers.AutoencoderKLCogVideoX(
             down_block_types=("CogVideoXDownBlock3D",) * 4,
             up_block_types=("CogVideoXUpBlock3D",) * 4,
-            **({} if _LAYOUT.value == "5b" else small),
-            **({"block_out_channels": (128, 256, 256, 512)} if _LAYOUT.value == "5b" else {}),
+            block_out_channels=widths,
+            layers_per_block=layers,
+            norm_num_groups=groups,
             latent_channels=16,
         ).eval()
         return network, torch.randn(1, 16, frames, height, width)

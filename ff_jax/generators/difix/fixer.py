@@ -9,7 +9,7 @@ from ff_jax.generators.blend import blend
 from ff_jax.generators.difix import model
 from ff_jax.generators.difix.config import DifixConfig
 from ff_jax.generators.difix.tiles import tiled
-from ff_jax.generators.fit_size import pad, resize, working_size
+from ff_jax.generators.fit_size import multiple, pad, resize, working_size
 from ff_jax.generators.protocol import Fixer
 
 
@@ -44,7 +44,8 @@ def apply(
     eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
     height, width = frames.shape[1:3]
     small = working_size((height, width), config.size)
-    inputs = [pad(resize(array, small), config.stride) for array in (frames, eig, references)]
+    canvas = multiple(small, config.stride)
+    inputs = [pad(resize(array, small), canvas) for array in (frames, eig, references)]
     network = lambda arrays: model.repair(params["network"], *arrays, config)
     fixed = tiled(network, inputs, config.tile, config.overlap)[:, : small[0], : small[1]]
     fixed = jnp.clip(resize(fixed, (height, width)), 0.0, 1.0)

@@ -9,7 +9,7 @@ from ff_jax.generators.blend import blend
 from ff_jax.generators.eigent import detail, model
 from ff_jax.generators.eigent.detail import Change
 from ff_jax.generators.eigent.use import EigentConfig
-from ff_jax.generators.fit_size import pad, resize, working_size
+from ff_jax.generators.fit_size import multiple, pad, resize, working_size
 from ff_jax.generators.protocol import Fixer
 
 
@@ -32,13 +32,15 @@ def apply(
 ) -> Float[Array, "T H W 3"]:
     """Repair `config.frames` frames of any size: render + blend weight(EIG) (repair - render).
 
-    Frames larger than `config.size` are scaled into it with their aspect; what is to be changed is scaled back, so that
-    nothing else loses detail. The first frame is taken as it is by the networks.
+    Frames larger than `config.size`, and smaller ones where that is exact, are scaled into it with their aspect. What
+    is to be changed is scaled back, so that nothing else loses detail. The first frame is taken as it is by the
+    networks.
     """
     eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
     size = frames.shape[1:3]
-    small = working_size(size, config.size)
-    inputs = [pad(resize(array, small), config.stride)[None] for array in (frames, eig, references)]
+    small = working_size(size, config.size, enlarge=config.exact)
+    canvas = config.size if config.exact else multiple(small, config.stride)
+    inputs = [pad(resize(array, small), canvas)[None] for array in (frames, eig, references)]
     made = model.repair(params, key, *inputs, config)
     full = Change(*(resize(part[0, :, : small[0], : small[1]], size) for part in made))
     fixed = jnp.clip(detail.apply(full, frames, references), 0.0, 1.0)

@@ -49,24 +49,28 @@ class FitConfig:
         objective: of the branch.
         save_every: steps between two checkpoints and checks.
         minutes: after which a checkpoint is the last one; 0 sets no limit.
+        limits: minutes after which each phase is over, whatever its steps; 0 sets no limit.
         attention: implementation (see `layers.attention`); None lets JAX choose.
     """
 
     seed: int = 0
-    steps: tuple[int, int, int, int] = (4000, 8000, 6000, 4000)
-    lr: tuple[float, float, float, float] = (1e-3, 1e-3, 5e-4, 5e-4)
-    batch: tuple[int, int, int, int] = (12, 16, 16, 4)
+    steps: tuple[int, ...] = (4000, 8000, 6000, 4000)
+    lr: tuple[float, ...] = (1e-3, 1e-3, 5e-4, 5e-4)
+    batch: tuple[int, ...] = (12, 16, 16, 4)
     crop: tuple[int, int] = (96, 96)
     decay: float = 0.999
     objective: ObjectiveConfig = ObjectiveConfig()
     save_every: int = 500
     minutes: float = 0.0
+    limits: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     attention: str | None = None
 
     def __post_init__(self):
         """Check what no training could work with."""
-        if any(len(row) != len(PHASES) for row in (self.steps, self.lr, self.batch)):
-            raise ValueError(f"steps={self.steps}, lr={self.lr} and batch={self.batch} must have one entry per phase.")
+        if any(len(row) != len(PHASES) for row in (self.steps, self.lr, self.batch, self.limits)):
+            raise ValueError(
+                f"{self.steps=}, {self.lr=}, {self.batch=} and {self.limits=} must have one entry per phase."
+            )
         if min(*self.steps, *self.batch, self.save_every) < 1:
             raise ValueError(f"{self.steps=}, {self.batch=} and {self.save_every=} must be at least 1.")
 
@@ -185,7 +189,8 @@ def _phase(
 ) -> tuple[PyTree, bool]:
     """Train one phase (see `train_phase`); `check` judges averaged parameters at its checkpoints."""
     settings, name = plan.settings, PHASES[number]
-    how = PhaseConfig(settings.steps[number], settings.lr[number], settings.decay, settings.save_every)
+    often, limit = settings.save_every, settings.limits[number]
+    how = PhaseConfig(settings.steps[number], settings.lr[number], settings.decay, often, limit)
 
     def told(step: int, metrics: dict[str, float] | None, average: PyTree) -> None:
         found = check(average) if metrics is None else metrics

@@ -69,6 +69,9 @@ class EigentConfig:
             )
         if self.vae.out_channels != (4 if self.detailed else 3):
             raise ValueError(f"vae.out_channels={self.vae.out_channels} must be 4 with detailed=True, 3 without.")
+        sample = tuple(side * self.vae.factor for side in self.dit.sample[1:])
+        if self.exact and self.size != sample:
+            raise ValueError(f"size={self.size} must be {sample}: the transformer's positions were learned for it.")
         if self.dit.out_channels != self.vae.latent_channels:
             raise ValueError(f"{self.dit} must predict the {self.vae.latent_channels} channels of the latents.")
 
@@ -76,6 +79,11 @@ class EigentConfig:
     def chunk(self) -> int:
         """Return the frames of the autoencoder's first chunk."""
         return 1 + 2 * self.vae.time_factor
+
+    @property
+    def exact(self) -> bool:
+        """Return whether the transformer's positions know no other size than `size`."""
+        return self.dit.positions == "rope_learned"
 
     @property
     def stride(self) -> int:

@@ -10,12 +10,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
 from ff_jax.generators.training.average import average_of, averaged
-from ff_jax.generators.training.loop import make_step, run
+from ff_jax.generators.training.loop import make_step, resume, run
 from ff_jax.generators.training.mesh import shard
 from ff_jax.generators.training.state import Loss, OptimizerConfig, init_state, make_optimizer
 from ff_jax.train import checkpoint
 
 _WARMUP = 500  # steps; a tenth of a shorter phase
+_OVER = "over"  # file in the folder of a phase that its own limit has ended
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class PhaseConfig:
         lr: largest rate.
         decay: of the averaged weights.
         save_every: steps between two checkpoints.
+        minutes: of one run after which the phase is over at its next checkpoint, whatever its steps; 0 sets no limit.
     """
 
     steps: int
     lr: float
     decay: float = 0.999
     save_every: int = 1000
+    minutes: float = 0.0
 
 
 def train_phase(
@@ -48,8 +51,8 @@ def train_phase(
     deadline: float = float("inf"),
     log: Callable[[int, dict[str, float] | None, PyTree | None], None] = lambda *_: None,
 ) -> tuple[PyTree, bool]:
-    """Train up to `config.steps` or the deadline, from the newest checkpoint; return the averaged parameters and
-    whether all steps are done.
+    """Train up to `config.steps` or a limit, from the newest checkpoint; return the averaged parameters and whether
+    the phase is over.
 
     Args:
         folder: of the checkpoints.
@@ -60,20 +63,25 @@ def train_phase(
         config: steps and rates.
         key: of all draws.
         mesh: devices.
-        deadline: of `time.monotonic`; the first checkpoint after it is the last one.
+        deadline: of `time.monotonic`; the first checkpoint after it is the last one of this run.
         log: called with the step, its metrics and None; at checkpoints with the step, None and the average.
     """
     rate = OptimizerConfig(steps=config.steps, warmup=min(_WARMUP, config.steps // 10), lr=config.lr)
     optimizer = averaged(make_optimizer(rate), config.decay)
     state, step = init_state(key, params, optimizer), make_step(loss, optimizer, mesh)
+    if (folder / _OVER).exists():
+        return average_of(resume(folder, state, mesh)), True
+    limit = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     frozen, stop = shard(frozen, mesh), 0
     draw = lambda index: batch_of(jax.random.fold_in(key, index))
     options = {"meta": asdict(config), "save_every": config.save_every}
-    while stop < config.steps and (stop == 0 or time.monotonic() < deadline):
+    while stop < config.steps and (stop == 0 or time.monotonic() < min(deadline, limit)):
         stop = min(max(_begun(folder, config.save_every), stop) + config.save_every, config.steps)
         state = run(step, state, frozen, draw, stop, folder, mesh, log=lambda *row: log(*row, None), **options)
         log(stop, None, average_of(state))
-    return average_of(state), stop == config.steps
+    if over := time.monotonic() >= limit:
+        (folder / _OVER).touch()
+    return average_of(state), over or stop == config.steps
 
 
 def _begun(folder: Path, every: int) -> int:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.generators.fit_size import pad, resize, working_size
+from ff_jax.generators.fit_size import multiple, pad, resize, working_size
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,11 @@ from ff_jax.generators.fit_size import pad, resize, working_size
 )
 def test_working_size(size, expected):
     assert working_size(size, (576, 1024)) == expected
+
+
+def test_enlarging_fills_one_side():
+    assert working_size((128, 208), (480, 720), enlarge=True) == (443, 720)
+    assert working_size((960, 1000), (480, 720), enlarge=True) == (480, 500)
 
 
 def test_what_fits_stays_and_what_does_not_is_averaged():
@@ -25,6 +30,6 @@ def test_what_fits_stays_and_what_does_not_is_averaged():
 @pytest.mark.parametrize("shape", [(1, 7, 9), (1, 7, 9, 2)])
 def test_padding_repeats_the_rim(shape):
     images = jnp.asarray(np.random.default_rng().random(shape), jnp.float32)
-    found = np.asarray(pad(images, 4))
+    found = np.asarray(pad(images, multiple((7, 9), 4)))
     assert found.shape[1:3] == (8, 12)
     np.testing.assert_array_equal(found, np.pad(images, [(0, 0), (0, 1), (0, 3)] + [(0, 0)] * (len(shape) - 3), "edge"))

@@ -1,5 +1,7 @@
 """What recorded views say about a scene, camera by camera."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +12,20 @@ from ff_jax.config import FuseConfig
 from ff_jax.data.contract import select
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.world import WorldConfig
+from ff_jax.generators import none
 from ff_jax.generators.protocol import Fixer
 from ff_jax.render import RenderSettings
-from ff_jax.scene import init_scene
+from ff_jax.scene import Scene, init_scene
 from ff_jax.schedule import ShiftSchedule
 from ff_jax.train import progressive
 from ff_jax.train.feed import Feed
+from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pool import init_pool
-from ff_jax.train.progressive import Clip, EigConfig, lead_in, noise_by_camera, observe, paths
+from ff_jax.train.progressive import Clip, EigConfig, Knowledge, lead_in, noise_by_camera, observe, paths
 from ff_jax.train.step import ReconConfig
 
 SETTINGS = RenderSettings(capacity=4096)
+NOTHING = Knowledge(None, None, None)
 
 
 def test_noise_belongs_to_the_camera():
@@ -83,7 +88,7 @@ def test_what_leads_to_a_path_is_given_to_the_fixer_and_not_stored(log, monkeypa
     fixer = Fixer({}, "first", first, chunk=3, overlap=1, lead=2)
     pool = init_pool(4, 24, 40)
     found = progressive.add_pseudo_views(
-        jax.random.key(0), pool, None, None, feed, fixer, (2.0, -2.0), SETTINGS, 0, EigConfig()
+        jax.random.key(0), pool, object.__new__(Scene), NOTHING, feed, fixer, (2.0, -2.0), SETTINGS, 0, EigConfig()
     )
     assert int(found.filled) == 4 and [len(views) for views in seen] == [4, 4]
     image = np.asarray(feed.batch(0).image, np.float32)
@@ -96,21 +101,13 @@ def test_what_leads_to_a_path_is_given_to_the_fixer_and_not_stored(log, monkeypa
 
 
 @pytest.mark.parametrize(("step", "name"), [(3, "a"), (5, "a"), (9, "b")])
-def test_the_second_fixer_works_once_the_path_has_stopped_moving_outwards(monkeypatch, step, name):
+def test_the_second_fixer_works_once_the_path_has_stopped_moving_outwards(log, monkeypatch, step, name):
     used = []
-    monkeypatch.setattr(fuse, "learn", lambda *_: None)
-    monkeypatch.setattr(fuse, "add_pseudo_views", lambda key, pool, scene, known, feed, fixer, *_: used.append(fixer))
+    monkeypatch.setattr(fuse, "learn", lambda *_: NOTHING)
+    monkeypatch.setattr(fuse, "add_pseudo_views", lambda *rest: used.append(rest[5].name))
     schedule = ShiftSchedule(start=3, every=2, metres=1.0, largest=2.0, refresh=6)
-    event = fuse.make_event(None, ("a", "b"), FuseConfig(schedule=schedule, fixer="a_then_b"))
-
-    class Anything:
-        def __getattr__(self, name):
-            return self
-
-        def __call__(self, **changes):
-            return self
-
-    recipe = Anything()
-    recipe.recon = ReconConfig()
-    event(Anything(), step, recipe)
+    fixers = tuple(none.build().replace(name=name) for name in "ab")
+    event = fuse.make_event(Feed(log, log.frames), fixers, FuseConfig(schedule=schedule, fixer="a_then_b"))
+    run = Run(SimpleNamespace(scene=object.__new__(Scene)), init_pool(1, 2, 2))
+    event(run, step, Recipe(ReconConfig(), SETTINGS, 1.0))
     assert used == [name]

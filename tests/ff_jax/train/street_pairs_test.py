@@ -1,4 +1,4 @@
-"""Which views of a street become pairs, and of what; the reconstruction itself is replaced."""
+"""What pairs are made of; the reconstruction itself is replaced."""
 
 import dataclasses
 
@@ -12,81 +12,9 @@ from ff_jax.data.sources import Source
 from ff_jax.data.world import WorldConfig
 from ff_jax.train import street_pairs
 from ff_jax.train.progressive import Clip
+from ff_jax.train.street_plans import Plan, log_plan
 
 CONFIG = FuseConfig(data=DataConfig(width=4, height=3, frames=36, use_lidar=False))
-
-
-def test_training_plans_cover_all_degrees_of_degradation():
-    rng = np.random.default_rng()
-    plans = [street_pairs.training_plan(int(seed), 36) for seed in rng.integers(0, 1 << 30, 60)]
-    assert {plan.thin for plan in plans} == {1, 2, 3}
-    assert all(len(plan.recorded) == street_pairs.RECORDED and plan.recorded[-1] < 36 for plan in plans)
-    assert len({len(plan.views) for plan in plans}) == len({len(plan.steps) for plan in plans}) == 1
-    for plan in plans:
-        assert plan.steps[0] < plan.steps[1] and all(0 <= time < 36 for time, _ in plan.views)
-        on_path = plan.views[: street_pairs._ON_PATH]
-        assert {shift for _, shift in on_path} == {0.0}
-        assert plan.thin == 1 or not {time for time, _ in on_path} & set(plan.recorded)
-    shifts = np.array([shift for plan in plans for _, shift in plan.views])
-    assert shifts.min() < -2 and shifts.max() > 5 and (np.abs(shifts) < 6.01).all()
-    assert street_pairs.training_plan(5, 36) == street_pairs.training_plan(5, 36)
-
-
-def test_short_streets_are_recorded_whole_and_too_short_ones_refused():
-    assert street_pairs.training_plan(1, 14).thin == 1
-    with pytest.raises(ValueError, match="frames=11 of a street are too few: 12 are recorded"):
-        street_pairs.training_plan(1, 11)
-
-
-def test_clips_are_consecutive_and_slides_start_at_a_recorded_image():
-    rng, length = np.random.default_rng(), 9
-    plans = [street_pairs.clip_plan(int(seed), 36, length) for seed in rng.integers(0, 1 << 30, 40)]
-    assert {plan.thin for plan in plans} == {1, 2, 3} and len({len(plan.views) for plan in plans}) == 1
-    ends = []
-    for plan in plans:
-        clips = np.array(plan.views).reshape(-1, length, 2)
-        assert len(clips) == street_pairs._SLIDES + street_pairs._DRIVES
-        last = plan.first + street_pairs.RECORDED * plan.thin
-        assert (clips[..., 0] >= plan.first).all() and (clips[..., 0] < last).all()
-        for clip in clips[: street_pairs._SLIDES]:
-            assert clip[0, 0] in plan.recorded and (clip[:, 0] == clip[0, 0]).all() and clip[0, 1] == 0
-            np.testing.assert_allclose(clip[:, 1], np.linspace(0, clip[-1, 1], length), atol=0.011)
-        for clip in clips[street_pairs._SLIDES :]:
-            assert (np.diff(clip[:, 0]) == 1).all() and (clip[:, 1] == clip[0, 1]).all()
-        assert clips[street_pairs._SLIDES, 0, 1] == 0.0
-        ends += [*clips[:, -1, 1]]
-    assert min(ends) < -2 and max(ends) > 5 and np.abs(ends).max() < 6.01
-    assert street_pairs.clip_plan(5, 36, 9) == street_pairs.clip_plan(5, 36, 9)
-    with pytest.raises(ValueError, match="clips of 13 frames must have 2 at least, and at most the 12 recorded"):
-        street_pairs.clip_plan(5, 12, 13)
-
-
-def test_study_clips_slide_in_before_they_drive():
-    plan = street_pairs.study_clips((3.0, 6.0), 4, 3, 700)
-    path = [(0, 0.0), (0, 0.75), (0, 1.5), (0, 2.25), (0, 3.0), (1, 3.0), (2, 3.0)]
-    assert plan.views[:7] == tuple(path) and plan.views[7:9] == ((0, 0.0), (0, 1.5)) and plan.steps == (700,)
-
-
-def test_logs_give_clips_of_another_camera_or_of_what_is_held_out():
-    log = fake_world(0, WorldConfig(num_frames=7), 4, 3, ())
-    both = (*log.frames, *(dataclasses.replace(frame, camera="right") for frame in log.frames))
-    log = dataclasses.replace(log, frames=both)
-    recorded, seen = street_pairs.log_plan(log, ("front",), "right", 3)
-    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in range(6)]
-    assert {f.camera for f in recorded} == {"front"} and len(recorded) == 7
-    recorded, seen = street_pairs.log_plan(log, ("front", "right"), "right", 3)
-    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in (3, 4, 5)]
-    assert sorted(f.time_index for f in recorded) == sorted(2 * [0, 1, 2, 6])
-    with pytest.raises(ValueError, match="no camera 'rear'; it has front, right"):
-        street_pairs.log_plan(log, ("front",), "rear", 3)
-    with pytest.raises(ValueError, match="camera 'front' has 7 frames, too few for clips of 4"):
-        street_pairs.log_plan(log, ("front",), "front", 4)
-
-
-def test_the_study_looks_at_every_shift_from_the_same_places():
-    plan = street_pairs.study_plan((3.0, 6.0), 4, 1300)
-    assert plan.steps == (1300,) and plan.recorded == tuple(range(12))
-    assert plan.views == tuple((t, s) for s in (3.0, 6.0) for t in (0, 4, 7, 11))
 
 
 def fake_world(seed, world, width, height, test_shifts):
@@ -138,7 +66,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
 
     for name, stand_in in (("start_run", start), ("train", train), ("_render", render)):
         monkeypatch.setattr(street_pairs, name, stand_in)
-    plan = street_pairs.Plan(4, 2, (30, 70), ((5, 0.0), (9, 2.5), (26, -1.5)))
+    plan = Plan(4, 2, (30, 70), ((5, 0.0), (9, 2.5), (26, -1.5)))
     found = street_pairs.build(CONFIG, 77, plan)
     (log, feed, pool, steps), times = started[0], list(range(4, 28, 2))
     assert [frame.time_index for frame in feed.frames] == [frame.time_index for frame in log.frames] == times
@@ -163,3 +91,19 @@ def test_what_is_rendered_is_stored_small():
     np.testing.assert_allclose(found["aligned"], 255 * np.clip(aligned, 0, 1), atol=0.51)
     assert found["eig"].dtype == found["depth"].dtype == np.float16 and found["depth"].max() == 1e4
     np.testing.assert_allclose(found["eig"], 1e-3, rtol=1e-3)
+
+
+def test_logs_give_clips_of_another_camera_or_of_what_is_held_out():
+    log = fake_world(0, WorldConfig(num_frames=7), 4, 3, ())
+    both = (*log.frames, *(dataclasses.replace(frame, camera="right") for frame in log.frames))
+    log = dataclasses.replace(log, frames=both)
+    recorded, seen = log_plan(log, ("front",), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in range(6)]
+    assert {f.camera for f in recorded} == {"front"} and len(recorded) == 7
+    recorded, seen = log_plan(log, ("front", "right"), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in (3, 4, 5)]
+    assert sorted(f.time_index for f in recorded) == sorted(2 * [0, 1, 2, 6])
+    with pytest.raises(ValueError, match="no camera 'rear'; it has front, right"):
+        log_plan(log, ("front",), "rear", 3)
+    with pytest.raises(ValueError, match="camera 'front' has 7 frames, too few for clips of 4"):
+        log_plan(log, ("front",), "front", 4)

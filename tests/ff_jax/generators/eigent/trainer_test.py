@@ -1,14 +1,12 @@
 """The training from scratch: clips, losses, four phases that go on where they stopped."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ff_jax.generators.eigent import fitting, model, store, trainer
-from ff_jax.generators.pair_files import as_colors, psnr
+from ff_jax.generators.pair_files import as_colors
 from ff_jax.generators.training.state import split
 from tests.ff_jax.generators.eigent.small import CONFIG, clips, params
 
@@ -30,7 +28,7 @@ def test_the_first_frame_is_given():
 
 
 def test_latents_are_those_of_the_clips_and_of_their_mirror_images(network):
-    stored = clips(np.random.default_rng(), 3)
+    stored = jax.tree.map(jnp.asarray, clips(np.random.default_rng(), 3))
     found = store.latents(network, stored, CONFIG, 4)
     colors = as_colors(stored)
     encode = lambda video: np.asarray(model.encode(network, video, CONFIG))
@@ -72,15 +70,16 @@ def test_the_decoders_loss_counts_what_follows_the_given_frame(network, monkeypa
     error = fixed - cut.targets
     np.testing.assert_allclose(value, 2 * (error**2).mean() + (weight * np.abs(error).mean(-1)).mean(), rtol=1e-4)
     final = cut.renders + weight[..., None] * (fixed - cut.renders)
-    gain = (psnr(final, cut.targets) - psnr(cut.renders, cut.targets)).mean()
+    score = lambda video: -10 * np.log10(((video - cut.targets) ** 2).mean((2, 3, 4)))
+    gain = (score(final) - score(cut.renders)).mean()
     np.testing.assert_allclose(metrics["gain"], gain, atol=1e-3)
 
 
 def test_training_changes_each_part_in_its_phase_and_goes_on_bit_for_bit(tmp_path):
     rng, said = np.random.default_rng(), []
     train, held = clips(rng, 3), clips(rng, 1)
-    fit = lambda place, how: trainer.fit(tmp_path / place, train, held, CONFIG, how, log=lambda *x: said.append(x))
-    whole = fit("a", SETTINGS)
+    fit = lambda: trainer.fit(tmp_path, train, held, CONFIG, SETTINGS, log=lambda *x: said.append(x))
+    whole = fit()
     start = model.init(jax.random.key(0), CONFIG)
     differ = lambda a, b: any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
     for part in ("vae", "moments", "backbone", "branch", "details"):
@@ -89,10 +88,7 @@ def test_training_changes_each_part_in_its_phase_and_goes_on_bit_for_bit(tmp_pat
     checks = {name: metrics for name, _, metrics in said if any(key.startswith("held") for key in metrics)}
     assert set(checks) == set(trainer.PHASES) and set(checks["decoder"]) == {"held_render", "held_fixed"}
     assert all(np.isfinite(list(metrics.values())).all() for metrics in checks.values())
-    # A limit that has passed ends the training after the first checkpoint; the same command goes on.
-    short = fit("b", dataclasses.replace(SETTINGS, steps=(4, 2, 2, 2), minutes=1e-9))
-    assert not differ(start["backbone"], short["backbone"]) and differ(start["vae"], short["vae"])
-    jax.tree.map(np.testing.assert_array_equal, fit("a", SETTINGS), whole)
+    jax.tree.map(np.testing.assert_array_equal, fit(), whole)
 
 
 def test_settings_that_cannot_work_are_refused():
