@@ -21,7 +21,6 @@ from ff_jax.metrics.temporal import Pinhole, excess, warp_error
 RENDER, REPAIR, VIDEO = "render", "difix", "eigent"
 REGIONS = ("all", "ucr", "hpr")
 _ALWAYS = 1e-9  # nats: with so small a kappa every pixel of EIG above 0 is repaired in full
-_NEVER = 1e9  # nats: on so large a scale every EIG is 0
 _FAR = 1e3  # metres: beyond it there is sky
 
 
@@ -54,7 +53,7 @@ def video_variants(fixer: Fixer) -> dict[str, Fixer]:
     without = lambda **changes: fixer.replace(config=dataclasses.replace(fixer.config, **changes))
     return {
         VIDEO: fixer,
-        "eigent, no EIG input": without(eig_scale=_NEVER),
+        "eigent, no EIG input": without(told=False),
         "eigent, no mask": without(saturated=1.0),
         "eigent, no reference": without(referenced=False),
         "eigent, nothing generated": without(steps=0),

@@ -31,6 +31,7 @@ class EigentConfig:
         strength: share of the noise levels; below 1 sampling starts from the render's noisy latents.
         eig_scale: EIG at which the networks are told 1 - 1/e of "nothing is known", nats.
         saturated: that value above which the backbone is left alone (see `branch`); 1 steers it everywhere.
+        told: whether the networks see EIG; without, everything is known to them.
         referenced: whether the networks see references; without, they see the render instead.
         kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
         blend: largest weight of the repair, in [0, 1].
@@ -51,6 +52,7 @@ class EigentConfig:
     strength: float = 1.0
     eig_scale: float = 1.0
     saturated: float = SATURATED
+    told: bool = True
     referenced: bool = True
     kappa: float = 0.05
     blend: float = 1.0
