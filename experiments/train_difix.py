@@ -20,7 +20,8 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from ff_jax.generators.difix import pretrained, tiny, trainer
+from ff_jax.generators import weights_file
+from ff_jax.generators.difix import tiny, trainer
 from ff_jax.generators.pair_files import REFERENCES, load, triples
 from ff_jax.metrics import lpips
 from ff_jax.train.log import Logger
@@ -98,9 +99,9 @@ def main(_: list[str]) -> None:
         network = trainer.fit(out, train, held, config, settings, perceptual(), log)
     if not first:
         return
-    pretrained.save(out / "tiny.safetensors", network)
+    weights_file.save(out / "tiny.safetensors", network)
     size = (out / "tiny.safetensors").stat().st_size / 1e6
-    print(f"{out / 'tiny.safetensors'}: {pretrained.count(network):,} parameters, {size:.1f} MB")
+    print(f"{out / 'tiny.safetensors'}: {weights_file.count(network):,} parameters, {size:.1f} MB")
 
 
 if __name__ == "__main__":

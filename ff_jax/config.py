@@ -140,7 +140,8 @@ class FuseConfig:
         novel_probability: share of the steps that look at pseudo-views after the first event.
         pool: pseudo-views kept; older ones are overwritten.
         event_stride: an event renders every n-th recorded frame.
-        fixer: name of the generator: "none", "self_fit", or "difix" (whose trained weights must lie in the package).
+        fixer: name of the generator: "none", "self_fit", "difix" or "eigent" (whose trained weights must lie in the
+            package), or two of them, "eigent_then_difix": the second from when the largest shift was visited.
         save_every: steps between checkpoints.
         check_every: steps between log lines and looks at the renderer's capacity.
     """

@@ -22,7 +22,7 @@ from ff_jax.data.contract import SceneData
 from ff_jax.export.results import Version, write_results
 from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer
-from ff_jax.schedule import shift_at
+from ff_jax.schedule import is_expanding, shift_at
 from ff_jax.train.feed import Feed
 from ff_jax.train.lock import hold
 from ff_jax.train.log import peak_memory, progress, write_run_facts
@@ -51,8 +51,8 @@ def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = Fa
         facts = claim(workdir, config, resume)
         feed = recorded_feed(config, log)
         check_pool(config, len(feed.frames))
-        fixer = make_fixer(log, feed, config, workdir)
-        versions = run_phases(config, log, feed, workdir, make_event(feed, fixer, config))
+        fixers = make_fixers(log, feed, config, workdir)
+        versions = run_phases(config, log, feed, workdir, make_event(feed, fixers, config))
         facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
         return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
 
@@ -154,10 +154,17 @@ def curves_from(workdir: Path) -> list[Path]:
     return [workdir / name / "metrics.jsonl" for name in ("recon", "fused")]
 
 
-def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
-    """Return the generator that the config names; `self_fit` is fitted on the log first, or restored."""
-    if config.fixer != "self_fit":
-        return registry.build(config.fixer)
+def make_fixers(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> tuple[Fixer, Fixer]:
+    """Return the generators that the config names: while the trajectory moves outwards, and after (see `stages`)."""
+    names = registry.stages(config.fixer)
+    made = {name: make_fixer(name, log, feed, config, workdir) for name in dict.fromkeys(names)}
+    return made[names[0]], made[names[1]]
+
+
+def make_fixer(name: str, log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
+    """Return the generator called `name`; `self_fit` is fitted on the log first, or restored."""
+    if name != "self_fit":
+        return registry.build(name)
     blank = registry.build("self_fit", config=config.self_fit, key=key_of(config, _FIT))
 
     def fitted() -> Any:
@@ -171,13 +178,13 @@ def make_fixer(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) ->
     return blank.replace(params=restore_or(workdir / "fixer" / "params", fitted, lambda: blank.params))
 
 
-def make_event(feed: Feed, fixer: Fixer, config: FuseConfig) -> Callable[[Run, int, Recipe], Run]:
-    """Return the hook that makes the pseudo-views of a fix event."""
+def make_event(feed: Feed, fixers: tuple[Fixer, Fixer], config: FuseConfig) -> Callable[[Run, int, Recipe], Run]:
+    """Return the hook that makes the pseudo-views of a fix event, with the first fixer or, in the end, the second."""
 
     def event(run: Run, step: int, recipe: Recipe) -> Run:
         if config.fixer == "none":
             return run
-        scene = run.state.scene
+        scene, fixer = run.state.scene, fixers[not is_expanding(step, config.schedule)]
         degree = min(step // recipe.recon.sh_every, recipe.recon.sh_degree)
         known = learn(scene, feed, recipe.settings, degree, config.eig.priors)
         shift = shift_at(step, config.schedule)

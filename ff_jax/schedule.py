@@ -54,6 +54,11 @@ def is_event(step: int, schedule: ShiftSchedule) -> bool:
     return schedule.refresh > 0 and since % schedule.refresh == 0
 
 
+def is_expanding(step: int, schedule: ShiftSchedule) -> bool:
+    """Return whether the event at `step` moves the trajectory outwards."""
+    return shift_at(step, schedule) > shift_at(step - 1, schedule)
+
+
 def is_novel(seed: int, step: int, schedule: ShiftSchedule, probability: float) -> bool:
     """Return whether `step` trains on a pseudo-view: a coin of `probability`, fixed by (seed, step).
 

@@ -1,4 +1,7 @@
-"""Degraded views with their truth, as files and as training batches on the device."""
+"""Degraded views with their truth, as files and as training batches on the device.
+
+Views may form clips: then every `length` of them, one after the other, are consecutive frames (see `as_clips`).
+"""
 
 import functools
 from collections.abc import Sequence
@@ -29,6 +32,8 @@ class Pairs:
     depth: Array  # float16 (N, H, W): expected camera z, metres
     shift: Array  # float32 (N,): metres to the left of the recorded path
     steps: Array  # int32 (N,): training steps of the reconstruction
+    K: Array  # float32 (N, 3, 3): pixels
+    world_from_camera: Array  # float64 (N, 4, 4): metres
 
 
 def shard_path(folder: str | Path, seed: int) -> Path:
@@ -69,6 +74,18 @@ def triples(pairs: Pairs, reference: str = "aligned") -> Triples:
     return Triples(pairs.render, pairs.eig, getattr(pairs, reference), pairs.truth)
 
 
+def as_clips(stored: Triples, length: int) -> Triples:
+    """Return triples whose arrays have the axes (clip, frame, ...): every `length` views are one clip.
+
+    Raises:
+        ValueError: the views cannot be cut like this.
+    """
+    count = len(stored.eigs)
+    if count % length:
+        raise ValueError(f"{count} views are no clips of {length} frames: make them with --clip={length}.")
+    return jax.tree.map(lambda array: array.reshape(count // length, length, *array.shape[1:]), stored)
+
+
 def as_colors(stored: Triples) -> Triples:
     """Return triples as float32: colours in [0, 1], EIG in nats and not negative."""
     color = lambda image: jnp.asarray(image, jnp.float32) / 255.0
@@ -78,15 +95,15 @@ def as_colors(stored: Triples) -> Triples:
 
 @functools.partial(jax.jit, static_argnames=("batch", "crop"))
 def draw(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int, int]) -> Triples:
-    """Return random crops of random triples as float32, every second one mirrored.
+    """Return random crops of random triples, or of clips of them, as float32, every second one mirrored.
 
     Args:
         key: randomness.
-        stored: from `triples`, on the device.
+        stored: from `triples` or `as_clips`, on the device; frames of a clip are cut alike.
         batch: how many.
         crop: height and width, pixels; cut to the images.
     """
-    count, height, width = stored.eigs.shape
+    count, (height, width) = len(stored.eigs), stored.eigs.shape[-2:]
     size = min(crop[0], height), min(crop[1], width)
     which, rows, columns, mirror = jax.random.split(key, 4)
     index = jax.random.randint(which, (batch,), 0, count)
@@ -94,28 +111,30 @@ def draw(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int, int]
     left = jax.random.randint(columns, (batch,), 0, width - size[1] + 1)
     mirrored = jax.random.bernoulli(mirror, shape=(batch,))
 
-    def cut(images: Shaped[Array, "N H W *c"]) -> Shaped[Array, "B h w *c"]:
+    def cut(images: Shaped[Array, "N *T H W c"]) -> Shaped[Array, "B *T h w c"]:
         return jax.vmap(functools.partial(_crop, images, size))(index, top, left, mirrored)
 
-    return as_colors(jax.tree.map(cut, stored))
+    eigs = cut(stored.eigs[..., None])[..., 0]
+    return as_colors(Triples(cut(stored.renders), eigs, cut(stored.references), cut(stored.targets)))
 
 
-def psnr(images: Float[Array, "B H W 3"], truth: Float[Array, "B H W 3"]) -> Float[Array, "B"]:
+def psnr(images: Float[Array, "*B H W 3"], truth: Float[Array, "*B H W 3"]) -> Float[Array, "*B"]:
     """Return the peak signal-to-noise ratio of every image, dB."""
-    return -10.0 * jnp.log10(jnp.square(images - truth).mean((1, 2, 3)) + 1e-10)
+    return -10.0 * jnp.log10(jnp.square(images - truth).mean((-3, -2, -1)) + 1e-10)
 
 
 def _crop(
-    images: Shaped[Array, "N H W *c"],
+    images: Shaped[Array, "N *T H W c"],
     size: tuple[int, int],
     index: Int[Array, ""],
     top: Int[Array, ""],
     left: Int[Array, ""],
     mirrored: Shaped[Array, ""],
-) -> Shaped[Array, "h w *c"]:
-    rest = images.shape[3:]
-    piece = lax.dynamic_slice(images, (index, top, left, *[0] * len(rest)), (1, *size, *rest))[0]
-    return jnp.where(mirrored, piece[:, ::-1], piece)
+) -> Shaped[Array, "*T h w c"]:
+    _, *frames, _, _, channels = images.shape
+    start = (index, *[0] * len(frames), top, left, 0)
+    piece = lax.dynamic_slice(images, start, (1, *frames, *size, channels))[0]
+    return jnp.where(mirrored, jnp.flip(piece, -2), piece)
 
 
 def _load(path: Path) -> Pairs:

@@ -3,6 +3,9 @@
 A fixer gets the frames rendered away from the recorded path, their EIG maps, and the real images of the same
 times at the recorded poses. Those references show the scene from beside. A fixer that is `aligned` wants them
 re-projected into the rendered views (see `generators.align`); for every other one they are left as they are.
+
+Frames of a clip are consecutive. A video fixer builds on it: its pieces start with the last frames of the one before,
+and where it has a `lead`, its clips start at the recorded pose with the real image (see `anchored`).
 """
 
 from collections.abc import Callable
@@ -33,6 +36,8 @@ class Fixer:
     config: Any = struct.field(pytree_node=False, default=None)
     aligned: bool = struct.field(pytree_node=False, default=False)  # references come from `align`
     chunk: int = struct.field(pytree_node=False, default=0)  # frames `apply` gets at once; 0: the whole clip
+    overlap: int = struct.field(pytree_node=False, default=0)  # of them, repaired with the piece before
+    lead: int = struct.field(pytree_node=False, default=0)  # frames that slide from the recorded pose to a path's first
 
 
 def fix(
@@ -45,7 +50,8 @@ def fix(
     """Repair a clip of any length with `fixer`.
 
     The clip is cut into pieces of `fixer.chunk` frames, the last one filled up by repeating its last frame,
-    so that one compilation serves every length and only one piece at a time is in work. Piece i draws from
+    so that one compilation serves every length and only one piece at a time is in work. A piece starts with the last
+    `fixer.overlap` repaired frames of the one before, as render and reference of EIG 0. Piece i draws from
     `fold_in(key, i)`. Inputs may be NumPy arrays (moved piece by piece) or sharded JAX arrays.
 
     Args:
@@ -65,11 +71,27 @@ def fix(
     check_clip(frames, eig, references)
     length = frames.shape[0]
     chunk = fixer.chunk or length
-    pieces = []
-    for index, start in enumerate(range(0, length, chunk)):
+    pieces, shared = [], fixer.overlap if fixer.chunk else 0
+    for index, start in enumerate(range(0, max(length - shared, 1), chunk - shared)):
         inputs = [_piece(array, start, chunk) for array in (frames, eig, references)]
-        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs))
+        given = shared if index else 0
+        if given:
+            inputs = anchored(*inputs, pieces[-1][-given:])
+        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs)[given:])
     return jnp.concatenate(pieces)[:length]
+
+
+def anchored(
+    frames: Float[ArrayLike, "T H W 3"],
+    eig: Float[ArrayLike, "T H W"],
+    references: Float[ArrayLike, "T H W 3"],
+    images: Float[ArrayLike, "n _ _ 3"],
+) -> tuple[Float[Array, "T H W 3"], Float[Array, "T H W"], Float[Array, "T H W 3"]]:
+    """Return a clip whose first frames are given: `images` are their renders and references, and their EIG is 0."""
+    frames, eig, references = map(jnp.asarray, (frames, eig, references))
+    count = len(images)
+    put = lambda array: array.at[:count].set(images)
+    return put(frames), eig.at[:count].set(0.0), put(references)
 
 
 def check_clip(frames: ArrayLike, eig: ArrayLike, references: ArrayLike) -> None:

@@ -12,7 +12,7 @@ from ff_jax.generators.self_fit import SelfFitConfig, Triples, fit, init_params,
 
 
 def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -> Fixer:
-    """Return the fixer called `name`, with the parameters it starts from: `difix` is trained, `self_fit` is not.
+    """Return the fixer called `name`, with the parameters it starts from: all but `self_fit` are trained.
 
     Args:
       name: one of `names()`.
@@ -25,6 +25,12 @@ def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -
     if name not in _BUILDERS:
         raise ValueError(f"there is no fixer called {name!r}; known: {', '.join(names())}.")
     return _BUILDERS[name](config, jax.random.key(0) if key is None else key)
+
+
+def stages(name: str) -> tuple[str, str]:
+    """Return which fixers work while the path moves outwards and after it: "eigent_then_difix" names two."""
+    first, mark, second = name.partition("_then_")
+    return first, second if mark else first
 
 
 def names() -> tuple[str, ...]:
@@ -50,9 +56,15 @@ def _difix(config: Any, key: Key[Array, ""]) -> Fixer:
     return pretrained.build(config=config)
 
 
+def _eigent(config: Any, key: Key[Array, ""]) -> Fixer:
+    from ff_jax.generators.eigent import pretrained  # as above
+
+    return pretrained.build(config=config)
+
+
 def _self_fit(config: SelfFitConfig | None, key: Key[Array, ""]) -> Fixer:
     config = config or SelfFitConfig()
     return make_fixer(init_params(key, config), config)
 
 
-_BUILDERS = {"difix": _difix, "none": _none, "self_fit": _self_fit}
+_BUILDERS = {"difix": _difix, "eigent": _eigent, "none": _none, "self_fit": _self_fit}

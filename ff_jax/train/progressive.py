@@ -6,6 +6,7 @@ training step on pool batches, weighted by EIG.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from ff_jax import eig
 from ff_jax.camera import make_camera
 from ff_jax.data.contract import Frame
 from ff_jax.generators.align import AlignConfig, Views, align, expected_depth, nearest_sources
-from ff_jax.generators.protocol import Fixer, fix
+from ff_jax.generators.protocol import Fixer, anchored, fix
 from ff_jax.misfit import trust
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
@@ -248,15 +249,40 @@ def repair(
     shift: float,
     settings: RenderSettings,
     sh_degree: int,
-    stride: int = 1,
+    picked: Sequence[int] | None = None,
 ) -> Repaired:
-    """Render the recorded path `shift` metres to the left, and fix what comes out; see `add_pseudo_views`."""
-    picked = range(0, len(feed.frames), stride)
-    views = [shifted_view(feed.frames[index], feed.scene.world_from_ego, shift) for index in picked]
+    """Render recorded frames from `shift` metres to the left, and fix what comes out; see `add_pseudo_views`.
+
+    A fixer of videos also sees a slide from the first frame, whose recorded image it starts from.
+
+    Args:
+        picked: numbers of the recorded frames, in the order in which they form a clip; None takes all.
+    """
+    picked = list(range(len(feed.frames)) if picked is None else picked)
+    poses, lead = feed.scene.world_from_ego, fixer.lead
+    views = lead_in(feed.frames[picked[0]], poses, shift, lead)
+    views += [shifted_view(feed.frames[index], poses, shift) for index in picked]
     clip = render_clip(scene, known, views, settings, sh_degree)
     clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
-    references = references_for(fixer, clip, views, picked, known, feed)
-    return Repaired(views, clip, fix(fixer, key, clip.rgb, clip.eig, references))
+    inputs = clip.rgb, clip.eig, references_for(fixer, clip, views, [picked[0]] * lead + picked, known, feed)
+    if lead:
+        inputs = anchored(*inputs, as_float(feed.batch(picked[0]).image)[None])
+    fixed = fix(fixer, key, *inputs)
+    return Repaired(views[lead:], jax.tree.map(lambda x: x[lead:], clip), fixed[lead:])
+
+
+def lead_in(frame: Frame, world_from_ego: Float[np.ndarray, "T 4 4"], shift: float, count: int) -> list[View]:
+    """Return `count` views that slide from a recorded frame towards `shift`, at its time and not reaching it."""
+    return [shifted_view(frame, world_from_ego, shift * part / count) for part in range(count)]
+
+
+def paths(feed: Feed, stride: int, apart: bool) -> list[list[int]]:
+    """Return every `stride`-th recorded frame, as one list or camera by camera, as a video needs it (`apart`)."""
+    picked = list(range(0, len(feed.frames), stride))
+    if not apart:
+        return [picked]
+    own = lambda camera: [index for index in picked if feed.frames[index].camera == camera]
+    return [own(camera) for camera in dict.fromkeys(feed.frames[index].camera for index in picked)]
 
 
 def add_pseudo_views(
@@ -272,7 +298,7 @@ def add_pseudo_views(
     config: EigConfig,
     stride: int = 1,
 ) -> Pool:
-    """Render, fix and store one clip per shift.
+    """Render, fix and store one clip per shift; what leads to it, if the fixer asks for that, is not stored.
 
     Args:
         key: randomness of the fixer.
@@ -287,9 +313,9 @@ def add_pseudo_views(
         config: how EIG becomes a weight.
         stride: every n-th recorded frame is rendered.
     """
-    for number, shift in enumerate(shifts):
+    for number, (shift, picked) in enumerate(itertools.product(shifts, paths(feed, stride, apart=fixer.overlap > 0))):
         own = jax.random.fold_in(key, number)
-        views, clip, fixed = repair(own, scene, known, feed, fixer, shift, settings, sh_degree, stride)
+        views, clip, fixed = repair(own, scene, known, feed, fixer, shift, settings, sh_degree, picked)
         weight = jnp.maximum(eig.eig_weight(clip.eig, config.kappa), config.floor)
         cameras = [view.camera for view in views]
         pool = push(

@@ -3,6 +3,8 @@
 A street is reconstructed from recorded views, few or many of them and for few or many steps, so that all degrees of
 degradation occur; views beside the recorded path are rendered with EIG, depth and references, and the world gives the
 truth. All streets share every static shape, so that nothing is compiled for a second one.
+
+A driving log gives pairs too (`build_from`). What is recorded and rendered is planned in `street_plans`.
 """
 
 import dataclasses
@@ -23,62 +25,10 @@ from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.loop import Recipe, Run, train
 from ff_jax.train.phases import make_feed, start_run
 from ff_jax.train.progressive import Clip, aligned_references, learn, render_clip
+from ff_jax.train.street_plans import Plan
 
-RECORDED = 12  # views that a street is reconstructed from
-_THIN = (1, 2, 3)
-_STEPS = ((200, 300, 400, 500), (600, 900, 1300))
-_SHIFTS = (-3.0, 6.0)  # metres: where a street is free of things
-_VIEWS, _ON_PATH = 24, 6
 _CAPACITY = 1 << 17  # tile intersections; one that changed with the street would be compiled again
 _RADIUS = 12.0  # metres: extent of the path, which scales learning rates and is compiled in
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How the pairs of one street are made.
-
-    Attributes:
-        first: time index of the first recorded view.
-        thin: every how many time steps one is recorded; `RECORDED` are.
-        steps: training steps after which views are rendered, in order.
-        views: time index and shift (metres, left positive) of every view.
-    """
-
-    first: int
-    thin: int
-    steps: tuple[int, ...]
-    views: tuple[tuple[int, float], ...]
-
-    @property
-    def recorded(self) -> tuple[int, ...]:
-        """Return the time indices of the recorded views."""
-        return tuple(range(self.first, self.first + RECORDED * self.thin, self.thin))
-
-
-def training_plan(seed: int, frames: int) -> Plan:
-    """Return a random plan for a street of `frames` time steps: views on the path and -3 to 6 m beside it.
-
-    Raises:
-        ValueError: the street has too few time steps to record `RECORDED` of.
-    """
-    rng = np.random.default_rng([seed, 77])
-    thins = [thin for thin in _THIN if RECORDED * thin <= frames]
-    if not thins:
-        raise ValueError(f"frames={frames} of a street are too few: {RECORDED} are recorded.")
-    thin = int(rng.choice(thins, p=None if len(thins) < len(_THIN) else (0.5, 0.3, 0.2)))
-    first = int(rng.integers(frames - RECORDED * thin + 1))
-    times = first + rng.integers(RECORDED * thin, size=_VIEWS)
-    shifts = np.where(np.arange(_VIEWS) < _ON_PATH, 0.0, rng.uniform(*_SHIFTS, _VIEWS).round(2))
-    if thin > 1:  # what is on the path is held out
-        times[:_ON_PATH] += (times[:_ON_PATH] - first) % thin == 0
-    steps = tuple(int(rng.choice(few)) for few in _STEPS)
-    return Plan(first, thin, steps, tuple((int(t), float(s)) for t, s in zip(times, shifts, strict=True)))
-
-
-def study_plan(shifts: Sequence[float], count: int, steps: int) -> Plan:
-    """Return the plan by which fixers are judged: all time steps recorded, `count` views at every shift."""
-    times = np.linspace(0, RECORDED - 1, count).round().astype(int)
-    return Plan(0, 1, (steps,), tuple((int(t), float(shift)) for shift in shifts for t in times))
 
 
 def build(config: FuseConfig, seed: int, plan: Plan) -> Pairs:
@@ -90,20 +40,46 @@ def build(config: FuseConfig, seed: int, plan: Plan) -> Pairs:
         plan: what is recorded and rendered.
     """
     log, frames = _street(config, seed, plan)
-    feed = make_feed(log, tuple(frames[t, 0.0] for t in plan.recorded), config)
-    seen = [frames[view] for view in plan.views]
+    recorded = tuple(frames[t, 0.0] for t in plan.recorded)
+    shifts = [shift for _, shift in plan.views]
+    return build_from(config, log, recorded, [frames[view] for view in plan.views], shifts, plan.steps, _RADIUS)
+
+
+def build_from(
+    config: FuseConfig,
+    log: SceneData,
+    recorded: tuple[Frame, ...],
+    seen: Sequence[Frame],
+    shifts: Sequence[float],
+    stops: Sequence[int],
+    radius: float | None = None,
+) -> Pairs:
+    """Return the pairs of a log, those of the first of `stops` first.
+
+    Args:
+        config: reconstruction.
+        log: the driving log.
+        recorded: frames that it is reconstructed from.
+        seen: frames that are rendered; their images are the truth.
+        shifts: metres of every one of them to the left of the recorded path, which is kept beside it.
+        stops: training steps after which views are rendered, in order.
+        radius: extent of the path, metres; None measures it.
+    """
+    feed = make_feed(log, recorded, config)
     truth = np.stack([_bytes(load_image(frame)) for frame in seen])
-    near = [int(np.argmin(np.abs(np.array(plan.recorded) - t))) for t, _ in plan.views]
-    nearest = np.stack([_bytes(load_image(feed.frames[i])) for i in near])
+    times = np.array([frame.time for frame in recorded])
+    nearest = np.stack([_bytes(load_image(recorded[int(np.argmin(np.abs(times - frame.time)))])) for frame in seen])
+    fixed = {"truth": truth, "nearest": nearest, "shift": np.array(shifts, np.float32)}
+    fixed["K"] = np.stack([frame.K for frame in seen]).astype(np.float32)
+    fixed["world_from_camera"] = np.stack([frame.world_from_camera for frame in seen]).astype(np.float64)
     run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
     settings = dataclasses.replace(recipe.settings, capacity=max(recipe.settings.capacity, _CAPACITY))
-    recipe = dataclasses.replace(recipe, settings=settings, radius=_RADIUS)
-    shifts, parts = np.array([shift for _, shift in plan.views], np.float32), []
-    for stop in plan.steps:
+    recipe = dataclasses.replace(recipe, settings=settings, radius=radius or recipe.radius)
+    parts = []
+    for stop in stops:
         run, recipe = train(run, stop, recipe, feed)
         clip = _render(run, recipe, feed, seen, config)
-        steps = np.full(len(seen), stop, np.int32)
-        parts.append(Pairs(truth=truth, nearest=nearest, shift=shifts, steps=steps, **clip))
+        parts.append(Pairs(steps=np.full(len(seen), stop, np.int32), **fixed, **clip))
     return Pairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 

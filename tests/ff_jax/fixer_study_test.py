@@ -1,5 +1,7 @@
 """Scores of fixers by region, with fixers that are easy to foresee."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,7 +25,9 @@ def views():
     eig = np.zeros((4, 16, 20), np.float16)
     eig[:, :, 10:] = 3.0
     shift, steps = np.array([3, 3, 6, 6], np.float32), np.full(4, 9, np.int32)
-    return Pairs(render, truth, rng.integers(0, 256, truth.shape, np.uint8), truth, eig, eig, shift, steps)
+    nearest = rng.integers(0, 256, truth.shape, np.uint8)
+    K, poses = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)), np.tile(np.eye(4), (4, 1, 1))
+    return Pairs(render, truth, nearest, truth, eig, eig, shift, steps, K, poses)
 
 
 def test_scores_by_region(views):
@@ -43,10 +47,43 @@ def test_scores_by_region(views):
             assert render["change"] == 0.0 and render["lpips"] is None
             assert by[shift, "far", region]["psnr"] < render["psnr"]
     table = fixer_study.markdown(means).splitlines()
-    assert len(table) == 2 + 2 * 3 and all(line.count("|") == 12 for line in table)
+    assert len(table) == 2 + 2 * 3 and all(line.count("|") == 13 for line in table)
     assert table[2].startswith("| 3 m | render |") and "| - | - | - |" in table[2]
     picture = fixer_study.panel(shown)
     assert picture.dtype == np.uint8 and picture.shape[0] > 2 * 2 * 16 and picture.shape[1] > 4 * 2 * 20
+
+
+def test_clips_are_repaired_in_order_and_from_a_given_frame(views):
+    """The fixer gives back its first frame all along: the truth, from which the clip does not change."""
+    first = lambda config, params, key, frames, eig, references: jnp.broadcast_to(frames[:1], frames.shape)
+    fixers = {name: Fixer({}, name, first, chunk=2, lead=lead) for name, lead in (("given", 1), ("alone", 0))}
+    fixers["given"] = fixers["given"].replace(overlap=1)
+    rng = np.random.default_rng()
+    views.truth[:] = views.truth[:1]
+    views.depth[:] = 5.0
+    views.K[:] = np.diag([10.0, 10, 1]) + np.float32([[0, 0, 10], [0, 0, 8], [0, 0, 0]])
+    views.shift[:] = [0, 3, 3, 3]
+    views.render[:] = rng.integers(0, 256, views.render.shape, np.uint8)
+    rows, shown = fixer_study.score(fixers, views, 1.0, None, length=4, lead=1)
+    whole = lambda name, what: [row[what] for row in rows if row["fixer"] == name and row["region"] == "all"]
+    assert len(whole("given", "psnr")) == 3 and min(whole("given", "psnr")) > 90 > 30 > max(whole("alone", "psnr"))
+    assert {row["shift"] for row in rows} == {3.0} and [name for name, *_ in shown] == ["3 m"]
+    np.testing.assert_allclose(whole("given", "warp"), [0, 0, np.nan], atol=1e-6)
+    assert whole("render", "warp")[0] > 0.05 and whole("alone", "warp")[0] > 0.05
+    assert "| 0.00 |" in fixer_study.markdown(fixer_study.summary(rows))
+
+
+def test_video_variants_take_away_one_part_each():
+    from ff_jax.generators.eigent.fixer import make_fixer
+    from tests.ff_jax.generators.eigent.small import CONFIG
+
+    fixer = make_fixer({}, CONFIG)
+    found = fixer_study.video_variants(fixer)
+    assert found["eigent"] is fixer and len(found) == 6
+    changed = {name: dataclasses.asdict(part.config) for name, part in found.items() if part is not fixer}
+    usual = dataclasses.asdict(CONFIG)
+    for name, config in changed.items():
+        assert sum(config[key] != usual[key] for key in usual) == 1, name
 
 
 def test_a_region_without_pixels_leaves_no_number(views):

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from ff_jax.schedule import ShiftSchedule, is_event, is_novel, shift_at
+from ff_jax.schedule import ShiftSchedule, is_event, is_expanding, is_novel, shift_at
 
 PAPER = ShiftSchedule()
 
@@ -12,6 +12,7 @@ def test_paper_schedule():
     assert {step: shift_at(step, PAPER) for step in expected} == expected
     events = [step for step in range(30_000) if is_event(step, PAPER)]
     assert events == [3000, 5000, 7000, 9000, 11000, 13000, 15000, 21000, 27000]
+    assert [step for step in events if is_expanding(step, PAPER)] == events[:6]
 
 
 def test_shift_never_shrinks_and_changes_only_at_events():

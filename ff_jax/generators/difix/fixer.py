@@ -1,6 +1,5 @@
 """The Difix network as a fixer of frames of any size."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key, PyTree
@@ -10,6 +9,7 @@ from ff_jax.generators.blend import blend
 from ff_jax.generators.difix import model
 from ff_jax.generators.difix.config import DifixConfig
 from ff_jax.generators.difix.tiles import tiled
+from ff_jax.generators.fit_size import multiple, pad, resize, working_size
 from ff_jax.generators.protocol import Fixer
 
 
@@ -44,26 +44,9 @@ def apply(
     eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
     height, width = frames.shape[1:3]
     small = working_size((height, width), config.size)
-    inputs = [_pad(_resize(array, small), config.stride) for array in (frames, eig, references)]
+    canvas = multiple(small, config.stride)
+    inputs = [pad(resize(array, small), canvas) for array in (frames, eig, references)]
     network = lambda arrays: model.repair(params["network"], *arrays, config)
     fixed = tiled(network, inputs, config.tile, config.overlap)[:, : small[0], : small[1]]
-    fixed = jnp.clip(_resize(fixed, (height, width)), 0.0, 1.0)
+    fixed = jnp.clip(resize(fixed, (height, width)), 0.0, 1.0)
     return blend(frames + params["gain"] * (fixed - frames), frames, eig_weight(eig, config.kappa))
-
-
-def working_size(size: tuple[int, int], largest: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width scaled to fit into `largest`, aspect kept to a pixel; what fits already stays."""
-    scale = min(1.0, *(limit / side for limit, side in zip(largest, size, strict=True)))
-    return max(round(scale * size[0]), 1), max(round(scale * size[1]), 1)
-
-
-def _resize(images: Float[Array, "T H W *c"], size: tuple[int, int]) -> Float[Array, "T h w *c"]:
-    if images.shape[1:3] == size:
-        return images
-    return jax.image.resize(images, (images.shape[0], *size, *images.shape[3:]), "bilinear")
-
-
-def _pad(images: Float[Array, "T H W *c"], stride: int) -> Float[Array, "T h w *c"]:
-    height, width = images.shape[1:3]
-    pad = [(0, 0), (0, -height % stride), (0, -width % stride)] + [(0, 0)] * (images.ndim - 3)
-    return jnp.pad(images, pad, "edge")

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Key, PyTree
 
@@ -19,12 +17,10 @@ from ff_jax.generators.difix.fixer import make_fixer
 from ff_jax.generators.pair_files import as_colors, draw, psnr
 from ff_jax.generators.protocol import fix
 from ff_jax.generators.self_fit.sample import Triples
-from ff_jax.generators.training.average import average_of, averaged
-from ff_jax.generators.training.loop import make_step, run
-from ff_jax.generators.training.mesh import make_mesh, shard
-from ff_jax.generators.training.state import Loss, OptimizerConfig, init_state, join, make_optimizer, split
+from ff_jax.generators.training.mesh import make_mesh
+from ff_jax.generators.training.phase import PhaseConfig, train_phase
+from ff_jax.generators.training.state import Loss, join, split
 from ff_jax.metrics.lpips import Lpips
-from ff_jax.train import checkpoint
 
 _INIT, _AUTOENCODER, _FIXER = range(3)  # random streams
 _NAMES = {_AUTOENCODER: "autoencoder", _FIXER: "fixer"}  # folders of checkpoints
@@ -140,38 +136,17 @@ class _Plan(NamedTuple):
 def _phase(
     plan: _Plan, stream: int, loss: Loss, params: PyTree, frozen: PyTree, steps: int, log: Callable[..., None]
 ) -> tuple[PyTree, bool]:
-    """Train up to `steps` or the time limit; return the averaged parameters and whether all steps are done.
-
-    `log` is called with the step, its metrics and None, and at checkpoints with the step, None and the average.
-    """
-    settings, own = plan.settings, jax.random.fold_in(plan.key, stream)
-    rate = OptimizerConfig(steps=steps, warmup=min(500, steps // 10), lr=settings.lr)
-    optimizer = averaged(make_optimizer(rate), settings.decay)
-    state, step = init_state(own, params, optimizer), make_step(loss, optimizer, plan.mesh)
-    frozen = shard(frozen, plan.mesh)
-    batch_of = lambda index: draw(jax.random.fold_in(own, index), plan.stored, settings.batch, settings.crop)
-    folder, options = plan.folder / _NAMES[stream], {"meta": dataclasses.asdict(settings)}
-    options |= {"save_every": settings.save_every, "log": lambda done, metrics: log(done, metrics, None)}
-    stop = 0
-    while stop < steps and (stop == 0 or _in_time(plan.deadline)):
-        stop = max(_begun(folder, settings.save_every), stop) + settings.save_every
-        stop = min(stop, steps)
-        state = run(step, state, frozen, batch_of, stop, folder, plan.mesh, **options)
-        log(stop, None, _own(average_of(state)))
-    return _own(average_of(state)), stop == steps
-
-
-def _own(params: PyTree) -> PyTree:
-    """Return this process's copy of parameters that every device holds whole."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
-
-
-def _in_time(deadline: float) -> bool:
-    """Return whether there is time left: the first process decides, or some would go on without the others."""
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(time.monotonic() < deadline)))
-
-
-def _begun(folder: Path, every: int) -> int:
-    """Return the step of the newest checkpoint, rounded down to a multiple of `every`."""
-    found = checkpoint.latest(folder)
-    return 0 if found is None else found // every * every
+    """Train up to `steps` or the time limit (see `train_phase`)."""
+    settings = plan.settings
+    return train_phase(
+        plan.folder / _NAMES[stream],
+        loss,
+        params,
+        frozen,
+        lambda key: draw(key, plan.stored, settings.batch, settings.crop),
+        PhaseConfig(steps, settings.lr, settings.decay, settings.save_every),
+        key=jax.random.fold_in(plan.key, stream),
+        mesh=plan.mesh,
+        deadline=plan.deadline,
+        log=log,
+    )

@@ -21,7 +21,7 @@ from jaxtyping import Float, Num, PyTree
 
 from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.dit import Embed, check_inputs, grid_of, turns_of
-from ff_jax.generators.eigent.guidance import steerable, token_eig
+from ff_jax.generators.eigent.guidance import SATURATED, steerable, token_eig
 from ff_jax.generators.eigent.layers import Attention, Block, Modulated, TimeEmbedding
 from ff_jax.generators.eigent.rope import Turns
 
@@ -56,6 +56,7 @@ class ContextBranch(nn.Module):
     Attributes:
         config: sizes of the backbone.
         blocks: how many of its blocks the branch has, and groups of blocks it steers.
+        saturated: EIG, as the branch sees it, above which it leaves the backbone alone; 1 or more steers everywhere.
         dtype: of the computation.
         implementation: of the attention: None (JAX chooses), "xla" or "cudnn".
         remat: whether activations inside the blocks are computed again in the backward pass, to save memory.
@@ -63,6 +64,7 @@ class ContextBranch(nn.Module):
 
     config: DitConfig
     blocks: int = BLOCKS
+    saturated: float = SATURATED
     dtype: DTypeLike = jnp.float32
     implementation: str | None = None
     remat: bool = False
@@ -104,7 +106,7 @@ class ContextBranch(nn.Module):
         known = token_eig(eig, config.patch)
         turns = turns_of(grid_of(latents, config), config)
         _, features = self._scan()(tokens, time, turns, context, known)
-        return features * steerable(known)[..., None].astype(features.dtype)
+        return features * steerable(known, self.saturated)[..., None].astype(features.dtype)
 
     def _scan(self) -> nn.Module:
         block = nn.remat(BranchBlock, prevent_cse=False) if self.remat else BranchBlock  # a scan prevents it already

@@ -73,6 +73,7 @@ class VaeConfig:
         scale: latents are multiplied by it before the transformer sees them.
         tile: latent height and width above which an image is treated in tiles of that size, to bound the memory.
         overlap: latent height and width that neighbouring tiles share at least; they are blended over it.
+        out_channels: of the decoder: 3 colours, and what else is made of a latent (see `detail`).
     """
 
     widths: tuple[int, ...] = (128, 256, 256, 512)
@@ -83,6 +84,7 @@ class VaeConfig:
     scale: float = 0.7
     tile: tuple[int, int] = (60, 90)
     overlap: tuple[int, int] = (10, 15)
+    out_channels: int = 3
 
     def __post_init__(self):
         """Check what no network could be built of."""
@@ -105,13 +107,16 @@ class VaeConfig:
 
 
 TINY = DitConfig(
-    depth=4, heads=4, head_dim=32, in_channels=16, out_channels=8, text_dim=32, text_length=8, time_dim=64,
-    sample=(5, 8, 12), positions="rope_learned",
+    depth=6, heads=6, head_dim=32, in_channels=16, out_channels=8, text_dim=8, text_length=1, time_dim=64,
+    sample=(3, 32, 52),
 )  # fmt: skip
 COGVIDEOX_2B = DitConfig(depth=30, heads=30, positions="sincos")
 COGVIDEOX_5B = DitConfig(depth=42, heads=48)
 COGVIDEOX_5B_I2V = DitConfig(depth=42, heads=48, in_channels=32, positions="rope_learned")
 
-TINY_VAE = VaeConfig(widths=(16, 32, 32, 64), latent_channels=8, layers=1, groups=8)
+TINY_VAE = VaeConfig(
+    widths=(32, 64, 64), latent_channels=8, layers=1, groups=8, scale=1.0, tile=(256, 256), overlap=(16, 16),
+    out_channels=4,
+)  # fmt: skip
 VAE_2B = VaeConfig(scale=1.15258426)
 VAE_5B = VaeConfig()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-SATURATED = 0.99  # above it the render tells nothing
+SATURATED = 0.99  # the usual limit, above which the render tells nothing
 
 
 def latent_eig(eig: Float[Array, "B T H W"], time_factor: int = 4, factor: int = 8) -> Float[Array, "B f h w"]:
@@ -43,6 +43,6 @@ def token_eig(eig: Float[Array, "B f h w"], patch: int) -> Float[Array, "B N"]:
     return eig.reshape(b, f, h // patch, patch, w // patch, patch).max((3, 5)).reshape(b, -1)
 
 
-def steerable(eig: Float[Array, "B N"]) -> Float[Array, "B N"]:
-    """Return 1 for tokens that the branch may steer, 0 where EIG is saturated: there the backbone paints freely."""
-    return (eig <= SATURATED).astype(jnp.float32)
+def steerable(eig: Float[Array, "B N"], saturated: float = SATURATED) -> Float[Array, "B N"]:
+    """Return 1 for tokens that the branch may steer, 0 where EIG is above `saturated`: there the backbone is free."""
+    return (eig <= saturated).astype(jnp.float32)

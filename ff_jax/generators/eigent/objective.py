@@ -95,13 +95,37 @@ def make_loss(
         drawn = draw(keys, clips, config)
         seen = (drawn.latents, drawn.render, drawn.eig, clips.reference, clips.text, drawn.t)
         injections = branch.apply({"params": params}, *seen)
-        joined = _with_image(drawn.latents, backbone.config.in_channels)
+        joined = with_image(drawn.latents, backbone.config.in_channels)
         v = backbone.apply({"params": frozen}, joined, clips.text, drawn.t, injections)
         square = jnp.square(v.astype(jnp.float32) - drawn.v)[:, 1:]
         error, eig_error = jnp.mean(square), jnp.mean(drawn.eig[:, 1:, ..., None] * square)
         return error + config.eig * eig_error, {"error": error, "eig_error": eig_error}
 
     return loss
+
+
+def make_pretraining_loss(
+    backbone: Dit, config: ObjectiveConfig
+) -> Callable[[PyTree, PyTree, Clips, Array], tuple[Array, dict[str, Array]]]:
+    """Return the loss of the backbone alone: the squared error of v on clean clips, whose frame 0 is given.
+
+    params are the backbone's parameters, nothing is frozen; of the clips only `clean` and `text` count.
+    """
+
+    def loss(params: PyTree, frozen: PyTree, clips: Clips, keys: Array) -> tuple[Array, dict[str, Array]]:
+        drawn = draw(keys, clips, config)
+        v = backbone.apply(
+            {"params": params}, with_image(drawn.latents, backbone.config.in_channels), clips.text, drawn.t
+        )
+        return jnp.mean(jnp.square(v.astype(jnp.float32) - drawn.v)[:, 1:]), {}
+
+    return loss
+
+
+def with_image(latents: Float[Array, "B F h w C"], channels: int) -> Float[Array, "B F h w in"]:
+    """Return the latents joined with those of the conditioning image, frame 0 and then zeros, if there is one."""
+    image = jnp.zeros_like(latents).at[:, 0].set(latents[:, 0])
+    return jnp.concatenate([latents, image], -1)[..., :channels]
 
 
 def _draw(key: Key[Array, ""], clip: Clips, table: Levels, config: ObjectiveConfig) -> Drawn:
@@ -116,9 +140,3 @@ def _draw(key: Key[Array, ""], clip: Clips, table: Levels, config: ObjectiveConf
     render = clip.render + sigma * jax.random.normal(grain, clip.render.shape)
     shown = jax.random.uniform(drop) >= config.dropout
     return Drawn(t, latents, v_of(clip.clean, eps, at), render, clip.eig * shown)
-
-
-def _with_image(latents: Float[Array, "B F h w C"], channels: int) -> Float[Array, "B F h w in"]:
-    """Return the latents joined with those of the conditioning image, frame 0 and then zeros, if there is one."""
-    image = jnp.zeros_like(latents).at[:, 0].set(latents[:, 0])
-    return jnp.concatenate([latents, image], -1)[..., :channels]

@@ -81,7 +81,7 @@ def x0_of(x: Float[ArrayLike, "*shape"], v: Float[ArrayLike, "*shape"], at: Leve
     return at.signal * x - at.noise * v
 
 
-def make_steps(config: ScheduleConfig, count: int, solver: str = "dpm") -> Steps:
+def make_steps(config: ScheduleConfig, count: int, solver: str = "dpm", strength: float = 1.0) -> Steps:
     """Return the steps of a solver.
 
     Args:
@@ -89,15 +89,18 @@ def make_steps(config: ScheduleConfig, count: int, solver: str = "dpm") -> Steps
         count: number of steps; time steps are evenly spaced and end on the last one ("trailing").
         solver: "ddim" (Song et al. 2020, arXiv 2010.02502, deterministic) or "dpm" (second-order SDE DPM-Solver++,
             Lu et al. 2022, arXiv 2211.01095, as CogVideoX has it: first and last step of first order).
+        strength: share of the levels that are gone through, the noisier ones left out: below 1 the steps start from a
+            noisy version of a given latent (Meng et al. 2022, arXiv 2108.01073) instead of from pure noise.
 
     Raises:
         ValueError: the solver is not known, or there are more steps than levels.
     """
     if solver not in SOLVERS:
         raise ValueError(f"{solver=} is not known; use one of {', '.join(SOLVERS)}.")
-    if not 1 <= count <= config.steps:
-        raise ValueError(f"{count=} steps must be at least 1 and at most the {config.steps} levels.")
-    t = np.round(config.steps - np.arange(count) * config.steps / count).astype(int) - 1
+    top = round(strength * config.steps)
+    if not 1 <= count <= top <= config.steps:
+        raise ValueError(f"{count=} steps must be at least 1 and at most the {top} levels of {strength=}.")
+    t = np.round(top - np.arange(count) * top / count).astype(int) - 1
     abar = alphas(config)[t]
     after = np.append(abar[1:], 1.0)  # no noise is left after the last step
     rows = _ddim(abar, after) if solver == "ddim" else _dpm(abar, after)

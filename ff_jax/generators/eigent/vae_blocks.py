@@ -156,16 +156,19 @@ class Decoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "B t h w C"]) -> Float[Array, "B T H W 3"]:
-        """Return the frames."""
+    def __call__(
+        self, latents: Float[Array, "B t h w C"], details: list[Float[Array, "B _ _ _ _"]] | None = None
+    ) -> Float[Array, "B T H W out"]:
+        """Return the frames; `details` are added to what each resolution starts from, coarsest first."""
         config, groups = self.config, self.config.groups
         x = CausalConv(config.widths[-1], self.dtype, name="conv_in")(latents)
         for layer in range(2):
             x = ResBlock(config.widths[-1], groups, self.dtype, name=f"mid_{layer}")(x, latents)
         for level, width in enumerate(config.widths[::-1]):
+            x = x if details is None else x + details[level]
             for layer in range(config.layers + 1):
                 x = ResBlock(width, groups, self.dtype, name=f"up_{level}_{layer}")(x, latents)
             if level < len(config.widths) - 1:
                 x = Up(level < config.halvings, self.dtype, name=f"up_{level}")(x)
         x = nn.silu(Norm(groups, self.dtype, name="norm_out")(x, latents))
-        return CausalConv(3, self.dtype, name="conv_out")(x)
+        return CausalConv(config.out_channels, self.dtype, name="conv_out")(x)

@@ -14,7 +14,8 @@ def some(count=3, height=6, width=9):
     image = lambda: rng.integers(0, 256, (count, height, width, 3), np.uint8)
     plane = lambda: rng.exponential(1.0, (count, height, width)).astype(np.float16)
     shift, steps = rng.normal(size=count).astype(np.float32), rng.integers(1, 999, count).astype(np.int32)
-    return pairs.Pairs(image(), image(), image(), image(), plane(), plane(), shift, steps)
+    K, poses = rng.normal(size=(count, 3, 3)).astype(np.float32), rng.normal(size=(count, 4, 4))
+    return pairs.Pairs(image(), image(), image(), image(), plane(), plane(), shift, steps, K, poses)
 
 
 def test_files_give_back_what_they_were_given(tmp_path):
@@ -70,6 +71,23 @@ def test_crops_are_parts_of_one_triple_and_every_second_one_is_mirrored():
     assert len(np.unique(seen[:, 0, 0, 0])) == count and len(np.unique(seen[:, 0, 0, 1])) == height - 3
     whole = pairs.draw(jax.random.key(0), stored, 2, (99, 99))
     assert whole.renders.shape == (2, height, width, 3)
+
+
+def test_clips_are_views_in_a_row_and_are_cut_alike():
+    stored = pairs.as_clips(pairs.triples(some(6)), 3)
+    assert stored.eigs.shape == (2, 3, 6, 9) and stored.renders.shape == (2, 3, 6, 9, 3)
+    with pytest.raises(ValueError, match="6 views are no clips of 4 frames: make them with --clip=4"):
+        pairs.as_clips(pairs.triples(some(6)), 4)
+    t, n, y, x = (axis.swapaxes(0, 1) for axis in np.meshgrid(*map(np.arange, (3, 2, 6, 9)), indexing="ij"))
+    place = np.stack([10 * n + t, y, x], -1).astype(np.uint8)
+    stored = jax.tree.map(jnp.asarray, Triples(place, (10 * y + x).astype(np.float16), place, place))
+    found = pairs.draw(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 16, (4, 5))
+    seen = np.rint(255 * np.asarray(found.targets)).astype(int)
+    assert seen.shape == (16, 3, 4, 5, 3) and found.eigs.shape == (16, 3, 4, 5)
+    np.testing.assert_array_equal(np.asarray(found.eigs), 10 * seen[..., 1] + seen[..., 2])
+    np.testing.assert_array_equal(seen[..., 0] % 10, np.broadcast_to(np.arange(3)[:, None, None], (16, 3, 4, 5)))
+    assert (seen[..., 1:] == seen[:, :1, ..., 1:]).all() and (seen[..., 0] // 10 == seen[:, :1, :1, :1, 0] // 10).all()
+    assert set(np.unique(np.diff(seen[..., 2], axis=3))) == {-1, 1}
 
 
 def test_psnr_of_every_image():

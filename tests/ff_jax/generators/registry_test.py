@@ -11,7 +11,7 @@ from ff_jax.generators.self_fit import SelfFitConfig
 TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
 
 
-@pytest.mark.parametrize("name", sorted({*registry.names()} - {"difix"}))
+@pytest.mark.parametrize("name", sorted({*registry.names()} - {"difix", "eigent"}))
 def test_every_untrained_fixer_starts_as_the_identity(name):
     fixer = registry.build(name, config=TINY if name == "self_fit" else None)
     assert isinstance(fixer, Fixer) and fixer.name == name
@@ -22,7 +22,7 @@ def test_every_untrained_fixer_starts_as_the_identity(name):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: difix, none, self_fit"):
+    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: difix, eigent, none, self_fit"):
         registry.build("magic")
 
 
@@ -36,3 +36,13 @@ def test_difix_ships_trained_and_keeps_what_is_known():
     fixed = np.asarray(fix(fixer.replace(chunk=1), jax.random.key(0), frames, eig, references))
     np.testing.assert_array_equal(fixed[:, :, :15], frames[:, :, :15])
     assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
+
+
+def test_eigent_without_trained_weights_says_how_to_make_them():
+    with pytest.raises(ValueError, match=r"no trained weights are part of this revision.*experiments\.train_eigent"):
+        registry.build("eigent")
+
+
+def test_two_names_are_two_stages():
+    assert registry.stages("eigent_then_difix") == ("eigent", "difix")
+    assert registry.stages("self_fit") == ("self_fit", "self_fit")

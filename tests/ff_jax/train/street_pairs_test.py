@@ -1,4 +1,4 @@
-"""Which views of a street become pairs, and of what; the reconstruction itself is replaced."""
+"""What pairs are made of; the reconstruction itself is replaced."""
 
 import dataclasses
 
@@ -9,38 +9,12 @@ import pytest
 from ff_jax.config import DataConfig, FuseConfig
 from ff_jax.data.contract import Frame, SceneData, Sweep
 from ff_jax.data.sources import Source
+from ff_jax.data.world import WorldConfig
 from ff_jax.train import street_pairs
 from ff_jax.train.progressive import Clip
+from ff_jax.train.street_plans import Plan, log_plan
 
 CONFIG = FuseConfig(data=DataConfig(width=4, height=3, frames=36, use_lidar=False))
-
-
-def test_training_plans_cover_all_degrees_of_degradation():
-    rng = np.random.default_rng()
-    plans = [street_pairs.training_plan(int(seed), 36) for seed in rng.integers(0, 1 << 30, 60)]
-    assert {plan.thin for plan in plans} == {1, 2, 3}
-    assert all(len(plan.recorded) == street_pairs.RECORDED and plan.recorded[-1] < 36 for plan in plans)
-    assert len({len(plan.views) for plan in plans}) == len({len(plan.steps) for plan in plans}) == 1
-    for plan in plans:
-        assert plan.steps[0] < plan.steps[1] and all(0 <= time < 36 for time, _ in plan.views)
-        on_path = plan.views[: street_pairs._ON_PATH]
-        assert {shift for _, shift in on_path} == {0.0}
-        assert plan.thin == 1 or not {time for time, _ in on_path} & set(plan.recorded)
-    shifts = np.array([shift for plan in plans for _, shift in plan.views])
-    assert shifts.min() < -2 and shifts.max() > 5 and (np.abs(shifts) < 6.01).all()
-    assert street_pairs.training_plan(5, 36) == street_pairs.training_plan(5, 36)
-
-
-def test_short_streets_are_recorded_whole_and_too_short_ones_refused():
-    assert street_pairs.training_plan(1, 14).thin == 1
-    with pytest.raises(ValueError, match="frames=11 of a street are too few: 12 are recorded"):
-        street_pairs.training_plan(1, 11)
-
-
-def test_the_study_looks_at_every_shift_from_the_same_places():
-    plan = street_pairs.study_plan((3.0, 6.0), 4, 1300)
-    assert plan.steps == (1300,) and plan.recorded == tuple(range(12))
-    assert plan.views == tuple((t, s) for s in (3.0, 6.0) for t in (0, 4, 7, 11))
 
 
 def fake_world(seed, world, width, height, test_shifts):
@@ -92,7 +66,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
 
     for name, stand_in in (("start_run", start), ("train", train), ("_render", render)):
         monkeypatch.setattr(street_pairs, name, stand_in)
-    plan = street_pairs.Plan(4, 2, (30, 70), ((5, 0.0), (9, 2.5), (26, -1.5)))
+    plan = Plan(4, 2, (30, 70), ((5, 0.0), (9, 2.5), (26, -1.5)))
     found = street_pairs.build(CONFIG, 77, plan)
     (log, feed, pool, steps), times = started[0], list(range(4, 28, 2))
     assert [frame.time_index for frame in feed.frames] == [frame.time_index for frame in log.frames] == times
@@ -101,6 +75,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
     assert stops == [(stop, street_pairs._CAPACITY, street_pairs._RADIUS) for stop in (30, 70)]
     np.testing.assert_array_equal(found.steps, [30] * 3 + [70] * 3)
     np.testing.assert_array_equal(found.shift, np.float32([0, 2.5, -1.5] * 2))
+    assert found.K.shape == (6, 3, 3) and found.world_from_camera.shape == (6, 4, 4)
     for half in (slice(0, 3), slice(3, 6)):
         np.testing.assert_array_equal(found.truth[half, 0, 0], [[5, 100, 77], [9, 125, 77], [26, 85, 77]])
         np.testing.assert_array_equal(found.nearest[half, 2, 3], [[4, 100, 77], [8, 100, 77], [26, 100, 77]])
@@ -116,3 +91,19 @@ def test_what_is_rendered_is_stored_small():
     np.testing.assert_allclose(found["aligned"], 255 * np.clip(aligned, 0, 1), atol=0.51)
     assert found["eig"].dtype == found["depth"].dtype == np.float16 and found["depth"].max() == 1e4
     np.testing.assert_allclose(found["eig"], 1e-3, rtol=1e-3)
+
+
+def test_logs_give_clips_of_another_camera_or_of_what_is_held_out():
+    log = fake_world(0, WorldConfig(num_frames=7), 4, 3, ())
+    both = (*log.frames, *(dataclasses.replace(frame, camera="right") for frame in log.frames))
+    log = dataclasses.replace(log, frames=both)
+    recorded, seen = log_plan(log, ("front",), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in range(6)]
+    assert {f.camera for f in recorded} == {"front"} and len(recorded) == 7
+    recorded, seen = log_plan(log, ("front", "right"), "right", 3)
+    assert [(f.camera, f.time_index) for f in seen] == [("right", t) for t in (3, 4, 5)]
+    assert sorted(f.time_index for f in recorded) == sorted(2 * [0, 1, 2, 6])
+    with pytest.raises(ValueError, match="no camera 'rear'; it has front, right"):
+        log_plan(log, ("front",), "rear", 3)
+    with pytest.raises(ValueError, match="camera 'front' has 7 frames, too few for clips of 4"):
+        log_plan(log, ("front",), "front", 4)

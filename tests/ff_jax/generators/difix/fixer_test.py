@@ -90,13 +90,6 @@ def test_the_protocol_takes_it_in_chunks(seen):
     assert set(seen) == {(2, 16, 24, 3)}
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((1280, 1920), (576, 864)), ((160, 240), (160, 240)), ((9, 2048), (4, 1024))]
-)
-def test_working_size(size, expected):
-    assert fixer.working_size(size, (576, 1024)) == expected
-
-
 def test_an_untrained_network_leaves_frames_as_they_are_and_gain_opens_it(monkeypatch):
     monkeypatch.setattr(fixer.model, "repair", torch_difix.repair)
     clip = draw(frames=2, height=11, width=14)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.ff_jax.generators.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
+from ff_jax.generators import weights_file
 from ff_jax.generators.difix import model, pretrained
 
 CONFIG = dataclasses.replace(torch_difix.CONFIG, aligned=True)
@@ -19,21 +20,21 @@ def network():
 
 
 def test_a_file_gives_back_the_network_in_half_precision(network, tmp_path):
-    pretrained.save(tmp_path / "a.safetensors", network)
+    weights_file.save(tmp_path / "a.safetensors", network)
     found = pretrained.build(tmp_path / "a.safetensors", CONFIG)
     assert found.aligned and found.name == "difix" and float(found.params["gain"]) == 1.0
     expected = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), network)
     jax.tree.map(np.testing.assert_array_equal, found.params["network"], expected)
     size = (tmp_path / "a.safetensors").stat().st_size
-    assert 2 * pretrained.count(network) < size < 2 * pretrained.count(network) + 100_000
+    assert 2 * weights_file.count(network) < size < 2 * weights_file.count(network) + 100_000
 
 
 def test_another_layout_is_refused_and_so_is_what_diverged(network, tmp_path):
     path = tmp_path / "a.safetensors"
-    pretrained.save(path, network)
+    weights_file.save(path, network)
     with pytest.raises(ValueError, match="these are not its weights"):
         pretrained.load(path, torch_difix.CONFIG)
     with pytest.raises(ValueError, match="no such file"):
         pretrained.load(tmp_path / "b.safetensors", CONFIG)
     with pytest.raises(ValueError, match="text has values that float16 cannot hold"):
-        pretrained.save(path, network | {"text": jnp.full((1, 2), 1e6)})
+        weights_file.save(path, network | {"text": jnp.full((1, 2), 1e6)})

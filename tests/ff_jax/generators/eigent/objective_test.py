@@ -143,3 +143,23 @@ def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="use one for both"):
         other = DitConfig(depth=1, heads=1, head_dim=16, in_channels=6, out_channels=3)
         objective.make_loss(BACKBONE, ContextBranch(other, 1), SETTINGS)
+
+
+def test_the_backbone_learns_v_of_clean_clips_behind_the_given_frame(monkeypatch):
+    """A network that answers with what it is shown."""
+    seen = []
+
+    def echo(self, variables, latents, text, t):
+        seen.append((latents, text, t))
+        return variables["params"] * latents[..., :3]
+
+    monkeypatch.setattr(Dit, "apply", echo)
+    batch, some = clips(3), keys(3)
+    value, metrics = objective.make_pretraining_loss(BACKBONE, SETTINGS)(2.0, {}, batch, some)
+    expected = objective.draw(some, batch, SETTINGS)
+    latents, text, t = seen[0]
+    np.testing.assert_array_equal(latents[:, 0, ..., 3:], batch.clean[:, 0])
+    assert latents.shape[-1] == 6 and not latents[:, 1:, ..., 3:].any() and metrics == {}
+    np.testing.assert_array_equal(t, expected.t)
+    np.testing.assert_array_equal(text, batch.text)
+    np.testing.assert_allclose(value, jnp.mean((2 * expected.latents - expected.v)[:, 1:] ** 2), rtol=1e-5)

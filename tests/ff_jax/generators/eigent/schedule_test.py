@@ -80,6 +80,23 @@ def test_any_number_of_steps_ends_without_noise():
             np.testing.assert_allclose([steps.a[-1], steps.b[-1], steps.c[-1], steps.d[-1]], [0, 1, 0, 0], atol=1e-7)
 
 
+@pytest.mark.parametrize("solver", NAMES)
+def test_a_part_of_the_levels_starts_from_a_noisy_latent_and_finds_the_clean_one(solver):
+    steps, rng = make_steps(ScheduleConfig(), 4, solver, strength=0.6), np.random.default_rng()
+    np.testing.assert_array_equal(steps.t, [599, 449, 299, 149])
+    x0, eps = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    x = schedule.noisy(x0, eps, Levels(steps.levels.signal[0], steps.levels.noise[0]))
+    assert 0.05 < float(steps.levels.signal[0]) < 0.95
+    for i in range(4):  # a network that knows the latent
+        at = type(steps)(
+            *(Levels(*(row[i] for row in part)) if isinstance(part, Levels) else part[i] for part in steps)
+        )
+        x = schedule.step(x, x0, x0, rng.normal(size=x0.shape).astype(np.float32), at)
+    np.testing.assert_allclose(x, x0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"count=700 steps .* at most the 600 levels of strength=0\.6"):
+        make_steps(ScheduleConfig(), 700, solver, strength=0.6)
+
+
 def test_dpm_step_is_the_formula():
     steps, abar = make_steps(ScheduleConfig(), 20), None
     abar = schedule.alphas(ScheduleConfig())[np.asarray(steps.t)]

@@ -1,0 +1,126 @@
+"""One denoising step and one decoding of the video generator, beside PyTorch diffusers in the same run.
+
+python -m experiments.eigent_bench --torch                     # 49 x 480 x 720: 17,550 tokens, 5.6 billion parameters
+python -m experiments.eigent_bench --torch --compile           # the peer through torch.compile as well
+python -m experiments.eigent_bench --layout=tiny --torch       # seconds on a CPU
+
+Weights are random and 16-bit; attention goes through cuDNN on a GPU. Each framework has a process of its own, one after
+the other, so that neither holds the other's memory.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jaxtyping import PyTree
+
+from experiments import common
+from ff_jax.generators.convert.cogvideox import transformer_shapes
+from ff_jax.generators.eigent import config as sizes
+from ff_jax.generators.eigent import vae
+from ff_jax.generators.eigent.config import DitConfig, VaeConfig
+from ff_jax.generators.eigent.dit import Dit
+from kernels.timing import time_ms
+
+LAYOUTS: dict[str, tuple[DitConfig, VaeConfig]] = {
+    "5b": (sizes.COGVIDEOX_5B, sizes.VAE_5B),
+    "tiny": (
+        DitConfig(depth=2, heads=2, head_dim=16, text_dim=8, text_length=6, time_dim=16, sample=(3, 4, 6)),
+        VaeConfig(widths=(8, 8, 8, 8), layers=1, groups=4),
+    ),
+}
+_LAYOUT = flags.DEFINE_enum("layout", "5b", list(LAYOUTS), "Size of the networks.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls.", lower_bound=1)
+_ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Empty: cudnn on a GPU, else xla.")
+_PEAK = flags.DEFINE_float("peak", 989.0, "Of the device in 16 bits, TFLOP/s: an H100 SXM.", lower_bound=1.0)
+_VAE = flags.DEFINE_bool("vae", True, "Also decode.")
+_TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are there.")
+_COMPILE = flags.DEFINE_bool("compile", False, "Also through torch.compile.")
+
+
+def step_tflop(config: DitConfig) -> float:
+    """Return the 10^12 operations of one step: products of the blocks' layers and of their attention."""
+    tokens = config.tokens + config.text_length
+    layers = 2 * tokens * 12 * config.width**2
+    return config.depth * (layers + 4 * tokens**2 * config.width) / 1e12
+
+
+def random_params(shapes: PyTree) -> PyTree:
+    """Return random 16-bit parameters, made on the device; the blocks of a stack are alike, which saves the memory."""
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name.endswith("scale"):
+            return jnp.ones(leaf.shape, jnp.bfloat16)
+        shape = leaf.shape[1:] if name.startswith("blocks") else leaf.shape
+        key = jax.random.key(len(name) + math.prod(shape) % 1000)
+        values = jax.random.normal(key, shape, jnp.bfloat16) / math.prod(shape[:-1]) ** 0.5
+        return jnp.array(jnp.broadcast_to(values, leaf.shape))
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def measure(function: Callable, *args: Any) -> dict[str, float]:
+    """Return time (ms), compile time (s) and peak memory (GiB; on a CPU what the compiler plans) of a call."""
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    seconds, plan = time.perf_counter() - start, compiled.memory_analysis()
+    milliseconds = time_ms(compiled, *args, repeats=_REPEATS.value)
+    planned = plan.argument_size_in_bytes + plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
+    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    found = {"ms": milliseconds, "compile_s": seconds, "planned_gib": planned / 2**30, "peak_gib": peak / 2**30}
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def denoising(config: DitConfig, implementation: str) -> dict[str, float]:
+    """Return the figures of one call of the transformer."""
+    params = random_params(transformer_shapes(config))
+    network = Dit(config, jnp.bfloat16, implementation)
+    latents = jax.random.normal(jax.random.key(0), (1, *config.sample, config.in_channels), jnp.bfloat16)
+    text = jax.random.normal(jax.random.key(1), (1, config.text_length, config.text_dim), jnp.bfloat16)
+    found = measure(lambda p, x, y, t: network.apply({"params": p}, x, y, t), params, latents, text, jnp.array([500]))
+    tflop = step_tflop(config)
+    return found | {"tflop": round(tflop, 3), "mfu": round(tflop / found["ms"] * 1e3 / _PEAK.value, 4)}
+
+
+def decoding(config: DitConfig, video: VaeConfig) -> dict[str, float]:
+    """Return the figures of decoding latents of the transformer's size."""
+    params = random_params(jax.eval_shape(lambda key: vae.init_params(key, video), jax.random.key(0)))
+    latents = jax.random.normal(jax.random.key(0), (1, *config.sample, video.latent_channels))
+    decode = lambda: vae.decode(video, params, latents, jnp.bfloat16)
+    ms = time_ms(decode, repeats=min(_REPEATS.value, 2))
+    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    return {"ms": round(ms, 3), "peak_gib": round(peak / 2**30, 3)}
+
+
+def peer(compiled: bool) -> dict[str, Any]:
+    """Return what the peer prints, or why there is nothing."""
+    command = [sys.executable, "-m", "experiments.peers.torch_cogvideox", f"--layout={_LAYOUT.value}"]
+    command += [f"--repeats={_REPEATS.value}", f"--compiled={compiled}", f"--vae={_VAE.value and not compiled}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return json.loads(lines[-1]) if done.returncode == 0 else {"error": lines[-1] if lines else "no output"}
+
+
+def main(_: list[str]) -> None:
+    """Time both and print a line of JSON for each."""
+    for compiled in [False, True][: 1 + _COMPILE.value] if _TORCH.value else ():
+        print(json.dumps({"torch.compile" if compiled else "torch eager": peer(compiled)}), flush=True)
+    dit, video = LAYOUTS[_LAYOUT.value]
+    implementation = _ATTENTION.value or ("cudnn" if jax.default_backend() == "gpu" else "xla")
+    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "attention": implementation}
+    found = about | {"tokens": dit.tokens, "step": denoising(dit, implementation)}
+    print(json.dumps({"jax": found}), flush=True)
+    if _VAE.value:
+        print(json.dumps({"jax vae": decoding(dit, video)}), flush=True)
+
+
+if __name__ == "__main__":
+    common.run(main)
