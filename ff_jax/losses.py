@@ -50,7 +50,7 @@ class LossConfig:
     anisotropy: float = 0.0
     box: float = 0.1
     path: float = 10.0
-    camera_path: float = 10.0
+    camera_path: float = 300.0
     coarse: float = 0.0
 
 
