@@ -87,19 +87,19 @@ def jittered(log: SceneData, metres: float, degrees: float, rng: np.random.Gener
 
 
 @in_float32
-def recovered(run: Trained, log: SceneData) -> dict[str, float]:
-    """Return the error of the boxes before and after (root mean square over actors and key times).
+def recovered(run: Trained, wrong: SceneData, log: SceneData) -> dict[str, float]:
+    """Return the error of the boxes as given in `wrong` and as learnt (root mean square over actors and key times).
 
     An actor's Gaussians may sit anywhere in its frame, so the part of the error that is constant in the object
     frame does not matter and is left out.
     """
     tracks, params = run.scene.tracks, run.scene.params.actors
-    truth = make_tracks(log, run.feed.actors, key_times(run.feed.frames), 0)
+    truth, given = (make_tracks(scene, run.feed.actors, key_times(run.feed.frames), 0) for scene in (log, wrong))
     back = jaxlie.SO3(truth.quats).inverse()
     turned = (jaxlie.SO3(tracks.quats) @ jaxlie.SO3.exp(params.turns)).wxyz
     figures = {}
     for name, positions, quats in (
-        ("before", tracks.positions, tracks.quats),
+        ("before", given.positions, given.quats),
         ("after", tracks.positions + params.moves, turned),
     ):
         figures[f"metres_{name}"] = _spread(back.apply(positions - truth.positions), truth.present)

@@ -50,7 +50,7 @@ class LossConfig:
     anisotropy: float = 0.0
     box: float = 0.1
     path: float = 10.0
-    camera_path: float = 10.0
+    camera_path: float = 10.0  # 300 finds errors of 3 cm better, and those of 20 cm and 2 degrees worse
     coarse: float = 0.0
 
 

@@ -80,5 +80,6 @@ def test_exposures_that_undo_the_drift_leave_nothing_but_what_all_frames_share()
     learnt[:, range(3), range(3)] = (drift[:, 0] - 1.3)[:, None]
     learnt[..., 3] = (drift[:, 1] + 0.1)[:, None]
     found = absorbed(run_with(exposure=learnt), log_of(poses_along_a_street(rng)), drift)
-    assert found["before"] > 0.02 and found["after"] < 1e-6
-    assert absorbed(run_with(), log_of(poses_along_a_street(rng)), drift)["after"] == found["before"]
+    assert found["before"] > 0.02 and found["after"] < 1e-5
+    untrained = absorbed(run_with(), log_of(poses_along_a_street(rng)), drift)
+    np.testing.assert_allclose(untrained["after"], found["before"], rtol=1e-6)
