@@ -76,7 +76,7 @@ def measure(function: Callable, *args: Any) -> dict[str, float]:
     planned = plan.argument_size_in_bytes + plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
     peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
     found = {"ms": milliseconds, "compile_s": seconds, "planned_gib": planned / 2**30, "peak_gib": peak / 2**30}
-    return {name: round(value, 3) for name, value in found.items()}
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
 def denoising(config: DitConfig, implementation: str) -> dict[str, float]:

@@ -46,6 +46,23 @@ def load(path: str | Path, shapes: PyTree, purpose: str) -> PyTree:
     return unflatten_dict({name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, sep="/")
 
 
+def require(path: Path, *commands: str) -> None:
+    """Check that weights which are part of the package are there.
+
+    Args:
+        path: where they belong.
+        commands: those that make them.
+
+    Raises:
+        ValueError: they are not; the message names the commands.
+    """
+    if not path.exists():
+        raise ValueError(
+            f"{path} does not exist: no trained weights are part of this revision. Train them with "
+            f"{' and '.join(f'`{command}`' for command in commands)}, and put them there."
+        )
+
+
 def count(network: PyTree) -> int:
     """Return the number of parameters."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(network))

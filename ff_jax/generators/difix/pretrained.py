@@ -33,10 +33,7 @@ def build(path: str | Path = SHIPPED, config: DifixConfig | None = None) -> Fixe
     Raises:
         ValueError: there are no weights; see also `load`.
     """
-    if path == SHIPPED and not SHIPPED.exists():
-        raise ValueError(
-            f"{SHIPPED} does not exist: no trained weights are part of this revision. Train them with "
-            "`python -m experiments.make_pairs` and `python -m experiments.train_difix`, and put them there."
-        )
+    if path == SHIPPED:
+        weights_file.require(SHIPPED, "python -m experiments.make_pairs", "python -m experiments.train_difix")
     config = config or tiny()
     return make_fixer({"network": load(path, config), "gain": jnp.ones(())}, config)

@@ -32,10 +32,7 @@ def build(path: str | Path = SHIPPED, config: EigentConfig | None = None) -> Fix
     Raises:
         ValueError: there are no weights; see also `load`.
     """
-    if path == SHIPPED and not SHIPPED.exists():
-        raise ValueError(
-            f"{SHIPPED} does not exist: no trained weights are part of this revision. Train them with "
-            "`python -m experiments.make_pairs --clip=9` and `python -m experiments.train_eigent`, and put them there."
-        )
+    if path == SHIPPED:
+        weights_file.require(SHIPPED, "python -m experiments.make_pairs --clip=9", "python -m experiments.train_eigent")
     config = config or tiny()
     return make_fixer(load(path, config), config)
