@@ -19,10 +19,11 @@ from ff_jax.data.world import WorldConfig, lidar_sweep, make_world, render_world
 from ff_jax.generators.align import AlignConfig, Views, align
 from ff_jax.scene.scene import SceneView
 from ff_jax.score_maps import nearest_camera
+from ff_jax.train.control import make_density_step
 from ff_jax.train.loop import next_batch
 from ff_jax.train.phases import start_run
 from ff_jax.train.progressive import Knowledge, _compare, _observe, _posterior, look
-from ff_jax.train.step import make_density_step, make_train_step
+from ff_jax.train.step import make_train_step
 from ff_jax.view_score import lanczos
 from tests.ff_jax.viewer import tiny_run
 
@@ -58,7 +59,7 @@ def test_the_search_finds_loose_products(shape):
 def test_training(problem):
     state, recipe, batch = problem
     assert not loose_products(make_train_step(recipe.recon, recipe.settings, recipe.radius), state, batch)
-    assert not loose_products(make_density_step(recipe.recon), state)
+    assert not loose_products(make_density_step(recipe.recon, recipe.radius), state)
 
 
 def test_evidence_and_gain(problem):
