@@ -19,7 +19,7 @@ PHASES = ("thin", "recon", "baseline", "fused")
 TINY = (
     "data.width=64", "data.height=40", "data.frames=6", "data.moving=True", "actors.slots=60", "actors.points=40",
     "steps=60", "save_every=10", "check_every=10", "recon.budget=600", "init.points=400", "recon.sh_degree=1",
-    "schedule.start=20", "schedule.every=10", "pool=12", "thin.steps=20", "thin.every=2",
+    "schedule.start=20", "schedule.every=10", "pool=12", "fixer=self_fit", "thin.steps=20", "thin.every=2",
     "self_fit.steps=8", "self_fit.checks=1", "self_fit.widths=(8, 8)",
     "evaluate.frames=2", "evaluate.shifts=(0.0, 1.0)", "evaluate.video_frames=3",
 )  # fmt: skip
@@ -114,7 +114,7 @@ def unfinished(workdir: Path) -> set[tuple[Path, int]]:
 def differences(one: Path, other: Path) -> list[str]:
     """Return the names of all arrays and scores in which two finished runs differ; none if they are the same bits."""
     found = []
-    for phase in PHASES:
+    for phase in PHASES:  # `thin` is there only if a fixer was fitted
         arrays, others = _arrays(one / phase), _arrays(other / phase)
         names = sorted(arrays.keys() | others.keys())
         found += [f"{phase} {name}" for name in names if not _same(arrays.get(name), others.get(name))]
@@ -123,11 +123,13 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _arrays(phase: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of the last checkpoint of a phase, read without the code that wrote it."""
+    """Return all arrays of the last checkpoint of a phase (none without one), read without the code that wrote it."""
     import jax
     import orbax.checkpoint as ocp
 
-    last = max(_whole(phase))
+    last = max(_whole(phase), default=None)
+    if last is None:
+        return {}
     data = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     with ocp.StandardCheckpointer() as reader:
         stored = reader.restore((phase / "checkpoints" / str(last) / "state").absolute())

@@ -130,7 +130,7 @@ def test_killed_and_resumed_equals_uninterrupted(finished, environment, tmp_path
     [
         (["--config.recon.budgett=5"], "budgett"),
         (["--config.steps=many"], "many"),
-        (["--config.fixer=magic", *TINY], "no fixer called 'magic'"),
+        ([*TINY, "--config.fixer=magic"], "no fixer called 'magic'"),
         (["--config.data.source=/nowhere"], "/nowhere holds neither scene.json nor cameras.json"),
         (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
         (["--processes=2"], "--processes=2 is not possible here: a scene is trained in one process"),
