@@ -4,7 +4,6 @@ python -m experiments.actor_study --workdir=runs/actors --seeds=0,1,2,3,4
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,12 @@ from ff_jax.data.prepare.smooth import smooth_tracks
 from ff_jax.data.world import WorldConfig
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.pixels import save_png
-from ff_jax.files import replacing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
 _STEPS = flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
-_OFF = flags.DEFINE_list("off", ["0.2", "2"], "Standard error of the wrong boxes: metres, degrees.")
+_OFF = flags.DEFINE_string("off", "0.2:2", "Standard error of the wrong boxes, metres:degrees.")
 
 
 def settings(seed: int, slots: int) -> FuseConfig:
@@ -49,7 +47,7 @@ def one(seed: int, folder: Path) -> dict[str, object]:
     runs = {name: study.trained(log, settings(seed, slots), folder / name) for name, slots in study.SLOTS.items()}
     for name, run in runs.items():
         figures[name] = study.held_out(run, log)
-    metres, degrees = (float(x) for x in _OFF.value)
+    metres, degrees = common.pair(_OFF.value, ":", "off", float)
     wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 5]))
     # Gradient steps take out the quick part of the errors only: the slow part goes by smoothing first.
     errors = {"jitter": metres / 3**0.5, "turn_jitter": degrees / 3**0.5}
@@ -64,15 +62,7 @@ def one(seed: int, folder: Path) -> dict[str, object]:
 
 def main(_: list[str]) -> None:
     """Run all seeds and print the table."""
-    rows = {}
-    for seed in common.numbers(_SEEDS, int):
-        folder = Path(_WORKDIR.value) / f"seed{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "figures.json").is_file():
-            figures = one(seed, folder)
-            with replacing(folder / "figures.json") as temporary:
-                temporary.write_text(json.dumps(figures, indent=2))
-        rows[seed] = json.loads((folder / "figures.json").read_text())
+    rows = common.figures_by_seed(_WORKDIR.value, common.numbers(_SEEDS, int), one)
     print(study.table(rows))
 
 

@@ -1,10 +1,12 @@
 """What the entry points share: flags to dataclasses, the assets folder, errors in one sentence."""
 
 import dataclasses
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -13,6 +15,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from ff_jax.config import DataConfig, FuseConfig, from_dict, to_dict
+from ff_jax.files import replacing
 from ff_jax.train.memory import explain, is_out_of_memory
 
 
@@ -85,6 +88,38 @@ def _define_process_flags() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.F
     count = flags.DEFINE_integer("processes", None, "How many processes there are.")
     number = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
     return coordinator, count, number
+
+
+def pair(text: str, mark: str, flag: str, kind: type = int) -> tuple:
+    """Return the two numbers (int or float, not negative) around `mark`.
+
+    Raises:
+        ValueError: there are no two.
+    """
+    try:
+        first, second = map(kind, text.split(mark))
+        if first >= 0 and second >= 0:
+            return first, second
+    except ValueError:
+        pass
+    what, example = ("whole numbers", f"4{mark}8") if kind is int else ("numbers", f"0.2{mark}2")
+    raise ValueError(f"--{flag}={text!r} is wrong: give two {what}, such as {example}.")
+
+
+def figures_by_seed(
+    workdir: str, seeds: Sequence[int], figures: Callable[[int, Path], dict[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    """Return the figures of every seed, from `figures(seed, folder)` or, of finished ones, from their file."""
+    rows = {}
+    for seed in seeds:
+        folder = Path(workdir) / f"seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "figures.json").is_file():
+            found = figures(seed, folder)
+            with replacing(folder / "figures.json") as temporary:
+                temporary.write_text(json.dumps(found, indent=2))
+        rows[seed] = json.loads((folder / "figures.json").read_text())
+    return rows
 
 
 def process_flags() -> Callable[[], None]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import common, networks
-from experiments.streets import pair, settings
+from experiments.streets import settings
 from ff_jax.export.pixels import save_png
 from ff_jax.files import replacing
 from ff_jax.fixer_study import REPAIR, VIDEO, markdown, panel, score, summary, variants, video_variants
@@ -68,7 +68,7 @@ def main(_: list[str]) -> None:
     if lead:
         plan = study_clips(shifts, lead, _FRAMES, _STEPS.value)
     length = lead + _FRAMES if lead else 0
-    for seed in progress(range(*pair(_STREETS.value, ":", "streets")), "streets"):
+    for seed in progress(range(*common.pair(_STREETS.value, ":", "streets")), "streets"):
         path = shard_path(out / "views", seed)
         if not path.is_file():
             save(path, build(config, seed, plan))

@@ -13,7 +13,7 @@ the camera --target are rendered; if that is a training camera itself, stretches
 from absl import flags
 
 from experiments import common
-from experiments.streets import FRAMES, pair, settings
+from experiments.streets import FRAMES, settings
 from ff_jax.data.contract import SceneData
 from ff_jax.data.open import open_log
 from ff_jax.generators.pair_files import Pairs, save, shard_path
@@ -40,11 +40,13 @@ def from_log(target: str) -> Pairs:
 
 def main(_: list[str]) -> None:
     """Make the pairs of all streets that are missing, or those of a log."""
+    if _CONFIG.present and not _TARGET.value:
+        raise ValueError("--config is for a driving log: say with --target which of its cameras is rendered.")
     if _TARGET.value:
         save(shard_path(_OUT.value, 0), from_log(_TARGET.value))
         return
-    config, part, length = settings(), pair(_PART.value, "/", "part"), _CLIP.value
-    seeds = range(*pair(_SEEDS.value, ":", "seeds"))[part[0] :: max(part[1], 1)]
+    config, part, length = settings(), common.pair(_PART.value, "/", "part"), _CLIP.value
+    seeds = range(*common.pair(_SEEDS.value, ":", "seeds"))[part[0] :: max(part[1], 1)]
     missing = [seed for seed in seeds if not shard_path(_OUT.value, seed).is_file()]
     for seed in progress(missing, "streets"):
         plan = clip_plan(seed, FRAMES, length) if length else training_plan(seed, FRAMES)

@@ -4,7 +4,6 @@ python -m experiments.pose_study --workdir=runs/poses --seeds=0,1,2,3,4
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from ff_jax import pose_study as study
 from ff_jax.config import FuseConfig
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.world import WorldConfig, make_world
-from ff_jax.files import replacing
 
 FRAMES = 14  # as in the demo
 
@@ -41,7 +39,7 @@ def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     log, figures = world_scene(seed, WorldConfig(num_frames=FRAMES, moving=False), *size), {}
     config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value)
     for case in _OFF.value:
-        metres, degrees = (float(x) for x in case.split(":"))
+        metres, degrees = common.pair(case, ":", "off", float)
         wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 7]))
         run = study.trained(wrong, config, folder / f"off_{case.replace(':', '_')}")
         figures[f"{metres:g} m, {degrees:g} deg"] = study.recovered(run, wrong, log)
@@ -54,15 +52,7 @@ def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
 
 def main(_: list[str]) -> None:
     """Run all seeds and print the table."""
-    rows = {}
-    for seed in common.numbers(_SEEDS, int):
-        folder = Path(_WORKDIR.value) / f"seed{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "figures.json").is_file():
-            figures = one(seed, folder)
-            with replacing(folder / "figures.json") as temporary:
-                temporary.write_text(json.dumps(figures, indent=2))
-        rows[seed] = json.loads((folder / "figures.json").read_text())
+    rows = common.figures_by_seed(_WORKDIR.value, common.numbers(_SEEDS, int), one)
     print(study.table(rows))
 
 

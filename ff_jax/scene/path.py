@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.rigid import apply_delta, in_float32
 
-LEVER = 5.0  # metres: what a turn by a radian is weighed against
+LEVER = 5.0  # metres: what a camera's turn by a radian is weighed against
 
 
 @struct.dataclass

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Int, Key, PyTree
 from ff_jax.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
 from ff_jax.scene.actors import ActorParams
+from ff_jax.scene.path import LEVER
 from ff_jax.split import Pull, no_pull
 
-POSE_LEVER = 5.0  # metres: what a camera's turn by a radian is weighed against
 PER_SLOT = tuple(field.name for field in dataclasses.fields(Gaussians))  # groups with one row per Gaussian
 
 
@@ -29,7 +29,7 @@ class OptimConfig:
         quats, log_scales, logit_opacities: rates of the other geometry.
         sh_dc, sh_rest: rates of colour.
         sky, exposure, intrinsics: rates of the groups outside the Gaussians.
-        poses: rate of camera corrections (radians; `POSE_LEVER` metres count as one); decays as the positions' rate.
+        poses: rate of camera corrections (radians; `LEVER` metres count as one); decays as the positions' rate.
         actor_turns, actor_moves: rates of the corrections of actors' paths (radians, metres); they decay as the
             positions' rate does, and so does
         actor_soft: rate of what deforms actors.
@@ -64,12 +64,16 @@ class TrainState:
     pull: Pull | None = None  # what "split" density control goes by; None with "mcmc"
 
 
+def falling(config: OptimConfig) -> optax.Schedule:
+    """Return the share of their first value that falling rates have at a step: that of the positions."""
+    last = config.means_final / config.means if config.means > 0 else 1.0
+    return optax.exponential_decay(1.0, max(config.steps, 1), last)
+
+
 def means_rate(config: OptimConfig, radius: float) -> optax.Schedule:
     """Return the learning rate of positions (metres per step) as a function of the step."""
-    if config.means == 0:
-        return optax.constant_schedule(0.0)
-    decay = config.means_final / config.means
-    return optax.exponential_decay(config.means * radius, max(config.steps, 1), decay)
+    share = falling(config)
+    return lambda step: config.means * radius * share(step)
 
 
 def grouped(params: SceneParams) -> dict[str, PyTree]:
@@ -109,17 +113,16 @@ def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransfor
     def adam(rate: float | optax.Schedule) -> optax.GradientTransformation:
         return optax.adam(rate, eps=1e-15) if callable(rate) or rate > 0 else optax.set_to_zero()
 
+    def slowing(rate: float) -> optax.GradientTransformation:
+        return adam(lambda step: rate * falling(config)(step)) if rate > 0 else adam(0.0)
+
     names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "intrinsics")
-    groups = {name: adam(getattr(config, name)) for name in names}
-    groups |= {"means": adam(means_rate(config, radius) if config.means > 0 else 0.0), "sh": _sh_adam(config)}
-    decay = means_rate(config, 1 / config.means) if config.means > 0 else optax.constant_schedule(1.0)
-    for name in ("actor_turns", "actor_moves", "actor_soft"):
-        rate = getattr(config, name)
-        groups[name] = adam(lambda step, rate=rate: rate * decay(step)) if rate > 0 else adam(0.0)
-    lever = jnp.array([1.0, 1.0, 1.0, *[POSE_LEVER] * 3])
+    groups = {name: adam(getattr(config, name)) for name in names} | {"sh": _sh_adam(config)}
+    groups |= {name: slowing(getattr(config, name)) for name in ("actor_turns", "actor_moves", "actor_soft")}
+    groups["means"] = slowing(config.means * radius)
+    lever = jnp.array([1.0, 1.0, 1.0, *[LEVER] * 3])
     levers = optax.stateless(lambda updates, _: jax.tree.map(lambda x: x * lever, updates))
-    slowing = optax.chain(adam(lambda step: config.poses * decay(step)), levers)
-    groups["poses"] = slowing if config.poses > 0 else adam(0.0)
+    groups["poses"] = optax.chain(slowing(config.poses), levers)
     return optax.partition(groups, lambda params: {name: name for name in params})
 
 

@@ -22,6 +22,28 @@ def test_list_flags_become_numbers_or_one_sentence():
         common.numbers(listed("left"))
 
 
+def test_two_numbers_or_one_sentence():
+    assert common.pair("1000:1080", ":", "seeds") == (1000, 1080)
+    assert common.pair("0.03:0.3", ":", "off", float) == (0.03, 0.3)
+    for text in ("4", "4:", "a:b", "4:8:2", "-4:8", "1.5:2"):
+        with pytest.raises(ValueError, match=r"--part='.*' is wrong: give two whole numbers, such as 4/8\."):
+            common.pair(text.replace(":", "/"), "/", "part")
+    with pytest.raises(ValueError, match=r"--off='0\.2' is wrong: give two numbers, such as 0\.2:2\."):
+        common.pair("0.2", ":", "off", float)
+
+
+def test_figures_of_finished_seeds_are_only_read(tmp_path):
+    asked = []
+
+    def figures(seed, folder):
+        asked.append(seed)
+        return {"folder": folder.name, "twice": 2 * seed}
+
+    for seeds in ([1], [0, 1]):
+        rows = common.figures_by_seed(tmp_path, seeds, figures)
+    assert asked == [1, 0] and rows[1] == {"folder": "seed1", "twice": 2} and list(rows) == [0, 1]
+
+
 def test_a_wrong_override_is_named_without_quotes_upon_quotes():
     config = common.config_dict(common.FuseConfig()).lock()
     with pytest.raises(AttributeError) as caught:

@@ -147,6 +147,7 @@ def _phase(
         PhaseConfig(steps, settings.lr, settings.decay, settings.save_every),
         key=jax.random.fold_in(plan.key, stream),
         mesh=plan.mesh,
+        meta=dataclasses.asdict(settings),
         deadline=plan.deadline,
         log=log,
     )

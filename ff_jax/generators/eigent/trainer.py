@@ -196,7 +196,7 @@ def _phase(
         found = check(average) if metrics is None else metrics
         plan.log(name, step, {key: float(value) for key, value in found.items()})
 
-    options = {"mesh": plan.mesh, "deadline": plan.deadline, "log": told}
+    options = {"mesh": plan.mesh, "meta": dataclasses.asdict(settings), "deadline": plan.deadline, "log": told}
     key = jax.random.fold_in(plan.key, number)
     return train_phase(plan.folder / name, loss, params, frozen, batch_of, how, key=key, **options)
 

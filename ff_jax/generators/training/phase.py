@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,6 +51,7 @@ def train_phase(
     *,
     key: Key[Array, ""],
     mesh: Mesh,
+    meta: dict[str, Any],
     deadline: float = float("inf"),
     log: Callable[[int, dict[str, float] | None, PyTree | None], None] = lambda *_: None,
 ) -> tuple[PyTree, bool]:
@@ -65,6 +67,7 @@ def train_phase(
         config: steps and rates.
         key: of all draws.
         mesh: devices.
+        meta: kept beside each checkpoint (the whole configuration); what JSON can hold.
         deadline: of `time.monotonic`; the first checkpoint after it is the last one of this run.
         log: called with the step, its metrics and None; at checkpoints with the step, None and the average.
     """
@@ -76,7 +79,7 @@ def train_phase(
     limit = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     frozen, stop = shard(frozen, mesh), 0
     draw = lambda index: batch_of(jax.random.fold_in(key, index))
-    options = {"meta": asdict(config), "save_every": config.save_every}
+    options = {"meta": meta, "save_every": config.save_every}
     while stop < config.steps and (stop == 0 or not _past(min(deadline, limit))):
         stop = min(max(_begun(folder, config.save_every), stop) + config.save_every, config.steps)
         state = run(step, state, frozen, draw, stop, folder, mesh, log=lambda *row: log(*row, None), **options)

@@ -9,12 +9,13 @@ from ff_jax.gaussians import opacities
 from ff_jax.losses import LossConfig
 from ff_jax.render import RenderSettings, render
 from ff_jax.scene import init_scene
+from ff_jax.scene.path import LEVER
 from ff_jax.scene.scene import View
 from ff_jax.split import SplitConfig
 from ff_jax.train import checkpoint
 from ff_jax.train.control import is_density_step, make_density_step
 from ff_jax.train.pool import init_pool, pool_batch, push
-from ff_jax.train.state import POSE_LEVER, OptimConfig, init_state, make_optimizer
+from ff_jax.train.state import OptimConfig, init_state, make_optimizer
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 
 W, H = 40, 24
@@ -187,7 +188,7 @@ def test_rates_of_zero_freeze_exactly_and_poses_follow_their_rate():
     state = init_state(jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(config.optim, 2.0))
     state, _ = step(state, batches[1])
     first = np.asarray(state.scene.params.poses)
-    np.testing.assert_allclose(np.abs(first[1]), np.repeat([1e-3, 1e-3 * POSE_LEVER], 3), rtol=1e-3)
+    np.testing.assert_allclose(np.abs(first[1]), np.repeat([1e-3, 1e-3 * LEVER], 3), rtol=1e-3)
     assert not first[0].any()
     for k in range(4):
         state, _ = step(state, batches[k % 2])

@@ -1,6 +1,7 @@
 """Phases of a training: where they go on, pause and end."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ def phase(folder, config=CONFIG, **options):
     mesh = make_mesh(1, 1, jax.devices()[:1])
     batch_of = lambda key: 3.0 + jax.random.normal(key, (2,))
     start = {"x": jnp.zeros(())}
-    found, over = train_phase(folder, loss, start, {}, batch_of, config, key=jax.random.key(1), mesh=mesh, **options)
+    options |= {"key": jax.random.key(1), "mesh": mesh, "meta": {"crop": [96, 96]}}
+    found, over = train_phase(folder, loss, start, {}, batch_of, config, **options)
     return float(found["x"]), over
 
 
@@ -31,6 +33,7 @@ def test_a_deadline_pauses_a_phase_and_its_own_limit_ends_it(tmp_path):
     checks = [(step, average) for step, metrics, average in told if metrics is None]
     assert [step for step, _ in checks] == [2, 4, 6]
     np.testing.assert_array_equal(float(checks[-1][1]["x"]), whole)
+    assert json.loads((tmp_path / "a" / "6" / "meta" / "metadata").read_text()) == {"crop": [96, 96]}
     paused, over = phase(tmp_path / "b", deadline=0.0)
     assert not over and paused == float(checks[0][1]["x"])
     assert phase(tmp_path / "b") == (whole, True)
