@@ -1,11 +1,13 @@
-"""One denoising step and one decoding of the video generator, beside PyTorch diffusers in the same run.
+"""One denoising step and one decoding of the video generator, beside PyTorch diffusers in the same run; its training.
 
 python -m experiments.eigent_bench --torch                     # 49 x 480 x 720: 17,550 tokens, 5.6 billion parameters
 python -m experiments.eigent_bench --torch --compile           # the peer through torch.compile as well
+python -m experiments.eigent_bench --train=1,2                 # training steps on one device and on two
 python -m experiments.eigent_bench --layout=tiny --torch       # seconds on a CPU
 
 Weights are random and 16-bit; attention goes through cuDNN on a GPU. Each framework has a process of its own, one after
-the other, so that neither holds the other's memory.
+the other, so that neither holds the other's memory. Training is that of the context branch beside the frozen backbone,
+a clip per device and step, activations computed again in the backward pass.
 """
 
 import json
@@ -25,8 +27,13 @@ from experiments import common
 from ff_jax.generators.convert.cogvideox import transformer_shapes
 from ff_jax.generators.eigent import config as sizes
 from ff_jax.generators.eigent import vae
+from ff_jax.generators.eigent.branch import BLOCKS, ContextBranch, branch_params
 from ff_jax.generators.eigent.config import DitConfig, VaeConfig
 from ff_jax.generators.eigent.dit import Dit
+from ff_jax.generators.eigent.objective import Clips, ObjectiveConfig, make_loss
+from ff_jax.generators.training.loop import make_step
+from ff_jax.generators.training.mesh import make_mesh, place, shard, shard_batch, shardings
+from ff_jax.generators.training.state import OptimizerConfig, init_state, make_optimizer
 from kernels.timing import time_ms
 
 LAYOUTS: dict[str, tuple[DitConfig, VaeConfig]] = {
@@ -43,6 +50,7 @@ _PEAK = flags.DEFINE_float("peak", 989.0, "Of the device in 16 bits, TFLOP/s: an
 _VAE = flags.DEFINE_bool("vae", True, "Also decode.")
 _TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are there.")
 _COMPILE = flags.DEFINE_bool("compile", False, "Also through torch.compile.")
+_TRAIN = flags.DEFINE_list("train", [], "Instead of these: training steps on how many devices.")
 
 
 def step_tflop(config: DitConfig) -> float:
@@ -100,22 +108,60 @@ def decoding(config: DitConfig, video: VaeConfig) -> dict[str, float]:
     return {"ms": round(ms, 3), "peak_gib": round(peak / 2**30, 3)}
 
 
+def training(config: DitConfig, implementation: str, count: int) -> dict[str, float]:
+    """Return the figures of training steps of the branch on `count` devices, a clip on each."""
+    mesh, shapes = make_mesh(count, 1, jax.devices()[:count]), transformer_shapes(config)
+    branch = jax.eval_shape(lambda backbone: branch_params(backbone, config, min(BLOCKS, config.depth)), shapes)
+    networks = (
+        Dit(config, jnp.bfloat16, implementation, remat=True),
+        ContextBranch(config, min(BLOCKS, config.depth), dtype=jnp.bfloat16, implementation=implementation),
+    )
+    optimizer = make_optimizer(OptimizerConfig())
+    step = make_step(make_loss(*networks, ObjectiveConfig()), optimizer, mesh)
+    state = init_state(jax.random.key(0), random_params(branch), optimizer)
+    state = place(state, shardings(state, mesh))
+    frozen, batch = shard(random_params(shapes), mesh), shard_batch(_random_clips(config, count), mesh)
+    seconds = []
+    for _ in range(_REPEATS.value + 2):  # the first ones compile and warm up
+        start = time.perf_counter()
+        state, metrics = step(state, frozen, batch)
+        jax.block_until_ready((state, metrics))
+        seconds.append(time.perf_counter() - start)
+    median, tokens = sorted(seconds[2:])[(len(seconds) - 2) // 2], count * config.tokens
+    peak = max((device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.devices()[:count])
+    found = {"ms": 1e3 * median, "first_s": seconds[0], "clips_per_s": count / median, "tokens_per_s": tokens / median}
+    return {name: float(f"{value:.4g}") for name, value in (found | {"peak_gib": peak / 2**30}).items()}
+
+
+def _random_clips(config: DitConfig, count: int) -> Clips:
+    shape, keys = (count, *config.sample, config.out_channels), jax.random.split(jax.random.key(0), 5)
+    videos = [jax.random.normal(key, shape) for key in keys[:3]]
+    eig = jax.random.uniform(keys[3], shape[:-1])
+    text = jax.random.normal(keys[4], (count, config.text_length, config.text_dim))
+    return Clips(videos[0], videos[1], eig, videos[2], text)
+
+
 def peer(compiled: bool) -> dict[str, Any]:
-    """Return what the peer prints, or why there is nothing."""
+    """Return what the peer prints, and what stopped it."""
     command = [sys.executable, "-m", "experiments.peers.torch_cogvideox", f"--layout={_LAYOUT.value}"]
     command += [f"--repeats={_REPEATS.value}", f"--compiled={compiled}", f"--vae={_VAE.value and not compiled}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return json.loads(lines[-1]) if done.returncode == 0 else {"error": lines[-1] if lines else "no output"}
+    printed, said = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
+    found = json.loads(printed[-1]) if printed else {}
+    return found | ({} if done.returncode == 0 else {"error": said[-1] if said else "no output"})
 
 
 def main(_: list[str]) -> None:
-    """Time both and print a line of JSON for each."""
-    for compiled in [False, True][: 1 + _COMPILE.value] if _TORCH.value else ():
-        print(json.dumps({"torch.compile" if compiled else "torch eager": peer(compiled)}), flush=True)
+    """Time both, or the training, and print a line of JSON for each."""
     dit, video = LAYOUTS[_LAYOUT.value]
     implementation = _ATTENTION.value or ("cudnn" if jax.default_backend() == "gpu" else "xla")
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "attention": implementation}
+    for count in common.numbers(_TRAIN, int):
+        print(json.dumps({"training": about | {"devices": count} | training(dit, implementation, count)}), flush=True)
+    if _TRAIN.value:
+        return
+    for compiled in [False, True][: 1 + _COMPILE.value] if _TORCH.value else ():
+        print(json.dumps({"torch.compile" if compiled else "torch eager": peer(compiled)}), flush=True)
     found = about | {"tokens": dit.tokens, "step": denoising(dit, implementation)}
     print(json.dumps({"jax": found}), flush=True)
     if _VAE.value:

@@ -74,10 +74,10 @@ def autoencoder() -> tuple[torch.nn.Module, torch.Tensor]:
         return network, torch.randn(1, 16, frames, height, width)
 
 
-def measure(call: Callable[[], Any]) -> dict[str, float]:
+def measure(call: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Return the least time (ms) of a call and the peak memory (GiB)."""
     seconds, wait = [], torch.cuda.synchronize if _DEVICE == "cuda" else lambda: None
-    for _ in range(_REPEATS.value + 2):  # the first ones compile and warm up
+    for _ in range(repeats + 2):  # the first ones compile and warm up
         start = time.perf_counter()
         call()
         wait()
@@ -92,11 +92,12 @@ def main(_: list[str]) -> None:
     found: dict[str, Any] = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     with torch.no_grad():
         network = torch.compile(network) if _COMPILED.value else network
-        found["step"] = measure(lambda: network(**given))
+        found["step"] = measure(lambda: network(**given), _REPEATS.value)
         if _VAE.value:
             del network, given
+            print(json.dumps(found), flush=True)  # should the decoding fail
             video, latents = autoencoder()
-            found["vae"] = measure(lambda: video.decode(latents))
+            found["vae"] = measure(lambda: video.decode(latents), min(_REPEATS.value, 2))
     print(json.dumps(found))
 
 
