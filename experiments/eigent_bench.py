@@ -11,19 +11,14 @@ a clip per device and step, activations computed again in the backward pass.
 """
 
 import json
-import math
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import flags
-from jaxtyping import PyTree
 
 from experiments import common
+from experiments.generator_timing import measure, peer, random_params
 from ff_jax.generators.convert.cogvideox import transformer_shapes
 from ff_jax.generators.eigent import config as sizes
 from ff_jax.generators.eigent import vae
@@ -60,40 +55,14 @@ def step_tflop(config: DitConfig) -> float:
     return config.depth * (layers + 4 * tokens**2 * config.width) / 1e12
 
 
-def random_params(shapes: PyTree) -> PyTree:
-    """Return random 16-bit parameters, made on the device; the blocks of a stack are alike, which saves the memory."""
-
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if name.endswith("scale"):
-            return jnp.ones(leaf.shape, jnp.bfloat16)
-        shape = leaf.shape[1:] if name.startswith("blocks") else leaf.shape
-        key = jax.random.key(len(name) + math.prod(shape) % 1000)
-        values = jax.random.normal(key, shape, jnp.bfloat16) / math.prod(shape[:-1]) ** 0.5
-        return jnp.array(jnp.broadcast_to(values, leaf.shape))
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def measure(function: Callable, *args: Any) -> dict[str, float]:
-    """Return time (ms), compile time (s) and peak memory (GiB; on a CPU what the compiler plans) of a call."""
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    seconds, plan = time.perf_counter() - start, compiled.memory_analysis()
-    milliseconds = time_ms(compiled, *args, repeats=_REPEATS.value)
-    planned = plan.argument_size_in_bytes + plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
-    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-    found = {"ms": milliseconds, "compile_s": seconds, "planned_gib": planned / 2**30, "peak_gib": peak / 2**30}
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
-
-
 def denoising(config: DitConfig, implementation: str) -> dict[str, float]:
     """Return the figures of one call of the transformer."""
     params = random_params(transformer_shapes(config))
     network = Dit(config, jnp.bfloat16, implementation)
     latents = jax.random.normal(jax.random.key(0), (1, *config.sample, config.in_channels), jnp.bfloat16)
     text = jax.random.normal(jax.random.key(1), (1, config.text_length, config.text_dim), jnp.bfloat16)
-    found = measure(lambda p, x, y, t: network.apply({"params": p}, x, y, t), params, latents, text, jnp.array([500]))
+    call = lambda params, *given: network.apply({"params": params}, *given)
+    found = measure(call, params, latents, text, jnp.array([500]), repeats=_REPEATS.value)
     tflop = step_tflop(config)
     return found | {"tflop": round(tflop, 3), "mfu": round(tflop / found["ms"] * 1e3 / _PEAK.value, 4)}
 
@@ -141,16 +110,6 @@ def _random_clips(config: DitConfig, count: int) -> Clips:
     return Clips(videos[0], videos[1], eig, videos[2], text)
 
 
-def peer(compiled: bool) -> dict[str, Any]:
-    """Return what the peer prints, and what stopped it."""
-    command = [sys.executable, "-m", "experiments.peers.torch_cogvideox", f"--layout={_LAYOUT.value}"]
-    command += [f"--repeats={_REPEATS.value}", f"--compiled={compiled}", f"--vae={_VAE.value and not compiled}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    printed, said = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
-    found = json.loads(printed[-1]) if printed else {}
-    return found | ({} if done.returncode == 0 else {"error": said[-1] if said else "no output"})
-
-
 def main(_: list[str]) -> None:
     """Time both, or the training, and print a line of JSON for each."""
     dit, video = LAYOUTS[_LAYOUT.value]
@@ -161,7 +120,9 @@ def main(_: list[str]) -> None:
     if _TRAIN.value:
         return
     for compiled in [False, True][: 1 + _COMPILE.value] if _TORCH.value else ():
-        print(json.dumps({"torch.compile" if compiled else "torch eager": peer(compiled)}), flush=True)
+        given = {"layout": _LAYOUT.value, "repeats": _REPEATS.value, "compiled": compiled}
+        found = peer("torch_cogvideox", given | {"vae": _VAE.value and not compiled})
+        print(json.dumps({"torch.compile" if compiled else "torch eager": found}), flush=True)
     found = about | {"tokens": dit.tokens, "step": denoising(dit, implementation)}
     print(json.dumps({"jax": found}), flush=True)
     if _VAE.value:

@@ -40,7 +40,7 @@ _SAVE = flags.DEFINE_integer("save_every", _DEFAULT.save_every, "Steps between c
 _HELD = flags.DEFINE_integer("held", 2, "Streets, the last ones, that only judge.", lower_bound=1)
 _CHECKED = flags.DEFINE_integer("checked", 16, "Clips of them at most.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-_ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Implementation; empty: JAX chooses.")
+_ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Implementation; empty: cudnn where it works.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the first weights and all draws.")
 _VGG = flags.DEFINE_string("vgg", "assets:weights/lpips/lpips_vgg.npz", "LPIPS with VGG16 for the last phase.")
 

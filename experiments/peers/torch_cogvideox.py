@@ -6,8 +6,6 @@ Started by `experiments.eigent_bench --torch`; prints a line of JSON.
 """
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags
@@ -18,6 +16,8 @@ hide_unfit_torchvision()
 
 import diffusers  # noqa: E402
 import torch  # noqa: E402
+
+from experiments.peers.torch_timing import measure  # noqa: E402
 
 _LAYOUT = flags.DEFINE_enum("layout", "5b", ["5b", "tiny"], "Size of the networks.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls.", lower_bound=1)
@@ -74,30 +74,18 @@ def autoencoder() -> tuple[torch.nn.Module, torch.Tensor]:
         return network, torch.randn(1, 16, frames, height, width)
 
 
-def measure(call: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Return the least time (ms) of a call and the peak memory (GiB)."""
-    seconds, wait = [], torch.cuda.synchronize if _DEVICE == "cuda" else lambda: None
-    for _ in range(repeats + 2):  # the first ones compile and warm up
-        start = time.perf_counter()
-        call()
-        wait()
-        seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() / 2**30 if _DEVICE == "cuda" else 0.0
-    return {"ms": round(1e3 * min(seconds[2:]), 3), "first_s": round(seconds[0], 2), "peak_gib": round(peak, 3)}
-
-
 def main(_: list[str]) -> None:
     """Time the step, and the decoding."""
     network, given = transformer()
     found: dict[str, Any] = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     with torch.no_grad():
         network = torch.compile(network) if _COMPILED.value else network
-        found["step"] = measure(lambda: network(**given), _REPEATS.value)
+        found["step"] = measure(lambda: network(**given), _REPEATS.value, _DEVICE)
         if _VAE.value:
             del network, given
             print(json.dumps(found), flush=True)  # should the decoding fail
             video, latents = autoencoder()
-            found["vae"] = measure(lambda: video.decode(latents), min(_REPEATS.value, 2))
+            found["vae"] = measure(lambda: video.decode(latents), min(_REPEATS.value, 2), _DEVICE)
     print(json.dumps(found))
 
 

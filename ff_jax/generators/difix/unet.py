@@ -20,6 +20,7 @@ from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionMod
 from jax import Array
 from jaxtyping import Float, PyTree
 
+from ff_jax.generators.attention import attention as flash
 from ff_jax.generators.difix import guidance
 from ff_jax.generators.difix.config import DifixConfig
 from ff_jax.generators.difix.guidance import Guide
@@ -106,5 +107,6 @@ def _attend(
     seen = rows if text is None else text
     heads = lambda y: y.reshape(*y.shape[:2], attention.heads, -1)
     inputs = attention.query(rows), attention.key(seen), attention.value(seen)
-    mixed = jax.nn.dot_product_attention(*map(heads, inputs))
+    # The prompt is too short for flash attention to be worth its conditions.
+    mixed = flash(*map(heads, inputs), None if text is None else "xla")
     return attention.proj_attn(mixed.reshape(*rows.shape[:2], -1)).reshape(x.shape)

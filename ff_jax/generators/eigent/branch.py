@@ -58,7 +58,7 @@ class ContextBranch(nn.Module):
         blocks: how many of its blocks the branch has, and groups of blocks it steers.
         saturated: EIG, as the branch sees it, above which it leaves the backbone alone; 1 or more steers everywhere.
         dtype: of the computation.
-        implementation: of the attention: None (JAX chooses), "xla" or "cudnn".
+        implementation: of the attention: see `generators.attention`.
         remat: whether activations inside the blocks are computed again in the backward pass, to save memory.
     """
 

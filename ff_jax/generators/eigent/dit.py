@@ -81,7 +81,7 @@ class Dit(nn.Module):
     Attributes:
         config: sizes.
         dtype: of the computation (bfloat16 on GPUs); parameters are float32 and are cast where they are used.
-        implementation: of the attention: None (JAX chooses), "xla" or "cudnn".
+        implementation: of the attention: see `generators.attention`.
         remat: whether activations inside the blocks are computed again in the backward pass, to save memory.
     """
 

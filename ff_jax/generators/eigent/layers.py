@@ -5,35 +5,18 @@ Structure of CogVideoX (Yang et al. 2024, arXiv 2408.06072): adaptive layer norm
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
+from ff_jax.generators.attention import attention
 from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.rope import Turns, after_still, rotate
 
 _MAX_PERIOD = 10000.0
 _EPSILON = 1e-5  # of layer normalisation
 _HEAD_EPSILON = 1e-6  # of the normalisation of queries and keys
-
-
-def attention(
-    q: Float[Array, "B M heads c"],
-    k: Float[Array, "B N heads c"],
-    v: Float[Array, "B N heads c"],
-    implementation: str | None = None,
-) -> Float[Array, "B M heads c"]:
-    """Return softmax(q k^T / sqrt(c)) v per head.
-
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        implementation: None (JAX chooses), "xla", or "cudnn" (flash attention: NVIDIA GPU, 16-bit types).
-    """
-    return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
 
 
 def layer_norm(name: str, dtype: DTypeLike, epsilon: float = _EPSILON) -> nn.LayerNorm:

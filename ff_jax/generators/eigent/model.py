@@ -102,7 +102,7 @@ def generate(
         eig: of `known`.
         reference: latents of the references.
         config: networks and sampling.
-        implementation: of the attention: None (JAX chooses), "xla" or "cudnn".
+        implementation: of the attention: see `generators.attention`.
     """
     if config.steps == 0:
         return render

@@ -50,7 +50,7 @@ class FitConfig:
         save_every: steps between two checkpoints and checks.
         minutes: after which a checkpoint is the last one; 0 sets no limit.
         limits: minutes after which each phase is over, whatever its steps; 0 sets no limit.
-        attention: implementation (see `layers.attention`); None lets JAX choose.
+        attention: implementation (see `generators.attention`).
     """
 
     seed: int = 0

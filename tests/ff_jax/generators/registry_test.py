@@ -38,9 +38,16 @@ def test_difix_ships_trained_and_keeps_what_is_known():
     assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
 
 
-def test_eigent_without_trained_weights_says_how_to_make_them():
-    with pytest.raises(ValueError, match=r"no trained weights are part of this revision.*experiments\.train_eigent"):
-        registry.build("eigent")
+def test_eigent_ships_trained_and_keeps_what_is_known():
+    fixer = registry.build("eigent")
+    assert fixer.name == "eigent" and fixer.aligned and (fixer.chunk, fixer.overlap, fixer.lead) == (9, 1, 8)
+    rng = np.random.default_rng()
+    frames, references = rng.random((2, 9, 17, 30, 3), np.float32)
+    eig = np.zeros((9, 17, 30), np.float32)
+    eig[:, :, 15:] = 2.0
+    fixed = np.asarray(fix(fixer, jax.random.key(0), frames, eig, references))
+    np.testing.assert_array_equal(fixed[:, :, :15], frames[:, :, :15])
+    assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
 
 
 def test_two_names_are_two_stages():

@@ -61,7 +61,7 @@ def perturbed(params):
 def guided_original(original, params, frames, eig, references):
     """Return images of the PyTorch networks, with 9 input channels and hooks on the norms before attention."""
     images = torch.stack([frames, references], 1).flatten(0, 1) * 2 - 1
-    latents, starts = torch_difix.encode(original, images, CONFIG)
+    latents, starts = torch_difix.encode(original, images, CONFIG.vae.scaling)
     known = torch.nn.functional.avg_pool2d(1 - torch.exp(-torch.tensor(eig)[:, None] / 0.7), 2)
     known = torch.stack([known, 0 * known], 1).flatten(0, 1)
     unet = copy.deepcopy(original.unet)
@@ -76,7 +76,7 @@ def guided_original(original, params, frames, eig, references):
     text = torch.tensor(np.asarray(params["text"])).expand(len(latents), -1, -1)
     noise = unet(torch.cat([latents, known, known * latents], 1), 199, text).sample
     clean = torch_difix.step(noise, latents, 199)
-    return 0.5 * (torch_difix.decode(original, clean[::2], [start[::2] for start in starts], CONFIG) + 1)
+    return 0.5 * (torch_difix.decode(original, clean[::2], [start[::2] for start in starts], CONFIG.vae.scaling) + 1)
 
 
 def test_images_and_gradient_equal_the_original(run, case):

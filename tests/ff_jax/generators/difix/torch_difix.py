@@ -1,8 +1,6 @@
 """PyTorch originals of Difix at a tiny size, on random weights, put together from diffusers' networks."""
 
 import functools
-import sys
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,22 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-
-def _hide_broken_torchvision():
-    """Let transformers and diffusers know if torchvision is there but of another version of PyTorch."""
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        sys.modules["torchvision"] = None
-        for package in ("transformers", "diffusers"):
-            tools = pytest.importorskip(f"{package}.utils.import_utils")
-            tools._torchvision_available = False
-
-
-_hide_broken_torchvision()
-
-import diffusers  # noqa: E402
-
+# First: it decides what diffusers imports.
+from experiments.peers.difix_networks import Original, decode, encode, networks, step  # noqa: E402, F401
 from ff_jax.generators.difix import model  # noqa: E402
 from ff_jax.generators.difix.config import DifixConfig, UNetConfig, VaeConfig, published  # noqa: E402
 
@@ -50,59 +34,6 @@ repair = jit(model.repair, static_argnums=4)  # one for all tests
 def published_shapes():
     """Return the shapes of all parameters of the published size."""
     return model.shapes(published())
-
-
-class Original(NamedTuple):
-    unet: torch.nn.Module
-    vae: torch.nn.Module
-    skips: torch.nn.ModuleList
-
-
-class Mixing:
-    """Attention that sees the tokens of all views of a frame in one row, unless it attends to the text."""
-
-    def __init__(self, views):
-        self.views = views
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **unused):
-        batch, tokens, width = hidden_states.shape
-        x, text = hidden_states, encoder_hidden_states
-        if text is None:
-            x = text = x.reshape(batch // self.views, self.views * tokens, width)
-        heads = lambda y: y.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        query, key, value = heads(attn.to_q(x)), heads(attn.to_k(text)), heads(attn.to_v(text))
-        weights = torch.softmax(query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5, -1)
-        return attn.to_out[0]((weights @ value).transpose(1, 2).flatten(2)).reshape(batch, tokens, -1)
-
-
-def networks(config, views=2):
-    """Return the originals of the layout."""
-    unet, vae = config.unet, config.vae
-    attended = len(unet.channels) - 1
-    denoiser = diffusers.UNet2DConditionModel(
-        in_channels=vae.latent,
-        out_channels=vae.latent,
-        down_block_types=("CrossAttnDownBlock2D",) * attended + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * attended,
-        block_out_channels=unet.channels,
-        layers_per_block=unet.layers,
-        attention_head_dim=unet.heads,
-        cross_attention_dim=unet.context,
-        use_linear_projection=True,
-    )
-    denoiser.set_attn_processor(Mixing(views))
-    autoencoder = diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(vae.channels),
-        up_block_types=("UpDecoderBlock2D",) * len(vae.channels),
-        block_out_channels=vae.channels,
-        layers_per_block=vae.layers,
-        latent_channels=vae.latent,
-        norm_num_groups=vae.groups,
-    )
-    coarse = vae.channels[::-1]
-    sizes = zip([*coarse[1:], coarse[-1]], [coarse[0], *coarse[:-1]], strict=True)
-    skips = torch.nn.ModuleList(torch.nn.Conv2d(given, taken, 1, bias=False) for given, taken in sizes)
-    return Original(denoiser.eval(), autoencoder.eval(), skips)
 
 
 def randomise(module):
@@ -130,43 +61,6 @@ def tensors(original):
     arrays = lambda module: {name: weight.numpy() for name, weight in module.state_dict().items()}
     skips = {f"decoder.skip_conv_{i}.weight": skip.weight.detach().numpy() for i, skip in enumerate(original.skips, 1)}
     return arrays(original.unet), arrays(original.vae) | skips
-
-
-def encode(original, images, config=CONFIG):
-    """Return scaled latents and what each level of the encoder starts from."""
-    starts = []
-    hooks = [
-        block.register_forward_pre_hook(lambda _, inputs: starts.append(inputs[0]))
-        for block in original.vae.encoder.down_blocks
-    ]
-    latents = config.vae.scaling * original.vae.encode(images).latent_dist.mean
-    for hook in hooks:
-        hook.remove()
-    return latents, starts
-
-
-def decode(original, latents, starts, config=CONFIG):
-    """Return images: each level of the decoder gets its skip convolution added, coarsest first."""
-    decoder = original.vae.decoder
-    x = decoder.mid_block(decoder.conv_in(original.vae.post_quant_conv(latents / config.vae.scaling)))
-    for block, skip, start in zip(decoder.up_blocks, original.skips, starts[::-1], strict=True):
-        x = block(x + skip(start))
-    return decoder.conv_out(torch.nn.functional.silu(decoder.conv_norm_out(x)))
-
-
-def scheduler(timestep):
-    """Return the sampler of SD-Turbo, set to the one timestep."""
-    sampler = diffusers.DDPMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-    )
-    sampler.set_timesteps(1)
-    sampler.timesteps = torch.tensor([timestep])
-    return sampler
-
-
-def step(noise, latents, timestep):
-    """Return the clean latent."""
-    return scheduler(timestep).step(noise, timestep, latents).prev_sample
 
 
 def channels_first(array):

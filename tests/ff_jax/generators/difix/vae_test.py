@@ -32,13 +32,13 @@ def test_latents_and_images_equal_the_original(run):
     images = rng.uniform(-1, 1, (2, 12, 20, 3)).astype(np.float32)
     latents, decoded = run(params, images)
     pixels = torch_difix.channels_first(images)
-    true_latents, starts = torch_difix.encode(original, pixels)
-    true_images = torch_difix.decode(original, true_latents, starts)
+    true_latents, starts = torch_difix.encode(original, pixels, torch_difix.CONFIG.vae.scaling)
+    true_images = torch_difix.decode(original, true_latents, starts, torch_difix.CONFIG.vae.scaling)
     assert torch_difix.relative_error(latents, torch_difix.channels_last(true_latents)) < 1e-4
     assert torch_difix.relative_error(decoded, torch_difix.channels_last(true_images)) < 1e-4
     # The skips count: without them the same latents give another image.
     without = original._replace(skips=[lambda start: 0.0] * 2)
-    bare = torch_difix.channels_last(torch_difix.decode(without, true_latents, starts))
+    bare = torch_difix.channels_last(torch_difix.decode(without, true_latents, starts, torch_difix.CONFIG.vae.scaling))
     assert torch_difix.relative_error(decoded, bare) > 0.1
 
 

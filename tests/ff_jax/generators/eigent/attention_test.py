@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from ff_jax.generators.attention import attention
 from ff_jax.generators.convert.cogvideox import transformer_shapes
-from ff_jax.generators.eigent import layers
 from ff_jax.generators.eigent.branch import ContextBranch, branch_params
 from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.dit import Dit
@@ -33,7 +34,7 @@ def test_only_attention_itself_meets_pairs_of_tokens(monkeypatch, branch):
         given.append((q.dtype, k.dtype, v.dtype, q.shape[1], implementation))
         return q
 
-    monkeypatch.setattr(layers.jax.nn, "dot_product_attention", flash)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", flash)
     half = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), tree)
     shapes = transformer_shapes(CONFIG)
     text, t = jax.ShapeDtypeStruct((1, 5, 8), jnp.bfloat16), jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -51,3 +52,13 @@ def test_only_attention_itself_meets_pairs_of_tokens(monkeypatch, branch):
     seen = list(shapes_in(found.jaxpr))
     assert max(shape.count(TOKENS + 5) for shape in seen) == 1
     assert not [shape for shape in seen if sum(side >= TOKENS for side in shape) > 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(2, 1249, 6, 32), (1, 2305, 5, 64), (3, 77, 2, 16)])
+def test_flash_attention_is_what_half_precision_gets(shape):
+    rng = np.random.default_rng()
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for _ in range(3))
+    assert "cudnn" in jax.jit(attention).lower(q, k, v).as_text()
+    difference = jax.jit(attention)(q, k, v) - attention(q, k, v, "xla")
+    assert float(jnp.abs(difference.astype(jnp.float32)).max()) < 0.02
