@@ -152,4 +152,4 @@ def test_the_ready_sweeps_name_settings_that_exist():
         for point in points(sweep):
             assert all(known(name, to_dict(FuseConfig())) for name in point.settings if name != "config")
             launch.job_of(sweep, point, Path("w"))
-    assert len(points(paper_ablation.get_sweep())) == 12 and len(points(waymo.get_sweep())) == 8
+    assert len(points(paper_ablation.get_sweep())) == 15 and len(points(waymo.get_sweep())) == 8
