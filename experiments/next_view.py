@@ -27,10 +27,10 @@ from ff_jax.files import replacing
 from ff_jax.metrics.image import psnr
 from ff_jax.scene import render_scene
 from ff_jax.train.feed import view_of
+from ff_jax.train.knowledge import observe
 from ff_jax.train.log import progress
 from ff_jax.train.loop import Recipe, Run, count_needed, fitted
 from ff_jax.train.phases import make_feed, run_phase, start_run
-from ff_jax.train.progressive import observe
 from ff_jax.view_score import select_views
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)

@@ -24,12 +24,13 @@ from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer
 from ff_jax.schedule import is_expanding, shift_at
 from ff_jax.train.feed import Feed
+from ff_jax.train.knowledge import learn
 from ff_jax.train.lock import hold
 from ff_jax.train.log import peak_memory, progress, write_run_facts
 from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pairs import thin_triples
 from ff_jax.train.phases import key_of, make_feed, restore_or, run_phase, start_run
-from ff_jax.train.progressive import add_pseudo_views, learn
+from ff_jax.train.progressive import add_pseudo_views
 
 _FIT, _FIX = 11, 12  # random streams
 

@@ -28,8 +28,8 @@ from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians, ray_
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
 from ff_jax.scene.scene import SceneView, View
 from ff_jax.train.feed import Feed
+from ff_jax.train.knowledge import observe
 from ff_jax.train.log import progress
-from ff_jax.train.progressive import observe
 from ff_jax.train.step import Batch
 from kernels.fisher.gain import unpack
 from kernels.rasterize import rasterize

@@ -27,9 +27,9 @@ from ff_jax.files import replacing
 from ff_jax.scene import compose
 from ff_jax.scene.scene import View
 from ff_jax.train.feed import Feed, view_of
+from ff_jax.train.knowledge import Clip, Knowledge, learn, look
 from ff_jax.train.log import progress, read_metrics
 from ff_jax.train.loop import Recipe, Run, count_needed, fitted
-from ff_jax.train.progressive import Clip, Knowledge, learn, look
 from ff_jax.trajectory import interpolate_poses, lane_change, shift_laterally
 
 

@@ -16,8 +16,9 @@ from ff_jax.generators.align import AlignConfig
 from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit import Triples
 from ff_jax.train.feed import Feed, view_of
+from ff_jax.train.knowledge import learn
 from ff_jax.train.phases import make_feed, run_phase, start_run
-from ff_jax.train.progressive import aligned_references, learn, references_for, render_clip
+from ff_jax.train.progressive import aligned_references, references_for, render_clip
 from ff_jax.train.step import as_float
 
 

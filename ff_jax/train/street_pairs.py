@@ -22,9 +22,10 @@ from ff_jax.data.world import WorldConfig
 from ff_jax.generators.align import AlignConfig
 from ff_jax.generators.pair_files import Pairs
 from ff_jax.train.feed import Feed, view_of
+from ff_jax.train.knowledge import Clip, learn
 from ff_jax.train.loop import Recipe, Run, train
 from ff_jax.train.phases import make_feed, start_run
-from ff_jax.train.progressive import Clip, aligned_references, learn, render_clip
+from ff_jax.train.progressive import aligned_references, render_clip
 from ff_jax.train.street_plans import Plan
 
 _CAPACITY = 1 << 17  # tile intersections; one that changed with the street would be compiled again

@@ -20,9 +20,9 @@ from ff_jax.generators.align import AlignConfig, Views, align
 from ff_jax.scene.scene import SceneView
 from ff_jax.score_maps import nearest_camera
 from ff_jax.train.control import make_density_step
+from ff_jax.train.knowledge import Knowledge, _compare, _observe, _posterior, look
 from ff_jax.train.loop import next_batch
 from ff_jax.train.phases import start_run
-from ff_jax.train.progressive import Knowledge, _compare, _observe, _posterior, look
 from ff_jax.train.step import make_train_step
 from ff_jax.view_score import lanczos
 from tests.ff_jax.viewer import tiny_run

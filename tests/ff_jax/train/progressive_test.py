@@ -19,9 +19,10 @@ from ff_jax.scene import Scene, init_scene
 from ff_jax.schedule import ShiftSchedule
 from ff_jax.train import progressive
 from ff_jax.train.feed import Feed
+from ff_jax.train.knowledge import Clip, Knowledge, noise_by_camera, observe
 from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pool import init_pool
-from ff_jax.train.progressive import Clip, EigConfig, Knowledge, lead_in, noise_by_camera, observe, paths
+from ff_jax.train.progressive import EigConfig, lead_in, paths
 from ff_jax.train.step import ReconConfig
 
 SETTINGS = RenderSettings(capacity=4096)

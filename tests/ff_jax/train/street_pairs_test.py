@@ -11,7 +11,7 @@ from ff_jax.data.contract import Frame, SceneData, Sweep
 from ff_jax.data.sources import Source
 from ff_jax.data.world import WorldConfig
 from ff_jax.train import street_pairs
-from ff_jax.train.progressive import Clip
+from ff_jax.train.knowledge import Clip
 from ff_jax.train.street_plans import Plan, log_plan
 
 CONFIG = FuseConfig(data=DataConfig(width=4, height=3, frames=36, use_lidar=False))

@@ -9,7 +9,7 @@ import pytest
 
 from ff_jax import eig
 from ff_jax.scene import edit
-from ff_jax.train.progressive import Knowledge, look
+from ff_jax.train.knowledge import Knowledge, look
 from ff_jax.viewer import (
     AFTER,
     BEFORE,
