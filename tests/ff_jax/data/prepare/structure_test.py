@@ -16,7 +16,7 @@ K = np.array([[150.0, 0, WIDTH / 2], [0, 150, HEIGHT / 2], [0, 0, 1]])
 
 
 def log_of_a_wall(rng) -> SceneData:
-    """Cameras that move 0.5 m to the right at a time face a painted wall; its left third follows at half their speed."""
+    """Cameras that move 0.5 m at a time, along a painted wall whose left third follows at half their speed."""
     paint = ndimage.gaussian_filter(rng.random((400, 400)), 2)
     paint = (paint - paint.min()) / np.ptp(paint)
     v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
