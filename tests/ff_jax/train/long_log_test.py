@@ -9,8 +9,8 @@ from tests.ff_jax.train import long_log
 
 WIDTH, HEIGHT = 320, 200
 KEPT = 32 << 20  # bytes on the device, which is host memory here; one batch takes 1.4 MB
-REST = 160 << 20  # decoders, threads, the batches that are being loaded
-BATCHES = 200  # 280 MB, if all were kept
+REST = 256 << 20  # decoders, threads, the batches that are being loaded
+BATCHES = 300  # 420 MB, if all were kept
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def peaks(tmp_path_factory, request):
 
 def test_memory_does_not_grow_with_the_log(peaks):
     (_, few), (_, many) = peaks[20], peaks[200]
-    assert many - few < 40 << 20
+    assert many - few < 64 << 20
 
 
 @pytest.mark.parametrize("steps", [20, 200])
