@@ -1,4 +1,4 @@
-"""Wrong cameras on the built-in street: how far learning recovers them, and whether exposure changes are absorbed.
+"""Wrong cameras on the built-in street: how far learning recovers them.
 
 python -m experiments.pose_study --workdir=runs/poses --seeds=0,1,2,3,4
 """
@@ -14,7 +14,7 @@ from experiments.configs import fuse as world_config
 from ff_jax import pose_study as study
 from ff_jax.config import FuseConfig
 from ff_jax.data.from_world import world_scene
-from ff_jax.data.world import WorldConfig, make_world
+from ff_jax.data.world import WorldConfig
 
 FRAMES = 14  # as in the demo
 
@@ -43,10 +43,6 @@ def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
         wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 7]))
         run = study.trained(wrong, config, folder / f"off_{case.replace(':', '_')}")
         figures[f"{metres:g} m, {degrees:g} deg"] = study.recovered(run, wrong, log)
-    drift = WorldConfig(num_frames=FRAMES, moving=False, exposure_drift=True)
-    drifting = world_scene(seed, drift, *size)
-    run = study.trained(drifting, settings(seed), folder / "exposure")
-    figures["exposure"] = study.absorbed(run, drifting, np.asarray(make_world(seed, drift).exposures, float))
     return figures
 
 

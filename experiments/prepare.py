@@ -1,7 +1,8 @@
-"""Add what a log lacks and write it as a scene folder: sky masks, masks of the own vehicle, smooth tracks.
+"""Add what a log lacks and write it as a scene folder: sky masks, masks of the own vehicle, smooth tracks, points.
 
 python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=/tmp/jam --sky=color --ego
 python -m experiments.prepare --source=LOG --out=OUT --sky=assets:weights/sky_u2netp/sky_u2netp_384.onnx --smooth
+python -m experiments.prepare --source=assets:data/kitti02_stereo_color --out=/tmp/kitti02 --points
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from ff_jax.data.contract import SceneData
 from ff_jax.data.folder import write_folder
 from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
-from ff_jax.data.prepare import ego, sky, smooth
+from ff_jax.data.prepare import ego, sky, smooth, structure
 from ff_jax.evaluate import spread
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.pixels import save_png
@@ -26,6 +27,7 @@ _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist."
 _SKY = flags.DEFINE_string("sky", None, "'color' (colour and LiDAR), or an ONNX network (assets:FILE or a path).")
 _EGO = flags.DEFINE_bool("ego", False, "Find the own vehicle in every camera's images.")
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth the tracks of what moves.")
+_POINTS = flags.DEFINE_bool("points", False, "Triangulate points from the training images (needs pycolmap).")
 _WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0 keeps a log's own (640 for 'world').")
 _JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position, metres (with --smooth).")
 
@@ -37,6 +39,7 @@ def prepared(log: SceneData) -> SceneData:
     elif _SKY.value is not None:
         log = sky.with_sky(log, sky.by_network(open_network(common.log_path(_SKY.value))))
     log = ego.with_ego_masks(log) if _EGO.value else log
+    log = structure.with_sparse_points(log) if _POINTS.value else log
     return smooth.smooth_tracks(log, jitter=_JITTER.value) if _SMOOTH.value else log
 
 
@@ -56,12 +59,12 @@ def preview(log: SceneData) -> np.ndarray:
 
 def main(_: list[str]) -> None:
     """Prepare a log."""
-    if _SKY.value is None and not _EGO.value and not _SMOOTH.value:
-        raise ValueError("nothing to do: give --sky, --ego or --smooth.")
+    if _SKY.value is None and not (_EGO.value or _SMOOTH.value or _POINTS.value):
+        raise ValueError("nothing to do: give --sky, --ego, --smooth or --points.")
     try:
         log = prepared(open_log(common.source_config(_SOURCE.value, _WIDTH.value)))
     except ImportError as error:
-        raise ValueError(f"--sky={_SKY.value}: {error}") from error
+        raise ValueError(str(error)) from error
     path = write_folder(log, Path(_OUT.value))
     save_png(path / "preview.png", preview(log))
     print(f"wrote {path} with {len(log.frames)} frames; look at {path / 'preview.png'}")

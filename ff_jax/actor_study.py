@@ -39,10 +39,10 @@ class Trained(NamedTuple):
     settings: RenderSettings
     degree: int
 
-    def picture(self, frame: Frame, scene: Scene | None = None) -> Float[np.ndarray, "H W 3"]:
+    def picture(self, frame: Frame, scene: Scene | None = None, *, exposure: int = 0) -> Float[np.ndarray, "H W 3"]:
         """Return what the camera of a frame sees, in [0, 1]; of another scene if one is given."""
         scene = scene or self.scene
-        view = view_of(frame, 0)
+        view = view_of(frame, exposure)
         settings = fitted(self.settings, count_needed(scene, [view], self.settings))
         return np.clip(np.asarray(_render(scene, view, settings, jnp.int32(self.degree))), 0, 1)
 

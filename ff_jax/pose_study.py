@@ -93,25 +93,6 @@ def recovered(run: Run, wrong: SceneData, log: SceneData) -> dict[str, float]:
     return dict(zip(names, (*before, *after), strict=True))
 
 
-def absorbed(run: Run, log: SceneData, exposures: Float[Array, "T 2"]) -> dict[str, float]:
-    """Return how far exposures are off before and after learning: root mean square over frames, of colours in [0, 1].
-
-    What all frames share belongs to the scene and is left out.
-
-    Args:
-        run: trained on the log.
-        log: whose images went through an exposure each.
-        exposures: gain and bias of every time index.
-    """
-    frames = [f for f in log.frames if f.split == "train"]
-    grey = np.array([0.2, 0.5, 0.8])
-    applied = np.stack([gain * grey + bias for gain, bias in exposures[[f.time_index for f in frames]]])
-    deltas = np.asarray(run.state.scene.params.exposure)[[f.exposure_id for f in frames]]
-    learnt = grey + deltas[:, :, :3].sum(-1).mean(-1)[:, None] * grey + deltas[:, :, 3].mean(-1)[:, None]
-    spread = lambda values: float(np.sqrt(np.mean((values - values.mean(0)) ** 2)))
-    return {"before": spread(applied), "after": spread(applied - learnt)}
-
-
 def table(rows: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:
     """Return the figures of all streets as Markdown, with mean and spread."""
     cases = list(next(iter(rows.values())))

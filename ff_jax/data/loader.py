@@ -4,6 +4,7 @@ Everything loaded here is a pinhole image for `frame.K`: a frame with distortion
 the same K. `scaled` returns frames whose smaller images are made on load, from the full ones.
 """
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
@@ -60,7 +61,7 @@ def load_mask(frame: Frame, kind: str) -> Float32[Array, "H W"]:
 
 
 class Loader:
-    """Load images and masks as the functions of this module do, and keep the last ones used.
+    """Load images and masks as the functions of this module do, and keep the last ones used; threads may share one.
 
     Args:
         max_bytes: what the kept arrays may take; the least recently used ones are dropped first.
@@ -72,6 +73,7 @@ class Loader:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._kept: OrderedDict[tuple[Frame, str], Array] = OrderedDict()
+        self._lock = threading.Lock()
 
     def image(self, frame: Frame) -> Float32[Array, "H W 3"]:
         """Return `load_image(frame)`, as a read-only array."""
@@ -83,15 +85,17 @@ class Loader:
 
     def _get(self, frame: Frame, kind: str) -> Array:
         key = (frame, kind)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
         array = load_image(frame) if kind == "image" else load_mask(frame, kind)
         array.setflags(write=False)
-        self._kept[key] = array
-        self.bytes += array.nbytes
-        while self.bytes > self.max_bytes:
-            self.bytes -= self._kept.popitem(last=False)[1].nbytes
+        with self._lock:
+            self.bytes += array.nbytes - (self._kept[key].nbytes if key in self._kept else 0)
+            self._kept[key] = array
+            while self.bytes > self.max_bytes:
+                self.bytes -= self._kept.popitem(last=False)[1].nbytes
         return array
 
 

@@ -63,13 +63,17 @@ def hidden(sparse: Float[Array, "H W"], radius: Int[Array, "H W"]) -> Bool[Array
     result = np.zeros(depth.shape, bool)
     for size in np.unique(radius[sparse > 0]):
         mine = (radius == size) & (sparse > 0)
+        rows = np.flatnonzero(mine.any(1))
+        # Gaps go by elevation, so points of one window lie in few rows, and only their windows are looked at.
+        band = slice(max(rows[0] - size, 0), rows[-1] + size + 1)
+        near = depth[band]
         corner = {
-            (down, right): _corner_minimum(depth, int(size), down, right) < (1 - NEARER) * depth
+            (down, right): _corner_minimum(near, int(size), down, right) < (1 - NEARER) * near
             for down in (False, True)
             for right in (False, True)
         }
         both = (corner[False, False] & corner[True, True]) | (corner[False, True] & corner[True, False])
-        result |= mine & both
+        result[band] |= mine[band] & both
     return result
 
 

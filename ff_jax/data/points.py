@@ -27,6 +27,8 @@ FLOOR = 2.0  # metres from the ego frame, which may sit at a camera, down to bel
 BOX_MARGIN = 0.2  # metres added to the boxes of moving tracks: labels are tight and boxes lag behind
 COLOR_WINDOW = 3.0  # seconds; what a LiDAR sees first lies ahead, so a front camera sees it soon
 RANDOM_VIEWS = 64  # frames that decide whether a random point is seen
+MOST = 4_000_000  # LiDAR points held at a time, or `SPARE` times those asked for
+SPARE = 8
 MAX_ROUNDS = 50  # of drawing random points until enough of them are seen
 
 Array = np.ndarray
@@ -68,7 +70,8 @@ def lidar_points(
     """Return static LiDAR points in the world with the colour of the training camera nearest in time.
 
     Points inside the boxes of moving tracks are removed, one point is kept per cube of `voxel` metres, and
-    points that no training camera sees are dropped.
+    points that no training camera sees are dropped. Where a long log fills more than `MOST` cubes, some of them are
+    drawn, evenly, so that memory does not grow with the log.
 
     Args:
         scene: a log with sweeps.
@@ -77,15 +80,18 @@ def lidar_points(
         voxel: metres; 0 keeps all points.
         max_range: metres from the LiDAR; farther points are dropped.
     """
-    moving = moving_tracks(scene)
+    moving, share = moving_tracks(scene), 1.0
     kept, pending, waiting = np.zeros((0, 4)), [], 0
     for sweep in scene.sweeps:
-        pending.append(_static_points(scene, sweep, moving, max_range))
+        pending.append(_drawn(_static_points(scene, sweep, moving, max_range), share, voxel))
         waiting += len(pending[-1])
         # Merging only when as much is new as has been kept costs two sorts of the whole, not one per sweep.
         if waiting > max(len(kept), 1_000_000) or sweep is scene.sweeps[-1]:
             merged = np.concatenate([kept, *pending])
             kept, pending, waiting = merged[_first_per_voxel(merged[:, :3], voxel)], [], 0
+            while len(kept) > max(MOST, SPARE * max_points):
+                share /= 2
+                kept = _drawn(kept, share, voxel)
     # A front camera sees about a quarter of a full turn; more than that need not be looked up.
     (kept,) = _subset(rng, 4 * max_points, kept)
     rgb, seen = color_points(scene, kept[:, :3], kept[:, 3], window=COLOR_WINDOW)
@@ -252,6 +258,19 @@ def _first_per_voxel(xyz: Float[Array, "N 3"], voxel: float) -> Int[Array, "M"]:
     spans = cells.max(0) + 1
     _, first = np.unique((cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2], return_index=True)
     return np.sort(first)
+
+
+def _drawn(points: Float[Array, "N 4"], share: float, voxel: float) -> Float[Array, "M 4"]:
+    """Return the points in about this share of all cubes; those of a smaller share are among those of a larger one."""
+    if share >= 1:
+        return points
+    cells = np.floor(points[:, :3] / (voxel or 0.05)).astype(np.int64).astype(np.uint64)
+    # Each step spreads the bits of one coordinate over all others (a multiplicative hash, modulo 2^64).
+    mixed = np.zeros(len(points), np.uint64)
+    for column in cells.T:
+        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return points[(mixed >> np.uint64(11)) < share * 2.0**53]
 
 
 def _draw_close(rng: np.random.Generator, scene: SceneData, count: int, near: float) -> Float[Array, "N 3"]:

@@ -1,6 +1,8 @@
 """From a driving log to training batches on the device."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import jax
@@ -15,12 +17,16 @@ from ff_jax.metrics.box_projection import project_boxes
 from ff_jax.scene.scene import View
 from ff_jax.train.step import Batch, tree_bytes
 
+KEPT_BYTES = 4 << 30  # of batches on the device; docs/scene_contract.md says what a batch takes
+AHEAD = 4  # batches that threads load while the device trains
 MARGIN = 3  # pixels around a projected box: shadows' edges, and boxes that are a little off
 
 
 @dataclass
 class Feed:
     """The frames of a log as batches; the last ones used stay on the device, up to `device_bytes`.
+
+    Memory does not grow with the log: the host holds the batches that are being loaded, at most `AHEAD` + 1.
 
     Attributes:
         scene: the log; its `times` and ego poses cover all frames.
@@ -34,9 +40,11 @@ class Feed:
     frames: tuple[Frame, ...]
     use_lidar: bool = True
     actors: tuple[str, ...] = ()
-    device_bytes: int = 4 << 30
+    device_bytes: int = KEPT_BYTES
     loader: Loader = field(default_factory=lambda: Loader(0))
     _kept: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
+    _coming: dict[int, Future[Batch]] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AHEAD))
 
     def __post_init__(self):
         """Check that all frames share one image size (shapes are static in a run)."""
@@ -57,12 +65,27 @@ class Feed:
         """Return the names of the physical cameras; their place is their intrinsics row."""
         return tuple(dict.fromkeys(frame.camera for frame in self.scene.frames))
 
+    @property
+    def is_kept(self) -> bool:
+        """Return whether all frames are on the device."""
+        return len(self._kept) == len(self.frames)
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Begin to load the frames that `batch` is about to be asked for; what was expected before no longer is."""
+        wanted = [index for index in dict.fromkeys(indices) if index not in self._kept]
+        for index in set(self._coming) - set(wanted):
+            self._coming.pop(index).cancel()
+        for index in wanted:
+            if index not in self._coming:
+                self._coming[index] = self._threads.submit(self._load, index)
+
     def batch(self, index: int) -> Batch:
         """Return frame `index` as a batch on the device."""
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        batch = jax.device_put(self._load(index))
+        coming = self._coming.pop(index, None)
+        batch = jax.device_put(self._load(index) if coming is None else coming.result())
         self._kept[index] = batch
         while len(self._kept) > 1 and sum(map(tree_bytes, self._kept.values())) > self.device_bytes:
             self._kept.popitem(last=False)

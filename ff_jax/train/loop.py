@@ -16,7 +16,7 @@ from ff_jax.scene import Scene, SceneParams, compose
 from ff_jax.scene.scene import View
 from ff_jax.schedule import ShiftSchedule, is_event, is_novel
 from ff_jax.train.control import is_density_step, make_density_step
-from ff_jax.train.feed import Feed, frame_at
+from ff_jax.train.feed import AHEAD, Feed, frame_at
 from ff_jax.train.pool import Pool, pool_batch
 from ff_jax.train.state import TrainState
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
@@ -123,6 +123,9 @@ def advance(
     state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
     train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
     state, shown = train_step(state, next_batch(run, step, recipe, feed))
+    if not feed.is_kept:
+        following = (choose(run, later, recipe, feed) for later in range(step + 1, step + 1 + AHEAD))
+        feed.expect([index for novel, index in following if not novel])
     return run.replace(state=state), shown
 
 

@@ -72,15 +72,26 @@ def aligned_references(
 ) -> Float[Array, "T H W 3"]:
     """Return what the recorded images of `feed` show at the pixels of a rendered clip (see `generators.align`).
 
+    Views come one by one, so that no more recorded images are needed at a time than one view takes.
     `skip` leaves out that many recorded images nearest in time.
     """
-    stack = lambda cameras: [jnp.stack(x) for x in zip(*((c.K, c.camera_from_world) for c in cameras), strict=True)]
-    recorded = [feed.batch(index) for index in range(len(feed.frames))]
-    images = jnp.stack([as_float(batch.image) for batch in recorded])
-    sources = Views(images, known.depths, *stack(batch.view.camera for batch in recorded))
     times = np.array([float(view.time) for view in views])
     nearest = nearest_sources(times, np.array([frame.time for frame in feed.frames], np.float32), config.sources, skip)
-    return align(Views(clip.rgb, clip.depth, *stack(view.camera for view in views)), sources, nearest, config)
+
+    def one(number: int) -> Float[Array, "1 H W 3"]:
+        recorded = [feed.batch(int(index)) for index in nearest[number]]
+        images = jnp.stack([as_float(batch.image) for batch in recorded])
+        sources = _placed(images, known.depths[nearest[number]], [batch.view for batch in recorded])
+        seen = _placed(clip.rgb[number][None], clip.depth[number][None], [views[number]])
+        return align(seen, sources, jnp.arange(len(recorded))[None], config)
+
+    return jnp.concatenate([one(number) for number in range(len(views))])
+
+
+def _placed(images: Float[Array, "T H W 3"], depths: Float[Array, "T H W"], views: Sequence[View]) -> Views:
+    cameras = [view.camera for view in views]
+    stacked = (jnp.stack([getattr(camera, name) for camera in cameras]) for name in ("K", "camera_from_world"))
+    return Views(images, depths, *stacked)
 
 
 def references_for(

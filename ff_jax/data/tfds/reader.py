@@ -53,7 +53,6 @@ def read_log(data_dir: Path, log: str = "") -> SceneData:
 def frame_of(examples: Sequence[dict], index: int, name: str) -> Frame:
     """Return the frame that example `index` describes; `name` is what messages call it."""
     example = examples[index]
-    masks = {kind: example[kind].tobytes() for kind in MASKS if len(example[kind])}
     return Frame(
         camera=example["camera"].decode(),
         time_index=int(example["time_index"]),
@@ -66,14 +65,16 @@ def frame_of(examples: Sequence[dict], index: int, name: str) -> Frame:
         distortion=example["distortion"] if len(example["distortion"]) else None,
         exposure_id=int(example["exposure_id"]),
         split=example["split"].decode(),
-        masks={kind: _mask(f"{name}, {kind} mask", data) for kind, data in masks.items()},
+        masks={kind: _mask(examples, index, kind, name) for kind in MASKS if len(example[kind])},
         readout=Readout(example["readout"][:6], bool(example["readout"][6])) if len(example["readout"]) else None,
     )
 
 
-def _mask(name: str, data: bytes) -> Source:
+def _mask(examples: Sequence[dict], index: int, kind: str, frame: str) -> Source:
+    name = f"{frame}, {kind} mask"
+
     def compute() -> Float32[Array, "H W"]:
-        return decode_image(data, name)[..., 0]
+        return decode_image(examples[index][kind].tobytes(), name)[..., 0]
 
     return Source(name, compute)
 

@@ -1,3 +1,5 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +52,21 @@ def test_cache_keeps_the_last_used_within_its_bytes(scene, decoded):
     assert len(decoded) - 6 == 4
     with pytest.raises(ValueError):
         cache.image(first)[0, 0] = 0
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_threads_may_share_a_cache(scene, monkeypatch, kept):
+    image, pause = np.random.default_rng().random((4, 4, 3), np.float32), sys.getswitchinterval()
+    monkeypatch.setattr(loader, "load_image", lambda _: image.copy())
+    cache = loader.Loader(max_bytes=kept * image.nbytes)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for found in threads.map(cache.image, scene.frames * 1000):
+                np.testing.assert_array_equal(found, image)
+    finally:
+        sys.setswitchinterval(pause)
+    assert cache.bytes == kept * image.nbytes
 
 
 def test_area_scaling_is_the_mean_of_what_a_pixel_covers():

@@ -59,6 +59,22 @@ def test_lidar_points_are_static_seen_unique_and_few(scene, rng):
     assert len(np.unique(cells, axis=0)) == len(coarse) < len(xyz)
 
 
+def test_of_a_long_log_cubes_are_drawn_evenly(scene, rng, monkeypatch):
+    whole, _ = points.lidar_points(scene, 1000, rng)
+    monkeypatch.setattr(points, "MOST", 40)
+    monkeypatch.setattr(points, "SPARE", 0)
+    some, _ = points.lidar_points(scene, 1000, rng)
+    assert 0 < len(some) <= 40 < len(whole) and set(map(tuple, some)) < set(map(tuple, whole))
+    # Neighbouring cubes, on both sides of the origin: what is drawn depends on no coordinate.
+    cubes = np.stack(np.meshgrid(*[np.arange(-20, 20) * 0.05 + 0.025] * 3, [0.0]), -1).reshape(-1, 4)
+    half, quarter = (points._drawn(cubes, share, 0.05) for share in (0.5, 0.25))
+    assert len(half) == pytest.approx(len(cubes) / 2, rel=0.05) and set(map(tuple, quarter)) < set(map(tuple, half))
+    assert len(quarter) == pytest.approx(len(cubes) / 4, rel=0.05)
+    for axis in range(3):
+        counts = np.unique(quarter[:, axis], return_counts=True)[1]
+        assert len(counts) == 40 and np.abs(counts - 400).max() < 6 * np.sqrt(300)
+
+
 def test_random_points_are_all_seen_and_far_ones_are_above_the_road(scene, rng):
     xyz, rgb = points.random_points(rng, scene, 101, near=6.0, far=50.0)
     assert xyz.shape == rgb.shape == (101, 3) and seen_by_any(scene, xyz.astype(float)).all()

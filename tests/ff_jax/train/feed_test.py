@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,6 +41,26 @@ def test_moving_pixels_count_when_they_are_modelled_and_only_then(log):
     np.testing.assert_array_equal(
         Feed(bare, bare.frames, actors=names).batch(1).dynamic, actor_region(log, log.frames[1], names)
     )
+
+
+def test_expected_frames_are_the_same_frames(tmp_path):
+    log, rng = tiny.make_scene(tmp_path / "log"), np.random.default_rng()
+    waiting, expecting = Feed(log, log.frames), Feed(log, log.frames, device_bytes=0)
+    expecting.expect([4, 5])  # not asked for: given up
+    for index in rng.permutation(6):
+        expecting.expect([int(index), int(rng.integers(6))])
+        jax.tree.map(np.testing.assert_array_equal, expecting.batch(int(index)), waiting.batch(int(index)))
+    assert waiting.is_kept and not expecting.is_kept
+
+
+def test_an_image_that_cannot_be_read_ahead_is_missed_when_it_is_needed(tmp_path):
+    log = tiny.make_scene(tmp_path / "log")
+    feed = Feed(log, log.frames)
+    log.frames[1].image.path.unlink()
+    feed.expect([0, 1])
+    feed.batch(0)
+    with pytest.raises(ValueError, match=r"log/b0\.png: no such file; restore it"):
+        feed.batch(1)
 
 
 def test_a_log_that_is_deleted_during_training_gets_one_sentence(tmp_path):

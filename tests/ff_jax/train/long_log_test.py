@@ -1,0 +1,40 @@
+"""A long log of several cameras streams: what the host holds does not grow with the number of frames."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.ff_jax.train import long_log
+
+WIDTH, HEIGHT = 320, 200
+KEPT = 32 << 20  # bytes on the device, which is host memory here; one batch takes 1.4 MB
+REST = 256 << 20  # decoders, threads, the batches that are being loaded
+BATCHES = 300  # 420 MB, if all were kept
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory, request):
+    """Return the peak memory before and after feeding, of 20 and of 200 time steps of five cameras."""
+    found = {}
+    for steps in (20, 200):
+        folder = tmp_path_factory.mktemp("long") / str(steps)
+        long_log.write(folder, steps, WIDTH, HEIGHT)
+        command = [sys.executable, "-m", "tests.ff_jax.train.long_log", "feed", folder, BATCHES, KEPT]
+        options = {"cwd": request.config.rootpath, "capture_output": True, "text": True}
+        fed = subprocess.run(list(map(str, command)), **options, timeout=300)
+        assert fed.returncode == 0, fed.stderr
+        before, after, _ = fed.stdout.split()
+        found[steps] = int(before), int(after)
+    return found
+
+
+def test_memory_does_not_grow_with_the_log(peaks):
+    (_, few), (_, many) = peaks[20], peaks[200]
+    assert many - few < 64 << 20
+
+
+@pytest.mark.parametrize("steps", [20, 200])
+def test_memory_stays_under_its_bound(peaks, steps):
+    before, after = peaks[steps]
+    assert after - before < KEPT + REST
