@@ -79,7 +79,7 @@ def blending(rng):
         assert 1 < int(sent) <= 26  # 203 / 8
         worst = max(worst, *largest(same_slope, slope))
     print("slope of splats", worst)
-    assert worst < 1e-4
+    assert worst < 2e-5
     # Just enough room, and too little, which is reported.
     (tight, (_, same_sent)), (short, (_, short_sent)) = (
         image_of(splats, make_shards(room=int(sent) - k)) for k in (0, 5)
@@ -115,7 +115,7 @@ def rendering(rng):
         assert int(none) == 0 < int(sent)
         value, slope = max(value, *largest(same, image)), max(slope, *largest(got, wanted))
     print("value", value, "slope", slope)
-    assert value < 1e-5 and slope < 2e-4
+    assert value < 1e-5 and slope < 5e-5
 
 
 # ---- training
@@ -138,6 +138,9 @@ def start_and_target(rng):
         jax.random.key(0), *[jnp.asarray(a, jnp.float32) for a in (xyz, rgb, np.full(90, 0.4))], **sizes
     )
     truth, start = make(xyz, rgb), make(xyz + 0.05 * rng.normal(size=xyz.shape), np.full_like(rgb, 0.5))
+    # Of a sphere the slope along rotations is nothing but rounding, which Adam blows up to whole steps.
+    oblong = start.params.gaussians.log_scales + rng.normal(size=(96, 3)).astype(np.float32) / 3
+    start = start.replace(params=start.params.replace(gaussians=start.params.gaussians.replace(log_scales=oblong)))
     camera = make_batch(jnp.zeros((24, 40, 3)), 0.1).view.camera
     settings = RenderSettings(capacity=4096, tile=8, implementation="xla")
     return start, render(truth.params.gaussians, truth.alive, camera, settings, sh_degree=0).rgb
