@@ -134,8 +134,10 @@ def exchange(
     place = jnp.where(wanted, count - 1, room)
     number = jnp.arange(n, dtype=jnp.int32)
     source = [empty.at[p].set(number, mode="drop", unique_indices=True) for p in place]
-    table = jnp.concatenate([x.reshape(n, -1) for x in splats], -1)
-    taken = [table.at[s].get(mode="fill", fill_value=0.0, unique_indices=True) for s in source]
+    # Rows are laid side by side before they are gathered: otherwise the gather would be one per column.
+    table = lax.optimization_barrier(jnp.concatenate([x.reshape(n, -1) for x in splats], -1))
+    places = {"mode": "fill", "fill_value": 0.0, "unique_indices": True, "indices_are_sorted": True}
+    taken = [table.at[s].get(**places) for s in source]
     got = lax.all_to_all(jnp.stack(taken), AXIS, 0, 0).reshape(parts * room, -1)
     columns = jnp.split(got, np.cumsum(COLUMNS)[:-1], 1)
     shaped = [c[:, 0] if like.ndim == 1 else c for c, like in zip(columns, splats, strict=True)]
