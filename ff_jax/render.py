@@ -5,7 +5,8 @@ the camera pose, the intrinsics and the background.
 """
 
 import dataclasses
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, opacities
+from ff_jax.sharded import Shards, draw
 from ff_jax.shutter import seen_by_line, straightened
 from kernels.bin_tiles import Bins, bin_tiles
 from kernels.bin_tiles.config import default_tile
@@ -32,6 +34,7 @@ class RenderSettings:
         eps2d: screen-space dilation added to the 2-D covariance, px^2.
         tile: tile edge in pixels; None takes the implementation's default.
         implementation: "reference", "xla", "pallas"; None takes the best one for the device.
+        shards: devices that share one scene; None renders where the Gaussians are. The capacity is that of each.
     """
 
     capacity: int
@@ -40,6 +43,7 @@ class RenderSettings:
     eps2d: float = 0.3
     tile: int | None = None
     implementation: str | None = None
+    shards: Shards | None = None
 
     @property
     def tile_size(self) -> int:
@@ -54,6 +58,7 @@ class RenderOut(NamedTuple):
     depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
     needed: Int[Array, ""]  # tile intersections that exist; more than the capacity means some were dropped
+    sent: Int[Array, ""] | int = 0  # most splats one device had for another; more than `Shards.room`: likewise
 
 
 def project_gaussians(
@@ -85,8 +90,10 @@ def project_gaussians(
     )
 
 
-def bin_gaussians(projected: Projected, camera: Camera, settings: RenderSettings) -> Bins:
-    """List, per tile of the image, the Gaussians that touch it, front to back."""
+def bin_gaussians(
+    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
+) -> Bins:
+    """List, per tile of the image, the Gaussians that touch it, front to back; `part` and `parts` as in `bin_tiles`."""
     return bin_tiles(
         projected.mean2d,
         projected.conic,
@@ -97,7 +104,29 @@ def bin_gaussians(projected: Projected, camera: Camera, settings: RenderSettings
         height=camera.height,
         tile=settings.tile_size,
         capacity=settings.capacity,
+        part=part,
+        parts=parts,
     )
+
+
+def blend(
+    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
+) -> tuple[Float[Array, "H W 5"], Int[Array, ""]]:
+    """Return colour, depth and opacity of the tile rows of one part (the others are 0), and the intersections."""
+    bins = bin_gaussians(projected, camera, settings, part, parts)
+    features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
+    out, alpha = rasterize(
+        projected.mean2d,
+        projected.conic,
+        projected.opacity,
+        features,
+        bins,
+        width=camera.width,
+        height=camera.height,
+        tile=settings.tile_size,
+        implementation=settings.implementation,
+    )
+    return jnp.concatenate([out, alpha[..., None]], -1), jax.lax.stop_gradient(bins.needed)
 
 
 def render(
@@ -121,26 +150,23 @@ def render(
         background: per pixel, shows where opacity is missing; default black.
         nudge: added to the projected centres, pixels; zeros, whose gradient says how hard the image pulls at them.
     """
-    projected = project_gaussians(gaussians, alive, camera, settings, sh_degree)
-    if nudge is not None:
-        projected = projected._replace(mean2d=projected.mean2d + nudge)
-    bins = bin_gaussians(projected, camera, settings)
-    features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
-    out, alpha = rasterize(
-        projected.mean2d,
-        projected.conic,
-        projected.opacity,
-        features,
-        bins,
-        width=camera.width,
-        height=camera.height,
-        tile=settings.tile_size,
-        implementation=settings.implementation,
-    )
-    rgb = out[..., :3]
+
+    def splats(gaussians: Gaussians, alive: Array, nudge: Array | None, camera: Camera, sh_degree: Any) -> Projected:
+        projected = project_gaussians(gaussians, alive, camera, settings, sh_degree)
+        return projected if nudge is None else projected._replace(mean2d=projected.mean2d + nudge)
+
+    per_gaussian, shared = (gaussians, alive, nudge), (camera, sh_degree)
+    if settings.shards is None:
+        image, needed = blend(splats(*per_gaussian, *shared), camera, settings)
+        sent = jnp.int32(0)
+    else:
+        rows = functools.partial(blend, camera=camera, settings=settings)  # of the camera, the size of its image alone
+        size = camera.height, settings.tile_size
+        image, needed, sent = draw(splats, rows, per_gaussian, shared, settings.shards, *size)
+    rgb, depth, alpha = image[..., :3], image[..., 3], image[..., 4]
     if background is not None:
         rgb = rgb + (1.0 - alpha[..., None]) * background
-    return RenderOut(rgb, out[..., 3], alpha, jax.lax.stop_gradient(bins.needed))
+    return RenderOut(rgb, depth, alpha, needed, sent)
 
 
 def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:

@@ -82,6 +82,7 @@ class SceneView(NamedTuple):
     alpha: Float[Array, "H W"]
     sky: Float[Array, "H W 3"]
     needed: Int[Array, ""]
+    sent: Int[Array, ""] | int = 0  # as in `RenderOut`
 
 
 def init_scene(
@@ -207,4 +208,4 @@ def render_scene(
     gaussians, alive, _ = compose(scene, view.time)
     out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky, nudge=nudge)
     rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
-    return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed)
+    return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed, out.sent)

@@ -19,6 +19,7 @@ from ff_jax.scene.actors import outside, roughness
 from ff_jax.scene.exposure import exposure_penalty
 from ff_jax.scene.path import camera_roughness
 from ff_jax.scene.scene import View
+from ff_jax.sharded import keep_split
 from ff_jax.split import SplitConfig, add_pull
 from ff_jax.train.state import OptimConfig, TrainState, grouped, make_optimizer, means_rate, ungrouped
 
@@ -98,6 +99,8 @@ def scene_loss(
         "image": image_loss,
         "depth": depth_loss,
     }
+    if settings.shards is not None:
+        shown["sent"] = view.sent
     return total, shown | {"needed": view.needed}
 
 
@@ -141,7 +144,8 @@ def make_train_step(
             pull = add_pull(pull, pulled, max(batch.image.shape[:2]))
         scene = scene.replace(params=params)
         needed = jnp.maximum(state.needed, shown["needed"])
-        return state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed, pull=pull), shown
+        state = state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed, pull=pull)
+        return keep_split(state, scene.alive.shape[0], settings.shards), shown
 
     return jax.jit(train_step, donate_argnums=0)
 

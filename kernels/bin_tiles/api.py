@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kernels.backend import choose
 from kernels.bin_tiles import reference, xla
@@ -20,6 +20,8 @@ def bin_tiles(
     height: int,
     tile: int = 16,
     capacity: int,
+    part: int | Int[Array, ""] = 0,
+    parts: int = 1,
     implementation: str | None = None,
 ) -> Bins:
     """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel centre of a tile, front to back.
@@ -40,18 +42,20 @@ def bin_tiles(
         tile: side of a tile, pixels; the same as for the op that reads the lists.
         capacity: number of (Gaussian, tile) intersections there is room for. If the returned `needed` is
             larger, the hindmost were dropped: call again with at least that much.
+        part: of the tile rows, only those whose number is `part` modulo `parts` get lists; may be traced.
+        parts: every how manieth tile row gets lists; the others' are empty.
         implementation: None, "reference" (dense, small scenes), "xla" or "pallas".
 
     Raises:
-        ValueError: for an unknown implementation, an empty image, or a tile or capacity under 1.
+        ValueError: for an unknown implementation, an empty image, or a tile, capacity or `parts` under 1.
     """
     name = choose(implementation)
-    if min(width, height, tile, capacity) < 1:
-        raise ValueError(f"{width=}, {height=}, {tile=} and {capacity=} must all be at least 1")
+    if min(width, height, tile, capacity, parts) < 1:
+        raise ValueError(f"{width=}, {height=}, {tile=}, {capacity=} and {parts=} must all be at least 1")
     arrays = [lax.stop_gradient(a) for a in (mean2d, conic, opacity, extent, depth)]
     run = reference.bin_tiles if name == "reference" else xla.bin_tiles
     N = mean2d.shape[0]
     if N == 0:  # one culled Gaussian stands in: nothing can be gathered from an empty table
         arrays = [jnp.zeros((1, *a.shape[1:]), a.dtype) for a in arrays]
-    bins = run(*arrays, width=width, height=height, tile=tile, capacity=capacity)
+    bins = run(*arrays, width=width, height=height, tile=tile, capacity=capacity, part=part, parts=parts)
     return bins._replace(order=bins.order[:N], first=bins.first[:N], last=bins.last[:N])

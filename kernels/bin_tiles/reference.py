@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kernels.bin_tiles.spans import first_and_last_tile, level_of
 from kernels.bin_tiles.types import Bins, tile_grid
@@ -19,6 +19,8 @@ def bin_tiles(
     height: int,
     tile: int,
     capacity: int,
+    part: int | Int[Array, ""] = 0,
+    parts: int = 1,
 ) -> Bins:
     """List the Gaussians of every tile from the dense table (depth rank, tile row, tile column)."""
     columns, rows = tile_grid(width, height, tile)
@@ -30,6 +32,7 @@ def bin_tiles(
     )
     column = jnp.arange(columns)
     hit = (first[..., None] <= column) & (column <= last[..., None])  # (N, rows, columns)
+    hit = hit & (row % parts == part)[:, None]
 
     count = jnp.sum(hit, (1, 2))
     slot = (jnp.cumsum(hit.ravel()) - 1).astype(jnp.int32).reshape(hit.shape)  # emission: depth, row, column

@@ -27,6 +27,8 @@ def bin_tiles(
     height: int,
     tile: int,
     capacity: int,
+    part: int | Int[Array, ""] = 0,
+    parts: int = 1,
 ) -> Bins:
     """List the Gaussians of every tile; see `kernels.bin_tiles.bin_tiles`."""
     columns, rows = tile_grid(width, height, tile)
@@ -38,14 +40,15 @@ def bin_tiles(
     packed = lax.optimization_barrier(jnp.concatenate([mean2d, conic, extent, level[:, None]], -1))[order]
 
     row_first, row_last = first_and_last_row(packed[:, 1], packed[:, 6], packed[:, 7], height, tile)
-    row_count = row_last - row_first + 1
+    row_first = row_first + (part - row_first) % parts
+    row_count = jnp.maximum((row_last - row_first) // parts + 1, 0)
     row_end = jnp.cumsum(row_count)
     owner = expand(row_count, row_end, capacity)  # depth rank of every (Gaussian, tile row) pair
     # An empty pair past the end must own nothing: it would otherwise count for the last Gaussian again.
     live = jnp.arange(capacity) < row_end[-1]
-    table = lax.optimization_barrier(jnp.stack([row_first - row_end + row_count, order], -1))[owner]
+    table = lax.optimization_barrier(jnp.stack([row_first - parts * (row_end - row_count), order], -1))[owner]
     splat = packed[owner]
-    row = table[:, 0] + jnp.arange(capacity, dtype=jnp.int32)
+    row = table[:, 0] + parts * jnp.arange(capacity, dtype=jnp.int32)
     first, last = first_and_last_tile(splat[:, :2], splat[:, 2:5], splat[:, 5:7], splat[:, 7], row, width, height, tile)
     count = jnp.where(live, last - first + 1, 0)
     end = jnp.cumsum(count)

@@ -2,7 +2,7 @@
 
 Tiles are taken in batches of similar list length. Within a batch, one loop over the list position handles a
 (tiles, pixels) block per step, so memory stays small, nothing is recorded for differentiation, and the loop
-ends as soon as the whole batch is saturated.
+ends as soon as every tile of the batch is saturated or through.
 """
 
 from collections.abc import Callable
@@ -63,26 +63,31 @@ def walk_tiles(
         px, py = pixel_centres(tiles, columns, tile)
         first, length = bins.tile_starts[tiles], jnp.where(live, count[tiles], 0)
         pixels = tuple(jnp.moveaxis(inputs[tiles], 1, 0))
-        longest = jnp.max(length)
 
-        def visit(i: Array, carry: tuple) -> tuple:
+        def ends(carry: tuple) -> Int[Array, "B"]:
+            # A saturated tile ends on its own: which tiles share its batch must not change its pixels.
+            return jnp.where(jnp.max(carry[1][0], -1) > T_STOP, length, 0)
+
+        def visit(end: Array, carry: tuple) -> tuple:
             position, state, totals = carry
             ids = bins.ids.at[first + position].get(mode="clip")
             rows = table.at[ids].get(mode="clip")
             columns = [rows[:, k, None] for k in range(table.shape[1])]
-            columns[5] = jnp.where((position < length)[:, None], columns[5], 0.0)
+            columns[5] = jnp.where((position < end)[:, None], columns[5], 0.0)
             state, parts = step(columns, px, py, pixels, state)
             if sums:
                 row_sums = jnp.stack([jnp.sum(part, -1) for part in parts], -1)
-                ids = jnp.where(position < length, ids, table.shape[0])
+                ids = jnp.where(position < end, ids, table.shape[0])
                 totals = totals.at[ids].add(row_sums, mode="drop")
             return position + 1, state, totals
 
         def chunk(carry: tuple) -> tuple:
-            return lax.fori_loop(0, jnp.minimum(CHUNK, longest - carry[0]), visit, carry)
+            end = ends(carry)
+            steps = jnp.minimum(CHUNK, jnp.max(end) - carry[0])
+            return lax.fori_loop(0, steps, lambda _, carry: visit(end, carry), carry)
 
         def unfinished(carry: tuple) -> Array:
-            return (carry[0] < longest) & (jnp.max(carry[1][0]) > T_STOP)
+            return carry[0] < jnp.max(ends(carry))
 
         _, state, totals = lax.while_loop(unfinished, chunk, (jnp.int32(0), start(pixels, px), totals))
         return totals, jnp.stack(state, 1)

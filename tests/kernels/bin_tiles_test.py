@@ -35,6 +35,12 @@ def _bin(p, tile, capacity, name, size):
     )
 
 
+def _part(p, part, parts, name):
+    size = {"width": W, "height": H, "tile": 8, "capacity": 2000}
+    return bin_tiles(*p[:3], p.extent, p.depth, **size, part=part, parts=parts, implementation=name)
+
+
+PART = jax.jit(_part, static_argnums=(2, 3))
 BIN = jax.jit(_bin, static_argnums=(1, 2, 3, 4))
 
 
@@ -178,3 +184,20 @@ def test_gradients_stop_and_bad_arguments_are_named():
         bin_tiles(p.mean2d, p.conic, p.opacity, p.extent, p.depth, **{**kinds, "capacity": 0})
     with pytest.raises(ValueError, match="'gpu'"):
         default_tile("gpu")
+
+
+@pytest.mark.parametrize("name", ["xla", "reference"])
+@pytest.mark.parametrize("parts", [3, 7])  # of 4 rows of tiles
+def test_parts_share_out_the_tile_rows(name, parts):
+    p, (columns, _) = scene(), tile_grid(W, H, 8)
+    whole = lists(bins_of(p, 8, 2000, "xla"))
+    needed = 0
+    for part in range(parts):
+        bins = PART(p, part, parts, name)
+        of_part = [t // columns % parts == part for t in range(len(whole))]
+        assert lists(bins) == [ids if own else [] for ids, own in zip(whole, of_part, strict=True)]
+        spans = zip(*map(np.asarray, (bins.order, bins.first, bins.last)), strict=True)
+        by_emission = np.asarray(bins.ids)[np.argsort(np.asarray(bins.emission)[: int(bins.needed)])]
+        assert all((by_emission[a:b] == k).all() for k, a, b in spans)
+        needed += int(bins.needed)
+    assert needed == sum(map(len, whole))

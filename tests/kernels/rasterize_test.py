@@ -145,3 +145,23 @@ def test_check_inputs_names_the_argument_and_the_row():
     splats["conic"][7, 1] = np.inf
     with pytest.raises(ValueError, match=r"conic .* \(7, 1\)"):
         check_inputs(**splats)
+
+
+@pytest.mark.parametrize("name", ["xla", "pallas"])
+def test_a_tile_does_not_depend_on_what_other_tiles_show(name):
+    """Where a walk stops behind opaque Gaussians is a matter of that tile alone."""
+    rng = np.random.default_rng()
+    size, N = {"width": 16, "height": 8, "tile": 8}, 80  # two tiles
+
+    def image(right: float):
+        """Return the left tile, behind whose first few Gaussians nothing is seen; the right one may be clearer."""
+        mean2d = jnp.tile(jnp.array([[4.0, 4.0], [12.0, 4.0]]), (N, 1))
+        conic = jnp.tile(jnp.array([0.01, 0.0, 0.01]), (2 * N, 1))
+        opacity = jnp.tile(jnp.array([0.6, right]), N)
+        extent, depth = jnp.tile(jnp.array([4.0, 4.0]), (2 * N, 1)), jnp.arange(2.0 * N)
+        bins = bin_tiles(mean2d, conic, opacity, extent, depth, **size, capacity=1000)
+        return rasterize(mean2d, conic, opacity, features, bins, **size, implementation=name)[0][:, :8]
+
+    features = jnp.asarray(rng.normal(size=(2 * N, 3)), jnp.float32)
+    run = jax.jit(image)
+    assert np.array_equal(run(0.6), run(0.02))

@@ -1,0 +1,38 @@
+"""The benchmark of one scene on several devices, at a size that simulated devices render at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+FLAGS += " --xla_llvm_disable_expensive_passes=true"
+
+
+def bench(*flags):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS, "JAXTYPING_DISABLE": "1"}
+    command = [sys.executable, "-m", "experiments.shard_bench", "--size=64x40", "--repeats=1", *flags]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_one_and_four_devices_draw_the_same_and_say_what_they_send():
+    done = bench("--devices=1,4", "--gaussians=501")
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, four = (json.loads(line) for line in done.stdout.splitlines())
+    assert (one["devices"], four["devices"]) == (1, 4)
+    assert one["bytes_sent"] == {"splats": 0, "image": 0, "gradient": 0}
+    room = min(four["room"], 126)  # 501 / 4 Gaussians a device
+    assert four["sent"] <= room
+    # 12 numbers a splat; of 5 rows of tiles two a device, 64 x 8 pixels of 5 numbers each
+    assert four["bytes_sent"] == {"splats": 3 * room * 48, "image": 3 * 2 * 8 * 64 * 20, "gradient": 3 * room * 48}
+    assert 0 < four["intersections"] < one["intersections"] <= one["capacity"]
+    assert four["difference"]["image"] < 1e-5 and four["difference"]["gradient"] < 1e-4
+    for line in (one, four):
+        assert min(line["forward_ms"], line["forward_backward_ms"], *line["memory_MB"].values()) > 0
+
+
+def test_devices_that_are_not_there_are_one_sentence():
+    done = bench("--devices=8")
+    assert done.returncode and "there are 4 devices" in done.stderr and "Traceback" not in done.stderr
