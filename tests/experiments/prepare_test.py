@@ -26,7 +26,11 @@ def test_masks_are_added_and_shown(tmp_path, request):
 
 def test_wrong_use_gets_one_sentence(tmp_path, request):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
-    wrong = {(): "give --sky, --ego, --smooth or --points", ("--ego",): "3 frame(s)", ("--sky=/none.onnx",): "/none.onnx"}
+    wrong = {
+        (): "give --sky, --ego, --smooth or --points",
+        ("--ego",): "3 frame(s)",
+        ("--sky=/none.onnx",): "/none.onnx",
+    }
     for arguments, sentence in wrong.items():
         done = prepare(request.config.rootpath, f"--source={source}", f"--out={tmp_path}/made", *arguments)
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
