@@ -22,9 +22,11 @@ _BLOCK = r"transformer_blocks\.(\d+)\."
 
 TRANSFORMER = (
     Rule(r"patch_embed\.proj", "patch_embed/proj", "conv2d"),
+    Rule(r"patch_embed\.proj", "patch_embed/proj", "patch3d"),  # with several latent frames per token
     Rule(r"patch_embed\.text_proj", "patch_embed/text_proj", "linear"),
     Rule(r"patch_embed\.pos_embedding", "patch_embed/positions", "raw"),
     Rule(r"time_embedding\.(linear_1|linear_2)", r"time_embedding/\1", "linear"),
+    Rule(r"ofs_embedding\.linear_(1|2)", r"time_embedding/offset_\1", "linear"),
     Rule(_BLOCK + r"(norm1|norm2)\.linear", r"blocks[\1]/block/\2/linear", "linear"),
     Rule(_BLOCK + r"(norm1|norm2)\.norm", r"blocks[\1]/block/\2/norm", "norm"),
     Rule(_BLOCK + r"attn1\.(norm_q|norm_k)", r"blocks[\1]/block/attn1/\2", "norm"),

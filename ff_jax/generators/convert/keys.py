@@ -7,13 +7,16 @@ called on both sides and how their axes are permuted:
     linear    weight (out, in) -> kernel (in, out);                  bias -> bias
     conv2d    weight (out, in, h, w) -> kernel (h, w, in, out);      bias -> bias
     conv3d    weight (out, in, t, h, w) -> kernel (t, h, w, in, out); bias -> bias
+    patch3d   weight (out, in t h w) -> kernel (t, h, w, in, out);   bias -> bias
     norm      weight -> scale;                                       bias -> bias
     embed     weight -> embedding
     raw       one tensor, not a module: the rule names the tensor and the leaf themselves, axes stay
 
-A module may lack its bias. What is in the tree must be in the file, and nothing else.
+A rule fits kernels with as many axes as its kind has. A module may lack its bias. What is in the tree must be in the
+file, and nothing else.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -29,11 +32,18 @@ _LEAVES = {
     "linear": {"kernel": "weight", "bias": "bias"},
     "conv2d": {"kernel": "weight", "bias": "bias"},
     "conv3d": {"kernel": "weight", "bias": "bias"},
+    "patch3d": {"kernel": "weight", "bias": "bias"},
     "norm": {"scale": "weight", "bias": "bias"},
     "embed": {"embedding": "weight"},
     "raw": {"": ""},
 }
-_AXES = {("linear", "kernel"): (1, 0), ("conv2d", "kernel"): (2, 3, 1, 0), ("conv3d", "kernel"): (2, 3, 4, 1, 0)}
+_AXES = {
+    ("linear", "kernel"): (1, 0),
+    ("conv2d", "kernel"): (2, 3, 1, 0),
+    ("conv3d", "kernel"): (2, 3, 4, 1, 0),
+    ("patch3d", "kernel"): (2, 3, 4, 1, 0),
+}
+_FLAT = "patch3d"  # the kind whose weight has all axes but the first as one
 
 
 class Rule(NamedTuple):
@@ -55,11 +65,17 @@ class Slot(NamedTuple):
     path: tuple[str, ...]
     index: int | None  # slice of the leading axis
     axes: tuple[int, ...] | None  # axes of the tensor in the order of the leaf
+    flat: bool  # whether the tensor has all axes but the first as one
+
+    def unflat(self, leaf: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the tensor with all its axes, given that of the leaf."""
+        rest = leaf if self.index is None else leaf[1:]
+        return rest if self.axes is None else tuple(rest[self.axes.index(axis)] for axis in range(len(rest)))
 
     def shape(self, leaf: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the tensor, given that of the leaf."""
-        rest = leaf if self.index is None else leaf[1:]
-        return rest if self.axes is None else tuple(rest[self.axes.index(axis)] for axis in range(len(rest)))
+        full = self.unflat(leaf)
+        return (full[0], math.prod(full[1:])) if self.flat else full
 
 
 def slots(expected: PyTree, rules: Iterable[Rule]) -> dict[str, Slot]:
@@ -109,7 +125,8 @@ def to_flax(
     for name, tensor in tensors:
         seen[name] = np.broadcast_to(np.zeros((), np.uint8), tensor.shape)  # a shape to check: it needs no memory
         if shapes.get(name) == tensor.shape:
-            path, index, axes = places[name]
+            path, index, axes, _ = places[name]
+            tensor = tensor.reshape(places[name].unflat(leaves[path].shape))
             found[path][... if index is None else index] = tensor if axes is None else tensor.transpose(axes)
     check_shapes(seen, shapes, purpose)
     return unflatten_dict(found)
@@ -137,6 +154,7 @@ class _Finder(NamedTuple):
     torch: tuple[str, ...]  # literal, group number, literal, group number, ..., literal
     stacked: str  # number of the group that indexes the leading axis, or ""
     axes: tuple[int, ...] | None
+    flat: bool
 
 
 def _finders(rule: Rule) -> Iterator[_Finder]:
@@ -153,7 +171,8 @@ def _finders(rule: Rule) -> Iterator[_Finder]:
         pattern = _pattern(path + (f"/{leaf}" if leaf else ""), groups)
         ends = [*literals[:-1], literals[-1] + (f".{name}" if name else "")]
         torch = [text for pair in zip(ends, [*groups, ""], strict=True) for text in pair]
-        yield _Finder(re.compile(pattern), tuple(torch[:-1]), stacked, _AXES.get((rule.kind, leaf)))
+        axes = _AXES.get((rule.kind, leaf))
+        yield _Finder(re.compile(pattern), tuple(torch[:-1]), stacked, axes, rule.kind == _FLAT and leaf == "kernel")
 
 
 def _pattern(path: str, groups: dict[str, str]) -> str:
@@ -171,13 +190,13 @@ def _pattern(path: str, groups: dict[str, str]) -> str:
 def _tensors(finder: _Finder, path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Slot]:
     """Return the tensors that fill the leaf at `path`, or none if the rule is for others."""
     match = finder.path.fullmatch("/".join(path))
-    if not match:
+    if not match or (finder.axes and len(finder.axes) != len(shape) - bool(finder.stacked)):
         return {}
     groups = {name[1:]: text for name, text in match.groupdict().items()}
     if not finder.stacked:
-        return {_name(finder.torch, groups): Slot(path, None, finder.axes)}
+        return {_name(finder.torch, groups): Slot(path, None, finder.axes, finder.flat)}
     return {
-        _name(finder.torch, groups | {finder.stacked: str(index)}): Slot(path, index, finder.axes)
+        _name(finder.torch, groups | {finder.stacked: str(index)}): Slot(path, index, finder.axes, finder.flat)
         for index in range(shape[0])
     }
 
@@ -187,5 +206,6 @@ def _name(torch: tuple[str, ...], groups: dict[str, str]) -> str:
 
 
 def _tensor(leaf: np.ndarray, slot: Slot) -> np.ndarray:
-    leaf = leaf if slot.index is None else leaf[slot.index]
-    return np.ascontiguousarray(leaf if slot.axes is None else leaf.transpose(np.argsort(slot.axes)))
+    shape, leaf = slot.shape(leaf.shape), leaf if slot.index is None else leaf[slot.index]
+    tensor = leaf if slot.axes is None else leaf.transpose(np.argsort(slot.axes))
+    return np.ascontiguousarray(tensor).reshape(shape)

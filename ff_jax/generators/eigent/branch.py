@@ -103,7 +103,7 @@ class ContextBranch(nn.Module):
         joined = jnp.concatenate([latents, render, eig[..., None].astype(latents.dtype)], -1)
         tokens = Embed(config, self.dtype, name="patch_embed")(joined, text)
         _, context = Embed(config, self.dtype, name="reference_embed")(reference, None)
-        known = token_eig(eig, config.patch)
+        known = token_eig(eig, config.patch, config.patch_time)
         turns = turns_of(grid_of(latents, config), config)
         _, features = self._scan()(tokens, time, turns, context, known)
         return features * steerable(known, self.saturated)[..., None].astype(features.dtype)
@@ -137,8 +137,8 @@ def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS) -> 
     if not 1 <= blocks <= config.depth:
         raise ValueError(f"{blocks=} must be at least 1 and at most the {config.depth} of the backbone.")
     embed = backbone["patch_embed"]
-    kernel = jnp.asarray(embed["proj"]["kernel"])[:, :, : config.out_channels]
-    joined = jnp.concatenate([kernel, kernel, jnp.zeros_like(kernel[:, :, :1])], 2)
+    kernel = jnp.asarray(embed["proj"]["kernel"])[..., : config.out_channels, :]
+    joined = jnp.concatenate([kernel, kernel, jnp.zeros_like(kernel[..., :1, :])], -2)
     reference = {key: leaf for key, leaf in embed.items() if key != "text_proj"}
     first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:blocks], backbone["blocks"]["block"])
     params = {

@@ -1,8 +1,8 @@
 """Sizes of the video transformer and of the video autoencoder (CogVideoX, Yang et al. 2024, arXiv 2408.06072)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-POSITIONS = ("sincos", "rope", "rope_learned")
+POSITIONS = ("sincos", "rope", "rope_slice", "rope_learned")
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,15 @@ class DitConfig:
         text_length: tokens of a prompt; binding only with learned positions.
         time_dim: of the embedding of the time step.
         patch: a token covers patch x patch latent pixels.
-        sample: latent frames, height and width that the network was trained on: the frame of reference of rotary
+        sample: latent frames, height and width that the network was trained on: the frame of reference of "rope"
             positions, and the only size that learned positions know.
-        positions: "sincos" (added to the tokens), "rope" (rotates queries and keys) or "rope_learned" (both, the added
-            ones learned).
+        positions: "sincos" (added to the tokens), "rope" (rotates queries and keys; grids of other sizes are laid over
+            the sample's), "rope_slice" (rotates by the tokens' own numbers, whatever the grid) or "rope_learned"
+            ("rope", and learned ones added).
         spatial_scale: what "sincos" divides token coordinates by.
+        patch_time: latent frames that a token covers.
+        offset_dim: of the embedding of a constant that is added to that of the time step, `time_dim`; 0: there is none.
+        image_scale: what a conditioning image's latents are multiplied by, beside the others.
     """
 
     depth: int
@@ -38,6 +42,9 @@ class DitConfig:
     sample: tuple[int, int, int] = (13, 60, 90)
     positions: str = "rope"
     spatial_scale: float = 1.875
+    patch_time: int = 1
+    offset_dim: int = 0
+    image_scale: float = 1.0
 
     def __post_init__(self):
         """Check what no network could be built of."""
@@ -47,6 +54,10 @@ class DitConfig:
             raise ValueError(f"head_dim={self.head_dim} must be a multiple of 16: pairs of channels turn with t, y, x.")
         if any(size % self.patch for size in self.sample[1:]):
             raise ValueError(f"sample={self.sample} must have a height and width that patch={self.patch} divides.")
+        if self.sample[0] % self.patch_time:
+            raise ValueError(f"sample={self.sample} must have frames that patch_time={self.patch_time} divides.")
+        if self.offset_dim not in (0, self.time_dim):
+            raise ValueError(f"offset_dim={self.offset_dim} must be 0 or time_dim={self.time_dim}: both are added.")
 
     @property
     def width(self) -> int:
@@ -57,7 +68,7 @@ class DitConfig:
     def tokens(self) -> int:
         """Return the number of tokens of a sample, without text."""
         frames, height, width = self.sample
-        return frames * (height // self.patch) * (width // self.patch)
+        return (frames // self.patch_time) * (height // self.patch) * (width // self.patch)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,11 @@ TINY = DitConfig(
 COGVIDEOX_2B = DitConfig(depth=30, heads=30, positions="sincos")
 COGVIDEOX_5B = DitConfig(depth=42, heads=48)
 COGVIDEOX_5B_I2V = DitConfig(depth=42, heads=48, in_channels=32, positions="rope_learned")
+# The sample is 81 frames of 768 x 1360, whose 21 latent frames become 22; the published tables of positions end at
+# 300 x 300 latent pixels. The conditioning image of 1.5 has its latents divided by the autoencoder's 0.7 where all
+# others are multiplied by it.
+COGVIDEOX_15_5B = DitConfig(depth=42, heads=48, sample=(22, 96, 170), positions="rope_slice", patch_time=2)
+COGVIDEOX_15_5B_I2V = replace(COGVIDEOX_15_5B, in_channels=32, offset_dim=512, image_scale=1 / 0.7**2)
 
 TINY_VAE = VaeConfig(
     widths=(32, 64, 64), latent_channels=8, layers=1, groups=8, scale=1.0, tile=(256, 256), overlap=(16, 16),

@@ -44,7 +44,7 @@ class Embed(nn.Module):
     ) -> tuple[Float[Array, "B L width"] | None, Float[Array, "B N width"]]:
         """Return the tokens of text (None without one) and video."""
         config = self.config
-        video = PatchEmbed(config.width, config.patch, self.dtype, name="proj")(latents)
+        video = PatchEmbed(config.width, config.patch, config.patch_time, self.dtype, name="proj")(latents)
         text = None if text is None else nn.Dense(config.width, dtype=self.dtype, name="text_proj")(text)
         if config.positions == "sincos":
             video = add_sincos(video, grid_of(latents, config), config.spatial_scale)
@@ -71,8 +71,9 @@ class Head(nn.Module):
         video = layer_norm("norm_final", self.dtype)(video)
         shift, scale = jnp.split(nn.Dense(2 * config.width, dtype=self.dtype, name="linear")(nn.silu(time)), 2, -1)
         video = layer_norm("norm", self.dtype)(video) * (1 + scale[:, None]) + shift[:, None]
-        video = nn.Dense(config.patch**2 * config.out_channels, dtype=self.dtype, name="proj_out")(video)
-        return unpatch(video, grid, config.patch)
+        features = config.patch_time * config.patch**2 * config.out_channels
+        video = nn.Dense(features, dtype=self.dtype, name="proj_out")(video)
+        return unpatch(video, grid, config.patch, config.patch_time)
 
 
 class Dit(nn.Module):
@@ -136,14 +137,14 @@ class Dit(nn.Module):
 def grid_of(latents: Float[Array, "B F h w C"], config: DitConfig) -> tuple[int, int, int]:
     """Return the number of tokens along t, y and x."""
     _, frames, height, width, _ = latents.shape
-    return frames, height // config.patch, width // config.patch
+    return frames // config.patch_time, height // config.patch, width // config.patch
 
 
 def turns_of(grid: tuple[int, int, int], config: DitConfig) -> Turns | None:
     """Return the rotations of queries and keys, or None where the network has none."""
     if config.positions == "sincos":
         return None
-    base = tuple(size // config.patch for size in config.sample[1:])
+    base = None if config.positions == "rope_slice" else tuple(size // config.patch for size in config.sample[1:])
     return turns(grid, base, config.head_dim)
 
 
@@ -158,6 +159,11 @@ def check_inputs(latents: Float[Array, "B F h w C"], text: Float[Array, "B L D"]
         raise ValueError(
             f"latents {latents.shape} must have {config.in_channels} channels, and height and width that are multiples "
             f"of {config.patch}."
+        )
+    if size[0] % config.patch_time:
+        raise ValueError(
+            f"latents {latents.shape} must have a multiple of {config.patch_time} frames: repeat the first one "
+            "(`objective.whole`)."
         )
     if text.shape[-1] != config.text_dim:
         raise ValueError(

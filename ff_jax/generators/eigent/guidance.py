@@ -37,10 +37,10 @@ def latent_eig(eig: Float[Array, "B T H W"], time_factor: int = 4, factor: int =
     return jnp.concatenate([jnp.zeros_like(coarse[:, :1]), groups], 1)
 
 
-def token_eig(eig: Float[Array, "B f h w"], patch: int) -> Float[Array, "B N"]:
-    """Return the largest value of each token's patch of the map at the resolution of the latents."""
+def token_eig(eig: Float[Array, "B f h w"], patch: int, frames: int = 1) -> Float[Array, "B N"]:
+    """Return the largest value of each token's patch, of `frames` latent frames, of the map at their resolution."""
     b, f, h, w = eig.shape
-    return eig.reshape(b, f, h // patch, patch, w // patch, patch).max((3, 5)).reshape(b, -1)
+    return eig.reshape(b, f // frames, frames, h // patch, patch, w // patch, patch).max((2, 4, 6)).reshape(b, -1)
 
 
 def steerable(eig: Float[Array, "B N"], saturated: float = SATURATED) -> Float[Array, "B N"]:

@@ -15,6 +15,7 @@ from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.rope import Turns, after_still, rotate
 
 _MAX_PERIOD = 10000.0
+_OFFSET = 2.0  # the constant that CogVideoX 1.5 from images was trained with
 _EPSILON = 1e-5  # of layer normalisation
 _HEAD_EPSILON = 1e-6  # of the normalisation of queries and keys
 
@@ -25,7 +26,7 @@ def layer_norm(name: str, dtype: DTypeLike, epsilon: float = _EPSILON) -> nn.Lay
 
 
 class TimeEmbedding(nn.Module):
-    """Embedding of the time step: sines and cosines through a small network."""
+    """Embedding of the time step, and of a constant where there is one: waves through a small network each."""
 
     config: DitConfig
     dtype: DTypeLike = jnp.float32
@@ -33,38 +34,51 @@ class TimeEmbedding(nn.Module):
     @nn.compact
     def __call__(self, t: Num[Array, "B"]) -> Float[Array, "B time_dim"]:
         """Return the embeddings of time steps t in [0, 1000)."""
-        half = self.config.width // 2
+        embedding = self._embed(t, self.config.width, "linear")
+        if self.config.offset_dim:
+            embedding += self._embed(jnp.full(1, _OFFSET), self.config.offset_dim, "offset")
+        return embedding
+
+    def _embed(self, t: Num[Array, "B"], width: int, name: str) -> Float[Array, "B time_dim"]:
+        half = width // 2
         angles = t[:, None] * _MAX_PERIOD ** (-jnp.arange(half) / half)
         waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
-        hidden = nn.silu(nn.Dense(self.config.time_dim, dtype=self.dtype, name="linear_1")(waves))
-        return nn.Dense(self.config.time_dim, dtype=self.dtype, name="linear_2")(hidden)
+        hidden = nn.silu(nn.Dense(self.config.time_dim, dtype=self.dtype, name=f"{name}_1")(waves))
+        return nn.Dense(self.config.time_dim, dtype=self.dtype, name=f"{name}_2")(hidden)
 
 
 class PatchEmbed(nn.Module):
-    """One token of `features` channels per patch of size x size latent pixels."""
+    """One token of `features` channels per patch of size x size pixels of `frames` latent frames.
+
+    The kernel is (size, size, channels, features), led by an axis of frames where there are several.
+    """
 
     features: int
     size: int
+    frames: int = 1
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, latents: Float[Array, "B F h w C"]) -> Float[Array, "B N features"]:
         """Return the tokens in the order (frame, row, column)."""
         b, f, h, w, c = latents.shape
-        p = self.size
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (p, p, c, self.features))
+        p, s = self.size, self.frames
+        shape = (s, p, p, c, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape if s > 1 else shape[1:]).reshape(shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         latents, kernel, bias = (x.astype(self.dtype) for x in (latents, kernel, bias))
         # A product instead of a strided convolution: what it is, and fast inside loops on every backend.
-        patches = latents.reshape(b, f, h // p, p, w // p, p, c)
-        return jnp.einsum("bfypxqc,pqcd->bfyxd", patches, kernel).reshape(b, -1, self.features) + bias
+        patches = latents.reshape(b, f // s, s, h // p, p, w // p, p, c)
+        return jnp.einsum("bfsypxqc,spqcd->bfyxd", patches, kernel).reshape(b, -1, self.features) + bias
 
 
-def unpatch(tokens: Float[Array, "B N C"], grid: tuple[int, int, int], size: int) -> Float[Array, "B F h w c"]:
-    """Return the latents whose patches the tokens hold, channels in the order (c, row, column) as published."""
-    f, y, x = grid
-    parts = tokens.reshape(len(tokens), f, y, x, -1, size, size)
-    return parts.transpose(0, 1, 2, 5, 3, 6, 4).reshape(len(tokens), f, y * size, x * size, -1)
+def unpatch(
+    tokens: Float[Array, "B N C"], grid: tuple[int, int, int], size: int, frames: int = 1
+) -> Float[Array, "B F h w c"]:
+    """Return the latents whose patches the tokens hold, channels in the order (c, frame, row, column) as published."""
+    t, y, x = grid
+    parts = tokens.reshape(len(tokens), t, y, x, -1, frames, size, size)
+    return parts.transpose(0, 1, 5, 2, 6, 3, 7, 4).reshape(len(tokens), t * frames, y * size, x * size, -1)
 
 
 class Modulated(nn.Module):

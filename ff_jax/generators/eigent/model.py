@@ -19,7 +19,7 @@ from ff_jax.generators.eigent.branch import ContextBranch, branch_params
 from ff_jax.generators.eigent.detail import Change, Details
 from ff_jax.generators.eigent.dit import Dit
 from ff_jax.generators.eigent.guidance import latent_eig
-from ff_jax.generators.eigent.objective import with_image
+from ff_jax.generators.eigent.objective import predict, whole
 from ff_jax.generators.eigent.sampler import sample
 from ff_jax.generators.eigent.schedule import Levels, make_steps, noisy
 from ff_jax.generators.eigent.use import EigentConfig
@@ -112,9 +112,9 @@ def generate(
 
     def denoise(x: Array, t: Array) -> Array:
         x = x.at[:, 0].set(render[:, 0])
-        injections = branch.apply({"params": params["branch"]}, x, render, eig, reference, text, t)
-        joined = with_image(x, config.dit.in_channels)
-        return backbone.apply({"params": params["backbone"]}, joined, text, t, injections)
+        seen = whole(config.dit, x, render, eig, reference)
+        injections = branch.apply({"params": params["branch"]}, *seen, text, t)
+        return predict(backbone, params["backbone"], x, text, t, injections)
 
     steps = make_steps(config.schedule, config.steps, config.solver, config.strength)
     first, rest = jax.random.split(key)

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Key, PyTree
+from jaxtyping import Float, Key, Num, PyTree
 
 from ff_jax.generators.eigent.branch import ContextBranch
+from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.dit import Dit
 from ff_jax.generators.eigent.schedule import Levels, ScheduleConfig, levels, noisy, v_of
 
@@ -93,10 +94,9 @@ def make_loss(
 
     def loss(params: PyTree, frozen: PyTree, clips: Clips, keys: Array) -> tuple[Array, dict[str, Array]]:
         drawn = draw(keys, clips, config)
-        seen = (drawn.latents, drawn.render, drawn.eig, clips.reference, clips.text, drawn.t)
-        injections = branch.apply({"params": params}, *seen)
-        joined = with_image(drawn.latents, backbone.config.in_channels)
-        v = backbone.apply({"params": frozen}, joined, clips.text, drawn.t, injections)
+        seen = whole(backbone.config, drawn.latents, drawn.render, drawn.eig, clips.reference)
+        injections = branch.apply({"params": params}, *seen, clips.text, drawn.t)
+        v = predict(backbone, frozen, drawn.latents, clips.text, drawn.t, injections)
         square = jnp.square(v.astype(jnp.float32) - drawn.v)[:, 1:]
         error, eig_error = jnp.mean(square), jnp.mean(drawn.eig[:, 1:, ..., None] * square)
         return error + config.eig * eig_error, {"error": error, "eig_error": eig_error}
@@ -114,18 +114,44 @@ def make_pretraining_loss(
 
     def loss(params: PyTree, frozen: PyTree, clips: Clips, keys: Array) -> tuple[Array, dict[str, Array]]:
         drawn = draw(keys, clips, config)
-        v = backbone.apply(
-            {"params": params}, with_image(drawn.latents, backbone.config.in_channels), clips.text, drawn.t
-        )
+        v = predict(backbone, params, drawn.latents, clips.text, drawn.t)
         return jnp.mean(jnp.square(v.astype(jnp.float32) - drawn.v)[:, 1:]), {}
 
     return loss
 
 
-def with_image(latents: Float[Array, "B F h w C"], channels: int) -> Float[Array, "B F h w in"]:
-    """Return the latents joined with those of the conditioning image, frame 0 and then zeros, if there is one."""
-    image = jnp.zeros_like(latents).at[:, 0].set(latents[:, 0])
-    return jnp.concatenate([latents, image], -1)[..., :channels]
+def predict(
+    backbone: Dit,
+    params: PyTree,
+    latents: Float[Array, "B F h w C"],
+    text: Float[Array, "B L D"],
+    t: Num[Array, "B"],
+    injections: Float[Array, "G B N width"] | None = None,
+) -> Float[Array, "B F h w C"]:
+    """Return v of noisy latents whose frame 0 is given: a backbone with a conditioning image sees that frame.
+
+    Args:
+        backbone: the transformer.
+        params: its parameters.
+        latents: of any number of frames (see `whole`).
+        text: embeddings of the prompts' tokens.
+        t: time steps.
+        injections: of a branch, for the tokens of `whole` latents.
+    """
+    config = backbone.config
+    (filled,) = whole(config, latents)
+    image = jnp.zeros_like(filled).at[:, 0].set(config.image_scale * filled[:, 0])
+    joined = jnp.concatenate([filled, image], -1)[..., : config.in_channels]
+    return backbone.apply({"params": params}, joined, text, t, injections)[:, -latents.shape[1] :]
+
+
+def whole(config: DitConfig, *latents: Float[Array, "B F *_"]) -> list[Float[Array, "B G *_"]]:
+    """Return latents, or maps of their size, with the first frame repeated in front until frames fill whole tokens.
+
+    As in CogVideoX 1.5, whose own code drops the frames in front again; frame 0 is given here, so its copies are, too.
+    """
+    missing = -latents[0].shape[1] % config.patch_time
+    return [jnp.concatenate([part[:, :1]] * missing + [part], 1) for part in latents]
 
 
 def _draw(key: Key[Array, ""], clip: Clips, table: Levels, config: ObjectiveConfig) -> Drawn:

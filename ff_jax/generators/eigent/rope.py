@@ -20,7 +20,7 @@ class Turns(NamedTuple):
     sin: Array  # (N, head_dim / 2), float32
 
 
-def turns(grid: tuple[int, int, int], base: tuple[int, int], head_dim: int) -> Turns:
+def turns(grid: tuple[int, int, int], base: tuple[int, int] | None, head_dim: int) -> Turns:
     """Return the rotations of N = t y x tokens.
 
     A quarter of the channels turns with t, three eighths with y, the rest with x. Grids of another size than the one
@@ -28,11 +28,12 @@ def turns(grid: tuple[int, int, int], base: tuple[int, int], head_dim: int) -> T
 
     Args:
         grid: tokens along t, y and x.
-        base: tokens along y and x that the network was trained on.
+        base: tokens along y and x that the network was trained on; None leaves every grid as it is: tokens turn by
+            their own numbers 0, 1, 2, ...
         head_dim: channels of a head, a multiple of 16.
     """
     dims = (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)
-    spans = ((0, grid[0]), *_fit(grid[1:], base))
+    spans = ((0, grid[0]), *([(0, size) for size in grid[1:]] if base is None else _fit(grid[1:], base)))
     angles = []
     for axis, (size, (start, stop), dim) in enumerate(zip(grid, spans, dims, strict=True)):
         # The published network's spacing: it ends one of `stop`'s steps before `stop`, wherever it starts.

@@ -16,6 +16,8 @@ RULES = (
     Rule(r"layers\.(\d+)\.norm", r"layers[\1]/norm", "norm"),
     Rule(r"up\.(\d+)\.res\.(\d+)\.conv", r"up_\1_\2", "conv2d"),
     Rule(r"video", r"video", "conv3d"),
+    Rule(r"patch", r"patch", "conv2d"),
+    Rule(r"patch", r"patch", "patch3d"),
     Rule(r"words", r"text/words", "embed"),
     Rule(r"position", r"position", "raw"),
 )
@@ -29,6 +31,8 @@ TABLE = (
     ("up.0.res.12.conv.weight", (7, 3, 1, 2), "up_0_12/kernel", (1, 2, 3, 7)),
     ("up.0.res.12.conv.bias", (7,), "up_0_12/bias", (7,)),
     ("video.weight", (7, 3, 1, 2, 4), "video/kernel", (1, 2, 4, 3, 7)),
+    ("patch.weight", (7, 24), "patch/kernel", (1, 2, 4, 3, 7)),
+    ("patch.bias", (7,), "patch/bias", (7,)),
     ("words.weight", (9, 2), "text/words/embedding", (9, 2)),
     ("position", (1, 2, 3), "position", (1, 2, 3)),
 )
@@ -59,6 +63,8 @@ def test_axes_and_slices():
     kernel = tensors["up.0.res.12.conv.weight"]
     np.testing.assert_array_equal(found["up_0_12/kernel"], np.einsum("oihw->hwio", kernel))
     np.testing.assert_array_equal(found["video/kernel"], np.einsum("oithw->thwio", tensors["video.weight"]))
+    patch = tensors["patch.weight"].reshape(7, 3, 1, 2, 4)
+    np.testing.assert_array_equal(found["patch/kernel"], np.einsum("oithw->thwio", patch))
     np.testing.assert_array_equal(found["text/words/embedding"], tensors["words.weight"])
     np.testing.assert_array_equal(found["position"], tensors["position"])
 

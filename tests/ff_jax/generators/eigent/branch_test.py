@@ -1,5 +1,7 @@
 """The context branch: silent at first, a faithful copy, steered by EIG."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,14 @@ import pytest
 from ff_jax.generators.convert.cogvideox import transformer_shapes
 from ff_jax.generators.eigent import branch, dit, layers
 from ff_jax.generators.eigent.branch import ContextBranch, branch_params
-from ff_jax.generators.eigent.config import COGVIDEOX_5B_I2V, DitConfig
+from ff_jax.generators.eigent.config import COGVIDEOX_5B_I2V, COGVIDEOX_15_5B_I2V, DitConfig
 from ff_jax.generators.eigent.dit import Dit
 
 CONFIG = DitConfig(
     depth=5, heads=2, head_dim=16, in_channels=6, out_channels=3, text_dim=12, text_length=4, time_dim=16,
     sample=(3, 4, 6), positions="rope_learned",
 )  # fmt: skip
+LATER = replace(CONFIG, sample=(4, 4, 6), positions="rope_slice", patch_time=2, offset_dim=16)
 BLOCKS = 2
 BATCH = 2
 
@@ -23,21 +26,29 @@ def normal(*shape):
     return jnp.asarray(np.random.default_rng().normal(size=shape), jnp.float32)
 
 
+def draw_backbone(config):
+    mean = lambda path: jax.tree_util.keystr(path).endswith("['scale']")
+    shapes = transformer_shapes(config)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: mean(path) + 0.2 * normal(*leaf.shape), shapes)
+
+
+def draw_scene(config):
+    """Return noisy latents, render, EIG, reference, text and time steps."""
+    latents, render, reference = (normal(BATCH, *config.sample, config.out_channels) for _ in range(3))
+    eig = np.random.default_rng().random((BATCH, *config.sample), np.float32) * 0.9
+    eig[:, 0] = 0
+    eig[:, 2, :, 4:] = 1
+    return latents, render, jnp.asarray(eig), reference, normal(BATCH, 4, 12), jnp.asarray([17, 801])
+
+
 @pytest.fixture(scope="module")
 def backbone():
-    mean = lambda path: jax.tree_util.keystr(path).endswith("['scale']")
-    shapes = transformer_shapes(CONFIG)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: mean(path) + 0.2 * normal(*leaf.shape), shapes)
+    return draw_backbone(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """Return noisy latents, render, EIG, reference, text and time steps."""
-    latents, render, reference = (normal(BATCH, *CONFIG.sample, CONFIG.out_channels) for _ in range(3))
-    eig = np.random.default_rng().random((BATCH, *CONFIG.sample), np.float32) * 0.9
-    eig[:, 0] = 0
-    eig[:, 2, :, 4:] = 1
-    return latents, render, jnp.asarray(eig), reference, normal(BATCH, 4, 12), jnp.asarray([17, 801])
+    return draw_scene(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +62,32 @@ def run():
 
 
 def loud(params):
-    """Return parameters whose features are the video's tokens themselves."""
+    """Return parameters whose features are the video's tokens themselves; all networks here have one width."""
     kernel = jnp.broadcast_to(jnp.eye(CONFIG.width), (BLOCKS, CONFIG.width, CONFIG.width))
     return {**params, "blocks": {**params["blocks"], "feature": {"kernel": kernel, "bias": jnp.zeros((BLOCKS, 32))}}}
 
 
-def test_parameters_have_the_branch_s_shapes(params, scene):
-    init = jax.eval_shape(ContextBranch(CONFIG, BLOCKS).init, jax.random.key(0), *scene)["params"]
+@pytest.mark.parametrize("config", [CONFIG, LATER])
+def test_parameters_have_the_branch_s_shapes(config):
+    params, scene = branch_params(draw_backbone(config), config, BLOCKS), draw_scene(config)
+    init = jax.eval_shape(ContextBranch(config, BLOCKS).init, jax.random.key(0), *scene)["params"]
     assert jax.tree.structure(init) == jax.tree.structure(params)
     jax.tree.map(lambda shape, leaf: np.testing.assert_equal(leaf.shape, shape.shape), init, params)
 
 
-def test_at_first_the_result_is_the_backbone_s_bit_for_bit(optimised, backbone, params, scene):
-    image = normal(BATCH, *CONFIG.sample, CONFIG.out_channels)
+@pytest.mark.parametrize("config", [CONFIG, LATER])
+def test_at_first_the_result_is_the_backbone_s_bit_for_bit(optimised, config):
+    backbone, scene = draw_backbone(config), draw_scene(config)
+    params, image = branch_params(backbone, config, BLOCKS), normal(BATCH, *config.sample, config.out_channels)
     latents, *_, text, t = scene
 
     @jax.jit
     def steered(backbone, params, scene, image):
         joined = jnp.concatenate([scene[0], image], -1)
-        injections = ContextBranch(CONFIG, BLOCKS).apply({"params": params}, *scene)
-        return Dit(CONFIG).apply({"params": backbone}, joined, *scene[-2:], injections)
+        injections = ContextBranch(config, BLOCKS).apply({"params": params}, *scene)
+        return Dit(config).apply({"params": backbone}, joined, *scene[-2:], injections)
 
-    plain = jax.jit(Dit(CONFIG).apply)({"params": backbone}, jnp.concatenate([latents, image], -1), text, t)
+    plain = jax.jit(Dit(config).apply)({"params": backbone}, jnp.concatenate([latents, image], -1), text, t)
     np.testing.assert_array_equal(steered(backbone, params, scene, image), plain)
     different = steered(backbone, loud(params), scene, image)
     assert np.abs(different - plain).max() > 1e-2
@@ -128,10 +143,11 @@ def test_every_parameter_counts(params, run, scene):
     assert np.abs(run(params, scene) - features).max() > 1e-4
 
 
-def test_published_size():
-    shapes = transformer_shapes(COGVIDEOX_5B_I2V, jnp.bfloat16)
-    made = jax.eval_shape(lambda backbone: branch_params(backbone, COGVIDEOX_5B_I2V), shapes)
-    assert made["patch_embed"]["proj"]["kernel"].shape == (2, 2, 33, 3072)
+@pytest.mark.parametrize("config", [COGVIDEOX_5B_I2V, COGVIDEOX_15_5B_I2V])
+def test_published_size(config):
+    shapes = transformer_shapes(config, jnp.bfloat16)
+    made = jax.eval_shape(lambda backbone: branch_params(backbone, config), shapes)
+    assert made["patch_embed"]["proj"]["kernel"].shape == (*[2] * (1 + config.patch_time), 33, 3072)
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.bfloat16)}
     assert made["blocks"]["attn_reference"]["to_q"]["kernel"].shape == (branch.BLOCKS, 3072, 3072)
 

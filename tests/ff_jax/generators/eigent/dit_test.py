@@ -106,6 +106,9 @@ def test_wrong_inputs_are_named(inputs):
         init(latents[:, :, :3], text, t)
     with pytest.raises(ValueError, match="must have 12 channels: embed it"):
         init(latents, text[..., :5], t)
+    later = Dit(DitConfig(**{**vars(CONFIG), "sample": (4, 4, 6), "patch_time": 2}))
+    with pytest.raises(ValueError, match="must have a multiple of 2 frames: repeat the first one"):
+        jax.eval_shape(later.init, jax.random.key(0), latents, text, t)
     learned = Dit(DitConfig(**{**vars(CONFIG), "positions": "rope_learned"}))
     with pytest.raises(ValueError, match=r"must have \(frames, height, width\) \(3, 4, 6\) and 4 tokens"):
         jax.eval_shape(learned.init, jax.random.key(0), latents[:, :2], text, t)
@@ -113,3 +116,7 @@ def test_wrong_inputs_are_named(inputs):
         DitConfig(**{**vars(CONFIG), "positions": "none"})
     with pytest.raises(ValueError, match="head_dim=24 must be a multiple of 16"):
         DitConfig(**{**vars(CONFIG), "head_dim": 24})
+    with pytest.raises(ValueError, match="must have frames that patch_time=2 divides"):
+        DitConfig(**{**vars(CONFIG), "patch_time": 2})
+    with pytest.raises(ValueError, match="offset_dim=8 must be 0 or time_dim=16"):
+        DitConfig(**{**vars(CONFIG), "offset_dim": 8})

@@ -29,6 +29,14 @@ def test_tokens_are_steered_unless_one_of_their_pixels_is_saturated():
     np.testing.assert_allclose(tokens[0], np.where(expected.ravel() == 0, 1.0, 0.5))
 
 
+def test_tokens_of_several_frames_take_the_largest_value():
+    eig = np.random.default_rng().random((2, 4, 4, 6), np.float32)
+    found = guidance.token_eig(jnp.asarray(eig), 2, 2)
+    patch = lambda t, y, x: eig[:, 2 * t : 2 * t + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].max((1, 2, 3))
+    expected = [patch(t, y, x) for t in range(2) for y in range(2) for x in range(3)]
+    np.testing.assert_array_equal(found, np.stack(expected, 1))
+
+
 def test_wrong_maps_are_named():
     for shape in ((1, 8, 16, 16), (1, 9, 12, 16)):
         with pytest.raises(ValueError, match=r"must have 1 \+ 4k frames, and height and width that are multiples of 8"):

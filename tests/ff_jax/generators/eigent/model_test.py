@@ -84,6 +84,21 @@ def test_every_input_counts_and_the_first_frame_is_given(repair, network, clip):
     np.testing.assert_array_equal(still, latents[0])
 
 
+def test_clips_are_generated_whose_frames_fill_no_whole_tokens():
+    dit = dataclasses.replace(CONFIG.dit, sample=(4, 4, 4), positions="rope_slice", patch_time=2, offset_dim=8)
+    config = dataclasses.replace(CONFIG, dit=dit)
+    network = params(np.random.default_rng(), config)
+    latents = jnp.asarray(np.random.default_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
+    generate = jax.jit(lambda *given: model.generate(network, jax.random.key(2), *given, config))
+    eig = jnp.zeros((1, 3, 4, 4))
+    found = generate(latents[0], eig, latents[1])
+    assert found.shape == latents[0].shape
+    np.testing.assert_array_equal(found[:, 0], latents[0][:, 0])
+    changed = lambda *given: np.abs(generate(*given) - found)[:, 1:].max()
+    assert changed(latents[0], eig + 0.5, latents[1]) > 1e-4
+    assert changed(latents[0].at[:, 0].add(1.0), eig, latents[1]) > 1e-4
+
+
 def test_latents_have_the_moments_taken_out(network, clip):
     plain = network | {"moments": {"mean": jnp.zeros(3), "deviation": jnp.ones(3)}}
     other = network | {"moments": {"mean": jnp.array([1.0, 0, -1]), "deviation": jnp.array([2.0, 1, 0.5])}}

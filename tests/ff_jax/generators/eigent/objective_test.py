@@ -1,12 +1,15 @@
 """The loss of the context branch: what is drawn, and what counts."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ff_jax.generators.eigent import objective, schedule
-from ff_jax.generators.eigent.branch import ContextBranch
+from ff_jax.generators.eigent.branch import ContextBranch, branch_params
 from ff_jax.generators.eigent.config import DitConfig
 from ff_jax.generators.eigent.dit import Dit
 from ff_jax.generators.eigent.objective import Clips, ObjectiveConfig
@@ -137,6 +140,30 @@ def test_eig_that_is_not_seen_changes_nothing(gradient, params):
     assert float(gradient(*params, other, several)[0][0]) == float(loss)
 
 
+def test_frames_that_fill_no_token_follow_copies_of_the_first():
+    config = replace(CONFIG, sample=(4, 4, 4), positions="rope_slice", patch_time=2, offset_dim=16, image_scale=1.7)
+    backbone, batch, t = Dit(config), clips(2, frames=3), jnp.array([3, 700])
+    given = [jnp.concatenate([part[:, :1], part], 1) for part in batch[:4]]
+    jax.tree.map(np.testing.assert_array_equal, objective.whole(config, *batch[:4]), given)
+    jax.tree.map(np.testing.assert_array_equal, objective.whole(config, *given), given)
+    image = jnp.concatenate([1.7 * batch.clean[:, :1], 0 * batch.clean], 1)
+    joined = jnp.concatenate([given[0], image], -1)
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0), joined, batch.text, t)["params"]
+    rng = np.random.default_rng()
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), shapes)
+    expected = jax.jit(backbone.apply)({"params": params}, joined, batch.text, t)[:, 1:]
+    found = jax.jit(partial(objective.predict, backbone))(params, batch.clean, batch.text, t)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    # Both losses take clips of any length.
+    branch = ContextBranch(config, 1)
+    branch_shapes = jax.eval_shape(lambda tree: branch_params(tree, config, 1), shapes)
+    loss = objective.make_loss(backbone, branch, SETTINGS)
+    assert jax.eval_shape(loss, branch_shapes, shapes, batch, keys(2))[0].shape == ()
+    assert (
+        jax.eval_shape(objective.make_pretraining_loss(backbone, SETTINGS), shapes, {}, batch, keys(2))[0].shape == ()
+    )
+
+
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"dropout=1\.5 is a share of the samples"):
         ObjectiveConfig(dropout=1.5)
@@ -149,7 +176,8 @@ def test_the_backbone_learns_v_of_clean_clips_behind_the_given_frame(monkeypatch
     """A network that answers with what it is shown."""
     seen = []
 
-    def echo(self, variables, latents, text, t):
+    def echo(self, variables, latents, text, t, injections):
+        assert injections is None
         seen.append((latents, text, t))
         return variables["params"] * latents[..., :3]
 

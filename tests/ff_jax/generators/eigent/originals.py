@@ -38,6 +38,8 @@ def transformer(config):
         sample_height=height,
         sample_frames=4 * (frames - 1) + 1,
         patch_size=config.patch,
+        patch_size_t=None if config.patch_time == 1 else config.patch_time,
+        ofs_embed_dim=config.offset_dim or None,
         max_text_seq_length=config.text_length,
         use_rotary_positional_embeddings=config.positions != "sincos",
         use_learned_positional_embeddings=config.positions == "rope_learned",
@@ -76,6 +78,10 @@ def rotary(config, frames, height, width):
     if config.positions == "sincos":
         return None
     p = config.patch
+    if config.positions == "rope_slice":
+        grid, largest = (height // p, width // p), (config.sample[1] // p, config.sample[2] // p)
+        frames = -(-frames // config.patch_time)
+        return get_3d_rotary_pos_embed(config.head_dim, None, grid, frames, grid_type="slice", max_size=largest)
     crop = get_resize_crop_region_for_grid((height // p, width // p), config.sample[2] // p, config.sample[1] // p)
     return get_3d_rotary_pos_embed(config.head_dim, crop, (height // p, width // p), frames)
 
@@ -96,6 +102,7 @@ def _transform(network, config, latents, text, t):
         hidden_states=torch.tensor(latents.transpose(0, 1, 4, 2, 3)),
         encoder_hidden_states=torch.tensor(text),
         timestep=torch.tensor(t),
+        ofs=torch.full((1,), 2.0) if config.offset_dim else None,
         image_rotary_emb=rotary(config, *latents.shape[1:4]),
     ).sample
 

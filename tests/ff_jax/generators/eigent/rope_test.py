@@ -6,7 +6,7 @@ import pytest
 
 from eigent import originals
 from ff_jax.generators.eigent import rope
-from ff_jax.generators.eigent.config import COGVIDEOX_2B, COGVIDEOX_5B, DitConfig
+from ff_jax.generators.eigent.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, DitConfig
 
 
 @pytest.mark.parametrize("size", [(13, 60, 90), (13, 60, 60), (5, 96, 60), (1, 30, 90), (2, 44, 132)])
@@ -16,6 +16,13 @@ def test_rotations_equal_the_original(size):
     expected = originals.rotary(COGVIDEOX_5B, *size)
     for found, table in zip((cos, sin), expected, strict=True):
         np.testing.assert_allclose(np.repeat(found, 2, 1), table.numpy(), atol=1e-4)  # the table's angles are float32
+
+
+@pytest.mark.parametrize("size", [(22, 96, 170), (2, 30, 44)])
+def test_unscaled_rotations_equal_the_original(size):
+    found = rope.turns((size[0] // 2, size[1] // 2, size[2] // 2), None, 64)
+    for part, table in zip(found, originals.rotary(COGVIDEOX_15_5B, *size), strict=True):
+        np.testing.assert_allclose(np.repeat(part, 2, 1), table.numpy(), atol=1e-4)  # the table's angles are float32
 
 
 @pytest.mark.parametrize("size", [(13, 60, 90), (2, 8, 20)])

@@ -23,9 +23,9 @@ CONFIG = EigentConfig(
 )  # fmt: skip
 
 
-def params(rng):
+def params(rng, config=CONFIG):
     """Return random parameters of the networks, moments and closed layers included."""
-    found = model.init(jax.random.key(int(rng.integers(1 << 30))), CONFIG)
+    found = model.init(jax.random.key(int(rng.integers(1 << 30))), config)
     return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.1 * rng.random(leaf.shape), jnp.float32), found)
 
 
