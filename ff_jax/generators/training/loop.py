@@ -1,5 +1,6 @@
 """One training step on a mesh, and the loop around it: which batch, when to save, where to go on."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,32 @@ def run(
         save_every: steps between two checkpoints; the last step has one too.
         log: called with the number of finished steps and the metrics of the last.
         log_every: steps between two calls of it; the last step has one too.
+
+    Raises:
+        ValueError: a metric is not a finite number where they are logged or a checkpoint is due; none is saved then.
     """
     state = resume(directory, state, mesh)
     for index in progress(stop, "generator", start=int(state.step)):
         state, metrics = step(state, frozen, shard_batch(batch_of(index), mesh))
         done = index + 1
-        if done % log_every == 0 or done == stop:
-            log(done, {name: float(value) for name, value in metrics.items()})
-        if done % save_every == 0 or done == stop:
+        saved = done % save_every == 0 or done == stop
+        if saved or done % log_every == 0:
+            shown = {name: float(value) for name, value in metrics.items()}
+            _check_finite(shown, done, directory)
+            if done % log_every == 0 or done == stop:
+                log(done, shown)
+        if saved:
             checkpoint.save(directory, done, state, meta)
     return state
+
+
+def _check_finite(metrics: dict[str, float], step: int, directory: str | Path) -> None:
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        kept = checkpoint.latest(directory)
+        raise ValueError(
+            f"training broke: {broken[0]}={metrics[broken[0]]} after step {step}. "
+            + (f"Checkpoint {kept} in {directory} is kept. " if kept is not None else "No checkpoint had been saved. ")
+            + "Train again with a lower rate in another folder, or look at the batches since: they depend on the step "
+            "alone."
+        )

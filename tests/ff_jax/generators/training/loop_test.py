@@ -73,3 +73,12 @@ def test_a_small_batch_is_learnt(mesh, step, networks):
         state, metrics = step(state, backbone, batch)
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_a_broken_training_stops_and_keeps_the_last_good_checkpoint(mesh, step, networks, tmp_path):
+    backbone, branch = networks
+    broken = lambda index: jax.tree.map(lambda leaf: leaf * (np.nan if index == 3 else 1.0), batch_of(index))
+    state = init_state(jax.random.key(5), branch, OPTIMIZER)
+    with pytest.raises(ValueError, match=r"training broke: \w+=nan after step 4\. Checkpoint 2 in .* is kept"):
+        run(step, state, backbone, broken, 6, tmp_path / "run", mesh, meta={}, save_every=2)
+    assert checkpoint.latest(tmp_path / "run") == 2
