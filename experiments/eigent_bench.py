@@ -115,7 +115,10 @@ def main(_: list[str]) -> None:
     dit, video = LAYOUTS[_LAYOUT.value]
     implementation = _ATTENTION.value or ("cudnn" if jax.default_backend() == "gpu" else "xla")
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "attention": implementation}
-    for count in common.numbers(_TRAIN, int):
+    counts, there = common.numbers(_TRAIN, int), len(jax.devices())
+    if any(not 1 <= count <= there for count in counts):
+        raise ValueError(f"--train={','.join(_TRAIN.value)} is wrong: give numbers of devices from 1 to {there}.")
+    for count in counts:
         print(json.dumps({"training": about | {"devices": count} | training(dit, implementation, count)}), flush=True)
     if _TRAIN.value:
         return

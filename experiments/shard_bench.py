@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jax import Array
 from jaxtyping import PyTree
 
@@ -124,7 +124,8 @@ def main(_: list[str]) -> None:
     devices, counts = common.numbers(_DEVICES, int), common.numbers(_GAUSSIANS, int)
     width, height = common.pair(_SIZE.value, "x", "size")
     if min(devices) < 1 or max(devices) > len(jax.devices()):
-        raise app.UsageError(f"--devices={','.join(_DEVICES.value)}: there are {len(jax.devices())} devices.")
+        there = len(jax.devices())
+        raise ValueError(f"--devices={','.join(_DEVICES.value)} is wrong: give numbers of devices from 1 to {there}.")
     for count in counts:
         first = None
         for parts in devices:

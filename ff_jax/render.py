@@ -111,8 +111,11 @@ def bin_gaussians(
 
 def blend(
     projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
-) -> tuple[Float[Array, "H W 5"], Int[Array, ""]]:
-    """Return colour, depth and opacity of the tile rows of one part (the others are 0), and the intersections."""
+) -> tuple[Float[Array, "H W 4"], Float[Array, "H W"], Int[Array, ""]]:
+    """Return colour with depth (accumulated camera z, metres), opacity, and the tile intersections that exist.
+
+    Only the tile rows of one part are drawn, the others are 0.
+    """
     bins = bin_gaussians(projected, camera, settings, part, parts)
     features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
     out, alpha = rasterize(
@@ -126,7 +129,7 @@ def blend(
         tile=settings.tile_size,
         implementation=settings.implementation,
     )
-    return jnp.concatenate([out, alpha[..., None]], -1), jax.lax.stop_gradient(bins.needed)
+    return out, alpha, jax.lax.stop_gradient(bins.needed)
 
 
 def render(
@@ -157,13 +160,14 @@ def render(
 
     per_gaussian, shared = (gaussians, alive, nudge), (camera, sh_degree)
     if settings.shards is None:
-        image, needed = blend(splats(*per_gaussian, *shared), camera, settings)
+        out, alpha, needed = blend(splats(*per_gaussian, *shared), camera, settings)
         sent = jnp.int32(0)
     else:
-        rows = functools.partial(blend, camera=camera, settings=settings)  # of the camera, the size of its image alone
         size = camera.height, settings.tile_size
-        image, needed, sent = draw(splats, rows, per_gaussian, shared, settings.shards, *size)
-    rgb, depth, alpha = image[..., :3], image[..., 3], image[..., 4]
+        rows = functools.partial(blend, camera=camera, settings=settings)  # of the camera, the size of its image alone
+        joined, needed, sent = draw(splats, rows, per_gaussian, shared, settings.shards, *size)
+        out, alpha = joined[..., :-1], joined[..., -1]
+    rgb, depth = out[..., :3], out[..., 3]
     if background is not None:
         rgb = rgb + (1.0 - alpha[..., None]) * background
     return RenderOut(rgb, depth, alpha, needed, sent)

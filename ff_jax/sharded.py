@@ -61,7 +61,7 @@ def make_shards(devices: Sequence[jax.Device] | None = None, room: int | None = 
 
 def draw(
     project: Callable[..., Projected],
-    blend: Callable[..., tuple[Array, Array]],
+    blend: Callable[..., tuple[Array, Array, Array]],
     per_gaussian: PyTree,
     shared: PyTree,
     shards: Shards,
@@ -72,8 +72,8 @@ def draw(
 
     Args:
         project: `project(*per_gaussian, *shared)`, the splats of some of the Gaussians.
-        blend: `blend(splats, part=, parts=)`, the image (H, W, C) of the tile rows of a part, and the number of tile
-            intersections that it needs room for.
+        blend: `blend(splats, part=, parts=)`, the image (H, W, C - 1) of the tile rows of a part, its opacity (H, W),
+            and the number of tile intersections that it needs room for.
         per_gaussian: arrays with one row per Gaussian; a number of rows that does not divide is filled up with zeros.
         shared: what all devices know.
         shards: the devices.
@@ -81,7 +81,8 @@ def draw(
         tile: side of a tile, pixels.
 
     Returns:
-        The image, on all devices; the most intersections of a device; the most splats one device had for another.
+        The image, opacity last, on all devices; the most intersections of a device; the most splats that one device
+        had for another.
     """
     parts = shards.parts
     rows = -(-height // (tile * parts))  # of tiles, per device
@@ -91,7 +92,8 @@ def draw(
         shared = jax.tree.map(lambda x: lax.pcast(x, AXIS, to="varying"), shared)
         splats, sent = exchange(project(*per_gaussian, *shared), height, tile, parts, shards.room)
         part = lax.axis_index(AXIS)
-        image, needed = blend(splats, part=part, parts=parts)
+        image, alpha, needed = blend(splats, part=part, parts=parts)
+        image = jnp.concatenate([image, alpha[..., None]], -1)  # one array, to be gathered at once
         image = jnp.pad(image, ((0, rows * parts * tile - height), (0, 0), (0, 0)))
         own = image.reshape(rows, parts, tile, *image.shape[1:])[:, part]
         return own[:, None], lax.pmax(needed, AXIS), sent

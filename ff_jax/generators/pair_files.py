@@ -30,7 +30,7 @@ class Pairs:
     aligned: Array  # uint8 (N, H, W, 3): what recorded images show in the view (`generators.align`)
     eig: Array  # float16 (N, H, W): nats
     depth: Array  # float16 (N, H, W): expected camera z, metres
-    shift: Array  # float32 (N,): metres to the left of the recorded path
+    shift: Array  # float32 (N,): metres to the left of the recorded path; 0 for frames of a log
     steps: Array  # int32 (N,): training steps of the reconstruction
     K: Array  # float32 (N, 3, 3): pixels
     world_from_camera: Array  # float64 (N, 4, 4): metres

@@ -35,4 +35,8 @@ def test_one_and_four_devices_draw_the_same_and_say_what_they_send():
 
 def test_devices_that_are_not_there_are_one_sentence():
     done = bench("--devices=8")
-    assert done.returncode and "there are 4 devices" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode
+        and "--devices=8 is wrong: give numbers of devices from 1 to 4." in done.stderr
+        and "Traceback" not in done.stderr
+    )

@@ -46,7 +46,12 @@ def largest(got, wanted):
 
 
 CAMERA = Camera(jnp.eye(3), jnp.eye(4), W, H)  # of which only the size counts: what it sees is projected already
-on_one = jax.jit(lambda splats: blend(splats, CAMERA, SETTINGS))
+
+
+@jax.jit
+def on_one(splats):
+    out, alpha, needed = blend(splats, CAMERA, SETTINGS)
+    return jnp.concatenate([out, alpha[..., None]], -1), needed
 
 
 @functools.partial(jax.jit, static_argnames="shards")

@@ -37,6 +37,7 @@ def apply(
     networks.
     """
     eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
+    references = references if config.referenced else frames
     size = frames.shape[1:3]
     small = working_size(size, config.size, enlarge=config.exact)
     canvas = config.size if config.exact else multiple(small, config.stride)

@@ -172,7 +172,7 @@ def repair(
         references: re-projected or repaired frames.
         config: networks and sampling.
     """
-    references, eig = references if config.referenced else frames, eig if config.told else jnp.zeros_like(eig)
+    eig = eig if config.told else jnp.zeros_like(eig)
     render, reference = (encode(params, video, config) for video in (frames, references))
     latents = generate(params, key, render, known(eig, config), reference, config)
     return decode_change(params, latents, frames, eig, references, config)

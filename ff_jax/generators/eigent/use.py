@@ -32,7 +32,7 @@ class EigentConfig:
         eig_scale: EIG at which the networks are told 1 - 1/e of "nothing is known", nats.
         saturated: that value above which the backbone is left alone (see `branch`); 1 steers it everywhere.
         told: whether the networks see EIG; without, everything is known to them.
-        referenced: whether the networks see references; without, they see the render instead.
+        referenced: whether references are used; without, the render takes their place everywhere.
         kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
         blend: largest weight of the repair, in [0, 1].
         size: height and width into which frames are scaled before the repair, pixels.

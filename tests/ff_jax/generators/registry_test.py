@@ -1,5 +1,7 @@
 """Fixers by name."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -48,6 +50,11 @@ def test_eigent_ships_trained_and_keeps_what_is_known():
     fixed = np.asarray(fix(fixer, jax.random.key(0), frames, eig, references))
     np.testing.assert_array_equal(fixed[:, :, :15], frames[:, :, :15])
     assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
+    # Without references the render stands in for them, in what the networks see and in what is taken over.
+    unaided = fixer.replace(config=dataclasses.replace(fixer.config, referenced=False))
+    alone = fix(unaided, jax.random.key(0), frames, eig, references)
+    np.testing.assert_allclose(alone, fix(fixer, jax.random.key(0), frames, eig, frames), atol=1e-4)
+    assert np.abs(alone - fixed).max() > 1e-2
 
 
 def test_two_names_are_two_stages():
