@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Int
+from jaxtyping import DTypeLike, Int
 
 _ANYWHERE = pl.BlockSpec(memory_space=pl.ANY)
 
@@ -22,8 +22,9 @@ def launch(
     interpret: bool,
     *operands: Array,
     into: int | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> list[Array]:
-    """Run a kernel and return its float32 results.
+    """Run a kernel and return its results.
 
     Args:
         kernel: takes the references of the operands, then those of the results.
@@ -34,6 +35,7 @@ def launch(
         interpret: run without a GPU.
         operands: the inputs.
         into: number of an operand whose memory becomes the (first) result: what is not written keeps its values.
+        dtype: of the results.
     """
     results = pl.pallas_call(
         kernel,
@@ -41,7 +43,7 @@ def launch(
         grid=(programs,),
         in_specs=[_ANYWHERE] * len(operands),
         out_specs=[_ANYWHERE] * len(shapes),
-        out_shape=[jax.core.ShapedArray(shape, jnp.float32) for shape in shapes],
+        out_shape=[jax.core.ShapedArray(shape, dtype) for shape in shapes],
         compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=1),
         interpret=interpret,
         input_output_aliases={} if into is None else {into: 0},

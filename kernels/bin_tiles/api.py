@@ -6,7 +6,10 @@ from jaxtyping import Float, Int
 
 from kernels.backend import choose
 from kernels.bin_tiles import reference, xla
+from kernels.bin_tiles.primitives import bin_primitive
 from kernels.bin_tiles.types import Bins
+
+_RUN = {"reference": reference.bin_tiles, "xla": xla.bin_tiles}
 
 
 def bin_tiles(
@@ -27,9 +30,7 @@ def bin_tiles(
     """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel centre of a tile, front to back.
 
     The test is exact up to a hundredth of a pixel, on the generous side. Equal depths keep the order of the
-    input. Not
-    differentiable: gradients stop here. `pallas` is the `xla` form: sorts and prefix sums are XLA's own
-    kernels.
+    input. Not differentiable: gradients stop here.
 
     Args:
         mean2d: px.
@@ -44,7 +45,7 @@ def bin_tiles(
             larger, the hindmost were dropped: call again with at least that much.
         part: of the tile rows, only those whose number is `part` modulo `parts` get lists; may be traced.
         parts: every how manieth tile row gets lists; the others' are empty.
-        implementation: None, "reference" (dense, small scenes), "xla" or "pallas".
+        implementation: None, "reference" (dense, small scenes), "xla" or "pallas" (interpreted on a CPU).
 
     Raises:
         ValueError: for an unknown implementation, an empty image, or a tile, capacity or `parts` under 1.
@@ -53,9 +54,12 @@ def bin_tiles(
     if min(width, height, tile, capacity, parts) < 1:
         raise ValueError(f"{width=}, {height=}, {tile=}, {capacity=} and {parts=} must all be at least 1")
     arrays = [lax.stop_gradient(a) for a in (mean2d, conic, opacity, extent, depth)]
-    run = reference.bin_tiles if name == "reference" else xla.bin_tiles
     N = mean2d.shape[0]
     if N == 0:  # one culled Gaussian stands in: nothing can be gathered from an empty table
         arrays = [jnp.zeros((1, *a.shape[1:]), a.dtype) for a in arrays]
-    bins = run(*arrays, width=width, height=height, tile=tile, capacity=capacity, part=part, parts=parts)
+    size = {"width": width, "height": height, "tile": tile, "capacity": capacity, "parts": parts}
+    if name == "pallas":
+        bins = bin_primitive(*arrays, jnp.asarray(part, jnp.int32), **size)
+    else:
+        bins = _RUN[name](*arrays, part=part, **size)
     return bins._replace(order=bins.order[:N], first=bins.first[:N], last=bins.last[:N])

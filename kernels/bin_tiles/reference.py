@@ -27,9 +27,8 @@ def bin_tiles(
     level = level_of(mean2d, conic, opacity, extent, depth)
     order = jnp.argsort(jnp.where(level > 0, depth, jnp.inf), stable=True).astype(jnp.int32)
     row = jnp.arange(rows)
-    first, last = first_and_last_tile(
-        *(a[order][:, None] for a in (mean2d, conic, extent, level)), row[None, :], width, height, tile
-    )
+    columns_of = [tuple(a[order].T[..., None]) for a in (mean2d, conic, extent)]
+    first, last = first_and_last_tile(*columns_of, level[order][:, None], row[None, :], width, height, tile)
     column = jnp.arange(columns)
     hit = (first[..., None] <= column) & (column <= last[..., None])  # (N, rows, columns)
     hit = hit & (row % parts == part)[:, None]

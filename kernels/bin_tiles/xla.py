@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int, UInt
 
 from kernels.bin_tiles.expand import expand
-from kernels.bin_tiles.spans import first_and_last_row, first_and_last_tile, level_of
+from kernels.bin_tiles.spans import first_and_last_tile, level_of, rows_of
 from kernels.bin_tiles.types import Bins, tile_grid
 
 MAX_INT = 2**31 - 1
@@ -32,24 +32,21 @@ def bin_tiles(
 ) -> Bins:
     """List the Gaussians of every tile; see `kernels.bin_tiles.bin_tiles`."""
     columns, rows = tile_grid(width, height, tile)
-    N = mean2d.shape[0]
     level = level_of(mean2d, conic, opacity, extent, depth)
-    keys = jnp.where(level > 0, depth, jnp.inf)
-    _, order = lax.sort((keys, jnp.arange(N, dtype=jnp.int32)), num_keys=1, is_stable=True)
+    order = sort_by_depth(level, depth)
     # Rows are laid side by side before they are gathered: otherwise the gather would be one per column.
     packed = lax.optimization_barrier(jnp.concatenate([mean2d, conic, extent, level[:, None]], -1))[order]
 
-    row_first, row_last = first_and_last_row(packed[:, 1], packed[:, 6], packed[:, 7], height, tile)
-    row_first = row_first + (part - row_first) % parts
-    row_count = jnp.maximum((row_last - row_first) // parts + 1, 0)
+    row_first, row_count = rows_of(packed[:, 1], packed[:, 6], packed[:, 7], height, tile, part, parts)
     row_end = jnp.cumsum(row_count)
     owner = expand(row_count, row_end, capacity)  # depth rank of every (Gaussian, tile row) pair
     # An empty pair past the end must own nothing: it would otherwise count for the last Gaussian again.
     live = jnp.arange(capacity) < row_end[-1]
     table = lax.optimization_barrier(jnp.stack([row_first - parts * (row_end - row_count), order], -1))[owner]
-    splat = packed[owner]
+    seen = packed[owner]
+    splat = tuple(seen[:, k] for k in range(seen.shape[1]))
     row = table[:, 0] + parts * jnp.arange(capacity, dtype=jnp.int32)
-    first, last = first_and_last_tile(splat[:, :2], splat[:, 2:5], splat[:, 5:7], splat[:, 7], row, width, height, tile)
+    first, last = first_and_last_tile(splat[:2], splat[2:5], splat[5:7], splat[7], row, width, height, tile)
     count = jnp.where(live, last - first + 1, 0)
     end = jnp.cumsum(count)
 
@@ -57,7 +54,7 @@ def bin_tiles(
     slot = jnp.arange(capacity, dtype=jnp.int32)
     place = lax.optimization_barrier(jnp.stack([row * columns + first - (end - count), table[:, 1]], -1))[pair]
     tiles = jnp.where(slot < end[-1], place[:, 0] + slot, rows * columns)
-    tiles, emission = _sort_by_tile(tiles, rows * columns)
+    tiles, emission = sort_by_tile(tiles, rows * columns)
     starts = jnp.searchsorted(tiles, jnp.arange(rows * columns + 1, dtype=tiles.dtype), method="scan_unrolled")
     ends = jnp.minimum(jnp.pad(end, (1, 0)), capacity)
     first_slot = ends[jnp.minimum(row_end - row_count, capacity)]
@@ -67,7 +64,13 @@ def bin_tiles(
     return Bins(ids, starts.astype(jnp.int32), emission, order, first_slot, last_slot, needed)
 
 
-def _sort_by_tile(tiles: Int[Array, "n"], last: int) -> tuple[UInt[Array, "n"], Int[Array, "n"]]:
+def sort_by_depth(level: Float[Array, "N"], depth: Float[Array, "N"]) -> Int[Array, "N"]:
+    """Return the Gaussians front to back, those of level 0 last."""
+    keys, places = jnp.where(level > 0, depth, jnp.inf), jnp.arange(level.shape[0], dtype=jnp.int32)
+    return lax.sort((keys, places), num_keys=1, is_stable=True)[1]
+
+
+def sort_by_tile(tiles: Int[Array, "n"], last: int) -> tuple[UInt[Array, "n"], Int[Array, "n"]]:
     """Sort tile numbers in 0..last stably; return them with the place that each came from."""
     n = tiles.shape[0]
     places = jnp.arange(n, dtype=jnp.int32)

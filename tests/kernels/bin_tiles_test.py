@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernels.bin_tiles import bin_tiles, default_tile, tile_grid
-from kernels.bin_tiles.xla import _sort_by_tile
+from kernels.bin_tiles.xla import sort_by_tile
 from kernels.project import Projected, project
 from kernels.project.specs import TINY, make_scene
 
@@ -79,10 +79,11 @@ def test_lists_hold_what_is_visible_front_to_back(tile):
         assert (np.diff(depth) >= 0).all()
 
 
+@pytest.mark.parametrize("name", ["xla", "pallas"])
 @pytest.mark.parametrize(("tile", "capacity"), [(8, 2000), (16, 40)])
-def test_matches_reference(tile, capacity):
+def test_matches_reference(tile, capacity, name):
     p = scene()
-    got, wanted = bins_of(p, tile, capacity), bins_of(p, tile, capacity, "reference")
+    got, wanted = bins_of(p, tile, capacity, name), bins_of(p, tile, capacity, "reference")
     used = int(wanted.tile_starts[-1])
     assert used > 20
     for name in ("tile_starts", "order", "first", "last"):
@@ -106,14 +107,15 @@ def test_emission_numbers_invert_the_lists():
     assert (np.asarray(bins.last) - np.asarray(bins.first)).sum() == used
 
 
-def test_overflow_keeps_the_front_and_is_reported():
+@pytest.mark.parametrize("name", ["xla", "pallas"])
+def test_overflow_keeps_the_front_and_is_reported(name):
     p = scene()
-    full, small = bins_of(p), bins_of(p, capacity=40)
+    full, small = bins_of(p, name=name), bins_of(p, capacity=40, name=name)
     assert int(full.needed) > 40 and int(small.needed) > 40
     assert int(small.tile_starts[-1]) <= 40
     for kept, all_ids in zip(lists(small), lists(full), strict=True):
         assert kept == all_ids[: len(kept)]
-    enough = bins_of(p, capacity=int(small.needed))
+    enough = bins_of(p, capacity=int(small.needed), name=name)
     assert lists(enough) == lists(full)
 
 
@@ -128,13 +130,14 @@ def test_nothing_to_list():
     p = scene()
     dead = p._replace(opacity=jnp.zeros_like(p.opacity), extent=jnp.zeros_like(p.extent))
     for case in (dead, jax.tree.map(lambda x: x[:0], p)):
-        for name in ("xla", "reference"):
+        for name in ("xla", "pallas", "reference"):
             bins = bins_of(case, name=name)
             assert int(bins.needed) == 0 and int(bins.tile_starts[-1]) == 0
             assert bins.order.shape == case.depth.shape
 
 
-def test_not_a_number_is_listed_nowhere():
+@pytest.mark.parametrize("name", ["xla", "pallas"])
+def test_not_a_number_is_listed_nowhere(name):
     p = scene()
     rows = jnp.arange(5)
     broken = p._replace(
@@ -143,23 +146,24 @@ def test_not_a_number_is_listed_nowhere():
         opacity=p.opacity.at[2].set(jnp.nan),
         extent=p.extent.at[3].set(jnp.nan),
     )
-    bins = bins_of(broken)
-    wanted = bins_of(p._replace(opacity=p.opacity.at[rows[:4]].set(0.0)))
+    bins = bins_of(broken, name=name)
+    wanted = bins_of(p._replace(opacity=p.opacity.at[rows[:4]].set(0.0)), name=name)
     assert lists(bins) == lists(wanted)
 
 
 @pytest.mark.parametrize("last", [416, 65535, 65536, 10_000_000])
-def test_sort_by_tile_is_stable_for_any_number_of_tiles(last):
+def testsort_by_tile_is_stable_for_any_number_of_tiles(last):
     tiles = np.random.default_rng().integers(0, 7, 3000) * (last // 6 - 1)
-    got, places = _sort_by_tile(jnp.asarray(tiles, jnp.int32), last)
+    got, places = sort_by_tile(jnp.asarray(tiles, jnp.int32), last)
     order = np.argsort(tiles, kind="stable")
     np.testing.assert_array_equal(places, order)
     np.testing.assert_array_equal(np.asarray(got, np.int64), tiles[order])
 
 
-def test_count_beyond_int32_saturates():
-    """A hundred thousand screen-filling Gaussians on a huge image: the row pairs alone overflow."""
-    N, side = 70_000, 16 * 1000
+@pytest.mark.parametrize(("name", "N"), [("xla", 70_000), ("pallas", 2200)])
+def test_count_beyond_int32_saturates(name, N):
+    """Screen-filling Gaussians on a huge image; 70,000 of them overflow in (Gaussian, tile row) pairs alone."""
+    side = 16 * 1000
     p = Projected(
         mean2d=jnp.full((N, 2), side / 2),
         conic=jnp.tile(jnp.array([1e-9, 0, 1e-9]), (N, 1)),
@@ -168,7 +172,7 @@ def test_count_beyond_int32_saturates():
         extent=jnp.full((N, 2), 1e5),
         color=jnp.zeros((N, 3)),
     )
-    assert int(bins_of(p, 16, 64, size=(side, side)).needed) == 2**31 - 1
+    assert int(bins_of(p, 16, 64, name, size=(side, side)).needed) == 2**31 - 1
 
 
 def test_gradients_stop_and_bad_arguments_are_named():
@@ -186,7 +190,7 @@ def test_gradients_stop_and_bad_arguments_are_named():
         default_tile("gpu")
 
 
-@pytest.mark.parametrize("name", ["xla", "reference"])
+@pytest.mark.parametrize("name", ["xla", "pallas", "reference"])
 @pytest.mark.parametrize("parts", [3, 7])  # of 4 rows of tiles
 def test_parts_share_out_the_tile_rows(name, parts):
     p, (columns, _) = scene(), tile_grid(W, H, 8)
