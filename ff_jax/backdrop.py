@@ -42,9 +42,10 @@ def information(camera: Camera, alpha: Float[Array, "H W"], weight: Float[Array,
     """
     through = 1 - alpha
     told = jnp.where(through > MOSTLY, weight * through**2, 0.0)
-    cells = cell_of(ray_directions(camera)).reshape(-1)
+    # Pixels that say nothing go nowhere: all that add to one cell would wait for each other.
+    cells = jnp.where(told > 0, cell_of(ray_directions(camera)), CELLS).reshape(-1)
     values = jnp.stack([jnp.round(told * _UNIT), told > 0], -1).reshape(-1, 2).astype(jnp.int32)
-    total, count = jnp.zeros((CELLS, 2), jnp.int32).at[cells].add(values).T
+    total, count = jnp.zeros((CELLS, 2), jnp.int32).at[cells].add(values, mode="drop").T
     return total / _UNIT / jnp.maximum(count, 1)
 
 

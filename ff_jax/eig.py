@@ -28,7 +28,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 from ff_jax import backdrop
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians, opacities
-from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
+from ff_jax.render import RenderSettings, bin_gaussians, blended, project_gaussians
 from ff_jax.rigid import quats_to_matrices
 from ff_jax.whitened import diagonal_factors, posterior_factors
 from kernels import fisher
@@ -171,7 +171,7 @@ def accumulate(
         splats.mean2d,
         splats.conic,
         splats.opacity,
-        splats.color,
+        blended(splats),
         bin_gaussians(splats, camera, settings),
         image,
         information / jnp.square(noise),
@@ -261,7 +261,7 @@ def eig_map(
         splats.mean2d,
         splats.conic,
         splats.opacity,
-        splats.color,
+        blended(splats),
         bin_gaussians(splats, camera, settings),
         image,
         alpha,

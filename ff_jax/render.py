@@ -109,6 +109,11 @@ def bin_gaussians(
     )
 
 
+def blended(projected: Projected) -> Float[Array, "N 4"]:
+    """Return what is blended of every Gaussian: colour and depth (camera z, metres)."""
+    return jnp.concatenate([projected.color, projected.depth[:, None]], -1)
+
+
 def blend(
     projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
 ) -> tuple[Float[Array, "H W 4"], Float[Array, "H W"], Int[Array, ""]]:
@@ -117,12 +122,11 @@ def blend(
     Only the tile rows of one part are drawn, the others are 0.
     """
     bins = bin_gaussians(projected, camera, settings, part, parts)
-    features = jnp.concatenate([projected.color, projected.depth[:, None]], -1)
     out, alpha = rasterize(
         projected.mean2d,
         projected.conic,
         projected.opacity,
-        features,
+        blended(projected),
         bins,
         width=camera.width,
         height=camera.height,

@@ -79,7 +79,7 @@ def _begins(count: Int[Array, "N"]) -> tuple[Int[Array, "N"], Int[Array, ""]]:
 
 
 def _load(order_ref: Any, table_ref: Any, part_ref: Any, height: int, tile: int, parts: int) -> tuple:
-    """Return the ranks of this program, their Gaussians and numbers, and the first and the number of their tile rows."""
+    """Return the ranks of a program, their Gaussians and numbers, the first of their tile rows and how many."""
     rank = rows(BLOCK)
     exists = rank < order_ref.shape[0]
     index = plgpu.load(order_ref.at[jnp.minimum(rank, order_ref.shape[0] - 1)])

@@ -22,7 +22,7 @@ def accumulate(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
@@ -54,7 +54,8 @@ def accumulate(
         mean2d: px.
         conic: inverse 2-D covariance (a, b, c), 1/px^2.
         opacity: [0, 1), 0 when culled.
-        color: as blended.
+        features: as blended; the first three are the colour. Further ones change nothing: with those that were
+            rendered, one program walks the lists once for both.
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed.
@@ -73,9 +74,10 @@ def accumulate(
     """
     run = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
-    if isinstance(jacobian, Geometry) and run is not pallas_gpu:
-        jacobian = geometry_jacobian(jacobian)
-    arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
+    if run is not pallas_gpu:
+        features = features[:, :3]
+        jacobian = geometry_jacobian(jacobian) if isinstance(jacobian, Geometry) else jacobian
+    arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, features)]
     arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight)), jax.tree.map(_held, jacobian)]
     return run.accumulate(*arrays, tile=tile)
 
@@ -84,7 +86,7 @@ def eig_map(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
@@ -113,7 +115,8 @@ def eig_map(
         mean2d: px.
         conic: inverse 2-D covariance (a, b, c), 1/px^2.
         opacity: [0, 1), 0 when culled.
-        color: as blended.
+        features: as blended; the first three are the colour. Further ones change nothing: with those that were
+            rendered, one program walks the lists once for both.
         bins: from `bin_tiles` with the same width, height and tile.
         image: the composite of exactly these Gaussians, background included.
         alpha: its accumulated opacity.
@@ -135,10 +138,11 @@ def eig_map(
     if mode not in MODES:
         raise ValueError(f"{mode=} is unknown: use one of {MODES}")
     _check(bins, width, height, tile, image=image, alpha=alpha)
+    features = features if run is pallas_gpu else features[:, :3]
     if isinstance(factor, tuple) and run is not pallas_gpu:
         factor = jnp.einsum("nki,nij->nkj", geometry_jacobian(factor[0]), factor[1], precision="highest")
     inputs = [jax.tree.map(_held, x) for x in (image, alpha, factor, q, noise_var, background_var)]
-    splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, color)]
+    splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, features)]
     return run.eig_map(*splats, bins, *inputs, mode=mode, tile=tile)
 
 

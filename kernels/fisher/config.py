@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kernels.tuning import tuned
+
 
 @dataclass(frozen=True)
 class FisherConfig:
@@ -14,4 +16,6 @@ class FisherConfig:
     reduce_block: int = 4  # Gaussians per program of the slot reduction: most have few slots
 
 
-DEFAULT = FisherConfig()
+def choose_config(capacity: int, tiles: int) -> FisherConfig:
+    """Return the configuration for lists of `capacity` intersections over `tiles` tiles."""
+    return FisherConfig(**tuned("fisher", capacity, tiles))

@@ -1,9 +1,9 @@
 """What a view knows of a Gaussian's geometry, per Gaussian, as Pallas kernels (Triton backend).
 
-One Gaussian a thread. `_half_kernel` differentiates the footprint and brings the derivatives to the whitened frame, one
-row of memory per number so that neighbours lie side by side; the other two kernels turn these rows into a quartic or a
-precision. What runs over the ten parameters is a loop, not ten copies: the compiler's time grows with the square of the
-number of operations.
+One Gaussian a thread differentiates its footprint and brings the derivatives to the whitened frame. `_quartic_kernel`
+turns them into a quartic where they stand; `_half_kernel` stores them, one row of memory per number so that neighbours
+lie side by side, and `_precision_kernel` turns these rows into a precision. What runs over the ten parameters is a
+loop, not ten copies: the compiler's time grows with the square of the number of operations.
 """
 
 import functools
@@ -29,9 +29,10 @@ PACKED = GEOMETRY * (GEOMETRY + 1) // 2
 def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool) -> Float[Array, "N 15"]:
     """Return `forms.quartic_of` the Jacobian times an upper triangular factor."""
     count = geometry.means.shape[0]
-    operands = _half(geometry, interpret), factor.reshape(count, -1)
+    kernel = functools.partial(_quartic_kernel, options=geometry.options)
+    operands = *_operands(geometry), factor.reshape(count, -1)
     shape = count, len(POWERS)
-    (out,) = launch(_quartic_kernel, "fisher_quartic", pl.cdiv(count, BLOCK), [shape], WARPS, interpret, *operands)
+    (out,) = launch(kernel, "fisher_quartic", pl.cdiv(count, BLOCK), [shape], WARPS, interpret, *operands)
     return out
 
 
@@ -54,25 +55,33 @@ def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool)
 def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
     """Return the Jacobian in the whitened frame, number by number, and 1 for Gaussians that show."""
     count = geometry.means.shape[0]
-    numbers = camera_numbers(geometry.camera_from_world, geometry.K)
-    kernel = functools.partial(_half_kernel, options=geometry.options)
-    operands = *geometry[:4], numbers
+    kernel, operands = functools.partial(_half_kernel, options=geometry.options), _operands(geometry)
     (half,) = launch(kernel, "fisher_jacobian", pl.cdiv(count, BLOCK), [(HALF, count)], WARPS, interpret, *operands)
     return half
+
+
+def _operands(geometry: Geometry) -> tuple[Array, ...]:
+    """Return what `_derivatives` reads: the parameters of the Gaussians and the numbers of the camera."""
+    return *geometry[:4], camera_numbers(geometry.camera_from_world, geometry.K)
 
 
 # ---- kernel bodies: every reference is the whole array
 
 
-def _half_kernel(*refs: Any, options: Options) -> None:
-    row, half_ref = rows(BLOCK), refs[5]
+def _derivatives(refs: tuple, row: Array, options: Options) -> tuple[list[Array], Array]:
+    """Return the derivatives in the whitened frame, parameter by parameter, and which Gaussians show."""
     means, quats, scales, (opacity,) = (load_columns(ref, row) for ref in refs[:4])
     numbers = [refs[4][k] for k in range(CAMERA)]
     camera = [numbers[4 * i : 4 * i + 4] for i in range(3)]
     lens = Lens(camera, *numbers[12:])
     (visible, conic), L = footprint_columns(means, quats, scales, opacity, camera, lens, options)
     whitener = whitening_columns(*[jnp.where(visible, v, 0.0) for v in conic])
-    values = [value for derivatives in L for value in in_basis(derivatives, whitener)]
+    return [value for derivatives in L for value in in_basis(derivatives, whitener)], visible
+
+
+def _half_kernel(*refs: Any, options: Options) -> None:
+    row, half_ref = rows(BLOCK), refs[5]
+    values, visible = _derivatives(refs, row, options)
     for k, value in enumerate([*values, visible.astype(jnp.float32)]):
         plgpu.store(half_ref.at[k, row], value, mask=row < half_ref.shape[1])
 
@@ -83,16 +92,16 @@ def _shown(half_ref: Any, row: Array) -> tuple[Array, Array]:
     return safe, (row < half_ref.shape[1]) & (plgpu.load(half_ref.at[HALF - 1, safe]) > 0)
 
 
-def _quartic_kernel(half_ref: Any, factor_ref: Any, out_ref: Any) -> None:
-    row = rows(BLOCK)
-    safe, shown = _shown(half_ref, row)
-    load = lambda ref, *index, mask: plgpu.load(ref.at[index], mask=mask, other=0.0)
-    half = [load(half_ref, k, safe, mask=shown) for k in range(HALF - 1)]
+def _quartic_kernel(*refs: Any, options: Options) -> None:
+    row, factor_ref, out_ref = rows(BLOCK), refs[5], refs[6]
+    values, visible = _derivatives(refs, row, options)
+    shown, safe = visible & (row < out_ref.shape[0]), jnp.minimum(row, out_ref.shape[0] - 1)
+    half = [jnp.where(shown, value, 0.0) for value in values]  # of one that does not show they may be anything
 
     def add(r: Array, coefficients: tuple) -> tuple:
         spread = [jnp.zeros_like(half[0])] * FOOTPRINT
         for i in range(GEOMETRY):  # upper triangular
-            entry = load(factor_ref, safe, GEOMETRY * i + r, mask=shown & (i <= r))
+            entry = plgpu.load(factor_ref.at[safe, GEOMETRY * i + r], mask=shown & (i <= r), other=0.0)
             spread = [s + half[FOOTPRINT * i + k] * entry for k, s in enumerate(spread)]
         coefficients = list(coefficients)
         for i in range(FOOTPRINT):

@@ -17,7 +17,7 @@ from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
 from kernels.fisher import forms_gpu
-from kernels.fisher.config import DEFAULT, FisherConfig
+from kernels.fisher.config import FisherConfig, choose_config
 from kernels.fisher.forms import from_moments
 from kernels.fisher.gain import information_gain
 from kernels.fisher.geometry import Geometry
@@ -34,9 +34,8 @@ from kernels.fisher.walk import (
 )
 from kernels.launch import launch
 from kernels.rasterize import pixels
-from kernels.rasterize.config import heuristic
 from kernels.rasterize.pallas_gpu import Kernels, walk
-from kernels.rasterize.segments import Segments, cut, segment_count
+from kernels.rasterize.segments import Segments
 from kernels.rasterize.walk import from_tiles, to_tiles
 
 Ref = Any  # a Pallas reference
@@ -46,7 +45,7 @@ def accumulate(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
@@ -54,12 +53,13 @@ def accumulate(
     *,
     tile: int,
     interpret: bool | None = None,
-    config: FisherConfig = DEFAULT,
+    config: FisherConfig | None = None,
 ) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
-    """See `kernels.fisher.accumulate`; `interpret` None means wherever there is no GPU."""
+    """See `kernels.fisher.accumulate`; `interpret` and `config` None take what suits the device."""
     (height, width), interpret = weight.shape, _interpret(interpret)
-    records = splat_records(mean2d, conic, opacity, color)
-    segments, prefix = _prefixes(records, bins, width, height, tile, interpret)
+    config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
+    records = splat_records(mean2d, conic, opacity, features[:, :3])
+    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, interpret)
     inputs = _blocks(to_tiles(jnp.concatenate([image, weight[..., None]], -1), tile), tile)
     slots = jnp.zeros((bins.ids.shape[0], SUMS), jnp.float32)
     operands = (*segments[:3], bins.ids, bins.emission, records, prefix, inputs, slots)
@@ -84,7 +84,7 @@ def eig_map(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
@@ -96,16 +96,17 @@ def eig_map(
     mode: str,
     tile: int,
     interpret: bool | None = None,
-    config: FisherConfig = DEFAULT,
+    config: FisherConfig | None = None,
 ) -> Float[Array, "H W"]:
-    """See `kernels.fisher.eig_map`; `interpret` None means wherever there is no GPU."""
+    """See `kernels.fisher.eig_map`; `interpret` and `config` None take what suits the device."""
     (height, width), interpret = alpha.shape, _interpret(interpret)
-    splats = splat_records(mean2d, conic, opacity, color)
+    config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
+    splats = splat_records(mean2d, conic, opacity, features[:, :3])
     if isinstance(factor, tuple):
         records = append_eig(splats, forms_gpu.quartic(*factor, interpret), q)
     else:
         records = eig_records(splats, factor, q)
-    segments, prefix = _prefixes(splats, bins, width, height, tile, interpret)
+    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, interpret)
     (parts,) = launch(
         functools.partial(_map_kernel, width=width, tile=tile, chunk=config.chunk),
         "fisher_eig_map",
@@ -133,13 +134,23 @@ def _interpret(interpret: bool | None) -> bool:
 
 
 def _prefixes(
-    records: Float[Array, "N numbers"], bins: Bins, width: int, height: int, tile: int, interpret: bool
-) -> tuple[Segments, Float[Array, "S 4 rows lanes"]]:
-    """Return the segments of the lists, and colour (rgb) and T in front of each."""
-    _, prefix = Kernels(interpret).forward(records[:, :9], bins, width=width, height=height, tile=tile)
-    capacity, tiles = bins.ids.shape[0], bins.tile_starts.shape[0] - 1
-    length = heuristic(capacity, tiles).segment
-    return cut(bins.tile_starts, segment_count(capacity, tiles, length), length), _blocks(prefix, tile)
+    mean2d: Float[Array, "N 2"],
+    conic: Float[Array, "N 3"],
+    opacity: Float[Array, "N"],
+    features: Float[Array, "N C"],
+    bins: Bins,
+    width: int,
+    height: int,
+    tile: int,
+    interpret: bool,
+) -> tuple[Segments, Float[Array, "S C_and_T rows lanes"]]:
+    """Return the segments of the lists, and features and T in front of each.
+
+    This is the walk of `rasterize`, word for word: a program that has rendered these features runs it once.
+    """
+    table, kernels = jnp.concatenate([mean2d, conic, opacity[:, None], features], -1), Kernels(interpret)
+    _, prefix = kernels.forward(table, bins, width=width, height=height, tile=tile)
+    return kernels.cut(bins)[1], _blocks(prefix, tile)
 
 
 def _blocks(values: Float[Array, "T C P"], tile: int) -> Float[Array, "T C rows lanes"]:
@@ -154,7 +165,7 @@ def _front(prefix_ref: Ref, pixels_ref: Ref, segment: Array, tile_index: Array, 
     """Return what the pixels of a tile remember in front of a segment, as a `Front`."""
     load = functools.partial(pixels.load, zero=zero)
     behind = [load(pixels_ref, tile_index, k) - load(prefix_ref, segment, k) for k in range(3)]
-    return load(prefix_ref, segment, 3), *behind
+    return load(prefix_ref, segment, prefix_ref.shape[1] - 1), *behind
 
 
 def _accumulate_kernel(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from kernels.backend import choose
 from kernels.bin_tiles.types import Bins, tile_grid
 from kernels.rasterize import reference
+from kernels.rasterize.config import RasterConfig
 from kernels.rasterize.primitives import rasterize_table
 
 
@@ -22,6 +23,7 @@ def rasterize(
     height: int,
     tile: int = 16,
     implementation: str | None = None,
+    config: RasterConfig | None = None,
 ) -> tuple[Float[Array, "H W C"], Float[Array, "H W"]]:
     """Blend Gaussians front to back: out = sum_i w_i f_i and alpha = sum_i w_i.
 
@@ -48,6 +50,7 @@ def rasterize(
         height: image height, pixels.
         tile: side of a tile, pixels.
         implementation: None, "reference" (dense, small scenes), "xla" or "pallas" (interpreted on a CPU).
+        config: block sizes of the Pallas kernels; None takes those measured on the device, if any were.
 
     Raises:
         ValueError: for an unknown implementation, or if `bins` was made for another image, tile or set of
@@ -68,7 +71,8 @@ def rasterize(
     if name == "reference":
         image = reference.forward(table, bins, width=width, height=height)
     else:
-        image = rasterize_table(table, bins, width=width, height=height, tile=tile, implementation=name)
+        size = {"width": width, "height": height, "tile": tile}
+        image = rasterize_table(table, bins, **size, implementation=name, config=config)
     return image[..., :-1], image[..., -1]
 
 

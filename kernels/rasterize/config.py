@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kernels.tuning import tuned
+
 
 @dataclass(frozen=True)
 class RasterConfig:
@@ -14,12 +16,15 @@ class RasterConfig:
     reduce_block: int = 8  # Gaussians per program of the slot reduction: most have few slots
 
 
-def heuristic(capacity: int, tiles: int) -> RasterConfig:
-    """Return a configuration for lists of `capacity` intersections over `tiles` tiles.
+def choose_config(capacity: int, tiles: int) -> RasterConfig:
+    """Return the configuration for lists of `capacity` intersections over `tiles` tiles: measured, or guessed.
 
-    Shorter segments pay where there are too few of them to fill a device (about 132 x 16 programs on an
+    The guess: shorter segments pay where there are too few of them to fill a device (about 132 x 16 programs on an
     H100).
     """
+    found = tuned("rasterize", capacity, tiles)
+    if found:
+        return RasterConfig(**found)
     segment = 512
     while segment > 64 and capacity // segment + tiles < 2048:
         segment //= 2

@@ -31,7 +31,7 @@ from kernels.rasterize.blend import (
     splat_of,
     tangent_step,
 )
-from kernels.rasterize.config import RasterConfig, heuristic
+from kernels.rasterize.config import RasterConfig, choose_config
 from kernels.rasterize.segments import Segments, cut, segment_count
 from kernels.rasterize.walk import from_tiles, to_tiles
 
@@ -40,21 +40,33 @@ Ref = Any  # a Pallas reference
 
 @dataclass(frozen=True)
 class Kernels:
-    """The walks of `kernels.rasterize.xla` as kernels; `interpret` runs them without a GPU."""
+    """The walks of `kernels.rasterize.xla` as kernels.
+
+    Attributes:
+        interpret: run without a GPU.
+        config: block sizes; None takes the best known.
+    """
 
     interpret: bool
+    config: RasterConfig | None = None
 
     def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
         """Return the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
         columns, rows = tile_grid(width, height, tile)
-        length = heuristic(capacity, rows * columns).segment
+        length = (self.config or choose_config(capacity, rows * columns)).segment
         return segment_count(capacity, rows * columns, length), channels, tile * tile
+
+    def cut(self, bins: Bins) -> tuple[RasterConfig, Segments]:
+        """Return the block sizes and the segments of the lists."""
+        capacity, tiles = bins.ids.shape[0], bins.tile_starts.shape[0] - 1
+        config = self.config or choose_config(capacity, tiles)
+        return config, cut(bins.tile_starts, segment_count(capacity, tiles, config.segment), config.segment)
 
     def forward(
         self, table: Float[Array, "N F"], bins: Bins, *, width: int, height: int, tile: int
     ) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "S C_and_T P"]]:
         """Return the features with, last, the accumulated alpha; and the prefix of every segment."""
-        config, segments = _segments(bins)
+        config, segments = self.cut(bins)
         channels, tiles = table.shape[1] - GEOMETRY + 1, bins.tile_starts.shape[0] - 1
         shape = (segments.tile.shape[0], channels, tile * tile)
         blocks = (*shape[:2], *pixels.shape_of(tile))
@@ -85,7 +97,7 @@ class Kernels:
         tile: int,
     ) -> Float[Array, "H W C_and_alpha"]:
         """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
-        config, segments = _segments(bins)
+        config, segments = self.cut(bins)
         channels, tiles = saved.shape[1], bins.tile_starts.shape[0] - 1
         kernel = functools.partial(_tangent_kernel, width=width, tile=tile, chunk=config.chunk)
         shape = (segments.tile.shape[0], 2 * channels, *pixels.shape_of(tile))
@@ -116,7 +128,7 @@ class Kernels:
         tile: int,
     ) -> Float[Array, "N F"]:
         """Return the cotangent of the table (log opacity in column 5) for the cotangent `v` of the image."""
-        config, segments = _segments(bins)
+        config, segments = self.cut(bins)
         total = jnp.sum(image * v, -1, keepdims=True)
         inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
         inputs, saved = (x.reshape(*x.shape[:2], *pixels.shape_of(tile)) for x in (inputs, saved))
@@ -154,13 +166,6 @@ class Kernels:
             slots,
         )
         return sums[:N]
-
-
-def _segments(bins: Bins) -> tuple[RasterConfig, Segments]:
-    """Return the block sizes and the segments of the lists."""
-    capacity, tiles = bins.ids.shape[0], bins.tile_starts.shape[0] - 1
-    config = heuristic(capacity, tiles)
-    return config, cut(bins.tile_starts, segment_count(capacity, tiles, config.segment), config.segment)
 
 
 # ---- kernel bodies: every reference is the whole array

@@ -24,6 +24,7 @@ from kernels.bin_tiles.types import Bins
 from kernels.primitive import bind, define, zero
 from kernels.rasterize import pallas_gpu, xla
 from kernels.rasterize.blend import ALPHA_MIN, GEOMETRY
+from kernels.rasterize.config import RasterConfig
 
 FORWARD = Primitive("rasterize_forward")
 TANGENT = Primitive("rasterize_tangent")
@@ -31,23 +32,36 @@ ADJOINT = Primitive("rasterize_adjoint")
 
 
 def rasterize_table(
-    table: Float[Array, "N F"], bins: Bins, *, width: int, height: int, tile: int, implementation: str
+    table: Float[Array, "N F"],
+    bins: Bins,
+    *,
+    width: int,
+    height: int,
+    tile: int,
+    implementation: str,
+    config: RasterConfig | None = None,
 ) -> Float[Array, "H W C_and_alpha"]:
-    """Rasterize packed Gaussians (mean2d, conic, opacity, features) with differentiable primitives."""
-    image, _ = bind(FORWARD, table, *bins, width=width, height=height, tile=tile, implementation=implementation)
+    """Rasterize packed Gaussians (mean2d, conic, opacity, features) with differentiable primitives.
+
+    `config` gives the block sizes of the kernels; None takes the best known.
+    """
+    how = {"implementation": implementation, "config": config}
+    image, _ = bind(FORWARD, table, *bins, width=width, height=height, tile=tile, **how)
     return image
 
 
 # ---- what runs
 
 
-def _module(implementation: str, interpret: bool) -> Any:
+def _module(implementation: str, config: RasterConfig | None, interpret: bool) -> Any:
     """Return the object with the functions saved_shape, forward, tangent and adjoint."""
-    return xla if implementation == "xla" else pallas_gpu.Kernels(interpret)
+    return xla if implementation == "xla" else pallas_gpu.Kernels(interpret, config)
 
 
-def _forward(table: Array, *bins: Array, interpret: bool, implementation: str, **size: int) -> list[Array]:
-    return list(_module(implementation, interpret).forward(table, Bins(*bins), **size))
+def _forward(
+    table: Array, *bins: Array, interpret: bool, implementation: str, config: RasterConfig | None, **size: int
+) -> list[Array]:
+    return list(_module(implementation, config, interpret).forward(table, Bins(*bins), **size))
 
 
 def _tangent(
@@ -58,9 +72,10 @@ def _tangent(
     *bins: Array,
     interpret: bool,
     implementation: str,
+    config: RasterConfig | None,
     **size,
 ) -> list[Array]:
-    return [_module(implementation, interpret).tangent(table, saved, dtable, Bins(*bins), **size)]
+    return [_module(implementation, config, interpret).tangent(table, saved, dtable, Bins(*bins), **size)]
 
 
 def _adjoint(
@@ -71,17 +86,26 @@ def _adjoint(
     *bins: Array,
     interpret: bool,
     implementation: str,
+    config: RasterConfig | None,
     **size,
 ) -> list[Array]:
-    return [_module(implementation, interpret).adjoint(table, image, saved, v, Bins(*bins), **size)]
+    return [_module(implementation, config, interpret).adjoint(table, image, saved, v, Bins(*bins), **size)]
 
 
 # ---- shapes: updated from an operand, which keeps its sharding and manual axes
 
 
-def _forward_shapes(table: Any, *bins: Any, width: int, height: int, tile: int, implementation: str) -> list:
+def _forward_shapes(
+    table: Any,
+    *bins: Any,
+    width: int,
+    height: int,
+    tile: int,
+    implementation: str,
+    config: RasterConfig | None,
+) -> list:
     channels = table.shape[1] - GEOMETRY + 1
-    saved = _module(implementation, True).saved_shape(bins[0].shape[0], channels, width, height, tile)
+    saved = _module(implementation, config, True).saved_shape(bins[0].shape[0], channels, width, height, tile)
     return [table.update(shape=(height, width, channels)), table.update(shape=saved)]
 
 
