@@ -1,15 +1,15 @@
 """Which implementation of an op runs, and whether a Pallas kernel is interpreted."""
 
-from typing import Literal
-
 import jax
 
-Implementation = Literal["reference", "xla", "pallas"]
-NAMES = ("reference", "xla", "pallas")
+NAMES = ("reference", "xla", "pallas", "mosaic")
 
 
 def choose(implementation: str | None) -> str:
     """Return the implementation to run: the one named, or for None `pallas` on a GPU and `xla` elsewhere.
+
+    `pallas` compiles the kernels through Triton, `mosaic` the same walks through Mosaic GPU (Hopper and newer); what
+    is no walk runs as `xla` then. Which of them is faster was measured: docs/benchmarks.md.
 
     Raises:
         ValueError: for any other name.

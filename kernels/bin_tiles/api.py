@@ -9,7 +9,7 @@ from kernels.bin_tiles import reference, xla
 from kernels.bin_tiles.primitives import bin_primitive
 from kernels.bin_tiles.types import Bins
 
-_RUN = {"reference": reference.bin_tiles, "xla": xla.bin_tiles}
+_RUN = {"reference": reference.bin_tiles, "xla": xla.bin_tiles, "mosaic": xla.bin_tiles}
 
 
 def bin_tiles(
@@ -45,7 +45,8 @@ def bin_tiles(
             larger, the hindmost were dropped: call again with at least that much.
         part: of the tile rows, only those whose number is `part` modulo `parts` get lists; may be traced.
         parts: every how manieth tile row gets lists; the others' are empty.
-        implementation: None, "reference" (dense, small scenes), "xla" or "pallas" (interpreted on a CPU).
+        implementation: None, "reference" (dense, small scenes), "xla" (also for "mosaic") or "pallas"
+            (interpreted on a CPU).
 
     Raises:
         ValueError: for an unknown implementation, an empty image, or a tile, capacity or `parts` under 1.

@@ -1,7 +1,5 @@
 """Public entry points of the Fisher kernels."""
 
-from types import ModuleType
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +13,7 @@ from kernels.fisher.gain import MODES
 from kernels.fisher.geometry import Geometry
 from kernels.fisher.geometry import jacobian as geometry_jacobian
 
-_RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu}
+_RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu, "mosaic": pallas_gpu}
 
 
 def accumulate(
@@ -64,7 +62,7 @@ def accumulate(
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
-        implementation: None, "reference", "xla" or "pallas".
+        implementation: None, "reference", "xla", "pallas" or "mosaic".
 
     Returns:
         S as the row-major upper triangle (21 numbers without `jacobian`), and w2.
@@ -72,14 +70,13 @@ def accumulate(
     Raises:
         ValueError: for an unknown implementation, or an image or bins of another size.
     """
-    run = _implementation(implementation, opacity.shape[0])
+    name = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
-    if run is not pallas_gpu:
-        features = features[:, :3]
-        jacobian = geometry_jacobian(jacobian) if isinstance(jacobian, Geometry) else jacobian
+    if isinstance(jacobian, Geometry) and name != "pallas":
+        jacobian = geometry_jacobian(jacobian)
     arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, features)]
     arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight)), jax.tree.map(_held, jacobian)]
-    return run.accumulate(*arrays, tile=tile)
+    return _RUN[name].accumulate(*arrays, tile=tile, **_backend(name))
 
 
 def eig_map(
@@ -129,21 +126,20 @@ def eig_map(
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
-        implementation: None, "reference", "xla" or "pallas".
+        implementation: None, "reference", "xla", "pallas" or "mosaic".
 
     Raises:
         ValueError: for an unknown implementation or mode, or an image or bins of another size.
     """
-    run = _implementation(implementation, opacity.shape[0])
+    name = _implementation(implementation, opacity.shape[0])
     if mode not in MODES:
         raise ValueError(f"{mode=} is unknown: use one of {MODES}")
     _check(bins, width, height, tile, image=image, alpha=alpha)
-    features = features if run is pallas_gpu else features[:, :3]
-    if isinstance(factor, tuple) and run is not pallas_gpu:
+    if isinstance(factor, tuple) and name != "pallas":
         factor = jnp.einsum("nki,nij->nkj", geometry_jacobian(factor[0]), factor[1], precision="highest")
     inputs = [jax.tree.map(_held, x) for x in (image, alpha, factor, q, noise_var, background_var)]
     splats = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, features)]
-    return run.eig_map(*splats, bins, *inputs, mode=mode, tile=tile)
+    return _RUN[name].eig_map(*splats, bins, *inputs, mode=mode, tile=tile, **_backend(name))
 
 
 def _held(x: ArrayLike) -> ArrayLike:
@@ -151,10 +147,15 @@ def _held(x: ArrayLike) -> ArrayLike:
     return lax.stop_gradient(x) if isinstance(x, (Array, np.ndarray)) else x
 
 
-def _implementation(name: str | None, count: int) -> ModuleType:
-    """Return the module that runs; walks need a Gaussian to look at, the dense form does not."""
+def _implementation(name: str | None, count: int) -> str:
+    """Return what runs; walks need a Gaussian to look at, the dense form does not."""
     name = choose(name)
-    return _RUN[name if count else "reference"]
+    return name if count else "reference"
+
+
+def _backend(name: str) -> dict[str, str]:
+    """Return what the kernels are told beside the arrays: there are two compilers for them."""
+    return {"implementation": name} if name in ("pallas", "mosaic") else {}
 
 
 def _check(bins: Bins, width: int, height: int, tile: int, **maps: Float[Array, "..."]) -> None:

@@ -1,4 +1,4 @@
-"""Fisher sums and EIG map as Pallas kernels (Triton backend).
+"""Fisher sums and EIG map as Pallas kernels, for both backends (`kernels.rasterize.pixels`).
 
 One program walks one segment of a tile list with all pixels of the tile in registers. It starts from the
 prefix (accumulated colour and transmittance) that the segmented forward pass of `rasterize` leaves. The map
@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.experimental import pallas as pl
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
@@ -32,9 +31,9 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
-from kernels.launch import launch
-from kernels.rasterize import pixels
-from kernels.rasterize.pallas_gpu import Kernels, walk
+from kernels.rasterize.pallas_gpu import Kernels, clear, walk
+from kernels.rasterize.pixels import Backend, Mosaic, Triton, anchor, total
+from kernels.rasterize.primitives import forward
 from kernels.rasterize.segments import Segments
 from kernels.rasterize.walk import from_tiles, to_tiles
 
@@ -52,30 +51,29 @@ def accumulate(
     jacobian: Float[Array, "N 6 p"] | Geometry | None,
     *,
     tile: int,
-    interpret: bool | None = None,
+    implementation: str = "pallas",
     config: FisherConfig | None = None,
 ) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
-    """See `kernels.fisher.accumulate`; `interpret` and `config` None take what suits the device."""
-    (height, width), interpret = weight.shape, _interpret(interpret)
+    """See `kernels.fisher.accumulate`; `config` None takes what suits the device."""
+    (height, width), on = weight.shape, _backend(implementation)
     config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
     records = splat_records(mean2d, conic, opacity, features[:, :3])
-    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, interpret)
-    inputs = _blocks(to_tiles(jnp.concatenate([image, weight[..., None]], -1), tile), tile)
+    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, on)
+    inputs = _blocks(to_tiles(jnp.concatenate([image, weight[..., None]], -1), tile), on, tile)
     slots = jnp.zeros((bins.ids.shape[0], SUMS), jnp.float32)
     operands = (*segments[:3], bins.ids, bins.emission, records, prefix, inputs, slots)
-    (slots,) = launch(
-        functools.partial(_accumulate_kernel, width=width, tile=tile, chunk=config.chunk),
+    (slots,) = on.start(
+        functools.partial(_accumulate_kernel, on=on, width=width, tile=tile, chunk=config.chunk),
         "fisher_accumulate",
         segments.tile.shape[0],
         [slots.shape],
         config.accumulate_warps,
-        interpret,
         *operands,
-        into=len(operands) - 1,
+        into=True,
     )
-    sums = Kernels(interpret).sum_slots(slots, bins, config.reduce_block)
+    sums = Kernels(on).sum_slots(slots, bins, config.reduce_block)
     if isinstance(jacobian, Geometry):
-        return forms_gpu.precision(jacobian, sums, interpret), sums[:, 15]
+        return forms_gpu.precision(jacobian, sums, on.interpret), sums[:, 15]
     jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 
@@ -95,42 +93,42 @@ def eig_map(
     *,
     mode: str,
     tile: int,
-    interpret: bool | None = None,
+    implementation: str = "pallas",
     config: FisherConfig | None = None,
 ) -> Float[Array, "H W"]:
-    """See `kernels.fisher.eig_map`; `interpret` and `config` None take what suits the device."""
-    (height, width), interpret = alpha.shape, _interpret(interpret)
+    """See `kernels.fisher.eig_map`; `config` None takes what suits the device."""
+    (height, width), on = alpha.shape, _backend(implementation)
     config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
     splats = splat_records(mean2d, conic, opacity, features[:, :3])
     if isinstance(factor, tuple):
-        records = append_eig(splats, forms_gpu.quartic(*factor, interpret), q)
+        records = append_eig(splats, forms_gpu.quartic(*factor, on.interpret), q)
     else:
         records = eig_records(splats, factor, q)
-    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, interpret)
-    (parts,) = launch(
-        functools.partial(_map_kernel, width=width, tile=tile, chunk=config.chunk),
+    segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, on)
+    (parts,) = on.start(
+        functools.partial(_map_kernel, on=on, width=width, tile=tile, chunk=config.chunk),
         "fisher_eig_map",
         segments.tile.shape[0],
-        [(segments.tile.shape[0], 6, *pixels.shape_of(tile))],
+        [(segments.tile.shape[0], 6, *on.shape_of(tile))],
         config.map_warps,
-        interpret,
         *segments[:3],
         bins.ids,
         records,
         prefix,
-        _blocks(to_tiles(image, tile), tile),
+        _blocks(to_tiles(image, tile), on, tile),
     )
     tiles = bins.tile_starts.shape[0] - 1
     parts = parts.reshape(*parts.shape[:2], tile * tile)
     shape = (tiles, *parts.shape[1:])
     operands = segments.of_tile, parts
-    (M,) = launch(_sum_kernel, "fisher_sum_segments", tiles, [shape], config.sum_warps, interpret, *operands)
+    kernel = functools.partial(_sum_kernel, on=on)
+    (M,) = on.start(kernel, "fisher_sum_segments", tiles, [shape], config.sum_warps, *operands)
     return information_gain(from_tiles(M, width, height, tile), alpha, noise_var, background_var, mode)
 
 
-def _interpret(interpret: bool | None) -> bool:
-    """Return whether kernels run without a GPU."""
-    return jax.default_backend() != "gpu" if interpret is None else interpret
+def _backend(implementation: str) -> Backend:
+    """Return the backend of "pallas" or "mosaic"."""
+    return Mosaic() if implementation == "mosaic" else Triton(jax.default_backend() != "gpu")
 
 
 def _prefixes(
@@ -142,28 +140,31 @@ def _prefixes(
     width: int,
     height: int,
     tile: int,
-    interpret: bool,
-) -> tuple[Segments, Float[Array, "S C_and_T rows lanes"]]:
+    on: Backend,
+) -> tuple[Segments, Float[Array, "S C_and_T ..."]]:
     """Return the segments of the lists, and features and T in front of each.
 
-    This is the walk of `rasterize`, word for word: a program that has rendered these features runs it once.
+    This is the walk of `rasterize`, to the letter: a program that has rendered these features runs it once.
     """
-    table, kernels = jnp.concatenate([mean2d, conic, opacity[:, None], features], -1), Kernels(interpret)
-    _, prefix = kernels.forward(table, bins, width=width, height=height, tile=tile)
-    return kernels.cut(bins)[1], _blocks(prefix, tile)
+    table = jnp.concatenate([mean2d, conic, opacity[:, None], features], -1)
+    name = "mosaic" if isinstance(on, Mosaic) else "pallas"
+    _, prefix = forward(table, bins, width=width, height=height, tile=tile, implementation=name)
+    return Kernels(on).cut(bins)[1], _blocks(prefix, on, tile)
 
 
-def _blocks(values: Float[Array, "T C P"], tile: int) -> Float[Array, "T C rows lanes"]:
-    """Lay the pixels of tiles out as a warp holds them."""
-    return values.reshape(*values.shape[:2], *pixels.shape_of(tile))
+def _blocks(values: Float[Array, "T C P"], on: Backend, tile: int) -> Float[Array, "T C ..."]:
+    """Lay the pixels of tiles out as the backend holds them."""
+    return values.reshape(*values.shape[:2], *on.shape_of(tile))
 
 
 # ---- kernel bodies: every reference is the whole array
 
 
-def _front(prefix_ref: Ref, pixels_ref: Ref, segment: Array, tile_index: Array, zero: Array) -> tuple[Array, ...]:
+def _front(
+    on: Backend, prefix_ref: Ref, pixels_ref: Ref, segment: Array, tile_index: Array, zero: Array
+) -> tuple[Array, ...]:
     """Return what the pixels of a tile remember in front of a segment, as a `Front`."""
-    load = functools.partial(pixels.load, zero=zero)
+    load = functools.partial(on.load, zero=zero)
     behind = [load(pixels_ref, tile_index, k) - load(prefix_ref, segment, k) for k in range(3)]
     return load(prefix_ref, segment, prefix_ref.shape[1] - 1), *behind
 
@@ -180,25 +181,29 @@ def _accumulate_kernel(
     _: Ref,
     slots_ref: Ref,
     *,
+    on: Backend,
     width: int,
     tile: int,
     chunk: int,
 ) -> None:
-    segment = pl.program_id(0)
+    segment = on.program()
     index, begin = tile_ref[segment], begin_ref[segment]
-    px, py = pixels.centres(index, width, tile)
-    zero = pixels.anchor(begin)
-    weight = pixels.load(pixels_ref, index, 3, zero=zero)
+    px, py = on.centres(index, width, tile)
+    zero = anchor(begin)
+    weight = on.load(pixels_ref, index, 3, zero=zero)
 
     def step(i: Array, record: list, front: tuple) -> tuple:
         slot = emission_ref[i]
         pair, front = visit(record, px, py, Front(*front))
         for k, part in enumerate(fisher_parts(pair, weight)):
-            slots_ref[slot, k] = pixels.total(part)
+            slots_ref[slot, k] = total(part)
         return tuple(front)
 
-    front = _front(prefix_ref, pixels_ref, segment, index, zero)
-    walk(ids_ref, records_ref, begin, end_ref[segment], chunk, step, front)
+    front = _front(on, prefix_ref, pixels_ref, segment, index, zero)
+    end = end_ref[segment]
+    _, position = walk(ids_ref, records_ref, begin, end, chunk, step, front)
+    if on.fills:
+        clear(slots_ref, emission_ref, position, end)
 
 
 def _map_kernel(
@@ -211,27 +216,28 @@ def _map_kernel(
     pixels_ref: Ref,
     parts_ref: Ref,
     *,
+    on: Backend,
     width: int,
     tile: int,
     chunk: int,
 ) -> None:
-    segment = pl.program_id(0)
+    segment = on.program()
     index, begin = tile_ref[segment], begin_ref[segment]
-    px, py = pixels.centres(index, width, tile)
-    zero = pixels.anchor(begin)
+    px, py = on.centres(index, width, tile)
+    zero = anchor(begin)
 
     def step(_: Array, record: list, state: tuple) -> tuple:
         pair, front = visit(record, px, py, Front(*state[:4]))
         return (*front, *add_gain(record, pair, list(state[4:])))
 
-    state = (*_front(prefix_ref, pixels_ref, segment, index, zero), *[jnp.zeros_like(py)] * 6)
-    state = walk(ids_ref, records_ref, begin, end_ref[segment], chunk, step, state)
+    state = (*_front(on, prefix_ref, pixels_ref, segment, index, zero), *[jnp.zeros_like(py)] * 6)
+    state, _ = walk(ids_ref, records_ref, begin, end_ref[segment], chunk, step, state)
     for k, values in enumerate(state[4:]):
-        pixels.store(parts_ref, segment, k, value=values, zero=zero)
+        on.store(parts_ref, segment, k, value=values, zero=zero)
 
 
-def _sum_kernel(of_tile_ref: Ref, parts_ref: Ref, sums_ref: Ref) -> None:
-    tile = pl.program_id(0)
+def _sum_kernel(of_tile_ref: Ref, parts_ref: Ref, sums_ref: Ref, *, on: Backend) -> None:
+    tile = on.program()
 
     def add(i: Array, sums: tuple) -> tuple:
         return tuple(total + parts_ref[i, k, :] for k, total in enumerate(sums))

@@ -49,7 +49,7 @@ def accumulate(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
@@ -59,7 +59,7 @@ def accumulate(
 ) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """See `kernels.fisher.accumulate`."""
     del tile
-    pairs, weight = all_pairs(mean2d, conic, opacity, color, bins, image), weight.reshape(-1)
+    pairs, weight = all_pairs(mean2d, conic, opacity, features[:, :3], bins, image), weight.reshape(-1)
     v = pairs.v
     if jacobian is not None:
         jacobian = jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
@@ -73,7 +73,7 @@ def eig_map(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
@@ -87,7 +87,7 @@ def eig_map(
 ) -> Float[Array, "H W"]:
     """See `kernels.fisher.eig_map`."""
     del tile
-    pairs = all_pairs(mean2d, conic, opacity, color, bins, image)
+    pairs = all_pairs(mean2d, conic, opacity, features[:, :3], bins, image)
     factor = jnp.where(opacity[:, None, None] > 0, factor, 0.0)
     spread = jnp.sum(jnp.einsum("npi,nir->npr", pairs.v, factor, precision="highest") ** 2, -1)
     M = jnp.einsum("np,npc,npd->pcd", spread, pairs.a, pairs.a, precision="highest")

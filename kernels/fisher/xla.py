@@ -25,7 +25,7 @@ def accumulate(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
@@ -35,7 +35,7 @@ def accumulate(
 ) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
     """See `kernels.fisher.accumulate`."""
     height, width = weight.shape
-    records = splat_records(mean2d, conic, opacity, color)
+    records = splat_records(mean2d, conic, opacity, features[:, :3])
     jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     inputs = jnp.concatenate([start(image, tile), to_tiles(weight[..., None], tile)], 1)
 
@@ -54,7 +54,7 @@ def eig_map(
     mean2d: Float[Array, "N 2"],
     conic: Float[Array, "N 3"],
     opacity: Float[Array, "N"],
-    color: Float[Array, "N 3"],
+    features: Float[Array, "N C"],
     bins: Bins,
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
@@ -68,7 +68,7 @@ def eig_map(
 ) -> Float[Array, "H W"]:
     """See `kernels.fisher.eig_map`."""
     height, width = alpha.shape
-    records = eig_records(splat_records(mean2d, conic, opacity, color), factor, q)
+    records = eig_records(splat_records(mean2d, conic, opacity, features[:, :3]), factor, q)
 
     def first(pixels: tuple, px: Array) -> tuple:
         return (*pixels, *[jnp.zeros_like(px)] * 6)

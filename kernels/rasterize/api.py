@@ -7,9 +7,8 @@ from jaxtyping import Float
 
 from kernels.backend import choose
 from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.rasterize import reference
+from kernels.rasterize import primitives, reference
 from kernels.rasterize.config import RasterConfig
-from kernels.rasterize.primitives import rasterize_table
 
 
 def rasterize(
@@ -49,7 +48,7 @@ def rasterize(
         width: image width, pixels.
         height: image height, pixels.
         tile: side of a tile, pixels.
-        implementation: None, "reference" (dense, small scenes), "xla" or "pallas" (interpreted on a CPU).
+        implementation: None, "reference" (dense, small scenes), "xla", "pallas" (interpreted on a CPU), "mosaic" (GPU).
         config: block sizes of the Pallas kernels; None takes those measured on the device, if any were.
 
     Raises:
@@ -63,6 +62,8 @@ def rasterize(
             f"bins hold {bins.tile_starts.shape[0] - 1} tiles but {width=}, {height=}, {tile=} make "
             f"{rows * columns}: give bin_tiles and rasterize the same numbers"
         )
+    if name == "mosaic" and tile * tile % 128:
+        raise ValueError(f"{tile=}: the kernels of 'mosaic' hold 128 pixels at a time: use a tile of 16 or 32")
     if bins.order.shape[0] != mean2d.shape[0]:
         raise ValueError(f"bins were made for {bins.order.shape[0]} Gaussians, not for {mean2d.shape[0]}")
     if mean2d.shape[0] == 0:
@@ -72,7 +73,7 @@ def rasterize(
         image = reference.forward(table, bins, width=width, height=height)
     else:
         size = {"width": width, "height": height, "tile": tile}
-        image = rasterize_table(table, bins, **size, implementation=name, config=config)
+        image, _ = primitives.forward(table, bins, **size, implementation=name, config=config)
     return image[..., :-1], image[..., -1]
 
 

@@ -1,4 +1,4 @@
-"""Rasterize, its tangent and its adjoint as Pallas kernels (Triton backend).
+"""Rasterize, its tangent and its adjoint as Pallas kernels, for both backends (`pixels`).
 
 One program walks one segment of a tile list with all pixels of the tile in registers. Segments are blended
 from T = 1 on their own and combined front to back afterwards (blending is associative). The adjoint starts
@@ -20,11 +20,9 @@ from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins, tile_grid
 from kernels.launch import launch, rows
-from kernels.rasterize import pixels
 from kernels.rasterize.blend import (
     GEOMETRY,
     T_STOP,
-    Pull,
     adjoint_step,
     blend_step,
     from_moments,
@@ -32,10 +30,12 @@ from kernels.rasterize.blend import (
     tangent_step,
 )
 from kernels.rasterize.config import RasterConfig, choose_config
+from kernels.rasterize.pixels import Backend, Mosaic, anchor, total
 from kernels.rasterize.segments import Segments, cut, segment_count
 from kernels.rasterize.walk import from_tiles, to_tiles
 
 Ref = Any  # a Pallas reference
+GAUSSIANS = 16  # a program of `_sum_slots_one_by_one`
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Kernels:
     """The walks of `kernels.rasterize.xla` as kernels.
 
     Attributes:
-        interpret: run without a GPU.
+        on: the backend.
         config: block sizes; None takes the best known.
     """
 
-    interpret: bool
+    on: Backend
     config: RasterConfig | None = None
 
     def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
@@ -69,17 +69,16 @@ class Kernels:
         config, segments = self.cut(bins)
         channels, tiles = table.shape[1] - GEOMETRY + 1, bins.tile_starts.shape[0] - 1
         shape = (segments.tile.shape[0], channels, tile * tile)
-        blocks = (*shape[:2], *pixels.shape_of(tile))
-        kernel = functools.partial(_forward_kernel, width=width, tile=tile, chunk=config.chunk)
+        blocks = (*shape[:2], *self.on.shape_of(tile))
+        kernel = functools.partial(_forward_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, table)
-        (partial,) = launch(kernel, "rasterize_forward", shape[0], [blocks], config.warps, self.interpret, *operands)
-        prefix, total = launch(
-            _combine_kernel,
+        (partial,) = self.on.start(kernel, "rasterize_forward", shape[0], [blocks], config.warps, *operands)
+        prefix, total = self.on.start(
+            functools.partial(_combine_kernel, on=self.on),
             "rasterize_combine",
             tiles,
             [shape, (tiles, channels, tile * tile)],
             config.combine_warps,
-            self.interpret,
             segments.of_tile,
             partial.reshape(shape),
         )
@@ -99,17 +98,16 @@ class Kernels:
         """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
         config, segments = self.cut(bins)
         channels, tiles = saved.shape[1], bins.tile_starts.shape[0] - 1
-        kernel = functools.partial(_tangent_kernel, width=width, tile=tile, chunk=config.chunk)
-        shape = (segments.tile.shape[0], 2 * channels, *pixels.shape_of(tile))
+        kernel = functools.partial(_tangent_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
+        shape = (segments.tile.shape[0], 2 * channels, *self.on.shape_of(tile))
         operands = (*segments[:3], bins.ids, table, table_dot)
-        (partial,) = launch(kernel, "rasterize_tangent", shape[0], [shape], config.warps, self.interpret, *operands)
-        (total,) = launch(
-            _combine_tangent_kernel,
+        (partial,) = self.on.start(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
+        (total,) = self.on.start(
+            functools.partial(_combine_tangent_kernel, on=self.on),
             "rasterize_combine_tangent",
             tiles,
             [(tiles, channels, tile * tile)],
             config.combine_warps,
-            self.interpret,
             segments.of_tile,
             partial.reshape(*shape[:2], -1),
         )
@@ -131,24 +129,18 @@ class Kernels:
         config, segments = self.cut(bins)
         total = jnp.sum(image * v, -1, keepdims=True)
         inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
-        inputs, saved = (x.reshape(*x.shape[:2], *pixels.shape_of(tile)) for x in (inputs, saved))
+        inputs, saved = (x.reshape(*x.shape[:2], *self.on.shape_of(tile)) for x in (inputs, saved))
         slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
-        kernel = functools.partial(_adjoint_kernel, width=width, tile=tile, chunk=config.chunk)
+        kernel = functools.partial(_adjoint_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
-        (slots,) = launch(
-            kernel,
-            "rasterize_adjoint",
-            segments.tile.shape[0],
-            [slots.shape],
-            config.warps,
-            self.interpret,
-            *operands,
-            into=len(operands) - 1,
-        )
+        count = segments.tile.shape[0]
+        (slots,) = self.on.start(kernel, "rasterize_adjoint", count, [slots.shape], config.warps, *operands, into=True)
         return from_moments(self.sum_slots(slots, bins, config.reduce_block), table[:, 2:5])
 
     def sum_slots(self, slots: Float[Array, "capacity F"], bins: Bins, block: int) -> Float[Array, "N F"]:
         """Add up the slots of every Gaussian in emission order."""
+        if isinstance(self.on, Mosaic):
+            return self._sum_slots_one_by_one(slots, bins)
         N, F = bins.order.shape[0], slots.shape[1]
         padding = (0, -N % block)
         # Padding goes to rows of its own behind the last Gaussian.
@@ -159,7 +151,7 @@ class Kernels:
             (N + padding[1]) // block,
             [(N + padding[1], F)],
             1,
-            self.interpret,
+            self.on.interpret,
             order,
             jnp.pad(bins.first, padding),
             jnp.pad(bins.last, padding),
@@ -167,12 +159,23 @@ class Kernels:
         )
         return sums[:N]
 
+    def _sum_slots_one_by_one(self, slots: Float[Array, "capacity F"], bins: Bins) -> Float[Array, "N F"]:
+        """Add them up number by number: this backend cannot load from many places at once."""
+        N, F = bins.order.shape[0], slots.shape[1]
+        kernel = functools.partial(_reduce_one_by_one_kernel, on=self.on, block=GAUSSIANS)
+        operands = bins.order, bins.first, bins.last, slots
+        return self.on.start(kernel, "rasterize_sum_slots", pl.cdiv(N, GAUSSIANS), [(N, F)], 1, *operands)[0]
+
 
 # ---- kernel bodies: every reference is the whole array
 
 
-def walk(ids_ref: Ref, table_ref: Ref, begin: Array, end: Array, chunk: int, visit: Callable, state: tuple) -> tuple:
+def walk(
+    ids_ref: Ref, table_ref: Ref, begin: Array, end: Array, chunk: int, visit: Callable, state: tuple
+) -> tuple[tuple, Array]:
     """Run state = visit(i, row, state) for i in [begin, end) until state[0], the transmittance, is spent.
+
+    Returned are the last state and the position behind the last one visited.
 
     `row` holds the numbers of the i-th Gaussian as scalars. They are asked for while the one before is worked on,
     and its index one step earlier: two loads that wait for each other would take longer than the arithmetic.
@@ -195,7 +198,19 @@ def walk(ids_ref: Ref, table_ref: Ref, begin: Array, end: Array, chunk: int, vis
         return (carry[0] < end) & (jnp.max(carry[3][0]) > T_STOP)
 
     first = index(begin + 1), _columns(table_ref, index(begin)), state
-    return lax.while_loop(unfinished, some, (begin, *first))[3]
+    position, _, _, state = lax.while_loop(unfinished, some, (begin, *first))
+    return state, jnp.minimum(position, end)
+
+
+def clear(slots_ref: Ref, emission_ref: Ref, position: Array, end: Array) -> None:
+    """Write 0 to the slots of the intersections in [position, end), which a walk did not visit."""
+
+    def one(i: Array, _: None) -> None:
+        slot = emission_ref[i]
+        for k in range(slots_ref.shape[1]):
+            slots_ref[slot, k] = jnp.float32(0)
+
+    lax.fori_loop(position, end, one, None)
 
 
 def _columns(table_ref: Ref, row: Array) -> list[Array]:
@@ -211,12 +226,13 @@ def _forward_kernel(
     table_ref: Ref,
     out_ref: Ref,
     *,
+    on,
     width,
     tile,
     chunk,
 ):
-    segment = pl.program_id(0)
-    px, py = pixels.centres(tile_ref[segment], width, tile)
+    segment = on.program()
+    px, py = on.centres(tile_ref[segment], width, tile)
     channels, begin = out_ref.shape[1] - 1, begin_ref[segment]
 
     def visit(_: Array, row: list, state: tuple) -> tuple:
@@ -225,13 +241,13 @@ def _forward_kernel(
         return (T, *out)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * channels)
-    T, *out = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
+    (T, *out), _ = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate((*out, T)):
-        pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
+        on.store(out_ref, segment, k, value=values, zero=anchor(begin))
 
 
-def _combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref):
-    tile = pl.program_id(0)
+def _combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref, *, on):
+    tile = on.program()
     channels, pixels = part_ref.shape[1] - 1, part_ref.shape[2]
 
     def add(i: Array, state: tuple) -> tuple:
@@ -255,12 +271,13 @@ def _tangent_kernel(
     table_dot_ref: Ref,
     out_ref: Ref,
     *,
+    on,
     width,
     tile,
     chunk,
 ):
-    segment = pl.program_id(0)
-    px, py = pixels.centres(tile_ref[segment], width, tile)
+    segment = on.program()
+    px, py = on.centres(tile_ref[segment], width, tile)
     channels, begin = out_ref.shape[1] // 2 - 1, begin_ref[segment]
 
     def visit(i: Array, row: list, state: tuple) -> tuple:
@@ -271,13 +288,13 @@ def _tangent_kernel(
         return (T, T_dot, *out, *out_dot)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * (2 * channels + 1))
-    state = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
+    state, _ = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate(state):
-        pixels.store(out_ref, segment, k, value=values, zero=pixels.anchor(begin))
+        on.store(out_ref, segment, k, value=values, zero=anchor(begin))
 
 
-def _combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref):
-    tile = pl.program_id(0)
+def _combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref, *, on):
+    tile = on.program()
     channels, pixels = part_ref.shape[1] // 2 - 1, part_ref.shape[2]
 
     def add(i: Array, state: tuple) -> tuple:
@@ -306,38 +323,33 @@ def _adjoint_kernel(
     _: Ref,
     slots_ref: Ref,
     *,
+    on,
     width,
     tile,
     chunk,
 ):
-    segment = pl.program_id(0)
+    segment = on.program()
     tile_index, begin = tile_ref[segment], begin_ref[segment]
-    px, py = pixels.centres(tile_index, width, tile)
-    load = functools.partial(pixels.load, zero=pixels.anchor(begin))
-    total, *v_out, v_alpha = [load(inputs_ref, tile_index, k) for k in range(inputs_ref.shape[1])]
+    px, py = on.centres(tile_index, width, tile)
+    load = functools.partial(on.load, zero=anchor(begin))
+    everything, *v_out, v_alpha = [load(inputs_ref, tile_index, k) for k in range(inputs_ref.shape[1])]
     *front, T = [load(prefix_ref, segment, k) for k in range(prefix_ref.shape[1])]
-    behind = total - (1 - T) * v_alpha
+    behind = everything - (1 - T) * v_alpha
     for f, v in zip(front, v_out, strict=True):
         behind = behind - f * v
 
     def visit(i: Array, row: list, state: tuple) -> tuple:
         slot = emission_ref[i]
         T, behind, pull = adjoint_step(splat_of(row), px, py, *state, tuple(v_out), v_alpha)
-        sums = [*_moments(pull), *(pixels.total(pull.weight * v) for v in v_out)]
+        sums = [*on.moments(pull), *(total(pull.weight * v) for v in v_out)]
         for k, value in enumerate(sums):
             slots_ref[slot, k] = value
         return T, behind
 
-    walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, (T, behind))
-
-
-def _moments(pull: Pull) -> list[Array]:
-    """Return the sums of `pull_moments` over a tile: dx is the same in all rows, so it waits for their sums."""
-    by_y = pull.slope * pull.dy
-    one, y, yy = (jnp.sum(values, 0) for values in (pull.slope, by_y, by_y * pull.dy))
-    dx = pull.dx.reshape(one.shape)
-    x = one * dx
-    return [jnp.sum(values) for values in (one, x, y, x * dx, y * dx, yy)]
+    end = end_ref[segment]
+    _, position = walk(ids_ref, table_ref, begin, end, chunk, visit, (T, behind))
+    if on.fills:
+        clear(slots_ref, emission_ref, position, end)
 
 
 def _reduce_kernel(
@@ -356,3 +368,19 @@ def _reduce_kernel(
     sums = lax.fori_loop(0, jnp.max(last - first), add, jnp.zeros((block, width), jnp.float32))
     splat = plgpu.load(order_ref.at[rank])[:, None]
     plgpu.store(sums_ref.at[splat, column], sums, mask=jnp.broadcast_to(inside, sums.shape))
+
+
+def _reduce_one_by_one_kernel(
+    order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, on, block
+):
+    columns, count = slots_ref.shape[1], order_ref.shape[0]
+
+    def gaussian(rank: Array, _: None) -> None:
+        add = lambda i, sums: tuple(s + slots_ref[i, k] for k, s in enumerate(sums))
+        sums = lax.fori_loop(first_ref[rank], last_ref[rank], add, (jnp.float32(0),) * columns)
+        splat = order_ref[rank]
+        for k, value in enumerate(sums):
+            sums_ref[splat, k] = value
+
+    start = on.program() * block
+    lax.fori_loop(start, jnp.minimum(start + block, count), gaussian, None)

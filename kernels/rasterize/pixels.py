@@ -1,44 +1,142 @@
-"""How the pixels of a tile lie in the registers of a warp.
+"""How the pixels of a tile lie in registers, and how a kernel starts, for the two backends of Pallas on a GPU.
 
-A tile is an array (rows, lanes): pixel p = row * lanes + lane in the usual row-major order, with lanes a multiple of
-the tile's side. Then x depends on the lane alone, a thread holds one column of the array, and whatever depends on x
-alone is computed once for all pixels of a thread, sums over rows stay inside the thread.
-
-The compiler would rather give a thread neighbouring pixels of a row, as wide loads like them, and would keep that
-layout for all arithmetic. `anchor` hides from it that rows start at aligned addresses, so that it has no reason to.
+One kernel body serves both: what differs is asked from the `Backend` it is given. A tile is an array of the backend's
+`shape_of(tile)`, with pixel p = y * tile + x at place p of the flattened array.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.experimental.pallas import triton as plgpu
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu, triton
 from jaxtyping import Float, Int
 
 from kernels.bin_tiles.types import tile_grid
+from kernels.launch import launch
+from kernels.rasterize.blend import Pull, pull_moments
 
 WARP = 32
 Ref = Any  # a Pallas reference
 
 
-def lanes_of(tile: int) -> int:
-    """Return the number of lanes of a tile: a warp, or a row of pixels if that is longer."""
-    return max(tile, min(WARP, tile * tile))
+@dataclass(frozen=True)
+class Triton:
+    """A tile is an array (rows, lanes) in one warp, with lanes a multiple of the tile's side.
+
+    Then x depends on the lane alone, a thread holds one column of the array, and whatever depends on x alone is
+    computed once for all pixels of a thread; sums over rows stay inside the thread.
+
+    The compiler would rather give a thread neighbouring pixels of a row, as wide loads like them, and would keep that
+    layout for all arithmetic. `anchor` hides from it that rows start at aligned addresses.
+
+    Attributes:
+        interpret: run without a GPU.
+    """
+
+    interpret: bool
+    fills = False  # whether kernels have to write all of their results: none takes over what an operand holds
+
+    def shape_of(self, tile: int) -> tuple[int, ...]:
+        """Return the shape (rows, lanes) of a tile: a lane per thread, or per pixel of a row if that is longer."""
+        lanes = max(tile, min(WARP, tile * tile))
+        return tile * tile // lanes, lanes
+
+    def start(
+        self, kernel: Callable, name: str, programs: int, shapes: list, warps: int, *operands: Array, into: bool = False
+    ) -> list[Array]:
+        """Run a kernel and return its float32 results; with `into` the first takes over what the last operand holds."""
+        place = len(operands) - 1 if into else None
+        return launch(kernel, name, programs, shapes, warps, self.interpret, *operands, into=place)
+
+    def program(self) -> Int[Array, ""]:
+        """Return the number of this program."""
+        return pl.program_id(0)
+
+    def centres(self, index: Int[Array, ""], width: int, tile: int) -> tuple[Array, Array]:
+        """Return x (1, lanes) and y (rows, lanes) of the pixel centres of a tile in an image `width` pixels wide."""
+        columns, (rows, lanes) = tile_grid(width, 1, tile)[0], self.shape_of(tile)
+        lane = jnp.arange(lanes, dtype=jnp.int32)[None, :]
+        row = jnp.arange(rows, dtype=jnp.int32)[:, None] * (lanes // tile)
+        x = (index % columns * tile + lane % tile).astype(jnp.float32) + 0.5
+        y = (index // columns * tile + lane // tile + row).astype(jnp.float32) + 0.5
+        return x, y
+
+    def load(self, ref: Ref, *index: Any, zero: Int[Array, ""]) -> Float[Array, "..."]:
+        """Load the pixels of a tile from an array (..., *shape_of)."""
+        return triton.load(_at(ref, index, zero))
+
+    def store(self, ref: Ref, *index: Any, value: Float[Array, "..."], zero: Int[Array, ""]) -> None:
+        """Store the pixels of a tile to an array (..., *shape_of)."""
+        triton.store(_at(ref, index, zero), value)
+
+    def moments(self, pull: Pull) -> list[Float[Array, ""]]:
+        """Return the sums of `pull_moments` over a tile: dx is the same in all rows, so it waits for their sums."""
+        by_y = pull.slope * pull.dy
+        one, y, yy = (jnp.sum(values, 0) for values in (pull.slope, by_y, by_y * pull.dy))
+        dx = pull.dx.reshape(one.shape)
+        x = one * dx
+        return [jnp.sum(values) for values in (one, x, y, x * dx, y * dx, yy)]
 
 
-def shape_of(tile: int) -> tuple[int, int]:
-    """Return (rows, lanes) of a tile."""
-    return tile * tile // lanes_of(tile), lanes_of(tile)
+@dataclass(frozen=True)
+class Mosaic:
+    """A tile is a vector in the four warps of a warpgroup, two pixels a thread for tiles of 16 x 16."""
+
+    fills = True
+
+    def shape_of(self, tile: int) -> tuple[int, ...]:
+        """Return the number of pixels."""
+        return (tile * tile,)
+
+    def start(
+        self, kernel: Callable, name: str, programs: int, shapes: list, warps: int, *operands: Array, into: bool = False
+    ) -> list[Array]:
+        """See `Triton`; a program is always one warpgroup, and results start from nothing."""
+        del warps, into
+
+        def body(*refs: Ref) -> None:
+            kernel(*refs)
+
+        body.__name__ = name  # under which profilers show it
+        run = mosaic_gpu.kernel(
+            body,
+            out_type=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
+            grid=(programs,),
+            grid_names=("program",),
+            compiler_params=mosaic_gpu.CompilerParams(lowering_semantics=mosaic_gpu.LoweringSemantics.Warpgroup),
+        )
+        return list(run(*operands))
+
+    def program(self) -> Int[Array, ""]:
+        """See `Triton`."""
+        return lax.axis_index("program")
+
+    def centres(self, index: Int[Array, ""], width: int, tile: int) -> tuple[Array, Array]:
+        """See `Triton`."""
+        columns = tile_grid(width, 1, tile)[0]
+        place = lax.iota(jnp.int32, tile * tile)
+        x = (place % tile + index % columns * tile).astype(jnp.float32) + 0.5
+        y = (place // tile + index // columns * tile).astype(jnp.float32) + 0.5
+        return x, y
+
+    def load(self, ref: Ref, *index: Any, zero: Int[Array, ""]) -> Float[Array, "..."]:
+        """See `Triton`."""
+        return ref[index]
+
+    def store(self, ref: Ref, *index: Any, value: Float[Array, "..."], zero: Int[Array, ""]) -> None:
+        """See `Triton`."""
+        ref[index] = value
+
+    def moments(self, pull: Pull) -> list[Float[Array, ""]]:
+        """See `Triton`."""
+        return [jnp.sum(values) for values in pull_moments(pull)]
 
 
-def centres(index: Int[Array, ""], width: int, tile: int) -> tuple[Float[Array, "1 lanes"], Float[Array, "rows lanes"]]:
-    """Return the x and y of the pixel centres of tile number `index` in an image of `width` pixels."""
-    columns, (rows, lanes) = tile_grid(width, 1, tile)[0], shape_of(tile)
-    lane = jnp.arange(lanes, dtype=jnp.int32)[None, :]
-    row = jnp.arange(rows, dtype=jnp.int32)[:, None] * (lanes // tile)
-    x = (index % columns * tile + lane % tile).astype(jnp.float32) + 0.5
-    y = (index // columns * tile + lane // tile + row).astype(jnp.float32) + 0.5
-    return x, y
+Backend = Triton | Mosaic
 
 
 def anchor(begin: Int[Array, ""]) -> Int[Array, ""]:
@@ -46,22 +144,12 @@ def anchor(begin: Int[Array, ""]) -> Int[Array, ""]:
     return jnp.minimum(begin, 0)
 
 
-def _at(ref: Ref, index: tuple, shape: tuple[int, int], zero: Int[Array, ""]) -> Ref:
+def _at(ref: Ref, index: tuple, zero: Int[Array, ""]) -> Ref:
     """Return the reference to the (rows, lanes) block behind `index`."""
-    rows, lanes = (jnp.arange(n, dtype=jnp.int32) for n in shape)
+    rows, lanes = (jnp.arange(n, dtype=jnp.int32) for n in ref.shape[-2:])
     return ref.at[(*index, rows[:, None], lanes[None, :] + zero)]
 
 
-def load(ref: Ref, *index: Any, zero: Int[Array, ""]) -> Float[Array, "rows lanes"]:
-    """Load the pixels of a tile from an array (..., rows, lanes)."""
-    return plgpu.load(_at(ref, index, ref.shape[-2:], zero))
-
-
-def store(ref: Ref, *index: Any, value: Float[Array, "rows lanes"], zero: Int[Array, ""]) -> None:
-    """Store the pixels of a tile to an array (..., rows, lanes)."""
-    plgpu.store(_at(ref, index, ref.shape[-2:], zero), value)
-
-
-def total(values: Float[Array, "rows lanes"]) -> Float[Array, ""]:
-    """Return the sum over a tile, rows first: that part stays inside the threads."""
-    return jnp.sum(jnp.sum(values, 0))
+def total(values: Float[Array, "..."]) -> Float[Array, ""]:
+    """Return the sum over a tile, the first axis first: in (rows, lanes) that part stays inside the threads."""
+    return jnp.sum(jnp.sum(values, 0)) if values.ndim > 1 else jnp.sum(values)

@@ -25,13 +25,14 @@ from kernels.primitive import bind, define, zero
 from kernels.rasterize import pallas_gpu, xla
 from kernels.rasterize.blend import ALPHA_MIN, GEOMETRY
 from kernels.rasterize.config import RasterConfig
+from kernels.rasterize.pixels import Mosaic, Triton
 
 FORWARD = Primitive("rasterize_forward")
 TANGENT = Primitive("rasterize_tangent")
 ADJOINT = Primitive("rasterize_adjoint")
 
 
-def rasterize_table(
+def forward(
     table: Float[Array, "N F"],
     bins: Bins,
     *,
@@ -40,14 +41,23 @@ def rasterize_table(
     tile: int,
     implementation: str,
     config: RasterConfig | None = None,
-) -> Float[Array, "H W C_and_alpha"]:
+) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "..."]]:
     """Rasterize packed Gaussians (mean2d, conic, opacity, features) with differentiable primitives.
 
-    `config` gives the block sizes of the kernels; None takes the best known.
+    Args:
+        table: one row per Gaussian.
+        bins: their lists.
+        width: pixels.
+        height: pixels.
+        tile: side of a tile, pixels.
+        implementation: "xla", "pallas" or "mosaic".
+        config: block sizes of the kernels; None takes the best known.
+
+    Returns:
+        Features with, last, the accumulated alpha; and what the implementation saved for its other walks.
     """
     how = {"implementation": implementation, "config": config}
-    image, _ = bind(FORWARD, table, *bins, width=width, height=height, tile=tile, **how)
-    return image
+    return tuple(bind(FORWARD, table, *bins, width=width, height=height, tile=tile, **how))
 
 
 # ---- what runs
@@ -55,7 +65,9 @@ def rasterize_table(
 
 def _module(implementation: str, config: RasterConfig | None, interpret: bool) -> Any:
     """Return the object with the functions saved_shape, forward, tangent and adjoint."""
-    return xla if implementation == "xla" else pallas_gpu.Kernels(interpret, config)
+    if implementation == "xla":
+        return xla
+    return pallas_gpu.Kernels(Mosaic() if implementation == "mosaic" else Triton(interpret), config)
 
 
 def _forward(

@@ -71,7 +71,7 @@ def problem(spec, capacity=4096):
     image, alpha = quick(blend)(scene["mean2d"], scene["conic"], scene["opacity"], color, scene["depth"], background)
     factor = rng.normal(size=(spec.count, 6, 6)) * np.array([1, 1, 0.1, 0.1, 0.1, 1])[:, None]
     factor = jnp.asarray(factor, jnp.float32)
-    given = dict(mean2d=scene["mean2d"], conic=scene["conic"], opacity=scene["opacity"], color=color, bins=bins)
+    given = dict(mean2d=scene["mean2d"], conic=scene["conic"], opacity=scene["opacity"], features=color, bins=bins)
     weight = jnp.asarray(rng.uniform(0, 2, alpha.shape), jnp.float32)
     q = jnp.asarray(rng.uniform(0, 1, spec.count), jnp.float32)
     return given, size, image, alpha, weight, factor, q, background, scene["depth"]
@@ -90,7 +90,7 @@ def test_specification_is_the_jacobian_of_the_image():
         return blend(footprint[:, :2], footprint[:, 2:5], jnp.exp(footprint[:, 5]), color, depth, background)[0]
 
     footprint = jnp.concatenate([given["mean2d"], given["conic"], jnp.log(given["opacity"])[:, None]], -1)
-    J, J_color = quick(jax.jacfwd(composite, (0, 1)))(footprint, given["color"])  # (H, W, 3, N, 6), (H, W, 3, N, 3)
+    J, J_color = quick(jax.jacfwd(composite, (0, 1)))(footprint, given["features"])  # (H, W, 3, N, 6), (H, W, 3, N, 3)
     S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="reference")
     close(S, pack(jnp.einsum("yx,yxcni,yxcnj->nij", weight, J, J)))
     close(w2, jnp.einsum("yx,yxcnd->n", weight, J_color**2) / 3)
@@ -130,18 +130,18 @@ def test_fast_forms_equal_the_specification(implementation, spec):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("tile", [8, 16])
-def test_kernels_equal_the_xla_walk_on_a_crowded_image(tile):
+@pytest.mark.parametrize(("name", "tile"), [("pallas", 8), ("pallas", 16), ("mosaic", 16)])
+def test_kernels_equal_the_xla_walk_on_a_crowded_image(name, tile):
     given, size, image, alpha, weight, factor, q, *_ = problem(Spec(20_000, 208, 128, tile), capacity=1 << 21)
     S, w2 = accumulate_fast(**given, **size, image=image, weight=weight, implementation="xla")
-    S_kernel, w2_kernel = accumulate_fast(**given, **size, image=image, weight=weight, implementation="pallas")
+    S_kernel, w2_kernel = accumulate_fast(**given, **size, image=image, weight=weight, implementation=name)
     close(S_kernel, S, 1e-3)
     close(w2_kernel, w2, 1e-3)
-    again = accumulate_fast(**given, **size, image=image, weight=weight, implementation="pallas")
+    again = accumulate_fast(**given, **size, image=image, weight=weight, implementation=name)
     np.testing.assert_array_equal(again[0], S_kernel)
     arguments = dict(**given, **size, image=image, alpha=alpha, factor=factor, q=q, noise_var=0.01, background_var=0.09)
     want = eig_map_fast(**arguments, implementation="xla")
-    got = eig_map_fast(**arguments, implementation="pallas")
+    got = eig_map_fast(**arguments, implementation=name)
     # A pixel near the cut at 1/255 may fall on the other side of it.
     assert np.mean(np.isclose(got, want, rtol=2e-3, atol=2e-3)) > 0.995
 
@@ -244,7 +244,7 @@ def check_one_footprint(mean, conic, opacity, jacobian, size, implementation):
     given = dict(mean2d=single(mean)[None], conic=single(conic)[None], opacity=single(opacity))
     bins = bin_fast(**given, extent=jnp.full((1, 2), 100.0), depth=jnp.ones(1), **size, capacity=64)
     image = single(np.repeat(alpha[..., None], 3, -1))
-    given |= dict(color=jnp.ones((1, 3)), bins=bins, image=image, implementation=implementation, **size)
+    given |= dict(features=jnp.ones((1, 3)), bins=bins, image=image, implementation=implementation, **size)
     S, _ = accumulate_fast(**given, weight=single(sure), jacobian=single(jacobian)[None])
     want = 3 * np.einsum("iyx,jyx,yx->ij", of_parameters, of_parameters, sure)
     unit = np.sqrt(np.diag(want))
