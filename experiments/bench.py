@@ -23,6 +23,8 @@ import numpy as np
 from absl import flags
 
 from experiments import common
+from experiments.bench_stages import floors, stages
+from experiments.peers import gsplat_render
 from experiments.peers.sog import facing, read_sog
 from ff_jax import eig
 from ff_jax.camera import Camera
@@ -36,7 +38,9 @@ from kernels.rasterize import rasterize
 REAL = "500k_real_1920x1080"  # splats of a captured object, from the assets folder
 _SPLATS = "assets:data/splats_pretrained/playbot/0_0"
 _PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
-_SCENES = flags.DEFINE_list("scenes", ["112k_1920x1080", "2.8m_1920x1080", REAL], f"Random scenes, or {REAL}.")
+_SCENES = flags.DEFINE_list(
+    "scenes", ["112k_1920x1080", "2.8m_1920x1080", REAL, "6m_3840x2160"], f"Random scenes, or {REAL}."
+)
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
 _BATCHES, _CALLS = 5, 20
@@ -78,12 +82,20 @@ def renderer(spec: SceneSpec, capacity: int) -> Callable:
     return render
 
 
+def fitting(spec: SceneSpec, scene: dict[str, jax.Array]) -> tuple[Callable, int, int]:
+    """Return a renderer whose lists fit the scene, how many intersections there are, and for how many there is room."""
+    needed = capacity = 1024
+    while needed >= capacity:  # what a list too short reports may be an upper bound
+        capacity = -(-needed * 9 // 8 // 1024) * 1024
+        needed = int(jax.jit(renderer(spec, capacity))(scene)[1])
+    capacity = -(-needed * 9 // 8 // 1024) * 1024
+    return renderer(spec, capacity), needed, capacity
+
+
 def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray, int]:
     """Return the times (ms) and memory (MB) of this renderer, its image, and the capacity it needs."""
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
-    needed = int(jax.jit(renderer(spec, 1024))(scene)[1])
-    capacity = -(-needed * 9 // 8 // 1024) * 1024
-    render = renderer(spec, capacity)
+    render, needed, capacity = fitting(spec, scene)
     target = jnp.asarray(np.random.default_rng(1).random((spec.height, spec.width, 3)), jnp.float32)
 
     def loss(parameters: dict[str, jax.Array], rest: dict[str, jax.Array], target: jax.Array) -> jax.Array:
@@ -143,42 +155,6 @@ def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> 
     return times
 
 
-def bench_peer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the times (ms) and memory (MB) of gsplat on the same arrays, and its image."""
-    import torch
-    from gsplat import rasterization
-
-    tensors = {name: torch.tensor(array, device="cuda") for name, array in arrays.items()}
-    target = torch.tensor(np.random.default_rng(1).random((spec.height, spec.width, 3)), device="cuda").float()
-    camera = tensors["camera_from_world"][None], tensors["K"][None], spec.width, spec.height
-
-    def render() -> Any:
-        means, quats, scales, opacities, sh = (tensors[name] for name in PARAMETERS)
-        options = {"sh_degree": spec.sh_degree, "packed": False, "near_plane": 0.2, "eps2d": 0.3}
-        return rasterization(means, quats, scales, opacities, sh, *camera, **options)[0][0]
-
-    def both() -> Any:
-        for name in PARAMETERS:
-            tensors[name].grad = None
-        loss = (render() - target).abs().mean()
-        loss.backward()
-        return loss
-
-    wait = lambda _: torch.cuda.synchronize()
-    times, memory = {}, {}
-    torch.cuda.reset_peak_memory_stats()
-    with torch.no_grad():
-        times["forward"] = median_ms(render, wait)
-        memory["forward"] = torch.cuda.max_memory_allocated() / 1e6
-        image = render().cpu().numpy()
-    for name in PARAMETERS:
-        tensors[name].requires_grad_()
-    torch.cuda.reset_peak_memory_stats()
-    times["forward+backward"] = median_ms(both, wait)
-    memory["forward+backward"] = torch.cuda.max_memory_allocated() / 1e6
-    return times | {"memory_MB": memory}, image
-
-
 def load(name: str) -> tuple[SceneSpec, dict[str, np.ndarray]]:
     """Return the image size and counts, and the arrays, of a scene."""
     if name != REAL:
@@ -192,10 +168,12 @@ def bench(name: str) -> dict[str, Any]:
     spec, arrays = load(name)
     row: dict[str, Any] = {"scene": name, "gaussians": spec.gaussians}
     row["ours"], image, capacity = bench_ours(spec, arrays)
+    row["stages"] = stages(spec, arrays, capacity, median_ms)
+    row["floors"] = floors(spec, row["ours"]["intersections"])
     if _EIG.value:
         row["eig"] = bench_eig(spec, arrays, capacity)
     if _PEER.value:
-        row["gsplat"], theirs = bench_peer(spec, arrays)
+        row["gsplat"], theirs = gsplat_render.bench(spec, arrays, median_ms)
         row["difference"] = float(np.abs(image - theirs).max()), float(np.abs(image - theirs).mean())
         row["ratio"] = {key: row["ours"][key] / row["gsplat"][key] for key in ("forward", "forward+backward")}
     return row

@@ -1,6 +1,6 @@
-"""Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...]`."""
+"""Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...] [--implementation=I]`."""
 
-import sys
+import argparse
 from collections.abc import Callable
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kernels.backend import NAMES
 from kernels.bin_tiles import bin_tiles, default_tile
 from kernels.project import project
 from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
@@ -15,10 +16,12 @@ from kernels.rasterize import rasterize
 from kernels.timing import time_ms
 
 
-def stages(spec: SceneSpec, capacity: int) -> tuple[Callable, Callable, Callable, Callable]:
+def stages(
+    spec: SceneSpec, capacity: int, implementation: str | None = None
+) -> tuple[Callable, Callable, Callable, Callable]:
     """Return project, bin, rasterize and the render that chains them, for one image size."""
-    size = {"width": spec.width, "height": spec.height}
-    tile = default_tile()
+    size = {"width": spec.width, "height": spec.height, "implementation": implementation}
+    tile = default_tile(implementation)
 
     def projection(scene: dict[str, Array]) -> tuple:
         return project(**scene, **size)
@@ -36,13 +39,13 @@ def stages(spec: SceneSpec, capacity: int) -> tuple[Callable, Callable, Callable
     return projection, binning, raster, render
 
 
-def bench(spec: SceneSpec) -> dict[str, float]:
+def bench(spec: SceneSpec, implementation: str | None = None) -> dict[str, float]:
     """Return the times in ms of every stage, forward and with gradients, and the number of intersections."""
     scene = {name: jnp.asarray(a) for name, a in make_scene(spec, np.random.default_rng(0)).items()}
     capacity, needed = 1024, 1025
     while needed > capacity:
         capacity = -(-needed * 9 // 8 // 1024) * 1024
-        projection, binning, raster, render = stages(spec, capacity)
+        projection, binning, raster, render = stages(spec, capacity, implementation)
         p = jax.jit(projection)(scene)
         needed = int(jax.jit(binning)(p).needed)
     bins = jax.jit(binning)(p)
@@ -66,9 +69,14 @@ def bench(spec: SceneSpec) -> dict[str, float]:
 
 def main() -> None:
     """Print one line per scene."""
-    print(jax.devices()[0].device_kind, "jax", jax.__version__)
-    for name in sys.argv[1:] or BENCHMARKS:
-        print(name, {key: round(value, 3) for key, value in bench(BENCHMARKS[name]).items()}, flush=True)
+    parser = argparse.ArgumentParser(description="Time the kernels on random scenes.")
+    parser.add_argument("scenes", nargs="*", default=list(BENCHMARKS), help=f"some of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--implementation", choices=NAMES, help="of all stages; default: that of the device")
+    arguments = parser.parse_args()
+    print(jax.devices()[0].device_kind, "jax", jax.__version__, arguments.implementation or "")
+    for name in arguments.scenes:
+        figures = bench(BENCHMARKS[name], arguments.implementation)
+        print(name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
 
 
 if __name__ == "__main__":

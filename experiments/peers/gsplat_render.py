@@ -1,0 +1,109 @@
+"""The peer: gsplat (CUDA, PyTorch) rendering one view, as a whole and stage by stage.
+
+Needs gsplat==1.5.3, PyTorch with CUDA and a CUDA compiler.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.project.specs import SceneSpec
+
+PARAMETERS = ("means", "quats", "scales", "opacities", "sh")
+TILE = 16
+
+
+def bench(spec: SceneSpec, arrays: dict[str, np.ndarray], median_ms: Callable) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the times (ms) and memory (MB) of gsplat, its stages among them, and its image.
+
+    Args:
+        spec: image size and degree of spherical harmonics.
+        arrays: the arguments of `kernels.project.project`.
+        median_ms: (call, wait) -> ms.
+    """
+    import torch
+    from gsplat import rasterization
+
+    tensors = {name: torch.tensor(array, device="cuda") for name, array in arrays.items()}
+    target = torch.tensor(np.random.default_rng(1).random((spec.height, spec.width, 3)), device="cuda").float()
+    camera = tensors["camera_from_world"][None], tensors["K"][None], spec.width, spec.height
+
+    def render() -> Any:
+        means, quats, scales, opacities, sh = (tensors[name] for name in PARAMETERS)
+        options = {"sh_degree": spec.sh_degree, "packed": False, "near_plane": 0.2, "eps2d": 0.3}
+        return rasterization(means, quats, scales, opacities, sh, *camera, **options)[0][0]
+
+    def both() -> Any:
+        for name in PARAMETERS:
+            tensors[name].grad = None
+        loss = (render() - target).abs().mean()
+        loss.backward()
+        return loss
+
+    wait = lambda _: torch.cuda.synchronize()
+    times, memory = {}, {}
+    torch.cuda.reset_peak_memory_stats()
+    with torch.no_grad():
+        times["forward"] = median_ms(render, wait)
+        memory["forward"] = torch.cuda.max_memory_allocated() / 1e6
+        image = render().cpu().numpy()
+    for name in PARAMETERS:
+        tensors[name].requires_grad_()
+    torch.cuda.reset_peak_memory_stats()
+    times["forward+backward"] = median_ms(both, wait)
+    memory["forward+backward"] = torch.cuda.max_memory_allocated() / 1e6
+    return times | {"memory_MB": memory, "stages": stages(spec, tensors, median_ms)}, image
+
+
+def stages(spec: SceneSpec, tensors: dict[str, Any], median_ms: Callable) -> dict[str, float]:
+    """Return the times of gsplat's stages, ms; `with gradients` is a stage and its backward pass together."""
+    import torch
+    from gsplat.cuda._wrapper import (
+        fully_fused_projection,
+        isect_offset_encode,
+        isect_tiles,
+        rasterize_to_pixels,
+        spherical_harmonics,
+    )
+
+    means, quats, scales, opacities, sh = (tensors[name] for name in PARAMETERS)
+    view, K, size = tensors["camera_from_world"][None], tensors["K"][None], (spec.width, spec.height)
+    grid = math.ceil(spec.width / TILE), math.ceil(spec.height / TILE)
+    origin = torch.linalg.inv(tensors["camera_from_world"])[:3, 3]
+
+    def project() -> tuple:
+        options = {"eps2d": 0.3, "near_plane": 0.2, "opacities": opacities}
+        radii, mean2d, depth, conic, _ = fully_fused_projection(means, None, quats, scales, view, K, *size, **options)
+        color = spherical_harmonics(spec.sh_degree, (means - origin)[None], sh[None], (radii > 0).all(-1))
+        return radii, mean2d, depth, conic, torch.clamp_min(color + 0.5, 0.0)
+
+    def bins(radii: Any, mean2d: Any, depth: Any) -> tuple:
+        _, keys, ids = isect_tiles(mean2d, radii, depth, TILE, *grid, n_images=1)
+        return isect_offset_encode(keys, 1, *grid).reshape(1, grid[1], grid[0]), ids
+
+    def raster(mean2d: Any, conic: Any, color: Any, starts: Any, ids: Any) -> Any:
+        return rasterize_to_pixels(mean2d, conic, color, opacities[None], *size, TILE, starts, ids)[0]
+
+    def pulled(call: Callable[[], Any], inputs: list) -> Callable[[], Any]:
+        def run() -> Any:
+            return torch.autograd.grad(sum(x.sum() for x in call()), inputs)
+
+        return run
+
+    wait = lambda _: torch.cuda.synchronize()
+    with torch.no_grad():
+        radii, mean2d, depth, conic, color = project()
+        starts, ids = bins(radii, mean2d, depth)
+        times = {
+            "project": median_ms(project, wait),
+            "bin": median_ms(lambda: bins(radii, mean2d, depth), wait),
+            "rasterize": median_ms(lambda: raster(mean2d, conic, color, starts, ids), wait),
+        }
+    splats = [x.detach().requires_grad_() for x in (mean2d, conic, color)]
+    parameters = [tensors[name].requires_grad_() for name in PARAMETERS]
+    times["rasterize with gradients"] = median_ms(pulled(lambda: [raster(*splats, starts, ids)], splats), wait)
+    three = [parameters[k] for k in (0, 1, 2, 4)]
+    times["project with gradients"] = median_ms(pulled(lambda: project()[1:], three), wait)
+    return times
