@@ -33,7 +33,7 @@ class RenderSettings:
         near: Gaussians with a smaller camera z are culled, metres.
         eps2d: screen-space dilation added to the 2-D covariance, px^2.
         tile: tile edge in pixels; None takes the implementation's default.
-        implementation: "reference", "xla", "pallas"; None takes the best one for the device.
+        implementation: "reference", "xla", "pallas", "mosaic"; None takes the best one for the device.
         shards: devices that share one scene; None renders where the Gaussians are. The capacity is that of each.
     """
 
@@ -87,6 +87,7 @@ def project_gaussians(
         antialiased=settings.antialiased,
         near=settings.near,
         eps2d=settings.eps2d,
+        implementation=settings.implementation,
     )
 
 
@@ -106,6 +107,8 @@ def bin_gaussians(
         capacity=settings.capacity,
         part=part,
         parts=parts,
+        # The lists' own specification is a dense table over all tiles: of use to their tests alone.
+        implementation=None if settings.implementation == "reference" else settings.implementation,
     )
 
 

@@ -1,4 +1,4 @@
-"""Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...] [--implementation=I]`."""
+"""Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...]`."""
 
 import argparse
 from collections.abc import Callable
