@@ -39,12 +39,15 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finishe
 _STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 _SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "What information of a view means (`ff_jax/view_score.py`).")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Reconstructions that choose: each a share of the views.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Reconstructions that choose, each its share.", lower_bound=1, upper_bound=6
+)
 _DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
 
 MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
 START, BUDGET = (0, 20), 8  # candidates are ordered by moment, four cameras each
 REACH = 5.0  # metres of view direction that count like a metre of position, for the farthest-point choice
+_EVERY = 3  # of the candidates, every third is wanted by "wanted": all cameras in turn, at a third of the time
 _NOISE = 0.05  # smallest noise believed: two views are soon fitted better than anything can be predicted
 
 
@@ -99,7 +102,7 @@ def most_telling(
     noise = jnp.maximum(evidence.noise, _NOISE)
     left = [i for i in range(len(pool)) if i not in known]
     views = [view_of(frame, 0) for frame in pool]
-    options = dict(noise=noise, priors=priors, sh_degree=0, score=_SCORE.value, wanted=views)
+    options = dict(noise=noise, priors=priors, sh_degree=0, score=_SCORE.value, wanted=views[::_EVERY])
     candidates = [views[i] for i in left]
     choice = select_views(run.state.scene, evidence.precision, candidates, count, recipe.settings, **options)
     return [left[i] for i in choice.order]
