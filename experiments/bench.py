@@ -11,8 +11,6 @@ everything between them (`memory_MB`); of gsplat, the most that PyTorch's alloca
 
 import functools
 import json
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,42 +21,23 @@ import numpy as np
 from absl import flags
 
 from experiments import common
+from experiments.bench_scenes import USUAL, check_scenes, load, median_ms
 from experiments.bench_stages import floors, stages
 from experiments.peers import gsplat_render
-from experiments.peers.sog import facing, read_sog
 from ff_jax import eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, render
 from kernels.bin_tiles import bin_tiles, default_tile
 from kernels.project import project
-from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.project.specs import SceneSpec
 from kernels.rasterize import rasterize
 
-REAL = "500k_real_1920x1080"  # splats of a captured object, from the assets folder
-_SPLATS = "assets:data/splats_pretrained/playbot/0_0"
 _PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
-_SCENES = flags.DEFINE_list(
-    "scenes", ["112k_1920x1080", "2.8m_1920x1080", REAL, "6m_3840x2160"], f"Random scenes, or {REAL}."
-)
+_SCENES = flags.DEFINE_list("scenes", [*USUAL, "6m_3840x2160"], "Scenes of `experiments/bench_scenes.py`.")
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
-_BATCHES, _CALLS = 5, 20
 PARAMETERS = ("means", "quats", "scales", "opacities", "sh")
-
-
-def median_ms(call: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
-    """Return the median over batches of the mean time of one queued call, ms, after warm-up."""
-    wait(call())
-    wait(call())
-    times = []
-    for _ in range(_BATCHES):
-        start = time.perf_counter()
-        for _ in range(_CALLS):
-            result = call()
-        wait(result)
-        times.append((time.perf_counter() - start) / _CALLS * 1e3)
-    return statistics.median(times)
 
 
 def memory_mb(program: jax.stages.Compiled) -> float:
@@ -155,14 +134,6 @@ def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> 
     return times
 
 
-def load(name: str) -> tuple[SceneSpec, dict[str, np.ndarray]]:
-    """Return the image size and counts, and the arrays, of a scene."""
-    if name != REAL:
-        return BENCHMARKS[name], make_scene(BENCHMARKS[name], np.random.default_rng(0))
-    splats = read_sog(Path(common.log_path(_SPLATS)))
-    return SceneSpec(len(splats["means"]), 1920, 1080, sh_degree=2), facing(splats, 1920, 1080)
-
-
 def bench(name: str) -> dict[str, Any]:
     """Return all figures of one scene."""
     spec, arrays = load(name)
@@ -181,12 +152,7 @@ def bench(name: str) -> dict[str, Any]:
 
 def main(_: list[str]) -> None:
     """Print one line per scene; write all figures."""
-    known = [*BENCHMARKS, REAL]
-    unknown = [name for name in _SCENES.value if name not in known]
-    if unknown:
-        raise ValueError(f"--scenes={unknown[0]} is unknown: use some of {', '.join(known)}.")
-    if REAL in _SCENES.value:
-        common.log_path(_SPLATS)  # before minutes are spent on the others
+    check_scenes(_SCENES.value)  # before minutes are spent on the first of them
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
     print("times in ms; memory_MB of each program by itself: arguments, results and temporaries")
     rows = []

@@ -4,7 +4,8 @@ python -m experiments.next_view --workdir=runs/next_view --seeds=0,1,2,3,4
 
 The candidates of a street are 10 moments of 4 cameras: the three of the rig, and the front camera 3 m to the left.
 Every method starts from the same two views (the front camera, early and halfway), adds six, and reconstructs from
-its eight alone, with the same number of steps. Measured at the moments in between, all four cameras.
+its eight alone, with the same number of steps. Measured at the moments in between, all four cameras. EIG adds its six
+in `--rounds` parts, each after a reconstruction from what it has by then.
 """
 
 import dataclasses
@@ -31,18 +32,22 @@ from ff_jax.train.knowledge import observe
 from ff_jax.train.log import progress
 from ff_jax.train.loop import Recipe, Run, count_needed, fitted
 from ff_jax.train.phases import make_feed, run_phase, start_run
-from ff_jax.view_score import select_views
+from ff_jax.view_score import SCORES, select_views
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
 _STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
-_SCORE = flags.DEFINE_enum("score", "pixels", ["pixels", "blocks"], "What information of a view means.")
+_SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "What information of a view means (`ff_jax/view_score.py`).")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Reconstructions that choose, each its share.", lower_bound=1, upper_bound=6
+)
 _DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
 
 MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
 START, BUDGET = (0, 20), 8  # candidates are ordered by moment, four cameras each
 REACH = 5.0  # metres of view direction that count like a metre of position, for the farthest-point choice
+_EVERY = 3  # of the candidates, every third is wanted by "wanted": all cameras in turn, at a third of the time
 _NOISE = 0.05  # smallest noise believed: two views are soon fitted better than anything can be predicted
 
 
@@ -79,20 +84,28 @@ def reconstruct(
 
 
 def by_information(log: SceneData, pool: list[Frame], config: FuseConfig, folder: Path) -> list[int]:
-    """Choose the views that tell most, given a reconstruction from the first two."""
-    first = [pool[i] for i in START]
-    run, recipe = reconstruct(log, first, config, folder, pool)
-    feed, priors = make_feed(log, tuple(first), config), config.eig.priors
+    """Choose the views that tell most, some at a time, each time given a reconstruction from those before."""
+    chosen = list(START)
+    for part in np.array_split(np.arange(BUDGET - len(START)), _ROUNDS.value):
+        chosen += most_telling(log, pool, chosen, len(part), config, folder / f"{len(chosen)}_views")
+    return chosen
+
+
+def most_telling(
+    log: SceneData, pool: list[Frame], known: list[int], count: int, config: FuseConfig, folder: Path
+) -> list[int]:
+    """Choose the views that tell most to a reconstruction from the known ones."""
+    frames = [pool[i] for i in known]
+    run, recipe = reconstruct(log, frames, config, folder, pool)
+    feed, priors = make_feed(log, tuple(frames), config), config.eig.priors
     evidence = observe(run.state.scene, feed, recipe.settings, 0, priors.misfit)
     noise = jnp.maximum(evidence.noise, _NOISE)
-    scale = jnp.square(evidence.noise / noise)
-    precision = evidence.precision.replace(**{k: v * scale for k, v in vars(evidence.precision).items()})
-    left = [i for i in range(len(pool)) if i not in START]
-    views = [view_of(pool[i], 0) for i in left]
-    wanted = BUDGET - len(START)
-    options = dict(noise=noise, priors=priors, sh_degree=0, score=_SCORE.value)
-    choice = select_views(run.state.scene, precision, views, wanted, recipe.settings, **options)
-    return [*START, *(left[i] for i in choice.order)]
+    left = [i for i in range(len(pool)) if i not in known]
+    views = [view_of(frame, 0) for frame in pool]
+    options = dict(noise=noise, priors=priors, sh_degree=0, score=_SCORE.value, wanted=views[::_EVERY])
+    candidates = [views[i] for i in left]
+    choice = select_views(run.state.scene, evidence.precision, candidates, count, recipe.settings, **options)
+    return [left[i] for i in choice.order]
 
 
 def by_distance(pool: list[Frame]) -> list[int]:

@@ -12,6 +12,7 @@ from ff_jax.score_maps import METHODS
 FRACTIONS = np.linspace(0.0, 0.95, 20)  # removed
 ADMITTED = np.linspace(0.05, 1.0, 20)
 THRESHOLDS = np.geomspace(1e-3, 30, 60)  # nats
+INFLATIONS = np.geomspace(0.25, 64, 97)  # of the variance
 BAD = 0.1  # mean absolute error over the channels above which a pixel counts as wrong
 _RANK = 200_000  # pixels enough to rank
 
@@ -79,6 +80,30 @@ def at_threshold(result: Mapping[str, Any], threshold: float) -> tuple[float, fl
     index = int(np.argmin(np.abs(np.log(THRESHOLDS / threshold))))
     curve = separation(result)
     return float(curve[index]), float(curve.max())
+
+
+def inflated(group: Mapping[str, Sequence[float]], noise: float, inflation: float) -> cal.Reliability:
+    """Return a reliability curve as if the posterior's part of the predicted variance were `inflation` times as large.
+
+    Args:
+        group: "predicted" and "observed" of `summarize`.
+        noise: standard deviation of a channel that every prediction includes.
+        inflation: factor on the variance beyond noise^2. It does not change the order of the pixels.
+    """
+    beyond = np.maximum(np.square(group["predicted"]) - noise**2, 0)
+    return cal.Reliability(np.sqrt(noise**2 + inflation * beyond), np.asarray(group["observed"], np.float64))
+
+
+def off_by(group: cal.Reliability) -> float:
+    """Return the factor, at least 1, by which predicted and observed deviations differ (geometric mean)."""
+    return float(np.exp(np.mean(np.abs(np.log(group.observed / group.predicted)))))
+
+
+def choose_inflation(results: Sequence[Mapping[str, Any]], noise: Sequence[float]) -> float:
+    """Return the inflation of the block posterior's variance that calibrates best, on average over some runs."""
+    groups = [result["reliability"]["block"] for result in results]
+    loss = lambda factor: sum(np.log(off_by(inflated(g, n, factor))) for g, n in zip(groups, noise, strict=True))
+    return float(min(INFLATIONS, key=loss))
 
 
 def text_table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -61,7 +61,7 @@ class Priors:
     color: float = 0.3  # of the part of the colour that does not depend on the direction
     view_color: float = 0.1  # of what each higher band of spherical harmonics adds to it
     background: float = 0.3  # colour of what shows where opacity is missing, per direction
-    misfit: float = 1.0  # share of the squared residual around a training pixel that counts as its noise (`misfit`)
+    misfit: float = 24.0  # most views over which what a scene misses at a training pixel repeats (`misfit`)
 
 
 @struct.dataclass

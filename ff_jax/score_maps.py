@@ -59,7 +59,7 @@ class Learnt:
     color: Float[Array, "N"]  # trace of the Fisher information of the colours
     paper: Float[Array, "N"]  # `paper_code.train_information`, all views
     centres: Float[Array, "F 3"]  # of the training cameras, metres
-    noise: Float[Array, ""]  # standard deviation of one recorded channel
+    noise: Float[Array, ""]  # standard deviation of one channel of a new view
 
 
 class Maps(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from ff_jax import eig
 from ff_jax.generators.align import expected_depth
-from ff_jax.misfit import trust
+from ff_jax.misfit import noise_of_new_views, trust
 from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, refined_camera, render_scene
 from ff_jax.scene.scene import View
@@ -27,7 +27,7 @@ class Knowledge:
     """What the recorded views leave unknown about a scene."""
 
     posterior: eig.Posterior
-    noise: Float[Array, ""]  # standard deviation of one recorded channel
+    noise: Float[Array, ""]  # standard deviation of one channel of a new view, what the scene cannot show included
     depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
     """What the recorded views say about a scene."""
 
     precision: eig.Precision
-    noise: Float[Array, ""]  # standard deviation of one recorded channel, over all cameras
+    noise: Float[Array, ""]  # standard deviation of one channel of a new view of any camera (`misfit`)
     depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
@@ -63,7 +63,7 @@ def _observe(
     scene: Scene,
     batch: Batch,
     noise: Float[Array, ""],
-    share: Float[Array, ""],
+    repeats: Float[Array, ""],
     settings: RenderSettings,
     sh_degree: Int[Array, ""],
 ) -> eig.Precision:
@@ -79,7 +79,7 @@ def _observe(
         settings,
         noise=noise,
         alpha=view.alpha,
-        weight=batch.weight * trust(as_float(batch.image) - view.rgb, batch.weight, noise, share),
+        weight=batch.weight * trust(as_float(batch.image) - view.rgb, batch.weight, noise, repeats),
         sh_degree=sh_degree,
         axes=axes,
     )
@@ -88,7 +88,7 @@ def _observe(
 def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, misfit: float) -> Evidence:
     """Return what the recorded views of `feed` say about a scene; pseudo-views never count as seen.
 
-    Every camera's views count by that camera's own noise.
+    Every camera's views count by that camera's own noise, and what the scene misses in them counts once (`misfit`).
 
     Args:
         scene: the scene.
@@ -102,10 +102,11 @@ def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, 
     cameras = [frame.camera for frame in feed.frames]
     noise = noise_by_camera(residuals, cameras)
     precision = eig.init_precision(scene.params.gaussians)
+    repeats = jnp.float32(min(misfit, len(feed.frames)))
     for index, camera in enumerate(cameras):
         own = noise[camera]
-        precision = _observe(precision, scene, feed.batch(index), own, jnp.float32(misfit), settings, degree)
-    return Evidence(precision, eig.noise_from_residuals(jnp.stack(residuals)), jnp.stack(depths))
+        precision = _observe(precision, scene, feed.batch(index), own, repeats, settings, degree)
+    return Evidence(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths))
 
 
 def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[str]) -> dict[str, Float[Array, ""]]:

@@ -34,6 +34,22 @@ def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results)
     assert 0.8 * best < there <= best
 
 
+def test_one_inflation_calibrates_the_other_run():
+    """Predictions whose variance beyond the noise is 9 times too small, in two runs of other noise."""
+    rng, runs, noises = np.random.default_rng(), [], (0.02, 0.04)
+    for noise in noises:
+        beyond = np.exp(rng.normal(-3, 1, 20_000))
+        error = rng.normal(size=20_000) * np.sqrt(noise**2 + 9 * beyond**2)
+        scores = {name: beyond for name in METHODS}
+        std = np.sqrt(noise**2 + beyond**2)
+        runs.append(study.summarize(scores, {"block": std}, np.abs(error), error**2))
+    inflation = study.choose_inflation(runs[:1], noises[:1])
+    assert inflation == pytest.approx(9, rel=0.3)
+    before, after = (study.inflated(runs[1]["reliability"]["block"], noises[1], factor) for factor in (1.0, inflation))
+    np.testing.assert_allclose(before.predicted, runs[1]["reliability"]["block"]["predicted"], rtol=1e-6)
+    assert study.off_by(before) > 1.5 and study.off_by(after) < 1.25
+
+
 def test_means_and_tables_keep_every_method(results):
     mean = study.mean_of(results)
     want = np.mean([result["methods"]["trace"]["ause"] for result in results])

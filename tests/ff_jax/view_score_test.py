@@ -115,25 +115,46 @@ def view(cam):
     return View(cam, jnp.int32(0), jnp.int32(-1), jnp.int32(-1), jnp.float32(0))
 
 
-def test_greedy_choice_prefers_what_was_not_seen(rng):
+@pytest.fixture(scope="module")
+def corner(rng):
+    """A scene of one crowd ahead and one to the right, and views of them."""
     xyz = np.concatenate([rng.uniform([-1, -1, 3], [1, 1, 5], (6, 3)), rng.uniform([3, -1, -1], [5, 1, 1], (6, 3))])
-    spacing = jnp.full(12, 0.3)
     xyz = jnp.asarray(xyz, jnp.float32)
     size = dict(capacity=14, sh_degree=0, exposures=1, frames=1, cameras=1)
-    scene = init_scene(jax.random.key(0), xyz, jnp.full((12, 3), 0.6), spacing, **size)
-    ahead, again, right = camera(), camera(0.02), camera(0.0, np.pi / 2)
+    scene = init_scene(jax.random.key(0), xyz, jnp.full((12, 3), 0.6), jnp.full(12, 0.3), **size)
+    return scene, [view(camera()), view(camera(0.02)), view(camera(0.0, np.pi / 2))]
+
+
+def test_greedy_choice_prefers_what_was_not_seen(corner):
+    scene, candidates = corner
     noise, degree = 0.05, jnp.int32(0)
-    seen = view_score.view_information(scene, view(ahead), SETTINGS, noise, degree)
-    candidates = [view(ahead), view(again), view(right)]
+    seen = view_score.view_information(scene, candidates[0], SETTINGS, noise, degree)
     choice = view_score.select_views(
         scene, seen, candidates, 3, SETTINGS, noise=noise, priors=eig.Priors(), sh_degree=0
     )
     assert choice.order[0] == 2 and sorted(choice.order) == [0, 1, 2]
     assert choice.gains[0] >= choice.gains[1] >= choice.gains[2] > 0
-    total = jax.tree.map(jnp.add, seen, view_score.view_information(scene, view(right), SETTINGS, noise, degree))
+    total = jax.tree.map(jnp.add, seen, view_score.view_information(scene, candidates[2], SETTINGS, noise, degree))
     for i in choice.order[1:]:
         total = jax.tree.map(jnp.add, total, view_score.view_information(scene, candidates[i], SETTINGS, noise, degree))
     jax.tree.map(np.testing.assert_allclose, choice.precision, total)
+
+
+def test_wanted_views_decide_what_is_chosen(corner):
+    scene, (ahead, again, right) = corner
+    nothing = eig.init_precision(scene.params.gaussians)
+    options = dict(noise=0.05, priors=eig.Priors(), sh_degree=0, score="wanted")
+    for wanted, best in (([again], 0), ([right], 1)):
+        choice = view_score.select_views(scene, nothing, [ahead, right], 1, SETTINGS, wanted=wanted, **options)
+        assert choice.order == (best,)
+        posteriors = [
+            eig.posterior(known, eig.Priors(), scene.params.gaussians) for known in (nothing, choice.precision)
+        ]
+        before, after = (
+            float(view_score.pixel_gain(scene, k, wanted[0], SETTINGS, 0.05, jnp.int32(0))) for k in posteriors
+        )
+        np.testing.assert_allclose(choice.gains[0], before - after, rtol=1e-3)
+        assert before > after > 0
 
 
 def test_too_few_candidates_and_unknown_scores_are_named():
@@ -147,3 +168,5 @@ def test_too_few_candidates_and_unknown_scores_are_named():
         choose(2, SETTINGS, noise=0.1, priors=eig.Priors())
     with pytest.raises(ValueError, match="score='size'"):
         choose(1, SETTINGS, noise=0.1, priors=eig.Priors(), score="size")
+    with pytest.raises(ValueError, match="there are none: give `wanted`"):
+        choose(1, SETTINGS, noise=0.1, priors=eig.Priors(), score="wanted")

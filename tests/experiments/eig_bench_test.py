@@ -1,0 +1,39 @@
+"""The benchmark of EIG beside training, on a scene that a CPU trains on at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMES = {"training step", "render", "fisher pass", "exact map", "trace map", "posterior"}
+
+
+def bench(*flags):
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick, "JAXTYPING_DISABLE": "1"}
+    command = [sys.executable, "-m", "experiments.eig_bench", *flags]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_times_shares_and_memory_of_a_scene(tmp_path):
+    done = bench("--scenes=200_48x32", "--calls=1", f"--out={tmp_path / 'figures.json'}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    device, memory, scene = done.stdout.splitlines()
+    memory, scene = json.loads(memory), json.loads(scene)
+    assert device.startswith("cpu")
+    assert json.loads((tmp_path / "figures.json").read_text()) == memory | {"scenes": [scene]}
+    # 55 numbers of geometry and 1 to 136 of colour; 100 and 1 to 256: of four bytes each
+    assert memory["bytes_per_gaussian"]["0"] == {"accumulator": 4 * (55 + 1), "posterior": 4 * (100 + 1)}
+    assert memory["bytes_per_gaussian"]["3"] == {"accumulator": 4 * (55 + 136), "posterior": 4 * (100 + 256)}
+    assert (scene["scene"], scene["gaussians"]) == ("200_48x32", 200) and scene["intersections"] > 0
+    assert set(scene["ms"]) == set(scene["share"]) == TIMES
+    for name in ("training step", "render", "posterior"):
+        assert scene["ms"][name] > 0
+        assert abs(scene["share"][name] - scene["ms"][name] / scene["ms"]["training step"]) < 0.01
+
+
+def test_unknown_scenes_are_one_sentence():
+    done = bench("--scenes=many")
+    assert done.returncode and "--scenes=many is unknown: use some of" in done.stderr and "Traceback" not in done.stderr
