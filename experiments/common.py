@@ -190,14 +190,14 @@ def run(main: Callable[[list[str]], None], remedy: str = memory.SCENE) -> None:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
             main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, jax.errors.JaxRuntimeError, MemoryError) as error:
             if os.environ.get("FF_TRACEBACK"):
                 raise
-            sys.exit(f"error: {error}")
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if os.environ.get("FF_TRACEBACK") or not memory.is_out_of_memory(error):
+            if memory.is_out_of_memory(error):
+                sys.exit(f"error: {memory.explain(error, remedy)}")
+            if not isinstance(error, ValueError | OSError):
                 raise
-            sys.exit(f"error: {memory.explain(error, remedy)}")
+            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
 
