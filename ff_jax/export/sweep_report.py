@@ -145,6 +145,7 @@ def draw(path: Path, sweep: Sweep, results: Sequence[Result]) -> None:
         for place, values in enumerate(rows.values()):
             _draw_spread(panel, place, values[column])
         panel.set_title(head(column), loc="left", fontsize=10)
+        panel.locator_params(axis="x", nbins=4)  # more would overlap
         panel.grid(axis="x", alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(rows)), list(rows), fontsize=9)
