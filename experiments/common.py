@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from ff_jax.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.files import replacing
-from ff_jax.train.memory import explain, is_out_of_memory
+from ff_jax.train import memory
 
 
 def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
@@ -173,8 +173,13 @@ def _wrong_flag(error: Exception) -> str:
     return f"error: wrong flag: {text}{known}"
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback."""
+def run(main: Callable[[list[str]], None], remedy: str = memory.SCENE) -> None:
+    """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback.
+
+    Args:
+        main: what to run.
+        remedy: what to do when memory does not suffice.
+    """
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
     parsed = False
 
@@ -185,14 +190,14 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
             main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, jax.errors.JaxRuntimeError, MemoryError) as error:
             if os.environ.get("FF_TRACEBACK"):
                 raise
-            sys.exit(f"error: {error}")
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if os.environ.get("FF_TRACEBACK") or not is_out_of_memory(error):
+            if memory.is_out_of_memory(error):
+                sys.exit(f"error: {memory.explain(error, remedy)}")
+            if not isinstance(error, ValueError | OSError):
                 raise
-            sys.exit(f"error: {explain(error)}")
+            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import queue
 import re
 import signal
@@ -14,13 +15,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ff_jax.export.sweep_report import Result
+from ff_jax.export.sweep_report import Result, Use
 from ff_jax.files import replacing
 from ff_jax.sweep import Point, Sweep, command_flags, file_of
 from ff_jax.train.lock import is_held
 
 ROOT = Path(__file__).parents[1]
 _STARTED, _FINISHED, _FAILED, _LOG = "point.json", "finished.json", "failed.json", "output.txt"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class Job(NamedTuple):
@@ -57,8 +59,17 @@ def result_of(sweep: Sweep, point: Point, workdir: Path) -> Result:
         if found := _read(job.folder / name):
             files = {file_of(path)[0] for path in sweep.metrics.values()}
             read = {file: _read(job.folder / file) or {} for file in files}
-            return Result(point, state, read, found["seconds"], found.get("error", ""))
+            return Result(point, state, read, found["seconds"], found.get("error", ""), _use(job, found))
     return Result(point, "started" if started else "new", {}, 0.0)
+
+
+def _use(job: Job, found: dict[str, Any]) -> Use | None:
+    """Return on what a point ran, and when; None if that is not known."""
+    device = _read(job.folder / "env.json")
+    if not device or "begun" not in found:
+        return None
+    place = found["place"] if device["backend"] != "cpu" else ""
+    return Use(device["device"], place, found["begun"], found["begun"] + found["seconds"])
 
 
 class Children:
@@ -129,17 +140,18 @@ def attempt(job: Job, more: dict[str, str], children: Children | None = None) ->
     _write(job.folder / _STARTED, {"flags": job.flags})
     (job.folder / _FAILED).unlink(missing_ok=True)
     begun = time.time()
+    place = f"{platform.node()} {(os.environ | more).get(_VISIBLE, '')}"
+    spent = lambda: {"begun": begun, "seconds": time.time() - begun, "place": place}
     for number in range(job.retries + 1):
         if all(children.run(command, job.folder / _LOG, more) for command in job.commands):
-            seconds = time.time() - begun
-            _write(job.folder / _FINISHED, {"flags": job.flags, "seconds": seconds, "attempts": number + 1})
+            _write(job.folder / _FINISHED, {"flags": job.flags, "attempts": number + 1, **spent()})
             return
-    note_failure(job, last_sentence(job.folder / _LOG), time.time() - begun)
+    note_failure(job, last_sentence(job.folder / _LOG), spent())
 
 
-def note_failure(job: Job, error: str, seconds: float = 0.0) -> None:
-    """Write down that a point failed, and why."""
-    _write(job.folder / _FAILED, {"seconds": seconds, "attempts": job.retries + 1, "error": error})
+def note_failure(job: Job, error: str, spent: dict[str, Any] | None = None) -> None:
+    """Write down that a point failed, why, and what it took."""
+    _write(job.folder / _FAILED, {"attempts": job.retries + 1, "error": error, **(spent or {"seconds": 0.0})})
 
 
 def last_sentence(log: Path) -> str:
@@ -188,12 +200,12 @@ def slot(number: int, workers: int, gpus: Sequence[str]) -> dict[str, str]:
         return {}
     sharing = -(-workers // len(gpus))
     share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / sharing:.2f}"} if sharing > 1 else {}
-    return {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)], **share}
+    return {_VISIBLE: gpus[number % len(gpus)], **share}
 
 
 def visible_gpus() -> list[str]:
     """Return the GPUs of this machine as CUDA_VISIBLE_DEVICES names them."""
-    if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
+    if named := os.environ.get(_VISIBLE):
         return named.split(",")
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)

@@ -105,4 +105,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, "lower --batch or --crop, and start in another folder")

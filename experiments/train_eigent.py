@@ -4,11 +4,15 @@ python -m experiments.make_pairs --out=runs/clips --seeds=1000:1080 --clip=9
 python -m experiments.train_eigent --clips=runs/clips --out=runs/eigent
 python -m experiments.train_eigent --clips=runs/clips --out=runs/eigent --dtype=bfloat16 --minutes=8
 
+Several processes, on one host or many, take the same command with --coordinator, --processes and --process (see
+docs/tpu.md); the clips and OUT must be seen by all of them, and the first one writes the log and the weights.
+
 Four phases: autoencoder, backbone, branch, decoder (see ff_jax/generators/eigent/trainer.py). The same command goes on
 from the last checkpoint. A copy of OUT/tiny.safetensors in ff_jax/generators/eigent/weights/ is what
 `fuse --config.fixer=eigent` uses.
 """
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -43,6 +47,7 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the 
 _ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Implementation; empty: cudnn where it works.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the first weights and all draws.")
 _VGG = flags.DEFINE_string("vgg", "assets:weights/lpips/lpips_vgg.npz", "LPIPS with VGG16 for the last phase.")
+_CONNECT = common.process_flags()
 
 
 def perceptual() -> lpips.Lpips | None:
@@ -67,6 +72,7 @@ def clips() -> tuple[Triples, Triples]:
 
 def main(_: list[str]) -> None:
     """Train, or go on, and write the weights."""
+    _CONNECT()
     out, settings = (
         Path(_OUT.value),
         trainer.FitConfig(
@@ -83,10 +89,13 @@ def main(_: list[str]) -> None:
     )
     config = dataclasses.replace(use.tiny(), dtype=_DTYPE.value)
     (seen, held), before = clips(), dict(zip(trainer.PHASES, np.cumsum([0, *settings.steps]), strict=False))
-    began = time.monotonic()
-    with Logger(out, resume_step=sum(settings.steps) if out.exists() else None) as logger:
+    began, first = time.monotonic(), jax.process_index() == 0
+    begun = sum(settings.steps) if out.exists() else None
+    with Logger(out, resume_step=begun) if first else contextlib.nullcontext() as logger:
 
         def log(phase: str, step: int, metrics: dict[str, float]) -> None:
+            if not first:
+                return
             named = {f"{phase}/{name}": value for name, value in metrics.items()}
             logger.log(int(before[phase]) + step, named)
             if any(name.startswith("held") for name in metrics):
@@ -97,10 +106,12 @@ def main(_: list[str]) -> None:
                 )
 
         params = trainer.fit(out, seen, held, config, settings, perceptual(), log)
+    if not first:
+        return
     weights_file.save(out / "tiny.safetensors", params)
     size = (out / "tiny.safetensors").stat().st_size / 1e6
     print(f"{out / 'tiny.safetensors'}: {weights_file.count(params):,} parameters, {size:.1f} MB")
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, "lower --batch or --crop, and start in another folder")

@@ -164,14 +164,16 @@ def make_fixers(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -
 
 def make_fixer(name: str, log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
     """Return the generator called `name`; `self_fit` is fitted on the log first, or restored."""
+    guided = config.eig.guide or name == "none"
     if name != "self_fit":
-        return registry.build(name)
-    blank = registry.build("self_fit", config=config.self_fit, key=key_of(config, _FIT))
+        return registry.build(name) if guided else registry.unguided(registry.build(name))
+    settings = config.self_fit if guided else registry.unguided_fit(config.self_fit)
+    blank = registry.build("self_fit", config=settings, key=key_of(config, _FIT))
 
     def fitted() -> Any:
         triples = thin_triples(log, feed, blank, config, workdir / "thin")
-        with progress(config.self_fit.steps, "fitting the fixer") as bar:
-            fixer, history = registry.fit_self(key_of(config, _FIT), triples, config.self_fit, bar)
+        with progress(settings.steps, "fitting the fixer") as bar:
+            fixer, history = registry.fit_self(key_of(config, _FIT), triples, settings, bar)
         (workdir / "fixer").mkdir(parents=True, exist_ok=True)
         (workdir / "fixer" / "history.json").write_text(json.dumps(history, indent=2))
         return fixer.params

@@ -19,6 +19,15 @@ _NONE = "\N{EN DASH}"
 _AVERAGE = "all rows"
 
 
+class Use(NamedTuple):
+    """On what a point ran, and when."""
+
+    device: str  # its kind
+    gpu: str  # which one; empty for a CPU
+    begun: float  # seconds since 1970
+    ended: float
+
+
 class Result(NamedTuple):
     """What became of one point."""
 
@@ -27,6 +36,7 @@ class Result(NamedTuple):
     read: Mapping[str, Any]  # content of its JSON files by their path in its folder
     seconds: float  # that its commands have taken
     error: str = ""  # last sentence of a failed one
+    use: Use | None = None
 
 
 def spreads(sweep: Sweep, results: Sequence[Result]) -> dict[str, dict[str, Spread]]:
@@ -86,10 +96,26 @@ def write_summary(folder: Path, sweep: Sweep, results: Sequence[Result]) -> list
 
 
 def cost(results: Sequence[Result]) -> str:
-    """Return how many points there are in every state, and the time that they have taken."""
+    """Return how many points there are in every state, the time that they have taken, and how long GPUs worked."""
     states = [result.state for result in results]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return f"{counted}; {sum(result.seconds for result in results) / 60:.1f} minutes of runs in all"
+    uses = [result.use for result in results if result.use]
+    devices = ", ".join(dict.fromkeys(use.device for use in uses))
+    text = f"{counted}; {sum(result.seconds for result in results) / 60:.1f} minutes of runs in all"
+    text += f" on {devices}" if devices else ""
+    gpus = {use.gpu for use in uses if use.gpu}
+    if not gpus:
+        return text
+    return f"{text}; {sum(map(_occupied, ([u for u in uses if u.gpu == gpu] for gpu in gpus))) / 60:.1f} GPU minutes"
+
+
+def _occupied(uses: Sequence[Use]) -> float:
+    """Return the seconds during which at least one of several points ran."""
+    total, until = 0.0, -math.inf
+    for use in sorted(uses, key=lambda use: use.begun):
+        total += max(use.ended - max(use.begun, until), 0.0)
+        until = max(until, use.ended)
+    return total
 
 
 def points_csv(sweep: Sweep, results: Sequence[Result]) -> str:
@@ -99,7 +125,7 @@ def points_csv(sweep: Sweep, results: Sequence[Result]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     heads = [column.rstrip("^_") for column in sweep.metrics]
     writer.writerow(["point", "label", "seed", "state", "seconds", *names, *heads, "error"])
-    for point, state, read, seconds, error in results:
+    for point, state, read, seconds, error, _ in results:
         settings = [point.settings.get(name, "") for name in names]
         values = [metric(read, path) for path in sweep.metrics.values()]
         known = ["" if math.isnan(value) else value for value in values]
@@ -119,6 +145,7 @@ def draw(path: Path, sweep: Sweep, results: Sequence[Result]) -> None:
         for place, values in enumerate(rows.values()):
             _draw_spread(panel, place, values[column])
         panel.set_title(head(column), loc="left", fontsize=10)
+        panel.locator_params(axis="x", nbins=4)  # more would overlap
         panel.grid(axis="x", alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(rows)), list(rows), fontsize=9)

@@ -1,5 +1,6 @@
 """Fixers by name, as a config gives them."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ from jaxtyping import Key
 from ff_jax.generators import none
 from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit import SelfFitConfig, Triples, fit, init_params, make_fixer
+
+_EVERYWHERE = 1e-9  # nats: with so small a kappa every pixel of EIG above 0 is repaired in full
 
 
 def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -> Fixer:
@@ -25,6 +28,16 @@ def build(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -
     if name not in _BUILDERS:
         raise ValueError(f"there is no fixer called {name!r}; known: {', '.join(names())}.")
     return _BUILDERS[name](config, jax.random.key(0) if key is None else key)
+
+
+def unguided(fixer: Fixer) -> Fixer:
+    """Return a trained fixer whose networks are not told EIG, and whose repair replaces every pixel of the render."""
+    return fixer.replace(config=dataclasses.replace(fixer.config, told=False, kappa=_EVERYWHERE))
+
+
+def unguided_fit(config: SelfFitConfig) -> SelfFitConfig:
+    """Return the settings of a `self_fit` that is fitted without EIG, and replaces every pixel of the render."""
+    return dataclasses.replace(config, kappas=(), kappa=_EVERYWHERE)
 
 
 def stages(name: str) -> tuple[str, str]:

@@ -9,26 +9,17 @@ every one of them is looked at. `<phase>/diverged` then holds
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-from jaxtyping import PyTree
-
-from ff_jax.files import replacing
 from ff_jax.train import checkpoint
+from ff_jax.train.evidence import FOLDER, DivergedError, count_bad, culprit, not_again, save_batch, save_report
 from ff_jax.train.feed import Feed
 from ff_jax.train.loop import Recipe, Run, advance, check_capacity, choose, is_finite, next_batch, with_event
 
 Event = Callable[[Run, int, Recipe], Run]
-
-
-class DivergedError(ValueError):
-    """The loss or a parameter is no longer a finite number."""
 
 
 class Broken(NamedTuple):
@@ -57,15 +48,12 @@ def investigate(
     broken = find(run, recipe, feed, event, noticed)
     place = f"{description} broke between the steps {kept} and {noticed}"
     if broken is None:
-        return DivergedError(
-            f"{place}, but not when they were repeated: a fault of the machine is likely; go on with --resume, from "
-            f"checkpoint {kept}."
-        )
+        return not_again(place, kept)
     run, recipe, _ = _restore(folder, shapes, recipe)
     run, recipe = repeat(run, broken.step, recipe, feed, event)
-    what = save_step(folder / "diverged", with_event(run, broken.step, recipe, event), broken, recipe, feed)
+    what = save_step(folder / FOLDER, with_event(run, broken.step, recipe, event), broken, recipe, feed)
     return DivergedError(
-        f"{description} broke at step {broken.step} ({what}): checkpoint {kept} is kept, and {folder / 'diverged'} "
+        f"{description} broke at step {broken.step} ({what}): checkpoint {kept} is kept, and {folder / FOLDER} "
         "shows the step; lower the rates of recon.optim or mend the data, and start in another folder."
     )
 
@@ -76,7 +64,7 @@ def find(run: Run, recipe: Recipe, feed: Feed, event: Event, stop: int) -> Broke
         run, shown = advance(run, step, recipe, feed, event)
         if not is_finite(run.state.scene.params, shown["loss"]):
             numbers = {name: float(value) for name, value in shown.items()}
-            return Broken(step, _count_bad(run.state.scene.params), numbers)
+            return Broken(step, count_bad(run.state.scene.params), numbers)
         run, recipe = _checked(run, recipe, step)
     return None
 
@@ -95,17 +83,13 @@ def save_step(folder: Path, run: Run, broken: Broken, recipe: Recipe, feed: Feed
     checkpoint.save(folder / "checkpoint", broken.step, run, {"capacity": recipe.settings.capacity}, keep=1)
     novel, index = choose(run, broken.step, recipe, feed)
     batch = next_batch(run, broken.step, recipe, feed)
-    inputs = _count_bad(batch)
-    with replacing(folder / "batch.npz") as temporary:
-        np.savez(temporary, **{name: np.asarray(leaf) for name, leaf in _named(batch)})
+    inputs = count_bad(batch)
+    save_batch(folder, batch)
     where = {"kind": "pseudo-view", "slot": index} if novel else {"kind": "recorded", **_frame(feed, index)}
     report = {"step": broken.step, "batch": where, "not_finite_in_batch": inputs, "not_finite_after": broken.after}
-    with replacing(folder / "report.json") as temporary:
-        temporary.write_text(json.dumps(report | {"shown": {k: repr(v) for k, v in broken.shown.items()}}, indent=2))
-    culprit = next(iter((inputs or broken.after).items()), None)
-    first = f", {culprit[1]} numbers of {culprit[0]} are not finite" if culprit else ", its loss is not finite"
+    save_report(folder, report, broken.shown)
     seen = f"pseudo-view {index}" if novel else f"frame {index} of camera {feed.frames[index].camera}"
-    return seen + first + (" in the batch" if inputs else "")
+    return f"{seen}, {culprit(inputs, broken.after)}"
 
 
 def _restore(folder: Path, shapes: Run, recipe: Recipe) -> tuple[Run, Recipe, int]:
@@ -116,16 +100,6 @@ def _restore(folder: Path, shapes: Run, recipe: Recipe) -> tuple[Run, Recipe, in
 
 def _checked(run: Run, recipe: Recipe, step: int) -> tuple[Run, Recipe]:
     return check_capacity(run, recipe) if (step + 1) % recipe.check_every == 0 else (run, recipe)
-
-
-def _named(tree: PyTree) -> list[tuple[str, Any]]:
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
-
-
-def _count_bad(tree: PyTree) -> dict[str, int]:
-    counts = {name: int((~np.isfinite(np.asarray(leaf))).sum()) for name, leaf in _named(tree)}
-    return {name: count for name, count in counts.items() if count}
 
 
 def _frame(feed: Feed, index: int) -> dict[str, Any]:

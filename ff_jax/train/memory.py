@@ -5,6 +5,10 @@ from collections import Counter
 
 import jax
 
+SCENE = (
+    "lower recon.budget (Gaussians, and what the optimizer keeps of them), pool (pseudo-views), data.width or "
+    "data.frames, and start in another folder"
+)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -13,21 +17,30 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def explain(error: Exception) -> str:
-    """Return which buffer could not be had, what holds the memory, and which settings to lower."""
-    wanted = wanted_bytes(str(error))
+def explain(error: Exception, remedy: str = SCENE) -> str:
+    """Return which buffer could not be had, what holds the memory, and the `remedy`: which settings to lower."""
+    wanted, largest = wanted_bytes(str(error)), largest_buffer(str(error))
     buffer = f"a buffer of {as_size(wanted)}" if wanted else "a buffer"
+    part = f" (in it, or beside it, {largest})" if largest else ""
     place = "this machine" if isinstance(error, MemoryError) else _device()
-    return (
-        f"{buffer} did not fit into the memory of {place}{_held()}: lower recon.budget (Gaussians, and what the "
-        "optimizer keeps of them), pool (pseudo-views), data.width or data.frames, and start in another folder."
-    )
+    return f"{buffer}{part} did not fit into the memory of {place}{_held()}: {remedy}."
 
 
 def wanted_bytes(text: str) -> int | None:
     """Return the size of the buffer that an allocator's message names; None if it names none."""
-    found = re.search(r"allocat\w+ ([\d.]+) ?([KMGT]?)i?(?:B|bytes)", text)
-    return round(float(found[1]) * _UNITS[found[2]]) if found else None
+    found = re.search(r"(?:allocat\w+|reserve) (\d[\d.]*) ?([KMGT]?)(?:i?B|bytes|\b)", text)
+    return round(float(found[1].rstrip(".")) * _UNITS[found[2]]) if found else None
+
+
+def largest_buffer(text: str) -> str | None:
+    """Return size, type, shape and operation of the largest buffer that XLA lists in a message; None without a list."""
+    listed = re.findall(r"Buffer \d+:\s+Size: ([\d.]+)([KMGT]?)i?B\s+(.*?)={5,}", text, re.DOTALL)
+    if not listed:
+        return None
+    number, unit, rest = max(listed, key=lambda entry: float(entry[0]) * _UNITS[entry[1]])
+    shape, operation = re.search(r"[Ss]hape: (.+)", rest), re.search(r'op_name="([^"\[]+)', rest)
+    size = as_size(round(float(number) * _UNITS[unit]))
+    return f"{shape[1] if shape else 'a buffer'} of {operation[1] if operation else 'the arguments'}, {size}"
 
 
 def as_size(count: int) -> str:

@@ -38,13 +38,15 @@ class EigConfig:
     Attributes:
         kappa: EIG at which a pixel is believed to 1 - 1/e, nats (weight = 1 - exp(-EIG / kappa)).
         tau: EIG that parts under-constrained from well-constrained pixels, nats.
-        floor: smallest weight of a pseudo-view pixel in distillation; 0 leaves well-known pixels alone.
+        floor: smallest weight of a pseudo-view pixel in distillation; 0 leaves well-known pixels alone, 1 believes all.
+        guide: whether fixers are told EIG, and their repairs blended by it; without, they repair all pixels alike.
         priors: what is believed before any view.
     """
 
     kappa: float = 0.5
     tau: float = 0.4
     floor: float = 0.0
+    guide: bool = True
     priors: eig.Priors = eig.Priors()
 
 

@@ -29,6 +29,7 @@ def work(workdir: Path, flags: dict[str, str]) -> None:
         {"shift": 0.0, "psnr": 0.0},
         {"shift": 3.0, "psnr": int(flags["--config.value"]) + int(flags["--config.seed"])},
     ]
+    (workdir / "env.json").write_text(json.dumps({"backend": "gpu", "device": "Pretended Chip"}))
     (workdir / "results").mkdir(exist_ok=True)
     (workdir / "results" / "metrics.json").write_text(json.dumps({"shifts": {"Fused": values}}))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_a_sweep_runs_retries_and_is_not_repeated(config, tmp_path):
     assert starts(workdir) == once
     assert {path.read_text().split()[0] for path in workdir.glob("*/starts")} == {"3", "5"}
     assert json.loads((workdir / "summary.json").read_text())["rows"]["low"]["PSNR @3m"]["values"] == [10, 12]
+    assert re.search(r"minutes of runs in all on Pretended Chip; \d+\.\d GPU minutes;", done.stdout)
     again = run(config, workdir)
     assert again.returncode == 0 and starts(workdir) == once
     other = run(config, workdir, "--set=seconds=1")

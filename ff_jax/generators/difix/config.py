@@ -92,6 +92,7 @@ class DifixConfig:
             an image (see `aligned`); False is the published layout.
         timestep: the one noise level, of 1000, at which the denoiser runs.
         eig_scale: EIG at which the network is told 1 - 1/e of "nothing is known", nats.
+        told: whether the network sees EIG; without, everything is known to it.
         kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
         size: height and width into which frames are scaled before the repair, pixels; smaller frames stay as they are.
         tile: height and width of what the network sees at once, pixels: multiples of `stride`.
@@ -106,6 +107,7 @@ class DifixConfig:
     aligned: bool = False
     timestep: int = 199
     eig_scale: float = 1.0
+    told: bool = True
     kappa: float = 0.05
     size: tuple[int, int] = (576, 1024)
     tile: tuple[int, int] = (576, 1024)

@@ -45,7 +45,8 @@ def apply(
     height, width = frames.shape[1:3]
     small = working_size((height, width), config.size)
     canvas = multiple(small, config.stride)
-    inputs = [pad(resize(array, small), canvas) for array in (frames, eig, references)]
+    seen = eig if config.told else jnp.zeros_like(eig)
+    inputs = [pad(resize(array, small), canvas) for array in (frames, seen, references)]
     network = lambda arrays: model.repair(params["network"], *arrays, config)
     fixed = tiled(network, inputs, config.tile, config.overlap)[:, : small[0], : small[1]]
     fixed = jnp.clip(resize(fixed, (height, width)), 0.0, 1.0)

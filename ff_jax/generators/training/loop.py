@@ -1,6 +1,5 @@
 """One training step on a mesh, and the loop around it: which batch, when to save, where to go on."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from ff_jax.generators.training.diverged import broken_metric, investigate
 from ff_jax.generators.training.mesh import place, shard_batch, shardings
 from ff_jax.generators.training.state import GeneratorState, Loss, gradient
 from ff_jax.train import checkpoint
@@ -95,30 +95,26 @@ def run(
         log_every: steps between two calls of it; the last step has one too.
 
     Raises:
-        ValueError: a metric is not a finite number where they are logged or a checkpoint is due; none is saved then.
+        DivergedError: a metric is not a finite number where they are logged or a checkpoint is due; none is saved then,
+            but the step that broke the training is (see `diverged`).
     """
+    first, directory = int(state.step), Path(directory)
     state = resume(directory, state, mesh)
+    if int(state.step) == first and checkpoint.latest(directory) is None:
+        checkpoint.save(directory, int(state.step), state, meta)  # where to go back to if the training breaks at once
+    shapes = jax.eval_shape(lambda: state)
+    advance = lambda state, index: step(state, frozen, shard_batch(batch_of(index), mesh))
     for index in progress(stop, "generator", start=int(state.step)):
-        state, metrics = step(state, frozen, shard_batch(batch_of(index), mesh))
+        state, metrics = advance(state, index)
         done = index + 1
         saved = done % save_every == 0 or done == stop
         if saved or done % log_every == 0:
             shown = {name: float(value) for name, value in metrics.items()}
-            _check_finite(shown, done, directory)
+            if broken_metric(shown):
+                state = None  # its memory is needed to repeat the steps
+                raise investigate(directory, lambda: resume(directory, shapes, mesh), advance, batch_of, done)
             if done % log_every == 0 or done == stop:
                 log(done, shown)
         if saved:
             checkpoint.save(directory, done, state, meta)
     return state
-
-
-def _check_finite(metrics: dict[str, float], step: int, directory: str | Path) -> None:
-    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if broken:
-        kept = checkpoint.latest(directory)
-        raise ValueError(
-            f"training broke: {broken[0]}={metrics[broken[0]]} after step {step}. "
-            + (f"Checkpoint {kept} in {directory} is kept. " if kept is not None else "No checkpoint had been saved. ")
-            + "Train again with a lower rate in another folder, or look at the batches since: they depend on the step "
-            "alone."
-        )

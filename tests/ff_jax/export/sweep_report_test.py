@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ff_jax.export.sweep_report import Result, best_table, cost, points_csv, summary_table, write_summary
+from ff_jax.export.sweep_report import Result, Use, best_table, cost, points_csv, summary_table, write_summary
 from ff_jax.sweep import Sweep, points
 
 SWEEP = Sweep(
@@ -38,6 +38,15 @@ def test_the_table_has_means_and_deviations_of_what_finished(results):
         ("0.100", "first", "2"),
     ]
     assert cost(results) == "5 finished, 1 failed; 5.5 minutes of runs in all"
+
+
+def test_the_cost_counts_a_gpu_once_however_many_points_share_it(results):
+    at = lambda gpu, begun, ended: Use("Fast Chip", gpu, begun, ended)
+    uses = [at("a 0", 0, 60), at("a 0", 30, 90), at("a 0", 200, 230), at("a 1", 0, 90), None, None]
+    shared = [result._replace(use=use) for result, use in zip(results, uses, strict=True)]
+    assert cost(shared).endswith("; 5.5 minutes of runs in all on Fast Chip; 3.5 GPU minutes")
+    on_cpu = [result._replace(use=Use("cpu", "", 0, 60)) for result in results]
+    assert cost(on_cpu).endswith("; 5.5 minutes of runs in all on cpu")
 
 
 def test_an_average_over_the_rows_is_one_more(results):

@@ -6,9 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from ff_jax.config import FuseConfig
+from ff_jax.fuse import make_fixer
 from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer, fix
 from ff_jax.generators.self_fit import SelfFitConfig
+from ff_jax.train.progressive import EigConfig
 
 TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
 
@@ -60,3 +63,13 @@ def test_eigent_ships_trained_and_keeps_what_is_known():
 def test_two_names_are_two_stages():
     assert registry.stages("eigent_then_difix") == ("eigent", "difix")
     assert registry.stages("self_fit") == ("self_fit", "self_fit")
+
+
+def test_a_run_without_guidance_gets_fixers_that_do_not_know_eig(tmp_path):
+    config = FuseConfig(eig=EigConfig(guide=False))
+    made = {name: make_fixer(name, None, None, config, tmp_path) for name in ("difix", "eigent")}
+    assert all(not fixer.config.told and fixer.config.kappa < 1e-6 for fixer in made.values())
+    assert make_fixer("difix", None, None, FuseConfig(), tmp_path).config.told
+    assert make_fixer("none", None, None, config, tmp_path).config is None
+    blind = registry.unguided_fit(SelfFitConfig())
+    assert blind.kappas == () and blind.kappa < 1e-6

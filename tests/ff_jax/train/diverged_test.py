@@ -13,7 +13,7 @@ from ff_jax.data.from_world import world_scene
 from ff_jax.data.world import WorldConfig
 from ff_jax.schedule import ShiftSchedule
 from ff_jax.train import checkpoint
-from ff_jax.train.diverged import DivergedError
+from ff_jax.train.evidence import DivergedError
 from ff_jax.train.loop import choose
 from ff_jax.train.phases import make_feed, run_phase, start_run
 from ff_jax.train.step import ReconConfig

@@ -9,6 +9,7 @@ import pytest
 
 from tests.ff_jax.generators.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.eig import eig_weight
+from ff_jax.generators import registry
 from ff_jax.generators.difix import fixer
 from ff_jax.generators.protocol import fix
 
@@ -68,6 +69,15 @@ def test_what_exceeds_a_tile_is_worked_off_in_tiles(seen):
     clip = draw(height=30, width=40)
     np.testing.assert_allclose(run(config, TRAINED, clip), mixture(*clip), atol=1e-5)
     assert set(seen) == {(3, 12, 16, 3)}
+
+
+def test_without_guidance_eig_changes_nothing_and_every_pixel_is_repaired(seen):
+    renders, eig, references = draw()
+    blind = registry.unguided(fixer.make_fixer(TRAINED, CONFIG))
+    expected = np.clip(1.4 * references - 0.2 * renders, 0, 1)
+    for known in (eig + 0.01, eig[::-1] + 3.0):
+        found = run(blind.config, TRAINED, (renders, known, references))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_pixels_without_eig_keep_the_render_bit_for_bit(seen):

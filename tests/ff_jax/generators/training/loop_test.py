@@ -1,5 +1,7 @@
 """The loop on one device: it learns, it goes on where it stopped, and it leaves frozen parameters alone."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from ff_jax.generators.training.loop import make_step, resume, run
 from ff_jax.generators.training.mesh import make_mesh, shard, shard_batch
 from ff_jax.generators.training.state import OptimizerConfig, init_state, make_optimizer
 from ff_jax.train import checkpoint
+from ff_jax.train.evidence import DivergedError
 from tests.ff_jax.generators.training import tiny
 
 OPTIMIZER = make_optimizer(OptimizerConfig(steps=60, warmup=2, lr=1e-2))
@@ -75,10 +78,42 @@ def test_a_small_batch_is_learnt(mesh, step, networks):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
-def test_a_broken_training_stops_and_keeps_the_last_good_checkpoint(mesh, step, networks, tmp_path):
+def broken_at(number, times=10**9):
+    """Return batches of which one is not a number where it is asked for, at most so often."""
+    asked = []
+
+    def batch(index):
+        asked.append(index)
+        bad = index == number and asked.count(number) <= times
+        return jax.tree.map(lambda leaf: leaf * (np.nan if bad else 1.0), batch_of(index))
+
+    return batch
+
+
+def test_a_broken_training_stops_keeps_a_good_checkpoint_and_shows_the_step(mesh, step, networks, tmp_path):
     backbone, branch = networks
-    broken = lambda index: jax.tree.map(lambda leaf: leaf * (np.nan if index == 3 else 1.0), batch_of(index))
-    state = init_state(jax.random.key(5), branch, OPTIMIZER)
-    with pytest.raises(ValueError, match=r"training broke: \w+=nan after step 4\. Checkpoint 2 in .* is kept"):
-        run(step, state, backbone, broken, 6, tmp_path / "run", mesh, meta={}, save_every=2)
-    assert checkpoint.latest(tmp_path / "run") == 2
+    folder, start = tmp_path / "run", lambda: init_state(jax.random.key(5), branch, OPTIMIZER)
+    with pytest.raises(
+        DivergedError, match=r"training broke at step 3 \(\d+ numbers of .* in the batch\): checkpoint 2 "
+    ) as e:
+        run(step, start(), backbone, broken_at(3), 6, folder, mesh, meta={}, save_every=2)
+    assert checkpoint.latest(folder) == 2 and "\n" not in str(e.value)
+    report = json.loads((folder / "diverged" / "report.json").read_text())
+    assert report["step"] == 3 and report["not_finite_in_batch"] and report["not_finite_after"]
+    assert report["shown"]["loss"] == "nan"
+    stored = np.load(folder / "diverged" / "batch.npz")
+    assert all(np.isnan(stored[name]).any() for name in report["not_finite_in_batch"])
+    before = checkpoint.restore(folder / "diverged" / "checkpoint", start())[0]
+    whole = run(step, start(), backbone, batch_of, 3, tmp_path / "whole", mesh, meta={})
+    jax.tree.map(np.testing.assert_array_equal, bits(before), bits(whole))
+
+
+def test_a_training_that_breaks_at_once_or_once_only(mesh, step, networks, tmp_path):
+    backbone, branch = networks
+    start = lambda: init_state(jax.random.key(5), branch, OPTIMIZER)
+    with pytest.raises(DivergedError, match=r"broke at step 0 .*: checkpoint 0 "):
+        run(step, start(), backbone, broken_at(0), 3, tmp_path / "a", mesh, meta={}, save_every=2)
+    with pytest.raises(DivergedError, match=r"not when they were repeated: .* checkpoint 2\.$"):
+        run(step, start(), backbone, broken_at(3, 1), 6, tmp_path / "b", mesh, meta={}, save_every=2)
+    run(step, start(), backbone, batch_of, 6, tmp_path / "b", mesh, meta={}, save_every=2)
+    assert checkpoint.latest(tmp_path / "b") == 6
