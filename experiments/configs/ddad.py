@@ -23,8 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.steps = 2000
     c.save_every = 1000
     c.recon.update(budget=300_000, sh_degree=0)
-    c.recon.loss.update(depth=0.5, exposure=0.001)
-    c.recon.optim.exposure = 5e-3  # the cameras of the rig expose each by itself
+    c.recon.loss.depth = 0.2  # a median error of depth of 0.71 m instead of 0.87 m at a quarter of the size, for 0.3 dB
     c.recon.density.update(start=300, stop=1600, every=100)
     c.init.update(points=150_000, random_share=0.2, scale=0.35)
     c.schedule.update(start=1000, every=400, largest=2.0, sides=(1, -1), refresh=0)

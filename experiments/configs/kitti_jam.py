@@ -21,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.steps = 8000
     c.save_every = 2000
     c.recon.update(budget=400_000, sh_degree=1)
-    c.recon.loss.depth = 0.5
+    c.recon.loss.depth = 0.2
     c.recon.density.update(start=500, stop=6500, every=100)
     c.init.update(points=200_000, random_share=0.2, scale=0.1)
     c.schedule.update(start=4000, every=1000, largest=2.0, sides=(1, -1), refresh=0)

@@ -141,12 +141,15 @@ def test_smoothing_takes_independent_errors_of_cameras_away_and_leaves_true_path
     same = smooth.smooth_cameras(log)
     for frame, before in zip(same.frames, log.frames, strict=True):
         np.testing.assert_allclose(frame.world_from_camera, before.world_from_camera, atol=2e-3)
-    for metres, degrees in ((0.02, 0.2), (0.15, 1.5)):
-        wrong = jittered(log, metres * 3**0.5, degrees * 3**0.5, rng)
-        found = smooth.smooth_cameras(wrong)
-        poses = [np.stack([f.world_from_camera for f in scene.frames]) for scene in (log, wrong, found)]
-        before, after = pose_errors(poses[1], poses[0]), pose_errors(poses[2], poses[0])
-        assert after[0] < 0.75 * before[0] and after[1] < 0.75 * before[1]
+    truth = np.stack([f.world_from_camera for f in log.frames])
+    for metres, degrees in ((0.035, 0.35), (0.25, 2.5)):
+        shares = []
+        for _ in range(8):  # one draw of a few slow errors says little
+            wrong = jittered(log, metres, degrees, rng)
+            pair = [np.stack([f.world_from_camera for f in s.frames]) for s in (wrong, smooth.smooth_cameras(wrong))]
+            before, after = (np.array(pose_errors(poses, truth)) for poses in pair)
+            shares.append(after / before)
+        assert (np.mean(shares, 0) < 0.75).all(), shares
     short = replace(log, frames=log.frames[:3])
     assert (smooth.smooth_cameras(short).frames[1].world_from_camera == log.frames[1].world_from_camera).all()
     with pytest.raises(ValueError, match="positive"):
