@@ -1,6 +1,7 @@
-"""Add what a log lacks and write it as a scene folder: sky masks, masks of the own vehicle, smooth tracks, points.
+"""Add what a log lacks and write it as a scene folder: sky masks, masks of the own vehicle, smooth paths, points.
 
 python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=/tmp/jam --sky=color --ego
+python -m experiments.prepare --source=assets:data/ddad_dgp_6cam --out=/tmp/ddad --outlines=FILE.json
 python -m experiments.prepare --source=LOG --out=OUT --sky=assets:weights/sky_u2netp/sky_u2netp_384.onnx --smooth
 python -m experiments.prepare --source=assets:data/kitti02_stereo_color --out=/tmp/kitti02 --points
 """
@@ -16,6 +17,7 @@ from ff_jax.data.folder import write_folder
 from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
 from ff_jax.data.prepare import ego, sky, smooth, structure
+from ff_jax.data.sources import read_object
 from ff_jax.evaluate import spread
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.pixels import save_png
@@ -26,7 +28,9 @@ _SOURCE = flags.DEFINE_string("source", None, "Log: a folder, assets:FOLDER, or 
 _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.", required=True)
 _SKY = flags.DEFINE_string("sky", None, "'color' (colour and LiDAR), or an ONNX network (assets:FILE or a path).")
 _EGO = flags.DEFINE_bool("ego", False, "Find the own vehicle in every camera's images.")
+_OUTLINES = flags.DEFINE_string("outlines", None, "JSON file: by camera, polygons around parts of the own vehicle.")
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth the tracks of what moves.")
+_PATHS = flags.DEFINE_bool("paths", False, "Smooth the paths of the cameras, where poses err from image to image.")
 _POINTS = flags.DEFINE_bool("points", False, "Triangulate points from the training images (needs pycolmap).")
 _WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0 keeps a log's own (640 for 'world').")
 _JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position, metres (with --smooth).")
@@ -39,6 +43,8 @@ def prepared(log: SceneData) -> SceneData:
     elif _SKY.value is not None:
         log = sky.with_sky(log, sky.by_network(open_network(common.log_path(_SKY.value))))
     log = ego.with_ego_masks(log) if _EGO.value else log
+    log = ego.with_outlines(log, read_object(Path(_OUTLINES.value), "polygons by camera")) if _OUTLINES.value else log
+    log = smooth.smooth_cameras(log) if _PATHS.value else log
     log = structure.with_sparse_points(log) if _POINTS.value else log
     return smooth.smooth_tracks(log, jitter=_JITTER.value) if _SMOOTH.value else log
 
@@ -59,8 +65,8 @@ def preview(log: SceneData) -> np.ndarray:
 
 def main(_: list[str]) -> None:
     """Prepare a log."""
-    if _SKY.value is None and not (_EGO.value or _SMOOTH.value or _POINTS.value):
-        raise ValueError("nothing to do: give --sky, --ego, --smooth or --points.")
+    if _SKY.value is None and not (_EGO.value or _OUTLINES.value or _SMOOTH.value or _PATHS.value or _POINTS.value):
+        raise ValueError("nothing to do: give --sky, --ego, --outlines, --smooth, --paths or --points.")
     try:
         log = prepared(open_log(common.source_config(_SOURCE.value, _WIDTH.value)))
     except ImportError as error:

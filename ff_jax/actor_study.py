@@ -22,6 +22,7 @@ from ff_jax.metrics.image import psnr
 from ff_jax.render import RenderSettings
 from ff_jax.rigid import in_float32
 from ff_jax.scene import Scene, edit, render_scene
+from ff_jax.scene.exposure import Between
 from ff_jax.scene.tracks import make_tracks
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.loop import count_needed, fitted
@@ -39,7 +40,9 @@ class Trained(NamedTuple):
     settings: RenderSettings
     degree: int
 
-    def picture(self, frame: Frame, scene: Scene | None = None, *, exposure: int = 0) -> Float[np.ndarray, "H W 3"]:
+    def picture(
+        self, frame: Frame, scene: Scene | None = None, *, exposure: int | Between = 0
+    ) -> Float[np.ndarray, "H W 3"]:
         """Return what the camera of a frame sees, in [0, 1]; of another scene if one is given."""
         scene = scene or self.scene
         view = view_of(frame, exposure)

@@ -6,11 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.actor_study import Trained
-from ff_jax.data.contract import Frame, SceneData
+from ff_jax.data.contract import SceneData
 from ff_jax.data.loader import load_image
-from ff_jax.evaluate import recorded_neighbour
+from ff_jax.evaluate import exposure_between, recorded_neighbour
 from ff_jax.metrics.image import psnr
-from ff_jax.scene import Scene
 
 Array = np.ndarray
 
@@ -29,27 +28,17 @@ def shared(log: SceneData) -> SceneData:
 def held_out(run: Trained, log: SceneData) -> dict[str, float]:
     """Return the PSNR (dB) of the held-out frames, whose exposures nobody knows, with three guesses.
 
-    `nearest` is that of the recorded frame nearest in time, as every evaluation takes it (`evaluate.targets`),
-    `between` the mean of the two frames around it by time, and `fitted` the affine map of colours that suits the frame
+    `nearest` is that of the recorded frame nearest in time, `between` is interpolated between the two frames around
+    it, as in every evaluation (`evaluate.targets`), and `fitted` the affine map of colours that suits the frame
     best, which leaves the errors of the scene alone.
     """
     rows = []
     for frame in (frame for frame in log.frames if frame.split == "test"):
         truth = load_image(frame)
         nearest = run.picture(frame, exposure=recorded_neighbour(frame, log).exposure_id)
-        between = run.picture(frame, with_exposure_between(run.scene, frame, log))
+        between = run.picture(frame, exposure=exposure_between(frame, log))
         rows.append([psnr(seen, truth) for seen in (nearest, between, best_affine(nearest, truth))])
     return dict(zip(("nearest", "between", "fitted"), np.mean(rows, 0, float).tolist(), strict=True))
-
-
-def with_exposure_between(scene: Scene, frame: Frame, log: SceneData) -> Scene:
-    """Return the scene with exposure 0 interpolated in time between recorded frames of the camera of `frame`."""
-    recorded = [f for f in log.frames if f.split == "train" and f.camera == frame.camera]
-    recorded.sort(key=lambda f: f.time)
-    learnt = np.asarray(scene.params.exposure)[[f.exposure_id for f in recorded]].reshape(len(recorded), -1)
-    times = [f.time for f in recorded]
-    mixed = np.reshape([np.interp(frame.time, times, column) for column in learnt.T], (3, 4))
-    return scene.replace(params=scene.params.replace(exposure=scene.params.exposure.at[0].set(mixed)))
 
 
 def best_affine(seen: Float[Array, "H W 3"], truth: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:

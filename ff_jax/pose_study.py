@@ -20,14 +20,14 @@ LEVER = 5.73  # metres per radian: 20 cm and 2 degrees, or 3 cm and 0.3 degrees,
 Array = np.ndarray
 
 
-def learning(config: FuseConfig, *, rate: float, coarse: float) -> FuseConfig:
-    """Return the settings with learnt camera poses (see `OptimConfig.poses` and `LossConfig.coarse`).
+def learning(config: FuseConfig, *, rate: float, coarse: float, path: float) -> FuseConfig:
+    """Return the settings with learnt camera poses (`OptimConfig.poses`, `LossConfig.coarse` and `camera_path`).
 
     LiDAR depth is attached to the pixels where recorded poses put it, and would hold wrong poses where they are.
     """
     recon = config.recon
     optim = dataclasses.replace(recon.optim, poses=rate)
-    loss = dataclasses.replace(recon.loss, coarse=coarse, depth=0.0)
+    loss = dataclasses.replace(recon.loss, coarse=coarse, camera_path=path, depth=0.0)
     return dataclasses.replace(config, recon=dataclasses.replace(recon, optim=optim, loss=loss))
 
 
@@ -85,12 +85,12 @@ def _cross_matrix(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
 
 
-def recovered(run: Run, wrong: SceneData, log: SceneData) -> dict[str, float]:
-    """Return the errors of the cameras before and after learning."""
+def recovered(run: Run, wrong: SceneData, smooth: SceneData, log: SceneData) -> dict[str, float]:
+    """Return the errors of the cameras as given in `wrong`, in `smooth` that the run began with, and as learnt."""
     poses = lambda scene: np.stack([f.world_from_camera for f in scene.frames if f.split == "train"])
-    before, after = pose_errors(poses(wrong), poses(log)), pose_errors(learnt_poses(run, wrong), poses(log))
-    names = ("metres_before", "degrees_before", "metres_after", "degrees_after")
-    return dict(zip(names, (*before, *after), strict=True))
+    found = {"before": poses(wrong), "smooth": poses(smooth), "after": learnt_poses(run, smooth)}
+    errors = {name: pose_errors(value, poses(log)) for name, value in found.items()}
+    return {f"{unit}_{name}": e[i] for name, e in errors.items() for i, unit in enumerate(("metres", "degrees"))}
 
 
 def table(rows: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:

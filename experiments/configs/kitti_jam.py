@@ -1,6 +1,11 @@
-"""KITTI with LiDAR, 46 frames of creeping traffic: LiDAR initialisation and depth loss.
+r"""KITTI with LiDAR, 46 frames of creeping traffic: LiDAR initialisation and depth loss.
 
-python -m experiments.reconstruct --config=experiments/configs/kitti_jam.py --workdir=runs/kitti_jam
+python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=runs/jam_log --sky=color
+python -m experiments.reconstruct --config=experiments/configs/kitti_jam.py --workdir=runs/kitti_jam \
+    --config.data.source=runs/jam_log
+
+The first command adds sky masks and may be left out, with that source. The log has no boxes: what creeps is taken to
+stand still.
 """
 
 import ml_collections
@@ -16,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.steps = 8000
     c.save_every = 2000
     c.recon.update(budget=400_000, sh_degree=1)
+    c.recon.loss.depth = 0.2
     c.recon.density.update(start=500, stop=6500, every=100)
     c.init.update(points=200_000, random_share=0.2, scale=0.1)
     c.schedule.update(start=4000, every=1000, largest=2.0, sides=(1, -1), refresh=0)

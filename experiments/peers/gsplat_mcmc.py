@@ -4,6 +4,9 @@
 
 Needs `pip install gsplat==1.5.3`, PyTorch with CUDA and a CUDA compiler. Settings are those of gsplat's own MCMC
 trainer: initial opacity 0.5, scale 0.1 of the neighbour distance, regularisers 0.01, colour band every 1000 steps.
+What the log knows it gets as well: pixels that do not count are left out, and depth is held against LiDAR with the
+same loss and weight as here. It has no sky, no actors and no exposure per image. Scored are the same frames, pixels
+and LiDAR points, by the same functions.
 """
 
 import json
@@ -17,11 +20,10 @@ from absl import flags
 from experiments import common
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData, invert
-from ff_jax.data.loader import load_image
+from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
-from ff_jax.data.points import nearest_distances
-from ff_jax.evaluate import lateral_offset
-from ff_jax.metrics.image import psnr, ssim
+from ff_jax.data.points import lidar_depth, nearest_distances
+from ff_jax.evaluate import ShiftScore, by_shift, score, targets
 from ff_jax.train.feed import frame_at, scene_radius
 from ff_jax.train.log import progress
 from ff_jax.train.phases import start_points
@@ -62,12 +64,15 @@ def on_device(frame: Frame):
     return tensor(invert(frame.world_from_camera)), tensor(frame.K)
 
 
-def draw(params, camera, size: tuple[int, int], degree: int, antialiased: bool):
-    """Return gsplat's render (H, W, 3) and its bookkeeping; `camera` from `on_device`, `size` width and height."""
+def draw(params, camera, size: tuple[int, int], degree: int, *, depth: bool):
+    """Return gsplat's render (H, W, 3), with `depth` (H, W, 4): metres times weight; opacity (H, W); and bookkeeping.
+
+    `camera` is from `on_device`, `size` width and height.
+    """
     import torch
     from gsplat import rasterization
 
-    out, _, info = rasterization(
+    out, alpha, info = rasterization(
         params["means"],
         params["quats"],
         torch.exp(params["scales"]),
@@ -77,9 +82,10 @@ def draw(params, camera, size: tuple[int, int], degree: int, antialiased: bool):
         *size,
         sh_degree=degree,
         packed=False,
-        rasterize_mode="antialiased" if antialiased else "classic",
+        render_mode="RGB+D" if depth else "RGB",
+        rasterize_mode="antialiased" if _ANTIALIASED.value else "classic",
     )
-    return out[0], info
+    return out[0], alpha[0, ..., 0], info
 
 
 def ssim_window():
@@ -91,14 +97,39 @@ def ssim_window():
 
 
 def structure(a, b, window):
-    """Return mean SSIM of two (H, W, 3) images."""
+    """Return the SSIM (H, W) of two (H, W, 3) images."""
     import torch
 
     a, b = a.permute(2, 0, 1)[None], b.permute(2, 0, 1)[None]
-    blur = lambda x: torch.nn.functional.conv2d(x, window, groups=3)
+    blur = lambda x: torch.nn.functional.conv2d(x, window, groups=3, padding=5)
     ma, mb = blur(a), blur(b)
     va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
-    return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean()
+    return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))[0].mean(0)
+
+
+def image_loss(out, image, weight, window):
+    """Return 0.8 L1 + 0.2 (1 - SSIM) of two (H, W, 3) images, weighted by pixel (H, W)."""
+    return (weight * (0.8 * (out - image).abs().mean(-1) + 0.2 * (1 - structure(out, image, window)))).mean()
+
+
+def depth_loss(depth, alpha, measured):
+    """Return the relative error of expected depth at LiDAR points (`ff_jax.losses.depth_l1`); all (H, W)."""
+    hit = measured > 0
+    if not hit.any():
+        return depth.sum() * 0
+    error = (depth[hit] / alpha[hit].clamp(min=1e-3) - measured[hit]).abs() / measured[hit]
+    return error.clamp(max=1).mean()
+
+
+def supervision(log: SceneData, frames: list[Frame], config: FuseConfig, device: str = "cuda"):
+    """Return per frame its image, how far each pixel counts, and LiDAR depth (0 without), uploaded once."""
+    import torch
+
+    upload = lambda x: torch.tensor(x, device=device)
+    weight = lambda frame: load_mask(frame, "valid") * (1 - load_mask(frame, "dynamic"))
+    empty = lambda frame: np.zeros((frame.height, frame.width), np.float32)
+    depth = lambda frame: lidar_depth(log, frame) if config.data.use_lidar else empty(frame)
+    return [(upload(load_image(f)), upload(weight(f)), upload(depth(f))) for f in frames]
 
 
 def train(log: SceneData, config: FuseConfig):
@@ -108,7 +139,7 @@ def train(log: SceneData, config: FuseConfig):
 
     frames = [frame for frame in log.frames if frame.split == "train"]
     # Uploaded once: an upload per step would make the peer wait for the host.
-    images = [torch.tensor(load_image(frame), device="cuda") for frame in frames]
+    known = supervision(log, frames, config)
     cameras = [on_device(frame) for frame in frames]
     size = frames[0].width, frames[0].height
     window = ssim_window()
@@ -122,8 +153,11 @@ def train(log: SceneData, config: FuseConfig):
     for step in progress(range(config.steps), "gsplat"):
         index = frame_at(config.seed, step, len(frames))
         degree = min(step // 1000, 3)
-        out, info = draw(params, cameras[index], size, degree, _ANTIALIASED.value)
-        loss = 0.8 * (out - images[index]).abs().mean() + 0.2 * (1 - structure(out, images[index], window))
+        out, alpha, info = draw(params, cameras[index], size, degree, depth=config.data.use_lidar)
+        image, weight, measured = known[index]
+        loss = image_loss(out[..., :3], image, weight, window)
+        if config.data.use_lidar:
+            loss = loss + config.recon.loss.depth * depth_loss(out[..., 3], alpha, measured)
         loss = loss + 0.01 * torch.sigmoid(params["opacities"]).mean() + 0.01 * torch.exp(params["scales"]).mean()
         loss.backward()
         for optimizer in optimizers.values():
@@ -136,31 +170,37 @@ def train(log: SceneData, config: FuseConfig):
     return params, time.time() - started, torch.cuda.max_memory_allocated()
 
 
-def main(_: list[str]) -> None:
-    """Train, score the test frames per lateral offset, write the figures."""
+def scored(params, log: SceneData, config: FuseConfig) -> list[ShiftScore]:
+    """Return the scores of the views with ground truth that a run of `config` is scored at."""
     import torch
 
+    rows = []
+    for target in targets(log, config.evaluate.shifts, config.evaluate.frames):
+        if not target.has_truth:
+            continue
+        size = target.frame.width, target.frame.height
+        with torch.no_grad():
+            out, alpha, _ = draw(params, on_device(target.frame), size, 3, depth=True)
+            depth = torch.where(alpha > 0.5, out[..., 3] / alpha.clamp(min=0.5), torch.inf).cpu().numpy()
+        seen = out[..., :3].clamp(0, 1).cpu().numpy(), np.zeros(depth.shape, np.float32), depth
+        rows.append(score(lambda _, seen=seen: seen, target, log))
+    return by_shift(rows)
+
+
+def main(_: list[str]) -> None:
+    """Train, score the test frames per lateral offset, write the figures."""
     config = common.to_config(_CONFIG.value)
     log = open_log(common.with_log_path(config).data)
     params, seconds, memory = train(log, config)
-    scores: dict[float, list[tuple[float, float]]] = {}
-    with torch.no_grad():
-        for frame in (frame for frame in log.frames if frame.split == "test"):
-            size = frame.width, frame.height
-            render = draw(params, on_device(frame), size, 3, _ANTIALIASED.value)[0].clamp(0, 1).cpu().numpy()
-            truth = load_image(frame)
-            scores.setdefault(lateral_offset(frame, log), []).append(
-                (float(psnr(render, truth)), float(ssim(render, truth)))
-            )
     figures = {
         "seconds": seconds,
         "steps_per_second": config.steps / seconds,
         "peak_bytes": memory,
         "gaussians": len(params["means"]),
-        "shifts": {f"{shift:+.2f}": [len(rows), *np.mean(rows, 0).tolist()] for shift, rows in scores.items()},
+        "shifts": [row._asdict() for row in scored(params, log, config)],
     }
     Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-    Path(_OUT.value).write_text(json.dumps(figures, indent=2))
+    Path(_OUT.value).write_text(json.dumps(figures, indent=2).replace("NaN", "null"))
     print(json.dumps(figures))
 
 

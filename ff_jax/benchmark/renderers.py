@@ -9,11 +9,10 @@ from jaxtyping import Float
 
 from ff_jax.data.loader import load_image
 from ff_jax.data.sources import read_image
-from ff_jax.evaluate import Target
+from ff_jax.evaluate import SKY, Target
 from ff_jax.export.results import Shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-SKY = 1e3  # metres: a scene renders sky as farther away
 _SAME = 0.02  # metres: shifts closer than this are one
 
 

@@ -19,6 +19,7 @@ from ff_jax.evaluate import FrameScore, ShiftScore, Target, by_shift, score, tar
 from ff_jax.export.eig_figure import eig_figure
 from ff_jax.export.figures import panel_sheet
 from ff_jax.export.html import write_page
+from ff_jax.export.maps import held_out_maps, map_sheet
 from ff_jax.export.pixels import save_png
 from ff_jax.export.ply import write_ply
 from ff_jax.export.report import Panel, Report, Row, curves_of_metrics, shift_name
@@ -97,14 +98,17 @@ def write_results(
     flight = flight_views(log, feed, config)
     views = [target.view for target in chosen] + flight[:: max(len(flight) // 8, 1)]
     shown = {name: show(version, feed, views, config) for name, version in versions.items()}
-    scores = {name: score_all(name, scene, chosen) for name, scene in shown.items()}
+    scores = {name: score_all(name, scene, chosen, log) for name, scene in shown.items()}
     table = {name: by_shift(rows) for name, rows in scores.items()}
     metrics = collect(log, shown, scores, table, facts)
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, default=str).replace("NaN", "null"))
     names = (next(iter(shown)), list(shown)[-1])[: len(shown)]
-    panels = draw_panels(folder, list(shown.values()), chosen, names)
     last = list(shown.values())[-1]
+    maps = held_out_maps(last.clip, chosen, moving=last.version.run.state.scene.tracks is not None)
+    if maps:
+        save_png(folder / "maps.png", map_sheet(maps))
+    panels = draw_panels(folder, list(shown.values()), chosen, names)
     scene = last.version.run.state.scene
     write_ply(folder / "scene.ply", *compose(scene, jnp.float32(0))[:2])
     report = Report(
@@ -140,10 +144,10 @@ def collect(
     }
 
 
-def score_all(name: str, scene: Shown, chosen: list[Target]) -> list[FrameScore]:
+def score_all(name: str, scene: Shown, chosen: list[Target], log: SceneData) -> list[FrameScore]:
     """Score all targets with a progress bar."""
     moving = scene.version.run.state.scene.tracks is not None
-    return [score(scene.look, target, moving=moving) for target in progress(chosen, f"scoring {name}")]
+    return [score(scene.clip, target, log, moving=moving) for target in progress(chosen, f"scoring {name}")]
 
 
 def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
@@ -151,6 +155,7 @@ def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
 
     def named(row: ShiftScore) -> dict[str, float]:
         values = {"PSNR": row.psnr, "PSNR moving": row.psnr_dynamic, "SSIM": row.ssim, "EIG": row.eig}
+        values |= {"LiDAR median, m": row.depth_median, "LiDAR mean, m": row.depth_mae, "LiDAR relative": row.depth_rel}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
     if len(tables) == 1:

@@ -1,8 +1,18 @@
 """Per-image exposure: an affine colour transform, stored as its difference from the identity."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
+
+
+class Between(NamedTuple):
+    """An exposure between those of two images: that of a view at a time when no image was trained on."""
+
+    before: int  # exposure id
+    after: int  # exposure id
+    share: float  # of `after`, 0 to 1
 
 
 def init_exposure(count: int) -> Float[Array, "E 3 4"]:

@@ -71,6 +71,8 @@ class View(NamedTuple):
     frame: Int[Array, ""]  # row of `SceneParams.poses`; negative for views that are not recorded
     rig: Int[Array, ""]  # row of `SceneParams.intrinsics`; negative likewise
     time: Float[Array, ""]  # seconds
+    exposure_after: Int[Array, ""] | int = 0  # the row that is mixed in,
+    share_after: Float[Array, ""] | float = 0.0  # and how far: from 0, not at all, to 1, that row alone
 
 
 class SceneView(NamedTuple):
@@ -195,6 +197,12 @@ def refined_camera(params: SceneParams, view: View) -> Camera:
     return view.camera.replace(K=K, camera_from_world=apply_delta(delta, view.camera.camera_from_world))
 
 
+def exposure_of(params: SceneParams, view: View) -> Float[Array, "3 4"]:
+    """Return the exposure of a view, as its difference from the identity."""
+    before, after = params.exposure[view.exposure], params.exposure[view.exposure_after]
+    return (1 - view.share_after) * before + view.share_after * after
+
+
 def render_scene(
     scene: Scene,
     view: View,
@@ -207,5 +215,5 @@ def render_scene(
     sky = sky_color(scene.params.sky, ray_directions(camera))
     gaussians, alive, _ = compose(scene, view.time)
     out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky, nudge=nudge)
-    rgb = apply_exposure(out.rgb, scene.params.exposure[view.exposure])
+    rgb = apply_exposure(out.rgb, exposure_of(scene.params, view))
     return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed, out.sent)

@@ -14,6 +14,7 @@ from ff_jax.data.contract import Frame, SceneData, Sweep, boxes_at
 from ff_jax.data.loader import Loader, camera_of
 from ff_jax.data.points import lidar_depth
 from ff_jax.metrics.box_projection import project_boxes
+from ff_jax.scene.exposure import Between
 from ff_jax.scene.scene import View
 from ff_jax.train.step import Batch, tree_bytes
 
@@ -128,10 +129,12 @@ def actor_region(scene: SceneData, frame: Frame, names: tuple[str, ...]) -> Bool
     return region
 
 
-def view_of(frame: Frame, exposure: int, row: int = -1, rig: int = -1) -> View:
+def view_of(frame: Frame, exposure: int | Between, row: int = -1, rig: int = -1) -> View:
     """Return the view of a frame; `row` and `rig` are -1 for one without learnt corrections."""
     number = lambda x: jnp.int32(x)
-    return View(camera_of(frame), number(exposure), number(row), number(rig), jnp.float32(frame.time))
+    before, after, share = exposure if isinstance(exposure, Between) else (exposure, exposure, 0.0)
+    which = number(before), number(row), number(rig), jnp.float32(frame.time)
+    return View(camera_of(frame), *which, number(after), jnp.float32(share))
 
 
 def frame_at(seed: int, step: int, count: int) -> int:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Key, PyTree
 
 from ff_jax.config import FuseConfig, to_dict
 from ff_jax.data.actor_points import actor_points
-from ff_jax.data.contract import Frame, SceneData, invert
+from ff_jax.data.contract import Frame, SceneData, Sweep, invert
 from ff_jax.data.points import initial_points, nearest_distances
 from ff_jax.scene import Scene, init_scene
 from ff_jax.scene.path import CameraPath, make_path
@@ -42,17 +42,23 @@ def start_points(
     log: SceneData, frames: tuple[Frame, ...], config: FuseConfig
 ) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 3"]]:
     """Return the first positions (world, metres) and colours; only `frames` lend colours."""
-    seen = dataclasses.replace(log, frames=frames, sweeps=log.sweeps if config.data.use_lidar else ())
+    seen = dataclasses.replace(log, frames=frames, sweeps=known_sweeps(log) if config.data.use_lidar else ())
     rng = np.random.default_rng(config.seed)
     points = min(config.init.points, config.recon.budget)
     return initial_points(seen, points, rng, random_share=config.init.random_share)
+
+
+def known_sweeps(log: SceneData) -> tuple[Sweep, ...]:
+    """Return the sweeps of a log but those of held-out time steps, which measure the depth that is found there."""
+    held, recorded = ({f.time_index for f in log.frames if f.split == split} for split in ("test", "train"))
+    return tuple(sweep for sweep in log.sweeps if sweep.time_index not in held - recorded)
 
 
 def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig) -> Scene:
     """Return the scene with the actors of `feed`, each started from points in its box."""
     if not feed.actors:
         return scene
-    seen = dataclasses.replace(log, frames=feed.frames, sweeps=log.sweeps if config.data.use_lidar else ())
+    seen = dataclasses.replace(log, frames=feed.frames, sweeps=known_sweeps(log) if config.data.use_lidar else ())
     rng = np.random.default_rng([config.seed, 1])
     count = min(config.actors.points, config.actors.slots)
     clouds = actor_points(seen, feed.actors, count, rng)

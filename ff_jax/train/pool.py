@@ -69,7 +69,8 @@ def pool_batch(pool: Pool, index: Int[Array, ""], first_exposure: Int[Array, ""]
     height, width = pool.weights.shape[1:]
     camera = Camera(pool.K[index], pool.camera_from_world[index], width, height)
     nowhere = jnp.int32(-1)
-    view = View(camera, (first_exposure + index).astype(jnp.int32), nowhere, nowhere, pool.times[index])
+    own = (first_exposure + index).astype(jnp.int32)
+    view = View(camera, own, nowhere, nowhere, pool.times[index], own, jnp.float32(0))
     return Batch(
         image=pool.images[index],
         weight=pool.weights[index],

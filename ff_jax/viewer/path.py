@@ -99,7 +99,7 @@ def view_at(
     width, height = size
     fy, fx = 0.5 * height / np.tan(fov / 2), 0.5 * width / (aspect * np.tan(fov / 2))
     K = np.array([[fx, 0, width / 2], [0, fy, height / 2], [0, 0, 1.0]])
-    exposure = path.exposures[np.argmin(np.abs(path.times - time))]
+    exposure = jnp.int32(path.exposures[np.argmin(np.abs(path.times - time))])
     none = jnp.int32(-1)
     camera = make_camera(K, world_from_camera, width, height)
-    return View(camera, jnp.int32(exposure), none, none, jnp.float32(time))
+    return View(camera, exposure, none, none, jnp.float32(time), exposure, jnp.float32(0))

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -17,9 +18,14 @@ def prepare(root, *arguments):
 def test_masks_are_added_and_shown(tmp_path, request):
     root = request.config.rootpath
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
-    made = prepare(root, f"--source={source}", f"--out={tmp_path}/made", "--sky=color", "--smooth")
+    own, camera = tmp_path / "own.json", read_folder(source).cameras[0]
+    own.write_text(json.dumps({camera: [[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]}))
+    asked = ("--sky=color", "--smooth", "--paths", f"--outlines={own}")
+    made = prepare(root, f"--source={source}", f"--out={tmp_path}/made", *asked)
     assert made.returncode == 0, made.stderr
     scene = read_folder(tmp_path / "made")
+    lower = [load_mask(frame, "valid")[8:].max() == 0 for frame in scene.frames]
+    assert lower == [frame.camera == camera for frame in scene.frames]
     assert all("sky" in frame.masks and load_mask(frame, "sky").shape == (16, 24) for frame in scene.frames)
     assert np.asarray(Image.open(tmp_path / "made" / "preview.png")).std() > 10
 
@@ -27,9 +33,10 @@ def test_masks_are_added_and_shown(tmp_path, request):
 def test_wrong_use_gets_one_sentence(tmp_path, request):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
     wrong = {
-        (): "give --sky, --ego, --smooth or --points",
+        (): "give --sky, --ego, --outlines, --smooth, --paths or --points",
         ("--ego",): "3 frame(s)",
         ("--sky=/none.onnx",): "/none.onnx",
+        ("--outlines=/none.json",): "/none.json",
     }
     for arguments, sentence in wrong.items():
         done = prepare(request.config.rootpath, f"--source={source}", f"--out={tmp_path}/made", *arguments)

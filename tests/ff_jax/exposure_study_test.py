@@ -12,6 +12,8 @@ from ff_jax.data.sources import Source
 from ff_jax.exposure_study import absorbed, best_affine, held_out, per_image, shared
 from ff_jax.scene import init_scene
 from ff_jax.scene.exposure import apply_exposure
+from ff_jax.scene.scene import exposure_of
+from ff_jax.train.feed import view_of
 
 COUNT = 12
 
@@ -20,7 +22,8 @@ class Pictured(Trained):
     """Shows one picture, through an exposure of the scene."""
 
     def picture(self, frame, scene=None, *, exposure=0):
-        delta = (scene or self.scene).params.exposure[exposure]
+        scene = scene or self.scene
+        delta = exposure_of(scene.params, view_of(frame, exposure))
         return np.asarray(apply_exposure(jnp.asarray(self.feed, jnp.float32), delta))
 
 

@@ -66,6 +66,6 @@ def test_corrections_that_undo_what_was_put_in_leave_no_error():
     pairs = zip(truth.frames, wrong.frames, strict=True)
     back = [np.linalg.inv(a.world_from_camera) @ b.world_from_camera for a, b in pairs]
     turns = np.stack([Rotation.from_matrix(b[:3, :3]).as_rotvec() for b in back])
-    found = recovered(run_with(np.concatenate([turns, np.stack([b[:3, 3] for b in back])], 1)), wrong, truth)
+    found = recovered(run_with(np.concatenate([turns, np.stack([b[:3, 3] for b in back])], 1)), wrong, wrong, truth)
     assert 0.08 < found["metres_before"] < 0.35 and 0.8 < found["degrees_before"] < 3.5
     assert found["metres_after"] < 1e-4 and found["degrees_after"] < 1e-3

@@ -12,6 +12,7 @@ from ff_jax.data.prepare import ego, sky, smooth
 from ff_jax.data.sources import Source
 from ff_jax.data.world import WorldConfig
 from ff_jax.metrics.onnx_network import open_network
+from ff_jax.pose_study import jittered, pose_errors
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,28 @@ def test_the_own_vehicle_is_found_and_a_street_without_one_is_left_alone(street)
         ego.ego_mask(list(street.frames[:1]))
 
 
+def test_outlines_take_pixels_out_of_what_is_valid_at_any_size(street):
+    rng = np.random.default_rng()
+    left, right = np.sort(rng.uniform(0.1, 0.9, 2)).tolist()
+    top = float(rng.uniform(0.5, 0.9))
+    box = [[left, top], [right, top], [right, 1.0], [left, 1.0]]
+    lower = lambda x, y: (x > left) & (x < right) & (y > top)
+    held = replace(street.frames[1], masks={"valid": Source("upper rows", lambda: np.eye(128, 208, dtype=np.float32))})
+    log = replace(street, frames=(street.frames[0], held))
+    masked = ego.with_outlines(log, {log.frames[0].camera: [box]})
+    y, x = (np.mgrid[:128, :208] + 0.5) / np.array([128, 208])[:, None, None]
+    near = np.minimum(abs(x - left), abs(x - right)) * 208 < 1
+    near |= abs(y - top) * 128 < 1
+    for frame, before in zip(masked.frames, log.frames, strict=True):
+        wanted = (load_mask(before, "valid") > 0.5) & ~lower(x, y)
+        assert ((load_mask(frame, "valid") > 0.5) == wanted)[~near].all()
+    small = ego.outlined([box], 52, 32)
+    assert abs(small.mean() - (right - left) * (1 - top)) < 0.04
+    for wrong, said in (({"rear": [box]}, "no camera 'rear'"), ({log.frames[0].camera: [[[0.1, 0.2]]]}, "3 or more")):
+        with pytest.raises(ValueError, match=said):
+            ego.with_outlines(log, wrong)
+
+
 def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
     rng = np.random.default_rng()
     log = world_scene(0, WorldConfig(num_frames=24, moving=True), 32, 16, lidar=False)
@@ -100,3 +123,34 @@ def test_smoothing_is_the_least_squares_path_on_uneven_times():
     np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e-9), curve, atol=1e-6)
     fit = np.stack([np.polyval(np.polyfit(times, column, 1), times) for column in curve.T], -1)
     np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e4), fit, atol=1e-3)
+
+
+def test_what_four_values_show_of_their_noise_is_its_standard_error():
+    rng = np.random.default_rng()
+    times = np.cumsum(rng.uniform(0.05, 0.2, 400))
+    path = np.stack([3 * times, 2 - times**2, 0.1 * times], -1)
+    wanted = float(rng.uniform(0.01, 0.5))
+    found = smooth.scatter(path + rng.normal(0, wanted, path.shape), times)
+    assert found == pytest.approx(wanted, rel=0.3) and smooth.scatter(path, times) < 1e-6 * times[-1] ** 2
+    assert smooth.scatter(path[:3], times[:3]) == 0
+
+
+def test_smoothing_takes_independent_errors_of_cameras_away_and_leaves_true_paths_alone():
+    rng = np.random.default_rng()
+    log = world_scene(0, WorldConfig(num_frames=40), 32, 16, lidar=False)
+    same = smooth.smooth_cameras(log)
+    for frame, before in zip(same.frames, log.frames, strict=True):
+        np.testing.assert_allclose(frame.world_from_camera, before.world_from_camera, atol=2e-3)
+    truth = np.stack([f.world_from_camera for f in log.frames])
+    for metres, degrees in ((0.035, 0.35), (0.25, 2.5)):
+        shares = []
+        for _ in range(8):  # one draw of a few slow errors says little
+            wrong = jittered(log, metres, degrees, rng)
+            pair = [np.stack([f.world_from_camera for f in s.frames]) for s in (wrong, smooth.smooth_cameras(wrong))]
+            before, after = (np.array(pose_errors(poses, truth)) for poses in pair)
+            shares.append(after / before)
+        assert (np.mean(shares, 0) < 0.75).all(), shares
+    short = replace(log, frames=log.frames[:3])
+    assert (smooth.smooth_cameras(short).frames[1].world_from_camera == log.frames[1].world_from_camera).all()
+    with pytest.raises(ValueError, match="positive"):
+        smooth.smooth_cameras(log, spin=0.0)
