@@ -79,6 +79,14 @@ def pytest_report_header(config):
     return f"inputs: --draw={config.getoption('draw')}"
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compile without most of LLVM's optimisations, for programs that take much longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _draws(pytestconfig):
     """Seed every bare `np.random.default_rng()` by the draw, the test and the count of generators in it.
