@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -50,13 +51,40 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Turn 'fresh' into a number before workers start, so that all of them share it."""
+    """Settle what all workers and child processes share, before they start: the draw and the compilations."""
     if config.getoption("draw") == "fresh":
         config.option.draw = str(secrets.randbelow(10**9))
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="compilations")
+        config.add_cleanup(folder.cleanup)
+        share_compilations(folder.name)
+
+
+def share_compilations(folder: str) -> None:
+    """Compile no program twice in a session: compiling takes most of the time of most tests.
+
+    An entry that another process has not finished writing is compiled again, with a warning.
+    """
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 
 def pytest_report_header(config):
     return f"inputs: --draw={config.getoption('draw')}"
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compile without most of LLVM's optimisations, for programs that take much longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True, scope="session")

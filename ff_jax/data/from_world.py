@@ -1,7 +1,8 @@
 """The built-in street (`ff_jax.data.world`) as a driving log with ground truth beside the lane.
 
 Nothing is rendered when the log is made: images, masks and LiDAR sweeps are computed when they are loaded,
-and the last images stay in memory because an image and its masks come from one rendering.
+and the last of them stay in memory: an image and its masks come from one rendering, and initial points, actors
+and depths are taken from the same sweeps.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from ff_jax.data.world import boxes as world_boxes
 from ff_jax.data.world.rig import rig_camera
 from ff_jax.trajectory import shift_laterally
 
-KEPT_BYTES = 1 << 28  # of rendered images and masks
+KEPT_BYTES = 1 << 28  # of rendered images and masks, and as many of sweeps
 
 _render = jax.jit(render_world, static_argnames=("samples",))
 _sweep = jax.jit(lidar_sweep, static_argnames=("pattern",))
@@ -140,11 +141,14 @@ def _sweeps(world: World, seed: int, pattern: LidarPattern) -> tuple[Sweep, ...]
     mount = np.eye(4)
     mount[:3, 3] = pattern.mount
 
+    @lru_cache(maxsize=max(2, KEPT_BYTES // (pattern.beams * pattern.azimuths * 16)))
     def points(time_index: int) -> Float32[np.ndarray, "N 4"]:
         key = jax.random.fold_in(jax.random.key(seed), time_index)
         sweep = _sweep(key, world, time_index, pattern=pattern)
         rows = np.concatenate([sweep.points, sweep.intensity[:, None]], 1)
-        return rows[np.asarray(sweep.valid)].astype(np.float32)
+        rows = rows[np.asarray(sweep.valid)].astype(np.float32)
+        rows.flags.writeable = False  # all callers share it
+        return rows
 
     poses = np.asarray(world.world_from_ego, float) @ mount
     return tuple(

@@ -14,18 +14,10 @@ from ff_jax.data.from_world import world_scene
 from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.export.pixels import save_png
+from tests.experiments.forks import run_each
 
 ROOT = Path(__file__).parents[2]
 NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_compilations(tmp_path_factory):
-    """Let the programs under test share compilations, so that only the first one pays for them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compilations")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        yield
 
 
 def run(module, *arguments, **environment):
@@ -59,23 +51,25 @@ def test_images_of_another_program_are_scored(log, tmp_path):
     assert {"index.html", "tables.md", "tables.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "nothing to score"),
-        (["--source=LOG", "--images=theirs"], "--images=theirs is wrong: give NAME=FOLDER"),
-        (["--source=LOG", "--images=theirs=/nowhere"], "/nowhere is not a folder"),
-        (["--source=LOG", "--images=a=recorded", "--lpips=/nowhere.npz"], "path='/nowhere.npz'"),
-        (["--source=LOG", "--images=a=recorded", "--lpips=https://example.org/a.npz"], "sha256=''"),
-        (["--run=/nowhere"], "/nowhere holds no run"),
-    ],
-)
-def test_mistakes_end_in_one_sentence(log, tmp_path, arguments, sentence):
-    arguments = [argument.replace("LOG", str(log[1])) for argument in arguments]
-    none = [flag for flag in NONE if not any(a.startswith(flag.split("=")[0] + "=") for a in arguments)]
-    done = run("evaluate", f"--out={tmp_path / 'out'}", *arguments, *none)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert sentence in done.stderr.splitlines()[-1], done.stderr[-2000:]
+MISTAKES = [
+    ([], "nothing to score"),
+    (["--source=LOG", "--images=theirs"], "--images=theirs is wrong: give NAME=FOLDER"),
+    (["--source=LOG", "--images=theirs=/nowhere"], "/nowhere is not a folder"),
+    (["--source=LOG", "--images=a=recorded", "--lpips=/nowhere.npz"], "path='/nowhere.npz'"),
+    (["--source=LOG", "--images=a=recorded", "--lpips=https://example.org/a.npz"], "sha256=''"),
+    (["--run=/nowhere"], "/nowhere holds no run"),
+]
+
+
+def test_mistakes_end_in_one_sentence(log, tmp_path):
+    def whole(arguments):
+        none = [flag for flag in NONE if not any(a.startswith(flag.split("=")[0] + "=") for a in arguments)]
+        return [f"--out={tmp_path / 'out'}", *(a.replace("LOG", str(log[1])) for a in arguments), *none]
+
+    ends = run_each("experiments.evaluate", [whole(arguments) for arguments, _ in MISTAKES], tmp_path)
+    for done, (_, sentence) in zip(ends, MISTAKES, strict=True):
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert sentence in done.stderr.splitlines()[-1], done.stderr[-2000:]
 
 
 def test_networks_that_are_absent_are_left_out_and_said(log, tmp_path):

@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 from experiments import faults
+from tests.experiments.forks import run_each
 
 ROOT = Path(__file__).parents[2]
 TINY = [f"--config.{setting}" for setting in faults.TINY]
+CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
 def command(workdir: Path, *more: str) -> list[str]:
@@ -26,17 +28,9 @@ def command(workdir: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """Child processes share compilations, so that only the first one pays for them."""
-    cache = tmp_path_factory.mktemp("compilations")
-    fast = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return os.environ | fast | {"JAX_PLATFORMS": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, environment) -> Path:
+def finished(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = subprocess.run(command(workdir, *TINY), cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command(workdir, *TINY), cwd=ROOT, env=CPU, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1 m left" in done.stdout and "recorded path" in done.stdout
     return workdir
@@ -80,12 +74,12 @@ def test_fusing_used_pseudo_views(finished):
     assert not np.array_equal(state[means], baseline[means])
 
 
-def kill(workdir: Path, environment, moment) -> None:
+def kill(workdir: Path, moment) -> None:
     """Start or resume a run and kill -9 it once `moment(process)` is true."""
     process = subprocess.Popen(
         command(workdir, "--resume", *TINY),
         cwd=ROOT,
-        env=environment,
+        env=CPU,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -97,10 +91,10 @@ def kill(workdir: Path, environment, moment) -> None:
     process.wait()
 
 
-def test_killed_and_resumed_equals_uninterrupted(finished, environment, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
     workdir = tmp_path / "killed"
     resumed = lambda: subprocess.run(
-        command(workdir, "--resume", *TINY), cwd=ROOT, env=environment, capture_output=True, text=True
+        command(workdir, "--resume", *TINY), cwd=ROOT, env=CPU, capture_output=True, text=True
     )
     log = workdir / "fused" / "metrics.jsonl"
 
@@ -112,10 +106,10 @@ def test_killed_and_resumed_equals_uninterrupted(finished, environment, tmp_path
         assert second.returncode == 1 and f"in use by process {process.pid} on" in second.stderr
         return True
 
-    kill(workdir, environment, between_checkpoints)
+    kill(workdir, between_checkpoints)
     log.unlink()  # what was logged is lost, nothing else
     before = faults.unfinished(workdir)
-    kill(workdir, environment, lambda _: faults.unfinished(workdir) - before)
+    kill(workdir, lambda _: faults.unfinished(workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
     done = resumed()
     assert done.returncode == 0, done.stderr[-3000:]
@@ -125,48 +119,43 @@ def test_killed_and_resumed_equals_uninterrupted(finished, environment, tmp_path
     assert any("images" in name for name in faults.differences(finished, workdir))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--config.recon.budgett=5"], "budgett"),
-        (["--config.steps=many"], "many"),
-        ([*TINY, "--config.fixer=magic"], "no fixer called 'magic'"),
-        (["--config.data.source=/nowhere"], "/nowhere holds neither scene.json nor cameras.json"),
-        (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
-        (["--processes=2"], "--processes=2 is not possible here: a scene is trained in one process"),
-        (["stray"], "unknown argument 'stray'"),
-    ],
-)
-def test_wrong_use_gets_one_sentence(arguments, sentence, environment, tmp_path):
-    done = subprocess.run(
-        command(tmp_path / "run", *arguments), cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode != 0
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+MISTAKES = [
+    (["--config.recon.budgett=5"], "budgett"),
+    (["--config.steps=many"], "many"),
+    ([*TINY, "--config.fixer=magic"], "no fixer called 'magic'"),
+    (["--config.data.source=/nowhere"], "/nowhere holds neither scene.json nor cameras.json"),
+    (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
+    (["--processes=2"], "--processes=2 is not possible here: a scene is trained in one process"),
+    (["stray"], "unknown argument 'stray'"),
+]
 
 
-def test_edits_of_what_is_not_there_get_one_sentence(finished, environment, tmp_path):
+def test_wrong_use_gets_one_sentence(tmp_path):
+    calls = [[f"--workdir={tmp_path / f'run{i}'}", *arguments] for i, (arguments, _) in enumerate(MISTAKES)]
+    for done, (_, sentence) in zip(run_each("experiments.fuse", calls, tmp_path), MISTAKES, strict=True):
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
+
+
+def test_edits_of_what_is_not_there_get_one_sentence(finished, tmp_path):
     wrong = {"--remove=99": "there is no actor '99'; there are 25, 26, 27", "--move=25:left": "give ID:X,Y,Z"}
-    for argument, sentence in wrong.items():
-        parts = [sys.executable, "-m", "experiments.edit", f"--run={finished}", f"--out={tmp_path}", argument]
-        done = subprocess.run(parts, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
+    calls = [[f"--run={finished}", f"--out={tmp_path / 'out'}", argument] for argument in wrong]
+    for done, sentence in zip(run_each("experiments.edit", calls, tmp_path), wrong.values(), strict=True):
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_a_used_folder_is_not_overwritten(finished, environment):
+def test_a_used_folder_is_not_overwritten(finished, tmp_path):
     before = (finished / "config.json").read_bytes()
-    again = [command(finished, *TINY), command(finished, "--resume", *TINY, "--config.seed=4")]
-    for arguments, sentence in zip(again, ("already holds a run", "another 'seed' setting"), strict=True):
-        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
+    again = [[f"--workdir={finished}", *TINY], [f"--workdir={finished}", "--resume", *TINY, "--config.seed=4"]]
+    sentences = "already holds a run", "another 'seed' setting"
+    for done, sentence in zip(run_each("experiments.fuse", again, tmp_path), sentences, strict=True):
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
     assert (finished / "config.json").read_bytes() == before
 
 
-def test_evaluate_and_render_work_on_a_finished_run(finished, environment, tmp_path):
+def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     def run(module: str, *arguments: str) -> str:
         parts = [sys.executable, "-m", f"experiments.{module}", f"--run={finished}", *arguments]
-        done = subprocess.run(parts, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(parts, cwd=ROOT, env=CPU, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ff_jax.data.folder import read_folder, write_folder
 from ff_jax.data.loader import load_mask
+from tests.experiments.forks import run_each
 from tests.ff_jax.data import tiny
 
 
@@ -30,7 +31,7 @@ def test_masks_are_added_and_shown(tmp_path, request):
     assert np.asarray(Image.open(tmp_path / "made" / "preview.png")).std() > 10
 
 
-def test_wrong_use_gets_one_sentence(tmp_path, request):
+def test_wrong_use_gets_one_sentence(tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
     wrong = {
         (): "give --sky, --ego, --outlines, --smooth, --paths or --points",
@@ -38,6 +39,6 @@ def test_wrong_use_gets_one_sentence(tmp_path, request):
         ("--sky=/none.onnx",): "/none.onnx",
         ("--outlines=/none.json",): "/none.json",
     }
-    for arguments, sentence in wrong.items():
-        done = prepare(request.config.rootpath, f"--source={source}", f"--out={tmp_path}/made", *arguments)
-        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr
+    calls = [[f"--source={source}", f"--out={tmp_path}/made", *arguments] for arguments in wrong]
+    for done, sentence in zip(run_each("experiments.prepare", calls, tmp_path), wrong.values(), strict=True):
+        assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done

@@ -15,11 +15,15 @@ CONFIG = WorldConfig(num_frames=3)
 PATTERN = LidarPattern(beams=8, azimuths=72)
 
 
-@pytest.fixture(scope="module")
-def scene():
+def make_scene():
     return from_world.world_scene(
         5, CONFIG, WIDTH, HEIGHT, ("front", "front_left"), test_shifts=(0.0, 1.5), pattern=PATTERN, samples=1
     )
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene()
 
 
 def test_making_the_log_renders_nothing(monkeypatch):
@@ -47,9 +51,14 @@ def test_images_masks_and_lidar_are_valid_and_repeatable(scene, monkeypatch):
     assert image.std() > 0.05 and np.array_equal(image * 255, np.rint(image * 255))
     sky = load_mask(frame, "sky")
     assert 0.02 < sky.mean() < 0.7 and sky[:8].mean() > sky[-8:].mean() == 0
-    np.testing.assert_array_equal(scene.sweeps[1].points.load(), scene.sweeps[1].points.load())
-    monkeypatch.setattr(from_world, "_render", lambda *a, **k: pytest.fail("rendered again"))
+    points = scene.sweeps[1].points.load()
+    np.testing.assert_array_equal(make_scene().sweeps[1].points.load(), points)
+    for name in ("_render", "_sweep"):
+        monkeypatch.setattr(from_world, name, lambda *a, **k: pytest.fail("computed again"))
     np.testing.assert_array_equal(load_image(frame), image)
+    np.testing.assert_array_equal(scene.sweeps[1].points.load(), points)
+    with pytest.raises(ValueError, match="read-only"):
+        points[0] = 0
 
 
 def test_lidar_agrees_with_sky_road_and_boxes(scene):

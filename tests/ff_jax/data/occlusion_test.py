@@ -69,7 +69,8 @@ def test_leaks_on_the_street_disappear_and_other_points_stay():
     world = make_world(1, WorldConfig(num_frames=3))
     camera, pattern = rig_camera(world, 0, "front", WIDTH, HEIGHT), LidarPattern(azimuths=720, sector=90.0)
     truth = np.asarray(jax.jit(lambda camera: render_world(world, camera, 0.0, samples=1).depth)(camera))
-    sweep = lidar_sweep(jax.random.key(np.random.default_rng().integers(1 << 30)), world, 0, pattern=pattern)
+    key = jax.random.key(np.random.default_rng().integers(1 << 30))
+    sweep = jax.jit(lidar_sweep, static_argnames="pattern")(key, world, 0, pattern=pattern)
     points = np.asarray(sweep.points, float)[np.asarray(sweep.valid)]
     K, pose = np.asarray(camera.K, float), np.asarray(sweep.world_from_lidar, float)
     inside = transform(invert(np.asarray(camera.world_from_camera, float)) @ pose, points)

@@ -10,6 +10,7 @@ from ff_jax.scene.exposure import apply_exposure
 from ff_jax.scene.scene import View
 
 SETTINGS = RenderSettings(capacity=2048)
+rendered = jax.jit(lambda scene: render_scene(scene, view(), SETTINGS))
 
 
 def tiny_scene(rng, count=40, capacity=64):
@@ -27,17 +28,17 @@ def view(frame=0, width=40, height=24):
 
 def test_dead_slots_do_not_show():
     scene = tiny_scene(np.random.default_rng())
-    rgb = render_scene(scene, view(), SETTINGS).rgb
+    rgb = rendered(scene).rgb
     visible_garbage = scene.params.gaussians.means.at[40:].set(jnp.array([0.0, 0.0, 2.0]))
     gaussians = scene.params.gaussians.replace(means=visible_garbage)
     other = scene.replace(params=scene.params.replace(gaussians=gaussians))
-    np.testing.assert_array_equal(rgb, render_scene(other, view(), SETTINGS).rgb)
+    np.testing.assert_array_equal(rgb, rendered(other).rgb)
 
 
 def test_empty_scene_shows_the_sky():
     scene = tiny_scene(np.random.default_rng())
     empty = scene.replace(alive=jnp.zeros_like(scene.alive))
-    out = render_scene(empty, view(), SETTINGS)
+    out = rendered(empty)
     np.testing.assert_allclose(out.rgb, out.sky, atol=1e-6)
     assert float(out.alpha.max()) == 0
 
@@ -48,12 +49,12 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
     # What another pose sees: towards it the loss has a slope that outweighs the small steps where splats are cut off.
     moved = jnp.asarray(rng.choice([-1, 1], 6) * rng.uniform(0.05, 0.1, 6), jnp.float32)
     there = scene.params.replace(poses=scene.params.poses.at[0].set(moved))
-    target = render_scene(scene.replace(params=there), view(), SETTINGS).rgb
+    target = rendered(scene.replace(params=there)).rgb
 
     def loss(params):
-        return jnp.mean((render_scene(scene.replace(params=params), view(), SETTINGS).rgb - target) ** 2)
+        return jnp.mean((rendered(scene.replace(params=params)).rgb - target) ** 2)
 
-    grads = jax.grad(loss)(scene.params)
+    grads = jax.jit(jax.grad(loss))(scene.params)
     for name in ("poses", "intrinsics", "exposure"):
         rows = jnp.abs(getattr(grads, name)).reshape(getattr(grads, name).shape[0], -1).sum(-1)
         assert rows[0] > 0, name

@@ -29,14 +29,7 @@ CONFIG = FuseConfig(
     actors=ActorConfig(slots=0),
     schedule=ShiftSchedule(start=START, every=50, metres=1.0, largest=1.0, refresh=0),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Compile without most optimisations: these steps take much longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
