@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below i
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
 _STEPS = flags.DEFINE_integer("steps", 1300, "Training steps.", lower_bound=1)
 _RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
-_COARSE = flags.DEFINE_float("coarse", 1.0, "Weight of the coarse image loss.", lower_bound=0.0)
+_COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
 _PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the path, per metre^2.", lower_bound=0.0)
 _WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
 _OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard errors of the poses, metres:degrees.")
