@@ -4,7 +4,8 @@
 
 gsplat's own PyTorch path needs CUDA for its tile lists, so the peer is written here the way one would: project all
 Gaussians at once, then per tile blend the Gaussians whose box touches it with a cumulative product, and let autograd
-do the rest. Both render the same arrays; their images and gradients are compared before they are timed.
+do the rest. Both render the same arrays; images and gradients are compared before they are timed. XLA runs the small
+operations of a walk on one core, so here the scene is split over as many CPU devices as there are cores.
 """
 
 import statistics
@@ -18,11 +19,17 @@ import torch
 from absl import flags
 
 from experiments import common
-from experiments.bench import PARAMETERS, renderer
+from experiments.bench import PARAMETERS
+from ff_jax.camera import Camera
+from ff_jax.gaussians import Gaussians
+from ff_jax.render import RenderOut, RenderSettings
+from ff_jax.render import render as drawn
+from ff_jax.sharded import make_shards, placements
 from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
 from kernels.rasterize.blend import ALPHA_MAX, ALPHA_MIN
 
 _SCENE = flags.DEFINE_enum("scene", "50k_640x192", list(BENCHMARKS), "Random scene.")
+_DEVICES = flags.DEFINE_integer("devices", 2, "CPU devices of JAX that share the scene: one per core.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of which the median counts.", lower_bound=1)
 TILE, SH0 = 16, 0.28209479177387814
 
@@ -115,24 +122,41 @@ def bench_torch(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarr
 
 
 def bench_here(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarray) -> tuple[float, np.ndarray, dict]:
-    """Return ms per forward and backward, the image, and the gradients."""
+    """Return ms per forward and backward, the image, and the gradients; one device per core shares the scene."""
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
-    needed = int(jax.jit(renderer(spec, 1024))(scene)[1])
-    draw = renderer(spec, -(-needed * 9 // 8 // 1024) * 1024)
+    shards = make_shards() if len(jax.devices()) > 1 else None
+    camera = Camera(scene["K"], scene["camera_from_world"], spec.width, spec.height)
+    alive = jnp.ones(spec.gaussians, bool)
 
-    def loss(parameters: dict, rest: dict, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        image = draw(parameters | rest)[0]
+    def draw(parameters: dict, settings: RenderSettings) -> RenderOut:
+        p = parameters
+        logit = jnp.log(p["opacities"] / (1 - p["opacities"]))
+        gaussians = Gaussians(p["means"], p["quats"], jnp.log(p["scales"]), logit, p["sh"])
+        return drawn(gaussians, alive, camera, settings, sh_degree=spec.sh_degree)
+
+    parameters, room = {name: scene[name] for name in PARAMETERS}, 0
+    needed = jax.jit(lambda p, settings: draw(p, settings).needed, static_argnums=1)
+    counted = int(needed(parameters, RenderSettings(capacity=1 << 16, shards=shards)))
+    while counted > room:  # what a list too short reports is an upper bound
+        room = counted
+        counted = int(needed(parameters, RenderSettings(capacity=room, shards=shards)))
+    settings = RenderSettings(capacity=-(-counted * 9 // 8 // 1024) * 1024, shards=shards)
+
+    def loss(parameters: dict, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        image = draw(parameters, settings).rgb
         return jnp.abs(image - target).mean(), image
 
-    rest = {name: value for name, value in scene.items() if name not in PARAMETERS}
     run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    call = lambda: jax.block_until_ready(run({name: scene[name] for name in PARAMETERS}, rest, jnp.asarray(target)))
+    if shards is not None:
+        parameters = jax.device_put(parameters, placements(parameters, spec.gaussians, shards))
+    call = lambda: jax.block_until_ready(run(parameters, jnp.asarray(target)))
     (_, image), gradients = call()
     return median_ms(call), np.asarray(image), {name: np.asarray(g) for name, g in gradients.items()}
 
 
 def main(_: list[str]) -> None:
     """Print agreement and both times."""
+    jax.config.update("jax_num_cpu_devices", _DEVICES.value)
     spec = BENCHMARKS[_SCENE.value]
     arrays = make_scene(spec, np.random.default_rng(0))
     target = np.random.default_rng(1).random((spec.height, spec.width, 3), np.float32)
@@ -141,7 +165,7 @@ def main(_: list[str]) -> None:
     print(f"image: largest difference {np.abs(image - theirs).max():.1e}, mean {np.abs(image - theirs).mean():.1e}")
     for name, ours in gradients.items():
         print(f"gradient of {name}: relative {np.linalg.norm(ours - their_gradients[name]) / np.linalg.norm(ours):.1e}")
-    threads = f"{_SCENE.value}, {torch.get_num_threads()} threads"
+    threads = f"{_SCENE.value}, {torch.get_num_threads()} threads, {_DEVICES.value} devices"
     print(f"{threads}: {here:.0f} ms here, {peer:.0f} ms PyTorch, ratio {peer / here:.1f}")
 
 
