@@ -31,7 +31,8 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
-from kernels.rasterize.pallas_gpu import Kernels, clear, walk
+from kernels.rasterize.bodies import clear, walk
+from kernels.rasterize.pallas_gpu import Kernels
 from kernels.rasterize.pixels import Backend, Mosaic, Triton, anchor, total
 from kernels.rasterize.primitives import forward
 from kernels.rasterize.segments import Segments
