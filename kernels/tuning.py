@@ -29,7 +29,11 @@ def tuned(op: str, capacity: int, tiles: int) -> dict[str, Any]:
     """
     if jax.default_backend() != "gpu":
         return {}
-    entries = _read(device_file(jax.devices()[0].device_kind)).get(op, [])
+    return nearest(_read(device_file(jax.devices()[0].device_kind)).get(op, []), capacity, tiles)
+
+
+def nearest(entries: list[dict[str, Any]], capacity: int, tiles: int) -> dict[str, Any]:
+    """Return the configuration of the entry whose numbers differ by the smallest factors; empty without entries."""
 
     def distance(entry: dict[str, Any]) -> float:
         return sum(abs(math.log2(mine / entry[key])) for key, mine in (("capacity", capacity), ("tiles", tiles)))
