@@ -41,7 +41,7 @@ def test_the_sweep_ends_at_the_least_time_and_tries_nothing_twice():
 
     def time(config: RasterConfig) -> float:
         tried.append(config)
-        return abs(config.segment - 256) + abs(config.chunk - 64) + config.warps + abs(config.reduce_block - 4)
+        return float(abs(config.segment - 256) + abs(config.chunk - 64) + config.warps + abs(config.reduce_block - 4))
 
     config, ms = best(time, RasterConfig(), SWEEP["rasterize"])
     assert config == RasterConfig(segment=256, chunk=64, warps=1, reduce_block=4) and ms == 1
