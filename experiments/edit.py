@@ -3,6 +3,8 @@
 python -m experiments.edit --run=runs/demo --out=runs/demo/edited --remove=25 --move=26:3,0,0
 """
 
+from collections.abc import Callable
+from functools import partial, reduce
 from pathlib import Path
 
 import jax
@@ -14,8 +16,8 @@ from ff_jax.data.open import open_log
 from ff_jax.export.actor_sheet import actor_sheet
 from ff_jax.export.pixels import save_png, to_uint8
 from ff_jax.export.video import write_mp4
-from ff_jax.fuse import finished, read_config
-from ff_jax.scene import edit, render_scene
+from ff_jax.fuse import finished, read_config, recorded_feed
+from ff_jax.scene import Scene, edit, render_scene
 from ff_jax.train.log import progress
 from ff_jax.train.loop import count_needed, fitted
 from ff_jax.train.progressive import shifted_view
@@ -31,22 +33,32 @@ _TILT = flags.DEFINE_float("tilt", 0.0, "Degrees by which the camera looks up.")
 _VERSION = flags.DEFINE_enum("version", "Fused", ["Fused", "Reconstruction only"], "Which scene.")
 
 
-def edited(scene, names: tuple[str, ...]):
-    """Return the scene after all edits of the flags."""
+def changes(names: tuple[str, ...]) -> list[Callable[[Scene], Scene]]:
+    """Return the edits of the flags, in the order in which they are made.
+
+    Args:
+        names: of the actors that there are.
+
+    Raises:
+        ValueError: an actor is not among them, or a motion is wrong.
+    """
     number = lambda name: _number(names, name)
+    made = []
     for text in _REPLACE.value:
         name, _, other = text.partition(":")
-        scene = edit.replace(scene, number(name), number(other))
+        made.append(partial(edit.replace, actor=number(name), other=number(other)))
     for text in _MOVE.value:
         name, by, turn = _motion(text)
-        scene = edit.move(scene, number(name), by, turn)
+        made.append(partial(edit.move, actor=number(name), by=by, turn=turn))
     for text in _COPY.value:
         name, by, turn = _motion(text)
-        scene = edit.duplicate(scene, number(name))
-        scene = edit.move(scene, scene.tracks.sizes.shape[0] - 1, by, turn)
-    for name in _REMOVE.value:
-        scene = edit.remove(scene, number(name))
-    return scene
+        made.append(partial(_copied, actor=number(name), by=by, turn=turn))
+    return made + [partial(edit.remove, actor=number(name)) for name in _REMOVE.value]
+
+
+def _copied(scene: Scene, actor: int, by: np.ndarray, turn: float) -> Scene:
+    scene = edit.duplicate(scene, actor)
+    return edit.move(scene, scene.tracks.sizes.shape[0] - 1, by, turn)
 
 
 def _number(names: tuple[str, ...], name: str) -> int:
@@ -69,11 +81,12 @@ def main(_: list[str]) -> None:
     workdir, out = Path(_RUN.value), Path(_OUT.value)
     config = read_config(workdir)
     log = open_log(common.with_log_path(config).data, ())
+    wanted = changes(recorded_feed(config, log).actors)  # a mistake is told before anything is restored
     feed, versions = finished(config, log, workdir)
     out.mkdir(parents=True, exist_ok=True)
     save_png(out / "actors.png", actor_sheet(log, feed.actors))
     version = versions[_VERSION.value]
-    scene = edited(version.run.state.scene, feed.actors)
+    scene = reduce(lambda scene, change: change(scene), wanted, version.run.state.scene)
     tilt = float(np.deg2rad(_TILT.value))
     views = [shifted_view(frame, log.world_from_ego, _SHIFT.value, tilt) for frame in feed.frames]
     recipe = version.recipe

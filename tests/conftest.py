@@ -58,6 +58,7 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="compilations")
         config.add_cleanup(folder.cleanup)
         share_compilations(folder.name)
+        generate_code_faster()
 
 
 def share_compilations(folder: str) -> None:
@@ -73,6 +74,16 @@ def share_compilations(folder: str) -> None:
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
+
+
+def generate_code_faster() -> None:
+    """Let XLA use its older code generator for CPUs where it still has it: it compiles in about two thirds of the time.
+
+    Programs that tests start with XLA flags of their own add those to these. Flags that are given win.
+    """
+    if jax.__version_info__ < (0, 11):
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {given}"
 
 
 def pytest_report_header(config):

@@ -153,18 +153,20 @@ def test_a_used_folder_is_not_overwritten(finished, tmp_path):
 
 
 def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
-    def run(module: str, *arguments: str) -> str:
-        parts = [sys.executable, "-m", f"experiments.{module}", f"--run={finished}", *arguments]
-        done = subprocess.run(parts, cwd=ROOT, env=CPU, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+    networks = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]  # see `evaluate_test`
 
-    assert "2 m right" in run("evaluate", f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1")
-    run("render", f"--out={tmp_path / 'left'}", "--shift=0.5")
+    def run(module: str, *calls: tuple[str, ...]) -> list[str]:
+        (folder := tmp_path / f"{module}_said").mkdir()
+        ends = run_each(f"experiments.{module}", [(f"--run={finished}", *call) for call in calls], folder)
+        assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
+        return [done.stdout for done in ends]
+
+    (said,) = run("evaluate", (f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1", *networks))
+    assert "2 m right" in said
+    run("render", (f"--out={tmp_path / 'left'}", "--shift=0.5"))
     assert len(list((tmp_path / "left").glob("????.png"))) == 6
     changes = "--remove=25", "--move=26:3,0,0", "--duplicate=27:0,2,0,90", "--replace=26:27", "--tilt=5"
-    run("edit", f"--out={tmp_path / 'plain'}", "--tilt=5")
-    run("edit", f"--out={tmp_path / 'edited'}", *changes)
+    run("edit", (f"--out={tmp_path / 'plain'}", "--tilt=5"), (f"--out={tmp_path / 'edited'}", *changes))
     plain, edited = (np.asarray(Image.open(tmp_path / name / "0000.png"), float) for name in ("plain", "edited"))
     changed = np.abs(plain - edited).max(-1)  # both look up by the same angle: only the actors differ
     assert changed.max() > 8 and (changed > 8).mean() < 0.2

@@ -39,7 +39,7 @@ def test_it_runs_from_top_to_bottom(notebook, monkeypatch):
     pytest.importorskip("ipykernel", reason="no way to run a notebook: install requirements-test.txt")
     place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(SMALLER))
-    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST}
+    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FAST}"}
     for name, value in settings.items():
         monkeypatch.setitem(os.environ, name, value)
     nbclient.NotebookClient(

@@ -14,7 +14,8 @@ from ff_jax.generators.pair_files import Pairs, save, shard_path
 from ff_jax.train import checkpoint
 
 ROOT = Path(__file__).parents[2]
-VARIABLES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=1"
+VARIABLES = {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 # A limit that has passed: every process stops at the first checkpoint, within the first phase.
 SHORT = ("--save_every=1", "--minutes=1e-9", "--held=1", "--vgg=none.npz", "--crop=8,8")
 RUNS = {

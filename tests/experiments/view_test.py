@@ -21,7 +21,8 @@ GRAPHICS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enab
 SERVE = "import runpy, sys; from tests.ff_jax.viewer import tiny_run; tiny_run.make_run(sys.argv.pop());"
 SERVE += "tiny_run.report_strangers();"
 SERVE += "runpy.run_module('experiments.view', run_name='__main__', alter_sys=True)"
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is what takes long
+FAST = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"  # compiling is what takes long
+FAST += " --xla_llvm_disable_expensive_passes=true"
 PATIENCE = 180  # seconds that any one thing may take; on a busy machine learning takes long
 REST = 1.0  # seconds without a change until a picture counts as the last one: pictures are half as large before it
 

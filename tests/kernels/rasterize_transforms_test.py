@@ -177,7 +177,8 @@ print("sharded ok")
 
 def test_shard_map_on_two_devices():
     code = SHARDED.format(tests=str(Path(__file__).parent))
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
+    devices = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    flags = {"XLA_FLAGS": devices, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True, timeout=300)
     assert "sharded ok" in done.stdout, done.stderr[-3000:]

@@ -18,7 +18,8 @@ from tests.ff_jax.generators.training.devices import OPTIMIZER
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = [sys.executable, "-m", "tests.ff_jax.generators.training.processes"]
-FLAGS = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+DEVICES = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+FLAGS = {"XLA_FLAGS": DEVICES, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
 def free_port():
