@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax import eig, score_maps
 from ff_jax.config import FuseConfig
@@ -12,6 +13,7 @@ from ff_jax.data.world import WorldConfig
 from ff_jax.train.phases import make_feed, start_run
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_every_method_judges_every_pixel_and_the_trace_bounds_the_gain():
     world = WorldConfig(num_frames=2, moving=False)
     log = world_scene(int(np.random.default_rng().integers(1000)), world, 32, 20, lidar=False)

@@ -21,8 +21,8 @@ from ff_jax.sharded import AXIS, SPLAT_BYTES, Shards, bytes_sent, make_shards, p
 from kernels.project.specs import TINY, make_scene
 
 ROOT = Path(__file__).parents[2]
-# Eight devices; what takes long is compiling.
-FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# Eight devices; what takes long is compiling. No other flags: other code rounds otherwise, which training magnifies.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 FLAGS += " --xla_llvm_disable_expensive_passes=true"
 SETTINGS = RenderSettings(capacity=4096, tile=8, implementation="xla")
 
