@@ -164,10 +164,9 @@ def make_fixers(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -
 
 def make_fixer(name: str, log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
     """Return the generator called `name`; `self_fit` is fitted on the log first, or restored."""
-    guided = config.eig.guide or name == "none"
     if name != "self_fit":
-        return registry.build(name) if guided else registry.unguided(registry.build(name))
-    settings = config.self_fit if guided else registry.unguided_fit(config.self_fit)
+        return trained_fixer(name, config)
+    settings = config.self_fit if config.eig.guide else registry.unguided_fit(config.self_fit)
     blank = registry.build("self_fit", config=settings, key=key_of(config, _FIT))
 
     def fitted() -> Any:
@@ -179,6 +178,12 @@ def make_fixer(name: str, log: SceneData, feed: Feed, config: FuseConfig, workdi
         return fixer.params
 
     return blank.replace(params=restore_or(workdir / "fixer" / "params", fitted, lambda: blank.params))
+
+
+def trained_fixer(name: str, config: FuseConfig) -> Fixer:
+    """Return a generator that ships, told EIG or not as the config says; "none" has nothing to be told."""
+    fixer = registry.build(name)
+    return fixer if config.eig.guide or name == "none" else registry.unguided(fixer)
 
 
 def make_event(feed: Feed, fixers: tuple[Fixer, Fixer], config: FuseConfig) -> Callable[[Run, int, Recipe], Run]:

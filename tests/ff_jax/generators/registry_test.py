@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ff_jax.config import FuseConfig
-from ff_jax.fuse import make_fixer
+from ff_jax.fuse import trained_fixer
 from ff_jax.generators import registry
 from ff_jax.generators.protocol import Fixer, fix
 from ff_jax.generators.self_fit import SelfFitConfig
@@ -65,11 +65,11 @@ def test_two_names_are_two_stages():
     assert registry.stages("self_fit") == ("self_fit", "self_fit")
 
 
-def test_a_run_without_guidance_gets_fixers_that_do_not_know_eig(tmp_path):
+def test_a_run_without_guidance_gets_fixers_that_do_not_know_eig():
     config = FuseConfig(eig=EigConfig(guide=False))
-    made = {name: make_fixer(name, None, None, config, tmp_path) for name in ("difix", "eigent")}
+    made = {name: trained_fixer(name, config) for name in ("difix", "eigent")}
     assert all(not fixer.config.told and fixer.config.kappa < 1e-6 for fixer in made.values())
-    assert make_fixer("difix", None, None, FuseConfig(), tmp_path).config.told
-    assert make_fixer("none", None, None, config, tmp_path).config is None
+    assert trained_fixer("difix", FuseConfig()).config.told
+    assert trained_fixer("none", config).config is None
     blind = registry.unguided_fit(SelfFitConfig())
     assert blind.kappas == () and blind.kappa < 1e-6
