@@ -1,6 +1,6 @@
 """Quadratic forms of v in the whitened frame of a footprint, where they are short and well conditioned.
 
-With conic = U^T U (U upper triangular) and (s, t) = U (dx, dy), a blended pixel has s^2 + t^2 = 2 sigma < 12,
+With conic = U^T U (U lower triangular) and (s, t) = U (dx, dy), a blended pixel has s^2 + t^2 = 2 sigma < 12,
 and with a 6 x 6 matrix G of the Gaussian alone
 
     v = slope * G (1, s, t, s^2, s t, t^2).
@@ -9,6 +9,8 @@ So |v^T F|^2 = slope^2 * (a quartic in s and t: 15 coefficients), and a weighted
 G (15 moments) G^T. In raw pixel offsets these polynomials would cancel for long thin footprints, and so do
 products with G: its entries reach the squared length of the footprint in pixels. Whatever multiplies v is
 therefore brought to this frame before it is squared, never as a 6 x 6 matrix of squares.
+
+U is lower triangular so that s depends on dx alone: what stands in one column of pixels shares it.
 """
 
 import jax.numpy as jnp
@@ -27,29 +29,29 @@ Values = Float[Array, "..."]
 
 
 def whitening(conic: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
-    """Return (u00, u01, u11) of the upper triangular U with U^T U = conic; the identity if there is none."""
+    """Return (u00, u10, u11) of the lower triangular U with U^T U = conic; the identity if there is none."""
     return jnp.stack(whitening_columns(*conic.T), -1)
 
 
 def whitening_columns(a: Values, b: Values, c: Values) -> list[Values]:
-    """Return u00, u01, u11 of `whitening` from the columns of a conic."""
-    det_over_a = c - b * b / jnp.where(a > 0, a, 1.0)
-    usable = (a > 0) & (det_over_a > 0)
-    root = jnp.sqrt(jnp.where(usable, a, 1.0))
-    return [root, jnp.where(usable, b, 0.0) / root, jnp.sqrt(jnp.where(usable, det_over_a, 1.0))]
+    """Return u00, u10, u11 of `whitening` from the columns of a conic."""
+    det_over_c = a - b * b / jnp.where(c > 0, c, 1.0)
+    usable = (c > 0) & (det_over_c > 0)
+    root = jnp.sqrt(jnp.where(usable, c, 1.0))
+    return [jnp.sqrt(jnp.where(usable, det_over_c, 1.0)), jnp.where(usable, b, 0.0) / root, root]
 
 
 def in_basis(v: list[Values], whitener: list[Values]) -> list[Values]:
     """Return G^T v for six columns v, where v / slope = G (1, s, t, s^2, s t, t^2)."""
-    u00, u01, u11 = whitener
-    xs, xt, yt = 1 / u00, -u01 / (u00 * u11), 1 / u11  # dx = xs s + xt t, dy = yt t
+    u00, u10, u11 = whitener
+    xs, ys, yt = 1 / u00, -u10 / (u00 * u11), 1 / u11  # dx = xs s, dy = ys s + yt t
     return [
         v[5],
-        -u00 * v[0] - u01 * v[1],
-        -u11 * v[1],
-        -0.5 * xs * xs * v[2],
-        -xs * (xt * v[2] + yt * v[3]),
-        -0.5 * xt * xt * v[2] - xt * yt * v[3] - 0.5 * yt * yt * v[4],
+        -u00 * v[0],
+        -u10 * v[0] - u11 * v[1],
+        -0.5 * xs * xs * v[2] - xs * ys * v[3] - 0.5 * ys * ys * v[4],
+        -yt * (xs * v[3] + ys * v[4]),
+        -0.5 * yt * yt * v[4],
     ]
 
 

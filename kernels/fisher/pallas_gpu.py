@@ -17,16 +17,18 @@ from jaxtyping import ArrayLike, Float
 from kernels.bin_tiles import Bins
 from kernels.fisher import forms_gpu
 from kernels.fisher.config import FisherConfig, choose_config
-from kernels.fisher.forms import from_moments
+from kernels.fisher.forms import POWERS, from_moments
 from kernels.fisher.gain import information_gain
 from kernels.fisher.geometry import Geometry
 from kernels.fisher.walk import (
     SUMS,
     Front,
+    Pair,
     add_gain,
     append_eig,
     eig_records,
     fisher_parts,
+    information,
     splat_records,
     visit,
     whitener_of,
@@ -196,8 +198,8 @@ def _accumulate_kernel(
     def step(i: Array, record: list, front: tuple) -> tuple:
         slot = emission_ref[i]
         pair, front = visit(record, px, py, Front(*front))
-        for k, part in enumerate(fisher_parts(pair, weight)):
-            slots_ref[slot, k] = total(part)
+        for k, value in enumerate(_tile_sums(pair, weight)):
+            slots_ref[slot, k] = value
         return tuple(front)
 
     front = _front(on, prefix_ref, pixels_ref, segment, index, zero)
@@ -205,6 +207,25 @@ def _accumulate_kernel(
     _, position = walk(ids_ref, records_ref, begin, end, chunk, step, front)
     if on.fills:
         clear(slots_ref, emission_ref, position, end)
+
+
+def _tile_sums(pair: Pair, weight: Array) -> list[Array]:
+    """Return the sums of `fisher_parts` over a tile.
+
+    Where s is the same in all rows, its powers wait for the sums over rows, which stay inside a thread.
+    """
+    if pair.s.shape == pair.t.shape:
+        return [total(part) for part in fisher_parts(pair, weight)]
+    in_t = [information(pair, weight)]
+    for _ in range(4):
+        in_t.append(in_t[-1] * pair.t)
+    in_t = [jnp.sum(values, 0) for values in in_t]
+    s = pair.s.reshape(in_t[0].shape)
+    columns = {(0, b): values for b, values in enumerate(in_t)}
+    for a, b in POWERS:
+        if a:
+            columns[a, b] = columns[a - 1, b] * s
+    return [*(jnp.sum(columns[power]) for power in POWERS), total(weight * pair.w * pair.w)]
 
 
 def _map_kernel(

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kernels.fisher.forms import moments, quartic, quartic_of, whitening
-from kernels.rasterize.blend import alpha_of, alpha_slope, falloff
+from kernels.rasterize.blend import alpha_of, falloff
 from kernels.rasterize.walk import to_tiles
 
 SPLAT = 12  # mean2d 2, conic 3, opacity, color 3, whitener 3
@@ -32,7 +32,7 @@ class Front(NamedTuple):
 class Pair(NamedTuple):
     """A Gaussian in a pixel."""
 
-    s: Values  # whitened offset
+    s: Values  # whitened offset; it depends on px alone
     t: Values
     slope: Values  # d alpha / d log opacity
     w: Values
@@ -81,16 +81,21 @@ def visit(record: list[Values], px: Values, py: Values, front: Front) -> tuple[P
     alpha, slope = alpha_of(record[5], sigma)
     w, color = alpha * front.T, record[6:9]
     behind = [x - w * c for x, c in zip(front[1:], color, strict=True)]
-    a = tuple(alpha_slope(front.T, c, x, alpha) for c, x in zip(color, behind, strict=True))
-    pair = Pair(record[9] * dx + record[10] * dy, record[11] * dy, slope, w, a)
+    share = 1 / (1 - alpha)  # divided once: see `alpha_slope`
+    a = tuple(front.T * c - share * x for c, x in zip(color, behind, strict=True))
+    pair = Pair(record[9] * dx, record[10] * dx + record[11] * dy, slope, w, a)
     return pair, Front(front.T - w, *behind)
 
 
 def fisher_parts(pair: Pair, weight: Values) -> list[Values]:
     """Return the SUMS numbers per pixel whose sums `from_moments` turns into S, and w2."""
+    return [*moments(information(pair, weight), pair.s, pair.t), weight * pair.w * pair.w]
+
+
+def information(pair: Pair, weight: Values) -> Values:
+    """Return what a pixel tells, before it is divided among the six numbers of a footprint: weight |a|^2 slope^2."""
     r, g, b = pair.a
-    information = weight * (r * r + g * g + b * b) * pair.slope * pair.slope
-    return [*moments(information, pair.s, pair.t), weight * pair.w * pair.w]
+    return weight * (r * r + g * g + b * b) * pair.slope * pair.slope
 
 
 def add_gain(record: list[Values], pair: Pair, M: list[Values]) -> list[Values]:
