@@ -45,7 +45,8 @@ def bin_tiles(
     order = sort_by_depth(level, depth)
     table = jnp.concatenate([mean2d, conic, extent, level[:, None]], -1)
     shape = {"width": width, "height": height, "tile": tile, "parts": parts}
-    programs, operands = pl.cdiv(N, BLOCK), (order, table, part[None])
+    visible = jnp.sum(level > 0, dtype=jnp.int32)  # the others come last in the order, and are not even read
+    programs, operands = pl.cdiv(N, BLOCK), (order, table, jnp.stack([part, visible]))
     count_kernel = functools.partial(_count_kernel, **shape)
     (count,) = launch(count_kernel, "bin_count", programs, [(N,)], WARPS, interpret, *operands, dtype=jnp.int32)
     begin, needed = _begins(count)
@@ -78,14 +79,17 @@ def _begins(count: Int[Array, "N"]) -> tuple[Int[Array, "N"], Int[Array, ""]]:
 # ---- kernel bodies: every reference is the whole array
 
 
-def _load(order_ref: Any, table_ref: Any, part_ref: Any, height: int, tile: int, parts: int) -> tuple:
-    """Return the ranks of a program, their Gaussians and numbers, the first of their tile rows and how many."""
+def _load(order_ref: Any, table_ref: Any, about_ref: Any, height: int, tile: int, parts: int) -> tuple:
+    """Return the ranks of a program, their Gaussians and numbers, the first of their tile rows and how many.
+
+    `about_ref` holds the part, and how many Gaussians are visible.
+    """
     rank = rows(BLOCK)
-    exists = rank < order_ref.shape[0]
-    index = plgpu.load(order_ref.at[jnp.minimum(rank, order_ref.shape[0] - 1)])
-    splat = tuple(plgpu.load(table_ref.at[index, k]) for k in range(NUMBERS))
-    first, count = rows_of(splat[1], splat[6], splat[7], height, tile, part_ref[0], parts)
-    return rank, index, splat, first, jnp.where(exists, count, 0)
+    seen = rank < about_ref[1]
+    index = plgpu.load(order_ref.at[rank], mask=seen, other=0)
+    splat = tuple(plgpu.load(table_ref.at[index, k], mask=seen, other=0.0) for k in range(NUMBERS))
+    first, count = rows_of(splat[1], splat[6], splat[7], height, tile, about_ref[0], parts)
+    return rank, index, splat, first, jnp.where(seen, count, 0)
 
 
 def _tiles(splat: tuple, row: Array, width: int, height: int, tile: int) -> tuple[Array, Array]:
@@ -95,9 +99,9 @@ def _tiles(splat: tuple, row: Array, width: int, height: int, tile: int) -> tupl
 
 
 def _count_kernel(
-    order_ref: Any, table_ref: Any, part_ref: Any, count_ref: Any, *, width: int, height: int, tile: int, parts: int
+    order_ref: Any, table_ref: Any, about_ref: Any, count_ref: Any, *, width: int, height: int, tile: int, parts: int
 ) -> None:
-    rank, _, splat, row, tile_rows = _load(order_ref, table_ref, part_ref, height, tile, parts)
+    rank, _, splat, row, tile_rows = _load(order_ref, table_ref, about_ref, height, tile, parts)
 
     def add(k: Array, total: Array) -> Array:
         return total + jnp.where(k < tile_rows, _tiles(splat, row + k * parts, width, height, tile)[1], 0)
@@ -109,7 +113,7 @@ def _count_kernel(
 def _emit_kernel(
     order_ref: Any,
     table_ref: Any,
-    part_ref: Any,
+    about_ref: Any,
     begin_ref: Any,
     tile_ref: Any,
     owner_ref: Any,
@@ -121,7 +125,7 @@ def _emit_kernel(
     columns: int,
     capacity: int,
 ) -> None:
-    rank, index, splat, row, tile_rows = _load(order_ref, table_ref, part_ref, height, tile, parts)
+    rank, index, splat, row, tile_rows = _load(order_ref, table_ref, about_ref, height, tile, parts)
     begin = plgpu.load(begin_ref.at[jnp.minimum(rank, begin_ref.shape[0] - 1)])
     nowhere = capacity + jnp.arange(BLOCK, dtype=jnp.int32)
 
