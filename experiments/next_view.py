@@ -42,6 +42,7 @@ _SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "What information of a vie
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 3, "Reconstructions that choose, each its share.", lower_bound=1, upper_bound=6
 )
+_POSITION = flags.DEFINE_float("position", 1.0, "Prior of positions, in deviations of a Gaussian.", lower_bound=0.0)
 _DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
 
 MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
@@ -97,7 +98,8 @@ def most_telling(
     """Choose the views that tell most to a reconstruction from the known ones."""
     frames = [pool[i] for i in known]
     run, recipe = reconstruct(log, frames, config, folder, pool)
-    feed, priors = make_feed(log, tuple(frames), config), config.eig.priors
+    feed = make_feed(log, tuple(frames), config)
+    priors = dataclasses.replace(config.eig.priors, position=_POSITION.value)
     evidence = observe(run.state.scene, feed, recipe.settings, 0, priors.misfit)
     noise = jnp.maximum(evidence.noise, _NOISE)
     left = [i for i in range(len(pool)) if i not in known]
