@@ -22,7 +22,7 @@ from absl import flags
 
 from experiments import common
 from experiments.bench_scenes import USUAL, check_scenes, load, median_ms
-from experiments.bench_stages import floors, stages
+from experiments.bench_stages import bytes_per_ms, floors, stages
 from experiments.peers import gsplat_render
 from ff_jax import eig
 from ff_jax.camera import Camera
@@ -140,7 +140,8 @@ def bench(name: str) -> dict[str, Any]:
     row: dict[str, Any] = {"scene": name, "gaussians": spec.gaussians}
     row["ours"], image, capacity = bench_ours(spec, arrays)
     row["stages"] = stages(spec, arrays, capacity, median_ms)
-    row["floors"] = floors(spec, row["ours"]["intersections"])
+    row["GB_per_s"] = bytes_per_ms(median_ms) / 1e6
+    row["floors"] = floors(spec, row["ours"]["intersections"], row["GB_per_s"] * 1e6)
     if _EIG.value:
         row["eig"] = bench_eig(spec, arrays, capacity)
     if _PEER.value:

@@ -11,8 +11,8 @@ from jax import Array
 from kernels.bench import stages as of_size
 from kernels.project.specs import SceneSpec
 
-# Of an H100 SXM: a large copy reads and writes at 3.0 TB/s (measured); float32 arithmetic 67 TFLOP/s (data sheet).
-BYTES_PER_MS, FLOPS_PER_MS = 3.0e9, 67e9
+FLOPS_PER_MS = 67e9  # float32 arithmetic of an H100 or H200 SXM (data sheet)
+_COPIED = {"gpu": 1 << 28}  # numbers: a GPU's caches must not hold them
 FORWARD_FLOPS, BOTH_FLOPS = 21, 81  # per pixel and intersection, additions and multiplications of `blend`
 
 
@@ -49,10 +49,22 @@ def stages(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int, median
     }
 
 
-def floors(spec: SceneSpec, intersections: int) -> dict[str, float]:
-    """Return the least time of every stage on an H100, ms: bytes that must move, or arithmetic, whichever is longer.
+def bytes_per_ms(median_ms: Callable) -> float:
+    """Return how many bytes this device reads and writes in a ms, by a large copy."""
+    x = jnp.zeros(_COPIED.get(jax.default_backend(), 1 << 22))
+    copy = jax.jit(lambda x: x + 1)
+    return 2 * x.nbytes / median_ms(lambda: copy(x), jax.block_until_ready)
+
+
+def floors(spec: SceneSpec, intersections: int, rate: float) -> dict[str, float]:
+    """Return the least time of every stage, ms: bytes that must move, or arithmetic, whichever is longer.
 
     Lists are counted as if no tile ever became opaque; a walk that stops early can be below its floor.
+
+    Args:
+        spec: the scene.
+        intersections: of its tile lists.
+        rate: bytes per ms, from `bytes_per_ms`.
     """
     coefficients = 3 * (spec.sh_degree + 1) ** 2
     parameters, projected = 4 * (11 + coefficients), 4 * 12
@@ -62,10 +74,10 @@ def floors(spec: SceneSpec, intersections: int) -> dict[str, float]:
     sorts = spec.gaussians * 4 * 2 * 8 + intersections * 2 * 2 * 6
     pixels = 4 * 5 * spec.width * spec.height
     times = {
-        "project": spec.gaussians * (parameters + projected) / BYTES_PER_MS,
-        "bin": (sorts + spec.gaussians * 32 * 2 + intersections * 8 * 2) / BYTES_PER_MS,
-        "rasterize": max((lists + pixels) / BYTES_PER_MS, pairs * FORWARD_FLOPS / FLOPS_PER_MS),
-        "rasterize with gradients": max((2 * lists + 3 * pixels) / BYTES_PER_MS, pairs * BOTH_FLOPS / FLOPS_PER_MS),
-        "project with gradients": spec.gaussians * 2 * (parameters + projected) / BYTES_PER_MS,
+        "project": spec.gaussians * (parameters + projected) / rate,
+        "bin": (sorts + spec.gaussians * 32 * 2 + intersections * 8 * 2) / rate,
+        "rasterize": max((lists + pixels) / rate, pairs * FORWARD_FLOPS / FLOPS_PER_MS),
+        "rasterize with gradients": max((2 * lists + 3 * pixels) / rate, pairs * BOTH_FLOPS / FLOPS_PER_MS),
+        "project with gradients": spec.gaussians * 2 * (parameters + projected) / rate,
     }
     return {name: round(ms, 4) for name, ms in times.items()}

@@ -1,9 +1,6 @@
 """Wrong cameras on the built-in street: how far learning recovers them.
 
 python -m experiments.pose_study --workdir=runs/poses --seeds=0,1,2,3,4
-python -m experiments.pose_study --workdir=runs/vehicle_poses --seeds=0,1,2,3,4 --vehicle --depth=0.2
-
-With `--vehicle` the pose of the vehicle is wrong, and its LiDAR with it; otherwise the cameras' poses alone are.
 """
 
 import dataclasses
@@ -28,8 +25,7 @@ _STEPS = flags.DEFINE_integer("steps", 1300, "Training steps.", lower_bound=1)
 _RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
 _COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
 _PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the path, per metre^2.", lower_bound=0.0)
-_VEHICLE = flags.DEFINE_bool("vehicle", False, "The LiDAR is off with the camera.")
-_DEPTH = flags.DEFINE_float("depth", 0.0, "Weight of LiDAR depth, which helps where the LiDAR is off with the camera.")
+_HELD = flags.DEFINE_float("held", 1.0, "Factor on the learning rate of positions.", lower_bound=0.0)
 _WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
 _OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard errors of the poses, metres:degrees.")
 
@@ -44,14 +40,12 @@ def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     """Run one street and return its figures."""
     size = _WIDTH.value, round(_WIDTH.value * 8 / 13)
     log, figures = world_scene(seed, WorldConfig(num_frames=FRAMES, moving=False), *size), {}
-    with_lidar = study.carried if _VEHICLE.value else lambda _, after: after
-    settled = dict(rate=_RATE.value, coarse=_COARSE.value, path=_PATH.value, depth=_DEPTH.value)
-    config = study.learning(settings(seed), **settled)
+    config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value, path=_PATH.value, held=_HELD.value)
     for case in _OFF.value:
         metres, degrees = common.pair(case, ":", "off", float)
-        wrong = with_lidar(log, study.jittered(log, metres, degrees, np.random.default_rng([seed, 7])))
+        wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 7]))
         # The quick part of the errors goes by smoothing: what is left is slow, so that the path may be held stiff.
-        smooth = with_lidar(wrong, smooth_cameras(wrong))
+        smooth = smooth_cameras(wrong)
         run = study.trained(smooth, config, folder / f"off_{case.replace(':', '_')}")
         figures[f"{metres:g} m, {degrees:g} deg"] = study.recovered(run, wrong, smooth, log)
     return figures

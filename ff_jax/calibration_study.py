@@ -61,6 +61,7 @@ def summarize(
             | {"miscalibration": cal.miscalibration(group)}
             for name, group in groups.items()
         },
+        "wrong": float(np.mean(absolute > BAD)),
         "rates": {"hit": hit.tolist(), "false": false.tolist()},
     }
 
@@ -75,11 +76,12 @@ def choose_threshold(results: Sequence[Mapping[str, Any]]) -> float:
     return float(THRESHOLDS[np.argmax(np.mean([separation(result) for result in results], 0))])
 
 
-def at_threshold(result: Mapping[str, Any], threshold: float) -> tuple[float, float]:
-    """Return the separation of one run at a threshold (nats), and at the best one for that run."""
+def at_threshold(result: Mapping[str, Any], threshold: float) -> tuple[float, float, float]:
+    """Return the separation of one run at a threshold (nats), at the best one for it, and the share of pixels above."""
     index = int(np.argmin(np.abs(np.log(THRESHOLDS / threshold))))
-    curve = separation(result)
-    return float(curve[index]), float(curve.max())
+    curve, wrong, rates = separation(result), result["wrong"], result["rates"]
+    above = wrong * rates["hit"][index] + (1 - wrong) * rates["false"][index]
+    return float(curve[index]), float(curve.max()), float(above)
 
 
 def inflated(group: Mapping[str, Sequence[float]], noise: float, inflation: float) -> cal.Reliability:

@@ -176,6 +176,8 @@ def accumulate(
         image,
         information / jnp.square(noise),
         geometry_in(gaussians, alive, camera, settings),
+        precision.geometry,
+        sign=sign,
         width=camera.width,
         height=camera.height,
         tile=settings.tile_size,
@@ -185,7 +187,7 @@ def accumulate(
     background = precision.background
     if alpha is not None:
         background = background + sign * backdrop.information(camera, alpha, information) / jnp.square(noise)
-    return Precision(precision.geometry + sign * geometry, precision.color + sign * color, background)
+    return Precision(geometry, precision.color + sign * color, background)
 
 
 def posterior(

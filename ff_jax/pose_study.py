@@ -20,15 +20,19 @@ LEVER = 5.73  # metres per radian: 20 cm and 2 degrees, or 3 cm and 0.3 degrees,
 Array = np.ndarray
 
 
-def learning(config: FuseConfig, *, rate: float, coarse: float, path: float, depth: float) -> FuseConfig:
-    """Return the settings with learnt camera poses (`OptimConfig.poses`, `LossConfig.coarse`, `camera_path`, `depth`).
+def learning(config: FuseConfig, *, rate: float, coarse: float, path: float, held: float) -> FuseConfig:
+    """Return the settings with learnt camera poses (`OptimConfig.poses`, `LossConfig.coarse` and `camera_path`).
 
-    LiDAR depth is attached to the pixels where recorded poses put it. If the LiDAR is off with the camera, those are
-    the right ones, and depth says how long the path is; if only the camera is, it holds wrong poses where they are.
+    Positions learn `held` times as fast: points from LiDAR say where the world is, and cameras are to find their places
+    in it, not to bend it.
+
+    LiDAR depth is attached to the pixels where recorded poses put it, and would hold wrong poses where they are.
     """
     recon = config.recon
-    optim = dataclasses.replace(recon.optim, poses=rate)
-    loss = dataclasses.replace(recon.loss, coarse=coarse, camera_path=path, depth=depth)
+    optim = recon.optim
+    still = {name: held * getattr(optim, name) for name in ("means", "means_final")}
+    optim = dataclasses.replace(optim, poses=rate, **still)
+    loss = dataclasses.replace(recon.loss, coarse=coarse, camera_path=path, depth=0.0)
     return dataclasses.replace(config, recon=dataclasses.replace(recon, optim=optim, loss=loss))
 
 
@@ -42,19 +46,6 @@ def jittered(log: SceneData, metres: float, degrees: float, rng: np.random.Gener
         return dataclasses.replace(frame, world_from_camera=frame.world_from_camera @ motion)
 
     return dataclasses.replace(log, frames=tuple(map(wrong, log.frames)))
-
-
-def carried(before: SceneData, after: SceneData) -> SceneData:
-    """Return `after` with its LiDAR moved as its camera was since `before`: both are fixed to one vehicle.
-
-    The logs have the same frames of one camera in the same order.
-    """
-    pairs = zip(before.frames, after.frames, strict=True)
-    motions = {b.time_index: a.world_from_camera @ invert(b.world_from_camera) for b, a in pairs}
-    move = lambda sweep: dataclasses.replace(
-        sweep, world_from_lidar=motions.get(sweep.time_index, np.eye(4)) @ sweep.world_from_lidar
-    )
-    return dataclasses.replace(after, sweeps=tuple(map(move, after.sweeps)))
 
 
 def trained(log: SceneData, config: FuseConfig, folder: Path) -> Run:

@@ -10,7 +10,7 @@ from kernels.backend import choose
 from kernels.bin_tiles import Bins, tile_grid
 from kernels.fisher import pallas_gpu, reference, xla
 from kernels.fisher.gain import MODES
-from kernels.fisher.geometry import Geometry
+from kernels.fisher.geometry import PACKED, Geometry
 from kernels.fisher.geometry import jacobian as geometry_jacobian
 
 _RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu, "mosaic": pallas_gpu}
@@ -25,7 +25,9 @@ def accumulate(
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
     jacobian: Float[Array, "N 6 p"] | Geometry | None = None,
+    onto: Float[Array, "N packed"] | None = None,
     *,
+    sign: Float[ArrayLike, ""] = 1.0,
     width: int,
     height: int,
     tile: int = 16,
@@ -59,24 +61,30 @@ def accumulate(
         weight: per pixel, 1 / variance of one observed channel; 0 where nothing was observed.
         jacobian: d (mean2d, conic, log opacity) / d (parameters to report on); a `Geometry` for the Jacobian of the
             same Gaussians with respect to their geometry; None for the footprint itself.
+        onto: what S is added to; None for nothing.
+        sign: what S is multiplied by before.
         width: pixels.
         height: pixels.
         tile: side of a tile, pixels.
         implementation: None, "reference", "xla", "pallas" or "mosaic".
 
     Returns:
-        S as the row-major upper triangle (21 numbers without `jacobian`), and w2.
+        onto + sign S as the row-major upper triangle (21 numbers without `jacobian`), and w2.
 
     Raises:
         ValueError: for an unknown implementation, or an image or bins of another size.
     """
     name = _implementation(implementation, opacity.shape[0])
     _check(bins, width, height, tile, image=image, weight=weight)
-    if isinstance(jacobian, Geometry) and name != "pallas":
-        jacobian = geometry_jacobian(jacobian)
     arrays = [lax.stop_gradient(x) for x in (mean2d, conic, opacity, features)]
-    arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight)), jax.tree.map(_held, jacobian)]
-    return _RUN[name].accumulate(*arrays, tile=tile, **_backend(name))
+    arrays += [bins, *(lax.stop_gradient(x) for x in (image, weight))]
+    if isinstance(jacobian, Geometry) and name == "pallas":
+        onto = jnp.zeros((opacity.shape[0], PACKED)) if onto is None else onto
+        held = jax.tree.map(_held, (jacobian, onto, jnp.asarray(sign)))
+        return pallas_gpu.accumulate(*arrays, *held, tile=tile)
+    jacobian = geometry_jacobian(jacobian) if isinstance(jacobian, Geometry) else jacobian
+    S, w2 = _RUN[name].accumulate(*arrays, jax.tree.map(_held, jacobian), tile=tile, **_backend(name))
+    return sign * S if onto is None else onto + sign * S, w2
 
 
 def eig_map(

@@ -2,8 +2,9 @@
 
 One Gaussian a thread differentiates its footprint and brings the derivatives to the whitened frame. `_quartic_kernel`
 turns them into a quartic where they stand; `_half_kernel` stores them, one row of memory per number so that neighbours
-lie side by side, and `_precision_kernel` turns these rows into a precision. What runs over the ten parameters is a
-loop, not ten copies: the compiler's time grows with the square of the number of operations.
+lie side by side, and `_precision_kernel` adds what follows from these rows to a precision. These two take the Gaussians
+front to back, so that those that the view does not show, mostly many, come last and cost nothing. What runs over the
+ten parameters is a loop, not ten copies: the compiler's time grows with the square of the number of operations.
 """
 
 import functools
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
+from kernels.bin_tiles import Bins
 from kernels.fisher.forms import POWERS, PRODUCT, in_basis, whitening_columns
 from kernels.fisher.geometry import FOOTPRINT, GEOMETRY, Geometry, footprint_columns
 from kernels.launch import launch, load_columns, rows, store_columns
@@ -22,8 +24,7 @@ from kernels.project.pallas_gpu import CAMERA, camera_numbers
 from kernels.project.reference import Lens, Options
 
 BLOCK, WARPS = 64, 2  # Gaussians a program
-HALF = FOOTPRINT * GEOMETRY + 1  # rows: six numbers per parameter, and last whether the Gaussian shows
-PACKED = GEOMETRY * (GEOMETRY + 1) // 2
+HALF = FOOTPRINT * GEOMETRY  # rows: six numbers per parameter
 
 
 def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool) -> Float[Array, "N 15"]:
@@ -36,28 +37,35 @@ def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool
     return out
 
 
-def precision(geometry: Geometry, sums: Float[Array, "N sums"], interpret: bool) -> Float[Array, "N 55"]:
-    """Return `forms.from_moments` of the Jacobian: the packed information on the geometry.
+def add_precision(
+    onto: Float[Array, "N 55"],
+    sign: Float[ArrayLike, ""],
+    geometry: Geometry,
+    sums: Float[Array, "N sums"],
+    bins: Bins,
+    interpret: bool,
+) -> Float[Array, "N 55"]:
+    """Return onto + sign * `forms.from_moments` of the Jacobian: the packed information on the geometry.
 
     Args:
+        onto: what is known already.
+        sign: of what is added.
         geometry: of the Gaussians.
-        sums: moments, and perhaps more columns behind them.
+        sums: moments, and perhaps more columns behind them; 0 for Gaussians that are in no list.
+        bins: the lists.
         interpret: run without a GPU.
     """
     count = geometry.means.shape[0]
-    operands = _half(geometry, interpret), sums
-    # Neighbours write side by side; turning the rows round is left to whatever reads them.
-    shape = PACKED, count
-    (out,) = launch(_precision_kernel, "fisher_precision", pl.cdiv(count, BLOCK), [shape], WARPS, interpret, *operands)
-    return out.T
-
-
-def _half(geometry: Geometry, interpret: bool) -> Float[Array, "61 N"]:
-    """Return the Jacobian in the whitened frame, number by number, and 1 for Gaussians that show."""
-    count = geometry.means.shape[0]
-    kernel, operands = functools.partial(_half_kernel, options=geometry.options), _operands(geometry)
-    (half,) = launch(kernel, "fisher_jacobian", pl.cdiv(count, BLOCK), [(HALF, count)], WARPS, interpret, *operands)
-    return half
+    ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
+    listed = jnp.max(jnp.where(bins.last > bins.first, ranks, 0))[None]  # what comes behind is in no list
+    half_kernel = functools.partial(_half_kernel, options=geometry.options)
+    programs = pl.cdiv(count, BLOCK)
+    operands = *_operands(geometry), bins.order, listed
+    (half,) = launch(half_kernel, "fisher_jacobian", programs, [(HALF, count)], WARPS, interpret, *operands)
+    operands = half, sums, bins.order, listed, jnp.asarray(sign, jnp.float32)[None], onto
+    shapes, place = [onto.shape], len(operands) - 1
+    (out,) = launch(_precision_kernel, "fisher_precision", programs, shapes, WARPS, interpret, *operands, into=place)
+    return out
 
 
 def _operands(geometry: Geometry) -> tuple[Array, ...]:
@@ -79,17 +87,18 @@ def _derivatives(refs: tuple, row: Array, options: Options) -> tuple[list[Array]
     return [value for derivatives in L for value in in_basis(derivatives, whitener)], visible
 
 
+def _ranked(order_ref: Any, listed_ref: Any) -> tuple[Array, Array, Array]:
+    """Return the ranks of a program front to back, which of them are listed, and their Gaussians."""
+    rank = rows(BLOCK)
+    listed = rank < listed_ref[0]
+    return rank, listed, plgpu.load(order_ref.at[rank], mask=listed, other=0)
+
+
 def _half_kernel(*refs: Any, options: Options) -> None:
-    row, half_ref = rows(BLOCK), refs[5]
-    values, visible = _derivatives(refs, row, options)
-    for k, value in enumerate([*values, visible.astype(jnp.float32)]):
-        plgpu.store(half_ref.at[k, row], value, mask=row < half_ref.shape[1])
-
-
-def _shown(half_ref: Any, row: Array) -> tuple[Array, Array]:
-    """Return row numbers that exist, and which Gaussians exist and show."""
-    safe = jnp.minimum(row, half_ref.shape[1] - 1)
-    return safe, (row < half_ref.shape[1]) & (plgpu.load(half_ref.at[HALF - 1, safe]) > 0)
+    rank, listed, index = _ranked(*refs[5:7])
+    values, _ = _derivatives(refs, index, options)
+    for k, value in enumerate(values):
+        plgpu.store(refs[7].at[k, rank], value, mask=listed)
 
 
 def _quartic_kernel(*refs: Any, options: Options) -> None:
@@ -113,19 +122,22 @@ def _quartic_kernel(*refs: Any, options: Options) -> None:
     store_columns(out_ref, row, list(coefficients))
 
 
-def _precision_kernel(half_ref: Any, sums_ref: Any, out_ref: Any) -> None:
-    row = rows(BLOCK)
-    safe, shown = _shown(half_ref, row)
-    load = lambda ref, *index: plgpu.load(ref.at[index], mask=shown, other=0.0)
-    sums = [load(sums_ref, safe, k) for k in range(len(POWERS))]
-    half = [load(half_ref, k, safe) for k in range(HALF - 1)]
+def _precision_kernel(
+    half_ref: Any, sums_ref: Any, order_ref: Any, listed_ref: Any, sign_ref: Any, onto_ref: Any, out_ref: Any
+) -> None:
+    rank, listed, index = _ranked(order_ref, listed_ref)
+    load = lambda ref, *place: plgpu.load(ref.at[place], mask=listed, other=0.0)
+    sums = [sign_ref[0] * load(sums_ref, index, k) for k in range(len(POWERS))]
+    half = [load(half_ref, k, rank) for k in range(HALF)]
 
     def write(p: Array, start: Array) -> Array:
-        own = [load(half_ref, FOOTPRINT * p + i, safe) for i in range(FOOTPRINT)]
+        own = [load(half_ref, FOOTPRINT * p + i, rank) for i in range(FOOTPRINT)]
         seen = [sum(own[i] * sums[PRODUCT[i, j]] for i in range(FOOTPRINT)) for j in range(FOOTPRINT)]
         for q in range(GEOMETRY):
             value = sum(s * half[FOOTPRINT * q + j] for j, s in enumerate(seen))
-            plgpu.store(out_ref.at[start + q, row], value, mask=(row < out_ref.shape[1]) & (p <= q))
+            mask = listed & (p <= q)
+            before = plgpu.load(onto_ref.at[index, start + q], mask=mask, other=0.0)
+            plgpu.store(out_ref.at[index, start + q], before + value, mask=mask)
         return start + GEOMETRY - p - 1  # where column 0 of the next row of the triangle would stand
 
     lax.fori_loop(0, GEOMETRY, write, jnp.int32(0))

@@ -25,6 +25,7 @@ from kernels.project.reference import (
 )
 
 GEOMETRY = 10
+PACKED = GEOMETRY * (GEOMETRY + 1) // 2  # numbers of a symmetric matrix
 FOOTPRINT = 6
 
 

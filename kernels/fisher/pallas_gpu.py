@@ -52,12 +52,14 @@ def accumulate(
     image: Float[Array, "H W 3"],
     weight: Float[Array, "H W"],
     jacobian: Float[Array, "N 6 p"] | Geometry | None,
+    onto: Float[Array, "N packed"] | None = None,
+    sign: Float[ArrayLike, ""] = 1.0,
     *,
     tile: int,
     implementation: str = "pallas",
     config: FisherConfig | None = None,
 ) -> tuple[Float[Array, "N packed"], Float[Array, "N"]]:
-    """See `kernels.fisher.accumulate`; `config` None takes what suits the device."""
+    """See `kernels.fisher.accumulate`; `onto` comes with a `Geometry`; `config` None takes what suits the device."""
     (height, width), on = weight.shape, _backend(implementation)
     config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
     records = splat_records(mean2d, conic, opacity, features[:, :3])
@@ -76,7 +78,7 @@ def accumulate(
     )
     sums = Kernels(on).sum_slots(slots, bins, config.reduce_block)
     if isinstance(jacobian, Geometry):
-        return forms_gpu.precision(jacobian, sums, on.interpret), sums[:, 15]
+        return forms_gpu.add_precision(onto, sign, jacobian, sums, bins, on.interpret), sums[:, 15]
     jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from ff_jax import calibration_study as study
 from ff_jax.export.calibration_figure import COLORS, calibration_figure
@@ -30,8 +31,11 @@ def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results)
         assert min(methods, key=lambda name: methods[name]["ause"]) == "exact_block"
         assert result["reliability"]["block"]["miscalibration"] < result["reliability"]["diag"]["miscalibration"]
         assert study.falls(methods["exact_block"]["admitted_psnr"], slack=0.3)
-    there, best = study.at_threshold(results[1], study.choose_threshold(results[:1]))
+    threshold = study.choose_threshold(results[:1])
+    there, best, above = study.at_threshold(results[1], threshold)
     assert 0.8 * best < there <= best
+    # Scores are ten times the deviations, whose logarithms were drawn from N(-3, 1).
+    assert above == pytest.approx(norm.sf(np.log(threshold / 10) + 3), abs=0.03)
 
 
 def test_one_inflation_calibrates_the_other_run():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels.bin_tiles import Bins
 from kernels.fisher import forms, forms_gpu
 from kernels.fisher.geometry import Geometry, jacobian
 from kernels.project import project
@@ -70,6 +71,16 @@ def test_jacobian_is_that_of_the_projection(antialiased):
             assert np.all(np.abs(L[seen, :, k] - wanted[seen]) < 1e-3 * scale + 1e-5), k
 
 
+def lists_of(seen: np.ndarray) -> Bins:
+    """Return lists with one entry of every Gaussian that is seen, these front to back in any order."""
+    count = len(seen)
+    order = np.argsort(~seen, kind="stable")
+    order[: seen.sum()] = np.random.default_rng().permutation(order[: seen.sum()])
+    last = np.cumsum(seen[order])
+    arrays = np.zeros(count), np.zeros(2), np.zeros(count), order, last - seen[order], last, seen.sum()
+    return Bins(*(jnp.asarray(x, jnp.int32) for x in arrays))
+
+
 @pytest.mark.parametrize("interpret", DEVICES)
 def test_kernels_give_what_the_stored_jacobian_gives(interpret):
     rng = np.random.default_rng()
@@ -87,9 +98,14 @@ def test_kernels_give_what_the_stored_jacobian_gives(interpret):
     sums = jnp.asarray(rng.normal(size=(len(seen), 16)), jnp.float32)
     spread = jnp.einsum("nki,nij->nkj", L, factor, precision="highest")
     run = lambda kernel, rows: jax.jit(functools.partial(kernel, geometry, interpret=interpret))(rows)
+    onto = jnp.asarray(rng.normal(size=(len(seen), 55)), jnp.float32)
+    known = jax.jit(functools.partial(forms_gpu.add_precision, geometry=geometry, interpret=interpret))(
+        onto, -1.0, sums=sums, bins=lists_of(seen)
+    )
+    np.testing.assert_array_equal(known[~seen], onto[~seen])
     pairs = [
         (run(forms_gpu.quartic, factor), forms.quartic_of(spread, whitener)),
-        (run(forms_gpu.precision, sums), forms.from_moments(sums[:, :15], whitener, L)),
+        (onto - known, forms.from_moments(sums[:, :15], whitener, L)),
     ]
     for got, wanted in pairs:
         got, wanted = np.asarray(got), np.asarray(wanted)
