@@ -133,8 +133,8 @@ def report(results: dict[int, dict[str, Any]], out: Path) -> str:
     inflation = _INFLATION.value or study.choose_inflation(every[:2], noises[:2])
     lines = [study.text_table(mean), "", f"Threshold {threshold:.3f} nats (wrong: error above {study.BAD}):", ""]
     lines += [
-        "| seed | PSNR | noise | separation there | best | share above | PSNR falls (largest step) | miscalibration block, diag |"
-        f" block, variance x {inflation:.2f} | off by | then |",
+        "| seed | PSNR | noise | separation there | best | share above | PSNR falls (largest step) |"
+        f" miscalibration block, diag | block, variance x {inflation:.2f} | off by | then |",
         "|---" * 11 + "|",
     ]
     for seed, one, noise in zip(results, every, noises, strict=True):

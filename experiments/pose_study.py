@@ -25,7 +25,6 @@ _STEPS = flags.DEFINE_integer("steps", 1300, "Training steps.", lower_bound=1)
 _RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
 _COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
 _PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the path, per metre^2.", lower_bound=0.0)
-_HELD = flags.DEFINE_float("held", 1.0, "Factor on the learning rate of positions.", lower_bound=0.0)
 _WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
 _OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard errors of the poses, metres:degrees.")
 
@@ -40,7 +39,7 @@ def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     """Run one street and return its figures."""
     size = _WIDTH.value, round(_WIDTH.value * 8 / 13)
     log, figures = world_scene(seed, WorldConfig(num_frames=FRAMES, moving=False), *size), {}
-    config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value, path=_PATH.value, held=_HELD.value)
+    config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value, path=_PATH.value)
     for case in _OFF.value:
         metres, degrees = common.pair(case, ":", "off", float)
         wrong = study.jittered(log, metres, degrees, np.random.default_rng([seed, 7]))

@@ -20,18 +20,13 @@ LEVER = 5.73  # metres per radian: 20 cm and 2 degrees, or 3 cm and 0.3 degrees,
 Array = np.ndarray
 
 
-def learning(config: FuseConfig, *, rate: float, coarse: float, path: float, held: float) -> FuseConfig:
+def learning(config: FuseConfig, *, rate: float, coarse: float, path: float) -> FuseConfig:
     """Return the settings with learnt camera poses (`OptimConfig.poses`, `LossConfig.coarse` and `camera_path`).
-
-    Positions learn `held` times as fast: points from LiDAR say where the world is, and cameras are to find their places
-    in it, not to bend it.
 
     LiDAR depth is attached to the pixels where recorded poses put it, and would hold wrong poses where they are.
     """
     recon = config.recon
-    optim = recon.optim
-    still = {name: held * getattr(optim, name) for name in ("means", "means_final")}
-    optim = dataclasses.replace(optim, poses=rate, **still)
+    optim = dataclasses.replace(recon.optim, poses=rate)
     loss = dataclasses.replace(recon.loss, coarse=coarse, camera_path=path, depth=0.0)
     return dataclasses.replace(config, recon=dataclasses.replace(recon, optim=optim, loss=loss))
 

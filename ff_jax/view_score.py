@@ -13,8 +13,6 @@ its joint gain is log det(I + Sigma^(1/2) H Sigma^(1/2)) / 2 (Lindley 1956, doi 
     left_open    the sum of the pixels' gains over views that are to be predicted, once the view is known: the smaller,
                  the more it tells about them (after the idea of Bickford Smith et al. 2023, arXiv 2304.08151: what a
                  model does not know matters where it is asked)
-    left_wrong   the same for the error that is predicted of these views: the sum of the logarithms of their mean
-                 squared errors, which is their mean PSNR but for a factor
 
 The gain of a set is submodular, so greedy choice reaches 1 - 1/e of the best possible set (Nemhauser, Wolsey and
 Fisher 1978, doi 10.1007/BF01588971).
@@ -189,22 +187,6 @@ def view_information(
     return eig.accumulate(*arguments, noise=noise, alpha=seen.alpha, sh_degree=sh_degree, axes=axes)
 
 
-def pixel_gains(
-    scene: Scene,
-    posterior: eig.Posterior,
-    view: View,
-    settings: RenderSettings,
-    noise: Float[ArrayLike, ""],
-    sh_degree: Int[Array, ""],
-    mode: str = "exact",
-) -> Float[Array, "H W"]:
-    """Return the EIG (nats) of every pixel of a view, or its trace bound, given the posterior before it."""
-    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
-    camera = refined_camera(scene.params, view)
-    arguments = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
-    return eig.eig_map(*arguments, noise=noise, mode=mode, sh_degree=sh_degree, axes=axes)
-
-
 @functools.partial(jax.jit, static_argnames=("settings",))
 def pixel_gain(
     scene: Scene,
@@ -215,7 +197,10 @@ def pixel_gain(
     sh_degree: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Return the sum of the EIG (nats) of all pixels of a view, given the posterior before it."""
-    return jnp.sum(pixel_gains(scene, posterior, view, settings, noise, sh_degree))
+    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
+    camera = refined_camera(scene.params, view)
+    arguments = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
+    return jnp.sum(eig.eig_map(*arguments, noise=noise, sh_degree=sh_degree, axes=axes))
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))
@@ -239,30 +224,7 @@ def left_open(
     return jnp.sum(jax.lax.map(gain, views))
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "priors"))
-def left_wrong(
-    scene: Scene,
-    precision: eig.Precision,
-    views: View,
-    settings: RenderSettings,
-    noise: Float[ArrayLike, ""],
-    priors: eig.Priors,
-    sh_degree: Int[Array, ""],
-) -> Float[Array, ""]:
-    """Return the sum of log(mean squared error) predicted of views, which are stacked along the first axis.
-
-    The trace bound of a pixel is the variance of its colour over 2 noise^2, summed over the channels.
-    """
-    posterior = eig.posterior(precision, priors, scene.params.gaussians)
-
-    def log_error(view: View) -> Array:
-        bound = pixel_gains(scene, posterior, view, settings, noise, sh_degree, "trace")
-        return jnp.log(jnp.square(noise) * (1 + 2 / _CHANNELS * jnp.mean(bound)))
-
-    return jnp.sum(jax.lax.map(log_error, views))
-
-
-SCORES = ("blocks", "pixels", "wanted", "errors")
+SCORES = ("blocks", "pixels", "wanted")
 
 
 def select_views(
@@ -280,8 +242,8 @@ def select_views(
 ) -> Choice:
     """Choose views one by one, each the one of largest score given those before it.
 
-    Every round costs one pass per candidate that is left, with "wanted" and "errors" one posterior and as many maps as
-    views are wanted; the chosen view's information joins the precision.
+    Every round costs one pass per candidate that is left, with "wanted" one posterior and as many maps as views are
+    wanted; the chosen view's information joins the precision.
 
     Args:
         scene: as reconstructed so far.
@@ -292,9 +254,8 @@ def select_views(
         noise: standard deviation of one observed channel.
         priors: what is believed without any view.
         sh_degree: highest band rendered.
-        score: "blocks" for `block_gain`, "pixels" for `pixel_gain`, "wanted" and "errors" for the fall of `left_open`
-            and of `left_wrong`.
-        wanted: views that are to be predicted, of one size, for the last two.
+        score: "blocks" for `block_gain`, "pixels" for `pixel_gain`, "wanted" for the fall of `left_open`.
+        wanted: views that are to be predicted, of one size, for the score "wanted".
 
     Raises:
         ValueError: if there are fewer candidates, the score does not exist, or it lacks wanted views.
@@ -303,17 +264,16 @@ def select_views(
         raise ValueError(f"{score=} is unknown: use one of {SCORES}.")
     if not 0 <= count <= len(candidates):
         raise ValueError(f"cannot choose {count} of {len(candidates)} views.")
-    rest = {"wanted": left_open, "errors": left_wrong}.get(score)
-    if rest and not wanted:
-        raise ValueError(f"{score=} scores by the views to be predicted, and there are none: give `wanted`.")
+    if score == "wanted" and not wanted:
+        raise ValueError("score='wanted' scores by the views to be predicted, and there are none: give `wanted`.")
     degree, gaussians = jnp.int32(sh_degree), scene.params.gaussians
     told = lambda i: view_information(scene, candidates[i], settings, noise, degree)
     together = jax.tree.map(lambda *views: jnp.stack(views), *wanted) if wanted else None
-    rest_after = lambda known: float(rest(scene, known, together, settings, noise, priors, degree))
+    open_after = lambda known: float(left_open(scene, known, together, settings, noise, priors, degree))
 
     def score_of(i: int, before: eig.Posterior, known: eig.Precision) -> float:
-        if rest:
-            return -rest_after(jax.tree.map(jnp.add, known, told(i)))
+        if score == "wanted":
+            return -open_after(jax.tree.map(jnp.add, known, told(i)))
         if score == "pixels":
             return float(pixel_gain(scene, before, candidates[i], settings, noise, degree))
         return float(_block_gain(told(i), before))
@@ -324,6 +284,6 @@ def select_views(
         scores = [score_of(i, before, precision) for i in left]
         best = max(range(len(left)), key=scores.__getitem__)
         order.append(left.pop(best))
-        gains.append(scores[best] + (rest_after(precision) if rest else 0.0))
+        gains.append(scores[best] + (open_after(precision) if score == "wanted" else 0.0))
         precision = jax.tree.map(jnp.add, precision, told(order[-1]))
     return Choice(tuple(order), tuple(gains), precision)
