@@ -30,8 +30,8 @@ def project(
 
     Differentiable in every array, the pose and the intrinsics included, in both modes and to any order. The
     direction in which the spherical harmonics are seen is held constant (no gradient to means and pose through
-    colour). "reference" and "xla" are one jnp function with plain autodiff, "xla" in blocks of Gaussians; "pallas" runs the same arithmetic, and
-    its adjoint, as one kernel each, which reads and writes every number once.
+    colour). "reference" and "xla" (in blocks of Gaussians) are one jnp function with plain autodiff; "pallas" runs the
+    same arithmetic, and its adjoint, as one kernel each, which reads and writes every number once.
 
     Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole
     image, any non-finite parameter, a zero quaternion.
