@@ -34,7 +34,8 @@ def in_blocks(
         return None, reference.columns(*xs, lens, options)
 
     def cut(x: Array) -> Array:
-        return jnp.pad(x, (0, size * BLOCKS - N)).reshape(BLOCKS, size)
+        # Filled up with what has a finite slope, and is not usable: zeros would leave NaNs in the lens' gradient.
+        return jnp.pad(x, (0, size * BLOCKS - N), constant_values=x.dtype != bool).reshape(BLOCKS, size)
 
     columns = usable, tuple(inside), tuple(quats), tuple(scales), opacities
     _, out = lax.scan(block, None, jax.tree.map(cut, columns))
