@@ -31,7 +31,7 @@ from kernels.bin_tiles import Bins
 from kernels.project import Projected, project, sh_basis
 from kernels.rasterize import rasterize
 from kernels.rasterize.blend import T_STOP, alpha_gradient, alpha_of, alpha_slope, falloff
-from kernels.rasterize.walk import from_tiles, to_tiles, walk_tiles
+from kernels.rasterize.walk import from_tiles, one_by_one, to_tiles, walk_tiles
 
 SH_DEGREE = 1  # of the released rasterizer, whatever the degree of the training
 TILE = 16  # pixels
@@ -235,4 +235,4 @@ def _blend(view: _View, features: Float[Array, "N C"]) -> tuple[Float[Array, "H 
 
 
 def _walk(step: object, view: _View, table: Array, inputs: Array, first: object, sums: int) -> tuple[Array, Array]:
-    return walk_tiles(step, view.bins, table, inputs, first, sums, **_sizes(view))
+    return walk_tiles(one_by_one(step), view.bins, table, inputs, first, sums, **_sizes(view))

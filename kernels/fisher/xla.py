@@ -18,7 +18,7 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
-from kernels.rasterize.walk import from_tiles, to_tiles, walk_tiles
+from kernels.rasterize.walk import from_tiles, one_by_one, to_tiles, walk_tiles
 
 
 def accumulate(
@@ -46,7 +46,7 @@ def accumulate(
         pair, front = visit(record, px, py, Front(*state))
         return tuple(front), tuple(fisher_parts(pair, pixels[4]))
 
-    _, sums = walk_tiles(step, bins, records, inputs, first, SUMS, width=width, height=height, tile=tile)
+    _, sums = walk_tiles(one_by_one(step), bins, records, inputs, first, SUMS, width=width, height=height, tile=tile)
     return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 
 
@@ -77,6 +77,8 @@ def eig_map(
         pair, front = visit(record, px, py, Front(*state[:4]))
         return (*front, *add_gain(record, pair, list(state[4:]))), ()
 
-    state, _ = walk_tiles(step, bins, records, start(image, tile), first, width=width, height=height, tile=tile)
+    state, _ = walk_tiles(
+        one_by_one(step), bins, records, start(image, tile), first, width=width, height=height, tile=tile
+    )
     M = from_tiles(state[:, 4:], width, height, tile)
     return information_gain(M, alpha, noise_var, background_var, mode)

@@ -4,7 +4,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from kernels.backend import choose
-from kernels.project import reference
+from kernels.project import reference, xla
 from kernels.project.primitives import project_primitive
 from kernels.project.reference import Options, Projected
 
@@ -30,8 +30,8 @@ def project(
 
     Differentiable in every array, the pose and the intrinsics included, in both modes and to any order. The
     direction in which the spherical harmonics are seen is held constant (no gradient to means and pose through
-    colour). "reference" and "xla" are one jnp function with plain autodiff; "pallas" runs the same arithmetic, and
-    its adjoint, as one kernel each, which reads and writes every number once.
+    colour). "reference" and "xla" (in blocks of Gaussians) are one jnp function with plain autodiff; "pallas" runs the
+    same arithmetic, and its adjoint, as one kernel each, which reads and writes every number once.
 
     Culled (opacity 0, extent 0, all gradients 0): at or before the near plane, alpha below 1/255 on the whole
     image, any non-finite parameter, a zero quaternion.
@@ -59,6 +59,7 @@ def project(
         raise ValueError(f"{width=} and {height=} must be at least 1 pixel")
     arrays = (means, quats, scales, opacities, sh, camera_from_world, K)
     options = Options(width, height, antialiased, near, eps2d)
-    if choose(implementation) == "pallas" and means.shape[0]:
+    name = choose(implementation) if means.shape[0] else "reference"
+    if name == "pallas":
         return Projected(*project_primitive(*arrays, sh_degree, options))
-    return reference.project(*arrays, sh_degree, options)
+    return (xla if name == "xla" else reference).project(*arrays, sh_degree, options)

@@ -1,5 +1,6 @@
 """EWA projection of 3D Gaussians (Zwicker et al. 2001; Kerbl et al. 2023), in plain jnp."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -74,8 +75,12 @@ def project(
     K: Float[Array, "3 3"],
     sh_degree: int | Int[Array, ""],
     options: Options,
+    run: Callable[..., "Columns"] | None = None,
 ) -> Projected:
-    """Project Gaussians; see `kernels.project.project` for the meaning of every argument."""
+    """Project Gaussians; see `kernels.project.project` for the meaning of every argument.
+
+    `run` is how `columns` is evaluated, None: at once.
+    """
     # What is culled is replaced by harmless numbers before any arithmetic: `where` on results alone would
     # leave 0 * inf in their gradients.
     usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
@@ -85,7 +90,7 @@ def project(
     # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
     inside = (jnp.matmul(means, rotation.T, precision="highest") + translation).T
-    out = columns(usable, inside, quats.T, scales.T, opacities, lens_of(rotation, K), options)
+    out = (run or columns)(usable, inside, quats.T, scales.T, opacities, lens_of(rotation, K), options)
     color = sh_color(sh, view_directions(means, camera_from_world), sh_degree)
     return Projected(
         jnp.stack(out.mean2d, -1), jnp.stack(out.conic, -1), out.opacity, out.depth, jnp.stack(out.extent, -1), color

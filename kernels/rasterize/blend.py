@@ -104,6 +104,11 @@ def blend_step(splat: Splat, px: Values, py: Values, T: Values, out: tuple[Value
     return T - weight, tuple(o + weight * f for o, f in zip(out, splat.features, strict=True))
 
 
+def shown_of(features: tuple[Values, ...], v_out: tuple[Values, ...], v_alpha: Values) -> Values:
+    """Return the s of a Gaussian in a pixel whose sum has the cotangents `v_out` of features and `v_alpha` of alpha."""
+    return sum((f * v for f, v in zip(features, v_out, strict=True)), v_alpha)
+
+
 class Pull(NamedTuple):
     """What one Gaussian's cotangents in every pixel are made of."""
 
@@ -135,10 +140,7 @@ def adjoint_step(
     """
     dx, dy, sigma = falloff(splat.mean2d, splat.conic, px, py)
     alpha, slope = alpha_of(splat.opacity, sigma)
-    weight = alpha * T
-    shown = v_alpha
-    for f, v in zip(splat.features, v_out, strict=True):
-        shown = shown + f * v
+    weight, shown = alpha * T, shown_of(splat.features, v_out, v_alpha)
     behind = behind - weight * shown
     v_slope = slope * alpha_slope(T, shown, behind, alpha)
     return T - weight, behind, Pull(dx, dy, v_slope, weight)

@@ -7,14 +7,15 @@ from jaxtyping import Float
 from kernels.bin_tiles.types import Bins
 from kernels.rasterize.blend import (
     GEOMETRY,
-    adjoint_step,
-    blend_step,
+    alpha_of,
+    alpha_slope,
+    falloff,
     from_moments,
-    pull_moments,
+    shown_of,
     splat_of,
     tangent_step,
 )
-from kernels.rasterize.walk import from_tiles, to_tiles, walk_tiles
+from kernels.rasterize.walk import from_tiles, in_front, one_by_one, running, to_tiles, walk_tiles
 
 # Image: (H, W, C + 1), the alpha last
 Image = Float[Array, "H W C_and_alpha"]
@@ -34,9 +35,13 @@ def forward(
     def start(_: tuple, px: Array) -> tuple:
         return (jnp.ones_like(px), *[jnp.zeros_like(px)] * channels)
 
-    def step(columns: list, px: Array, py: Array, _: tuple, state: tuple) -> tuple[tuple, tuple]:
-        T, out = blend_step(splat_of(columns), px, py, state[0], state[1:])
-        return (T, *out), ()
+    def step(columns: list, px: Array, py: Array, _: tuple, state: tuple) -> tuple[tuple, None]:
+        splat = splat_of(columns)
+        alpha, _ = alpha_of(splat.opacity, falloff(splat.mean2d, splat.conic, px, py)[2])
+        fronts, T = in_front(state[0], alpha)
+        weight = alpha * fronts
+        added = [sum(weight[:, k] * f[:, k] for k in range(weight.shape[1])) for f in splat.features]
+        return (T, *(o + more for o, more in zip(state[1:], added, strict=True))), None
 
     none = jnp.zeros((bins.tile_starts.shape[0] - 1, 0, tile * tile))
     state, _ = walk_tiles(step, bins, table, none, start, width=width, height=height, tile=tile)
@@ -62,13 +67,35 @@ def adjoint(
     def start(pixels: tuple, px: Array) -> tuple:
         return jnp.ones_like(px), pixels[0]
 
-    def step(columns: list, px: Array, py: Array, pixels: tuple, state: tuple) -> tuple[tuple, tuple]:
-        v_out = pixels[1:-1]
-        T, behind, pull = adjoint_step(splat_of(columns), px, py, *state, v_out, pixels[-1])
-        return (T, behind), (*pull_moments(pull), *(pull.weight * v for v in v_out))
+    def step(columns: list, px: Array, py: Array, pixels: tuple, state: tuple) -> tuple[tuple, Array]:
+        splat, v_out = splat_of(columns), pixels[1:-1]
+        alpha, slope = alpha_of(splat.opacity, falloff(splat.mean2d, splat.conic, px, py)[2])
+        fronts, T = in_front(state[0], alpha)
+        weight, shown = alpha * fronts, shown_of(splat.features, v_out, pixels[-1])
+        behind, rest = running(state[1], -weight * shown)
+        v_slope = slope * alpha_slope(fronts, shown, behind, alpha)
+        mean = splat.mean2d[0][..., 0] - px[..., 0], splat.mean2d[1][..., 0] - py[..., 0]
+        v_features = jnp.einsum("bkp,bpc->bkc", weight, jnp.concatenate(v_out, 1).swapaxes(1, 2), precision="highest")
+        return (T, rest), jnp.concatenate([_moments(v_slope, *mean, tile), v_features], -1)
 
     _, sums = walk_tiles(step, bins, table, inputs, start, table.shape[1], width=width, height=height, tile=tile)
     return from_moments(sums, table[:, 2:5])
+
+
+def _moments(
+    v_slope: Float[Array, "B K P"], x: Float[Array, "B K"], y: Float[Array, "B K"], tile: int
+) -> Float[Array, "B K 6"]:
+    """Return the sums over a tile of `pull_moments`, for means (x, y) from the first pixel of the tile.
+
+    Moments about the middle of the tile are one product of matrices; from there to a mean, nothing cancels by more
+    than the square of a tile over a footprint.
+    """
+    half, p = (tile - 1) / 2, jnp.arange(tile * tile)
+    u, v, x, y = p % tile - half, p // tile - half, x - half, y - half
+    basis = jnp.stack([jnp.ones_like(u), u, v, u * u, u * v, v * v], -1)
+    one, u, v, uu, uv, vv = jnp.moveaxis(jnp.einsum("bkp,pm->bkm", v_slope, basis, precision="highest"), -1, 0)
+    dx, dy = x * one - u, y * one - v
+    return jnp.stack([one, dx, dy, x * (dx - u) + uu, x * dy - y * u + uv, y * (dy - v) + vv], -1)
 
 
 def tangent(
@@ -94,5 +121,5 @@ def tangent(
 
     both = jnp.concatenate([table, table_dot], 1)
     none = jnp.zeros((bins.tile_starts.shape[0] - 1, 0, tile * tile))
-    state, _ = walk_tiles(step, bins, both, none, start, width=width, height=height, tile=tile)
+    state, _ = walk_tiles(one_by_one(step), bins, both, none, start, width=width, height=height, tile=tile)
     return from_tiles(jnp.concatenate([state[:, 2:], -state[:, 1:2]], 1), width, height, tile)

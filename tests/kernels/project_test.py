@@ -105,6 +105,19 @@ def test_gradients_match_finite_differences():
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name)
 
 
+@pytest.mark.parametrize("gaussians", [3, 21])
+def test_blocks_that_are_not_full_change_nothing(gaussians):
+    scene = make_scene(TINY._replace(gaussians=gaussians), np.random.default_rng())
+
+    def total(scene: dict, name: str) -> jax.Array:
+        return sum(jnp.sum(jnp.sin(x)) for x in project(**scene, **SIZE, implementation=name))
+
+    got, wanted = (jax.jit(jax.value_and_grad(total), static_argnums=1)(scene, name) for name in ("xla", "reference"))
+    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-4)
+    for name, gradient in wanted[1].items():
+        np.testing.assert_allclose(got[1][name], gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max(), err_msg=name)
+
+
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
     """Interpreted where there is no GPU; both modes, the pose and the intrinsics included, and second derivatives."""
