@@ -32,13 +32,14 @@ from ff_jax.export.pixels import save_png
 from ff_jax.files import replacing
 from ff_jax.train.log import peak_memory, progress
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the images and the result.", required=True)
-_FRAMES = flags.DEFINE_integer("frames", 400, "Frames per shift.")
-_WIDTH = flags.DEFINE_integer("width", 960, "Of the images, pixels.")
-_HEIGHT = flags.DEFINE_integer("height", 640, "Of the images, pixels.")
-
 SHIFTS = (0.0, 3.0, 6.0)
 KEPT = 8  # frames whose content is used over and over
+FIRST = 25  # views before the clock starts: everything is compiled by then
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the images and the result.", required=True)
+_FRAMES = flags.DEFINE_integer("frames", 400, "Frames per shift.", lower_bound=FIRST // len(SHIFTS) + 1)
+_WIDTH = flags.DEFINE_integer("width", 960, "Of the images, pixels.")
+_HEIGHT = flags.DEFINE_integer("height", 640, "Of the images, pixels.")
 
 
 def main(_: list[str]) -> None:
@@ -69,8 +70,8 @@ def main(_: list[str]) -> None:
 
 
 def _marked(chosen: list[Target], marks: list[dict]) -> Iterator[Target]:
-    """Yield the views; note time and memory at powers of two times 25."""
-    ends = set(itertools.takewhile(lambda n: n < len(chosen), (25 * 2**k for k in range(20))))
+    """Yield the views; note time and memory at powers of two times `FIRST`."""
+    ends = set(itertools.takewhile(lambda n: n < len(chosen), (FIRST * 2**k for k in range(20))))
     for number, target in enumerate(progress(chosen, "scoring")):
         if number in ends:
             marks.append(_mark(number))
