@@ -24,7 +24,7 @@ EXPOSURES = {"one exposure": study.shared, "one per image": study.per_image}
 _CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 600, "Training steps.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 600, "Training steps; 0 judges the first points.", lower_bound=0)
 _FRAMES = flags.DEFINE_integer("frames", 14, "Images of a street; the demo has as many.", lower_bound=HELD_OUT + 1)
 _WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 

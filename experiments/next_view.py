@@ -36,7 +36,9 @@ from ff_jax.view_score import SCORES, select_views
 _CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 400, "Training steps from eight views; 0 judges the first points.", lower_bound=0
+)
 _WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 _SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "What information of a view means (`ff_jax/view_score.py`).")
 _ROUNDS = flags.DEFINE_integer(
