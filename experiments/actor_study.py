@@ -10,7 +10,6 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from experiments.configs import fuse as world_config
 from ff_jax import actor_study as study
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import SceneData, hold_out
@@ -20,25 +19,29 @@ from ff_jax.data.world import WorldConfig
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.pixels import save_png
 
+HELD_OUT = 6  # every sixth time step
+
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 1000, "Training steps.", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
+_STEPS = flags.DEFINE_integer("steps", 1000, "Training steps; 0 judges the first points.", lower_bound=0)
+_FRAMES = flags.DEFINE_integer("frames", 24, "Images of a street.", lower_bound=HELD_OUT + 1)
+_WIDTH = flags.DEFINE_integer("width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 _OFF = flags.DEFINE_string("off", "0.2:2", "Standard error of the wrong boxes, metres:degrees.")
 
 
 def settings(seed: int, slots: int) -> FuseConfig:
-    """Return the demo's settings for one reconstruction."""
-    config = common.to_config(world_config.get_config())
+    """Return the settings of one reconstruction."""
+    config = common.to_config(_CONFIG.value)
     actors = dataclasses.replace(config.actors, slots=slots)
-    return dataclasses.replace(config, seed=seed, steps=_STEPS.value, actors=actors, save_every=_STEPS.value)
+    return common.alone(config, _STEPS.value, seed=seed, actors=actors)
 
 
 def street(seed: int, change=lambda world: world) -> SceneData:
-    """Return a street with traffic; every sixth time step is held out."""
-    config = WorldConfig(num_frames=24, moving=True, lead_gap=(11.0, 17.0), clear_left=2.5)
+    """Return a street with traffic."""
+    config = WorldConfig(num_frames=_FRAMES.value, moving=True, lead_gap=(11.0, 17.0), clear_left=2.5)
     log = world_scene(seed, config, _WIDTH.value, round(_WIDTH.value * 8 / 13), change=change)
-    return hold_out(log, 6)
+    return hold_out(log, HELD_OUT)
 
 
 def one(seed: int, folder: Path) -> dict[str, object]:

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common
-from experiments.bench_scenes import USUAL, check_scenes, load, median_ms
+from experiments import bench_scenes, common
+from experiments.bench_scenes import PARAMETERS, USUAL, check_scenes, load
 from experiments.bench_stages import bytes_per_ms, floors, stages
 from experiments.peers import gsplat_render
 from ff_jax import eig
@@ -36,8 +36,13 @@ from kernels.rasterize import rasterize
 _PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
 _SCENES = flags.DEFINE_list("scenes", [*USUAL, "6m_3840x2160"], "Scenes of `experiments/bench_scenes.py`.")
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
+_CALLS = flags.DEFINE_integer("calls", 20, "Queued calls per batch; of five batches the median counts.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
-PARAMETERS = ("means", "quats", "scales", "opacities", "sh")
+
+
+def median_ms(call: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
+    """Return `bench_scenes.median_ms` of as many calls as were asked for."""
+    return bench_scenes.median_ms(call, wait, calls=_CALLS.value)
 
 
 def memory_mb(program: jax.stages.Compiled) -> float:
@@ -154,6 +159,8 @@ def bench(name: str) -> dict[str, Any]:
 def main(_: list[str]) -> None:
     """Print one line per scene; write all figures."""
     check_scenes(_SCENES.value)  # before minutes are spent on the first of them
+    if _PEER.value:
+        gsplat_render.require()
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
     print("times in ms; memory_MB of each program by itself: arguments, results and temporaries")
     rows = []

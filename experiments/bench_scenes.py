@@ -1,6 +1,5 @@
 """What benchmarks of rendering share: scenes of one camera, and how a call is timed."""
 
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -11,21 +10,24 @@ import numpy as np
 
 from experiments import common
 from experiments.peers.sog import facing, read_sog
-from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.project.specs import KNOWN, SceneSpec, make_scene, named
 
 REAL = "500k_real_1920x1080"  # splats of a captured object, from the assets folder
+PARAMETERS = ("means", "quats", "scales", "opacities", "sh")  # of a scene, that gradients are taken of
 USUAL = ("112k_1920x1080", "2.8m_1920x1080", REAL)
 _SPLATS = "assets:data/splats_pretrained/playbot/0_0"
-_RANDOM = re.compile(r"(\d+)_(\d+)x(\d+)")
 _BATCHES, _CALLS = 5, 20
 
 
 def check_scenes(names: list[str], flag: str = "scenes") -> None:
     """Raise ValueError unless all scenes exist and what they are read from is there."""
     for name in names:
-        if name not in (*BENCHMARKS, REAL) and not _RANDOM.fullmatch(name):
-            known = ", ".join((*BENCHMARKS, REAL))
-            raise ValueError(f"--{flag}={name} is unknown: use some of {known}, or GAUSSIANS_WIDTHxHEIGHT.")
+        if name == REAL:
+            continue
+        try:
+            named(name)
+        except ValueError:
+            raise ValueError(f"--{flag}={name} is unknown: use some of {REAL}, {KNOWN}.") from None
     if REAL in names:
         common.log_path(_SPLATS)
 
@@ -35,8 +37,7 @@ def load(name: str) -> tuple[SceneSpec, dict[str, np.ndarray]]:
     if name == REAL:
         splats = read_sog(Path(common.log_path(_SPLATS)))
         return SceneSpec(len(splats["means"]), 1920, 1080, sh_degree=2), facing(splats, 1920, 1080)
-    found = _RANDOM.fullmatch(name)
-    spec = BENCHMARKS[name] if found is None else SceneSpec(*map(int, found.groups()), max_scale=0.1)
+    spec = named(name)
     return spec, make_scene(spec, np.random.default_rng(0))
 
 

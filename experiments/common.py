@@ -58,6 +58,16 @@ def with_log_path(config: FuseConfig) -> FuseConfig:
     return dataclasses.replace(config, data=data)
 
 
+def alone(config: FuseConfig, steps: int, **more: Any) -> FuseConfig:
+    """Return the settings of a reconstruction of `steps` steps that is saved at its end; `more` replaces other ones.
+
+    Nothing is fused, so it may be shorter than the time until fusing would start.
+    """
+    schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
+    whole = -(-steps // config.check_every) * config.check_every  # nothing else is allowed
+    return dataclasses.replace(config, **({"steps": steps, "save_every": whole, "schedule": schedule} | more))
+
+
 def config_flag(default: str | None) -> flags.FlagHolder:
     """Define --config (a file with `get_config`) with typed overrides such as --config.steps=100."""
     try:

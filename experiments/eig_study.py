@@ -6,7 +6,6 @@ python -m experiments.eig_study --workdir=runs/eig_kitti --source=kitti --seeds=
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +40,20 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds; finished 
 _SHIFTS = flags.DEFINE_list("shifts", ["1", "2", "3", "6"], "Lateral shifts of the test views (world), metres.")
 _FRAMES = flags.DEFINE_integer("frames", 6, "Test views per shift.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 0, "Training steps; 0 takes those of the config.", lower_bound=0)
-_WIDTH = flags.DEFINE_integer("width", 0, "Width of KITTI images; 0 keeps them.", lower_bound=0)
+_RECORDED = flags.DEFINE_integer("recorded", 24, "Recorded frames of a street; the demo has fewer.", lower_bound=2)
+_WIDTH = flags.DEFINE_integer("width", 0, "Width of the images, pixels; 0 takes that of the config.", lower_bound=0)
 _BUDGET = flags.DEFINE_integer("budget", 0, "Most Gaussians; 0 takes the config's.", lower_bound=0)
 _THRESHOLD = flags.DEFINE_float("threshold", 0.0, "Threshold in nats; 0 chooses it on the first two seeds.")
 
 _INFLATION = flags.DEFINE_float("inflation", 0.0, "Factor on the variance; 0 chooses it on the first two seeds.")
 
-_CLIP = 24  # recorded frames of a street: a longer drive than the demo's, so that more of it is well known
-
 
 def settings_for(seed: int) -> FuseConfig:
     """Return the settings of one run."""
     config = common.to_config((world_config if _SOURCE.value == "world" else kitti_config).get_config())
-    data = dataclasses.replace(config.data, seed=seed, frames=_CLIP)
-    if _WIDTH.value and _SOURCE.value == "kitti":
-        data = dataclasses.replace(data, width=_WIDTH.value)
+    data = dataclasses.replace(config.data, seed=seed, frames=_RECORDED.value)
+    if _WIDTH.value:  # a log keeps the shape of its images
+        data = dataclasses.replace(data, width=_WIDTH.value, height=round(_WIDTH.value * 8 / 13))
     steps = _STEPS.value or config.steps
     schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
     density = config.recon.density
@@ -169,7 +167,7 @@ def main(_: list[str]) -> None:
                 temporary.write_text(json.dumps(result))
         results[seed] = json.loads(written.read_text())
         calibration_figure(results[seed]["sets"]["all"], out / f"seed{seed}" / "all.png", f"seed {seed}, all shifts")
-    print(report(results, out) + f"{os.path.relpath(out)}: table.md, study.json and charts")
+    print(report(results, out) + f"{out}: table.md, study.json and charts")
 
 
 if __name__ == "__main__":

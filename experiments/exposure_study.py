@@ -3,14 +3,12 @@
 python -m experiments.exposure_study --workdir=runs/exposure --seeds=0,1,2
 """
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from experiments import common
-from experiments.configs import fuse as world_config
 from ff_jax import exposure_study as study
 from ff_jax.actor_study import trained
 from ff_jax.config import FuseConfig
@@ -19,28 +17,29 @@ from ff_jax.data.from_world import world_scene
 from ff_jax.data.world import WorldConfig, make_world
 from ff_jax.pose_study import table
 
-FRAMES = 14  # as in the demo
 HELD_OUT = 4  # every fourth time step
 STREETS = {"steady": False, "drifting": True}
 EXPOSURES = {"one exposure": study.shared, "one per image": study.per_image}
 
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 600, "Training steps.", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
+_STEPS = flags.DEFINE_integer("steps", 600, "Training steps; 0 judges the first points.", lower_bound=0)
+_FRAMES = flags.DEFINE_integer("frames", 14, "Images of a street; the demo has as many.", lower_bound=HELD_OUT + 1)
+_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 
 
 def settings(seed: int) -> FuseConfig:
-    """Return the demo's settings for one reconstruction."""
-    config = common.to_config(world_config.get_config())
-    return dataclasses.replace(config, seed=seed, steps=_STEPS.value, save_every=_STEPS.value)
+    """Return the settings of one reconstruction."""
+    config = common.to_config(_CONFIG.value)
+    return common.alone(config, _STEPS.value, seed=seed)
 
 
 def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     """Run one street and return its figures."""
     figures = {}
     for street, drift in STREETS.items():
-        config = WorldConfig(num_frames=FRAMES, moving=False, exposure_drift=drift)
+        config = WorldConfig(num_frames=_FRAMES.value, moving=False, exposure_drift=drift)
         log = hold_out(world_scene(seed, config, _WIDTH.value, round(_WIDTH.value * 8 / 13)), HELD_OUT)
         for name, arranged in EXPOSURES.items():
             run = trained(arranged(log), settings(seed), folder / f"{street}_{name.replace(' ', '_')}")

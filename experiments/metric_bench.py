@@ -3,8 +3,8 @@
 python -m experiments.metric_bench --workdir=/tmp/metric_bench --frames=400
 
 A street of --frames time steps is scored at three shifts with every network. What the frames show does not matter for
-time and memory, so the rendered images, depths and sweeps of 8 of them are used over and over; the images are read
-from PNG files.
+time and memory, so the rendered images, depths and sweeps of 8 of them (--kept) are used over and over; the images are
+read from PNG files.
 """
 
 import itertools
@@ -32,13 +32,14 @@ from ff_jax.export.pixels import save_png
 from ff_jax.files import replacing
 from ff_jax.train.log import peak_memory, progress
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the images and the result.", required=True)
-_FRAMES = flags.DEFINE_integer("frames", 400, "Frames per shift.")
-_WIDTH = flags.DEFINE_integer("width", 960, "Of the images, pixels.")
-_HEIGHT = flags.DEFINE_integer("height", 640, "Of the images, pixels.")
-
 SHIFTS = (0.0, 3.0, 6.0)
-KEPT = 8  # frames whose content is used over and over
+FIRST = 25  # views before the clock starts: everything is compiled by then
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the images and the result.", required=True)
+_FRAMES = flags.DEFINE_integer("frames", 400, "Frames per shift.", lower_bound=FIRST // len(SHIFTS) + 1)
+_WIDTH = flags.DEFINE_integer("width", 960, "Of the images, pixels.")
+_KEPT = flags.DEFINE_integer("kept", 8, "Frames whose content is used over and over.", lower_bound=1)
+_HEIGHT = flags.DEFINE_integer("height", 640, "Of the images, pixels.")
 
 
 def main(_: list[str]) -> None:
@@ -51,7 +52,7 @@ def main(_: list[str]) -> None:
     marks = []
 
     def render(target: Target) -> Rendering:
-        which = target.frame.time_index % KEPT
+        which = target.frame.time_index % _KEPT.value
         return Rendering(read_image(files[which]), depths[which], eig)
 
     board = score_log(log, _marked(chosen, marks), {"renders": render}, nets)
@@ -69,8 +70,8 @@ def main(_: list[str]) -> None:
 
 
 def _marked(chosen: list[Target], marks: list[dict]) -> Iterator[Target]:
-    """Yield the views; note time and memory at powers of two times 25."""
-    ends = set(itertools.takewhile(lambda n: n < len(chosen), (25 * 2**k for k in range(20))))
+    """Yield the views; note time and memory at powers of two times `FIRST`."""
+    ends = set(itertools.takewhile(lambda n: n < len(chosen), (FIRST * 2**k for k in range(20))))
     for number, target in enumerate(progress(chosen, "scoring")):
         if number in ends:
             marks.append(_mark(number))
@@ -85,17 +86,17 @@ def _material(workdir: Path) -> tuple[SceneData, list[np.ndarray], list[Path]]:
     """Return a long log whose frames share a few images and sweeps, and the depths and image files."""
     config = WorldConfig(num_frames=_FRAMES.value, moving=False, speed=0.5)
     log = world_scene(0, config, _WIDTH.value, _HEIGHT.value, test_shifts=SHIFTS[1:])
-    world, first = make_world(0, config), log.frames[:KEPT]
+    world, first = make_world(0, config), log.frames[: _KEPT.value]
     files, depths, sweeps = [], [], []
-    for index, target in enumerate(progress(targets(log, (0.0,), 10**9)[:KEPT], "images")):
+    for index, target in enumerate(progress(targets(log, (0.0,), 10**9)[: _KEPT.value], "images")):
         files.append(workdir / f"{index}.png")
         save_png(files[-1], load_image(first[index]))
         depths.append(true_depth(world, target))
         points = log.sweeps[index].points.load()
         sweeps.append(Source(f"sweep {index}", lambda points=points: points))
     images = [ImageFile(path) for path in files]
-    frames = tuple(replace(f, image=images[f.time_index % KEPT], masks={}) for f in log.frames)
-    swept = tuple(replace(s, points=sweeps[s.time_index % KEPT]) for s in log.sweeps)
+    frames = tuple(replace(f, image=images[f.time_index % _KEPT.value], masks={}) for f in log.frames)
+    swept = tuple(replace(s, points=sweeps[s.time_index % _KEPT.value]) for s in log.sweeps)
     return replace(log, frames=frames, sweeps=swept), depths, files
 
 

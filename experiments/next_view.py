@@ -2,11 +2,11 @@
 
 python -m experiments.next_view --workdir=runs/next_view --seeds=0,1,2,3,4
 
-The candidates of a street are 10 moments of 4 cameras: the three of the rig, and the front camera 3 m to the left.
-Every method starts from the same two views (the front camera, early and halfway), adds six, and reconstructs from
-its eight alone, with the same number of steps. Measured at the moments in between, all four cameras: the PSNR of all
-held-out pixels together, and the mean of the views' PSNR, for which a view that is missed altogether counts little. EIG
-adds its six in `--rounds` parts, each after a reconstruction from what it has by then.
+The candidates of a street are 10 moments (every second of --moments) of 4 cameras: the three of the rig, and the front
+camera 3 m to the left. Every method starts from the same two views (the front camera, early and halfway), adds six,
+and reconstructs from its eight (--views) alone, with the same number of steps. Measured at the moments in between, all
+four cameras: the PSNR of all held-out pixels together, and the mean of the views' PSNR, for which a view that is missed
+altogether counts little. EIG adds its six in `--rounds` parts, each after a reconstruction from what it has by then.
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ from absl import flags
 from jaxtyping import Float
 
 from experiments import common
-from experiments.configs import fuse as world_config
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData
 from ff_jax.data.from_world import world_scene
@@ -36,26 +35,35 @@ from ff_jax.train.loop import Recipe, Run, count_needed, fitted
 from ff_jax.train.phases import make_feed, run_phase, start_run
 from ff_jax.view_score import SCORES, select_views
 
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 400, "Training steps from eight views.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 400, "Training steps from eight views; 0 judges the first points.", lower_bound=0
+)
 _WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 _SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "What information of a view means (`ff_jax/view_score.py`).")
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 3, "Reconstructions that choose, each its share.", lower_bound=1, upper_bound=6
 )
+_MOMENTS = flags.DEFINE_integer("moments", 20, "Of a street; every second one gives candidates.", lower_bound=4)
+_VIEWS = flags.DEFINE_integer("views", 8, "Taken of the candidates, the two of the start among them.", lower_bound=3)
 _DRAWS = flags.DEFINE_integer("draws", 2, "Random selections to average over.", lower_bound=1)
 
-MOMENTS, CAMERAS, LEFT = 20, ("front", "front_left", "front_right"), 3.0
-START, BUDGET = (0, 20), 8  # candidates are ordered by moment, four cameras each
+CAMERAS, LEFT = ("front", "front_left", "front_right"), 3.0
 REACH = 5.0  # metres of view direction that count like a metre of position, for the farthest-point choice
 _EVERY = 3  # of the candidates, every third is wanted by "wanted": all cameras in turn, at a third of the time
 _NOISE = 0.05  # smallest noise believed: two views are soon fitted better than anything can be predicted
 
 
+def start() -> tuple[int, int]:
+    """Return the front camera early and halfway: candidates are ordered by moment, four cameras each."""
+    return 0, -(-_MOMENTS.value // 2) // 2 * (len(CAMERAS) + 1)
+
+
 def views_of(seed: int) -> tuple[SceneData, list[Frame], list[Frame]]:
-    """Return the log, its 40 candidates and its held-out frames."""
-    world = WorldConfig(num_frames=MOMENTS, moving=False)
+    """Return the log, its candidates and its held-out frames."""
+    world = WorldConfig(num_frames=_MOMENTS.value, moving=False)
     log = world_scene(seed, world, _WIDTH.value, round(_WIDTH.value * 8 / 13), CAMERAS, test_shifts=(LEFT,))
     used = [f for f in log.frames if f.split == "train" or f.camera == "front"]
     used = [dataclasses.replace(f, split="train", exposure_id=0) for f in used]
@@ -66,12 +74,11 @@ def views_of(seed: int) -> tuple[SceneData, list[Frame], list[Frame]]:
 
 def settings_for(seed: int, steps: int) -> FuseConfig:
     """Return the settings of one reconstruction."""
-    config = common.to_config(world_config.get_config())
+    config = common.to_config(_CONFIG.value)
     density = dataclasses.replace(config.recon.density, start=100, stop=max(steps - 100, 101))
-    recon = dataclasses.replace(config.recon, density=density, budget=8000, sh_every=steps)
-    init = dataclasses.replace(config.init, points=5000)
-    schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
-    return dataclasses.replace(config, seed=seed, steps=steps, recon=recon, init=init, schedule=schedule)
+    recon = dataclasses.replace(config.recon, density=density, budget=min(config.recon.budget, 8000), sh_every=steps)
+    init = dataclasses.replace(config.init, points=min(config.init.points, 5000))
+    return common.alone(config, steps, seed=seed, recon=recon, init=init)
 
 
 def reconstruct(
@@ -87,8 +94,9 @@ def reconstruct(
 
 def by_information(log: SceneData, pool: list[Frame], config: FuseConfig, folder: Path) -> list[int]:
     """Choose the views that tell most, some at a time, each time given a reconstruction from those before."""
-    chosen = list(START)
-    for part in np.array_split(np.arange(BUDGET - len(START)), _ROUNDS.value):
+    chosen = list(start())
+    more = _VIEWS.value - len(chosen)
+    for part in np.array_split(np.arange(more), min(_ROUNDS.value, more)):
         chosen += most_telling(log, pool, chosen, len(part), config, folder / f"{len(chosen)}_views")
     return chosen
 
@@ -114,8 +122,8 @@ def by_distance(pool: list[Frame]) -> list[int]:
     """Choose greedily the view farthest from those chosen, in position and in what it looks at."""
     poses = np.stack([frame.world_from_camera for frame in pool])
     places = np.concatenate([poses[:, :3, 3], REACH * poses[:, :3, 2]], 1)
-    order = list(START)
-    while len(order) < BUDGET:
+    order = list(start())
+    while len(order) < _VIEWS.value:
         gap = np.linalg.norm(places[:, None] - places[order], axis=-1).min(1)
         order.append(int(np.argmax(gap)))
     return order
@@ -123,9 +131,9 @@ def by_distance(pool: list[Frame]) -> list[int]:
 
 def at_random(seed: int, draw: int, count: int) -> list[int]:
     """Choose at random."""
-    left = [i for i in range(count) if i not in START]
+    left = [i for i in range(count) if i not in start()]
     rng = np.random.default_rng([seed, draw])
-    return [*START, *(int(i) for i in rng.choice(left, BUDGET - len(START), replace=False))]
+    return [*start(), *(int(i) for i in rng.choice(left, _VIEWS.value - len(start()), replace=False))]
 
 
 def held_out_psnr(run: Run, recipe: Recipe, frames: list[Frame]) -> Float[np.ndarray, "F"]:
@@ -137,6 +145,10 @@ def held_out_psnr(run: Run, recipe: Recipe, frames: list[Frame]) -> Float[np.nda
 def study_seed(seed: int, workdir: Path) -> dict:
     """Run all methods on one street; return the chosen views and the PSNR on held-out ones."""
     log, pool, held_out = views_of(seed)
+    if _VIEWS.value > len(pool):
+        raise ValueError(
+            f"--views={_VIEWS.value} are more than the {len(pool)} candidates of --moments={_MOMENTS.value}."
+        )
     config = settings_for(seed, _STEPS.value)
     chosen = {
         "information": by_information(log, pool, settings_for(seed, _STEPS.value // 2), workdir / "start"),

@@ -3,42 +3,40 @@
 python -m experiments.pose_study --workdir=runs/poses --seeds=0,1,2,3,4
 """
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from experiments import common
-from experiments.configs import fuse as world_config
 from ff_jax import pose_study as study
 from ff_jax.config import FuseConfig
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.prepare.smooth import smooth_cameras
 from ff_jax.data.world import WorldConfig
 
-FRAMES = 14  # as in the demo
-
+_CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 1300, "Training steps.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 1300, "Training steps; 0 judges the first points.", lower_bound=0)
 _RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
 _COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
 _PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the path, per metre^2.", lower_bound=0.0)
-_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=64)
+_FRAMES = flags.DEFINE_integer("frames", 14, "Images of a street; the demo has as many.", lower_bound=3)
+_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
 _OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard errors of the poses, metres:degrees.")
 
 
 def settings(seed: int) -> FuseConfig:
-    """Return the demo's settings for one reconstruction."""
-    config = common.to_config(world_config.get_config())
-    return dataclasses.replace(config, seed=seed, steps=_STEPS.value, save_every=_STEPS.value)
+    """Return the settings of one reconstruction."""
+    config = common.to_config(_CONFIG.value)
+    return common.alone(config, _STEPS.value, seed=seed)
 
 
 def one(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     """Run one street and return its figures."""
     size = _WIDTH.value, round(_WIDTH.value * 8 / 13)
-    log, figures = world_scene(seed, WorldConfig(num_frames=FRAMES, moving=False), *size), {}
+    log, figures = world_scene(seed, WorldConfig(num_frames=_FRAMES.value, moving=False), *size), {}
     config = study.learning(settings(seed), rate=_RATE.value, coarse=_COARSE.value, path=_PATH.value)
     for case in _OFF.value:
         metres, degrees = common.pair(case, ":", "off", float)

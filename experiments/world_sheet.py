@@ -3,24 +3,28 @@
 python -m experiments.world_sheet --seeds=1,3,9 --output=docs/images/world_contact_sheet.png
 """
 
-import imageio.v3 as iio
+from pathlib import Path
+
 import jax
 import matplotlib
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from experiments import common
 from ff_jax.camera import make_camera
 from ff_jax.data.world import WorldConfig, lidar_sweep, make_world, render_world, rig_camera
+from ff_jax.export.pixels import save_png
 from ff_jax.trajectory import shift_laterally
 
-FLAGS = flags.FLAGS
-flags.DEFINE_list("seeds", ["1", "3", "9"], "Streets to draw, one row each.")
-flags.DEFINE_integer("frame", 8, "Frame of the drive.")
-flags.DEFINE_float("shift", 3.0, "Lateral shift of the second column, metres to the left.")
-flags.DEFINE_integer("width", 480, "Pixels of one picture.")
-flags.DEFINE_integer("height", 288, "Pixels of one picture.")
-flags.DEFINE_integer("samples", 3, "Rays per pixel and axis.")
-flags.DEFINE_string("output", "docs/images/world_contact_sheet.png", "Where to write the sheet.")
+_SEEDS = flags.DEFINE_list("seeds", ["1", "3", "9"], "Streets to draw, one row each.")
+_FRAME = flags.DEFINE_integer("frame", 8, "Frame of the drive.", lower_bound=0)
+_SHIFT = flags.DEFINE_float("shift", 3.0, "Lateral shift of the second column, metres to the left.")
+_WIDTH = flags.DEFINE_integer("width", 480, "Pixels of one picture.", lower_bound=1)
+_HEIGHT = flags.DEFINE_integer("height", 288, "Pixels of one picture.", lower_bound=1)
+_SAMPLES = flags.DEFINE_integer("samples", 3, "Rays per pixel and axis.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "docs/images/world_contact_sheet.png", "Where to write the sheet.")
+
+_render, _sweep = jax.jit(render_world, static_argnames="samples"), jax.jit(lidar_sweep)
 
 
 def depth_picture(depth):
@@ -49,20 +53,26 @@ def label_picture(view, camera, sweep):
     return picture
 
 
-def main(_):
+def row(seed: int) -> np.ndarray:
+    """Return the pictures of one street side by side."""
+    index, samples = _FRAME.value, _SAMPLES.value
+    world = make_world(seed, WorldConfig())
+    if index >= len(world.times):
+        raise ValueError(f"--frame={index} is wrong: the drive has {len(world.times)} frames, from 0.")
+    camera = rig_camera(world, index, "front", _WIDTH.value, _HEIGHT.value)
+    moved = shift_laterally(np.array(camera.world_from_camera), np.array(world.world_from_ego[index]), _SHIFT.value)
+    other = make_camera(camera.K, moved, camera.width, camera.height)
+    first, second = (_render(world, c, world.times[index], samples=samples) for c in (camera, other))
+    labels = label_picture(first, camera, _sweep(jax.random.key(seed), world, index))
+    return np.concatenate([first.rgb, second.rgb, depth_picture(np.asarray(first.depth)), labels], 1)
+
+
+def main(_: list[str]) -> None:
     """Render and write the sheet."""
-    render = jax.jit(render_world, static_argnames="samples")
-    rows, index = [], FLAGS.frame
-    for seed in map(int, FLAGS.seeds):
-        world = make_world(seed, WorldConfig())
-        camera = rig_camera(world, index, "front", FLAGS.width, FLAGS.height)
-        moved = shift_laterally(np.array(camera.world_from_camera), np.array(world.world_from_ego[index]), FLAGS.shift)
-        other = make_camera(camera.K, moved, camera.width, camera.height)
-        first, second = (render(world, c, world.times[index], samples=FLAGS.samples) for c in (camera, other))
-        labels = label_picture(first, camera, jax.jit(lidar_sweep)(jax.random.key(seed), world, index))
-        rows.append(np.concatenate([first.rgb, second.rgb, depth_picture(np.asarray(first.depth)), labels], 1))
-    iio.imwrite(FLAGS.output, (255 * np.concatenate(rows)).round().astype(np.uint8))
+    rows = [row(seed) for seed in common.numbers(_SEEDS, int)]
+    save_png(Path(_OUTPUT.value), np.concatenate(rows))
+    print(f"{len(rows)} streets in {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

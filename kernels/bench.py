@@ -1,6 +1,7 @@
 """Time project, bin_tiles and rasterize on random scenes: `python -m kernels.bench [scene ...]`."""
 
 import argparse
+import functools
 from collections.abc import Callable
 
 import jax
@@ -11,7 +12,7 @@ from jax import Array
 from kernels.backend import NAMES
 from kernels.bin_tiles import bin_tiles, default_tile
 from kernels.project import project
-from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.project.specs import BENCHMARKS, KNOWN, SceneSpec, make_scene, named
 from kernels.rasterize import rasterize
 from kernels.timing import time_ms
 
@@ -39,7 +40,7 @@ def stages(
     return projection, binning, raster, render
 
 
-def bench(spec: SceneSpec, implementation: str | None = None) -> dict[str, float]:
+def bench(spec: SceneSpec, implementation: str | None = None, calls: int = 20) -> dict[str, float]:
     """Return the times in ms of every stage, forward and with gradients, and the number of intersections."""
     scene = {name: jnp.asarray(a) for name, a in make_scene(spec, np.random.default_rng(0)).items()}
     capacity, needed = 1024, 1025
@@ -56,26 +57,32 @@ def bench(spec: SceneSpec, implementation: str | None = None) -> dict[str, float
     def gradient(f: Callable) -> Callable:
         return jax.jit(jax.value_and_grad(lambda x, *rest: loss(f(x, *rest)), allow_int=True))
 
+    timed = functools.partial(time_ms, repeats=calls)
     return {
         "intersections": needed,
-        "project": time_ms(jax.jit(projection), scene),
-        "bin": time_ms(jax.jit(binning), p),
-        "rasterize": time_ms(jax.jit(raster), p, bins),
-        "rasterize with gradients": time_ms(gradient(raster), p, bins),
-        "all": time_ms(jax.jit(render), scene),
-        "all with gradients": time_ms(gradient(render), scene),
+        "project": timed(jax.jit(projection), scene),
+        "bin": timed(jax.jit(binning), p),
+        "rasterize": timed(jax.jit(raster), p, bins),
+        "rasterize with gradients": timed(gradient(raster), p, bins),
+        "all": timed(jax.jit(render), scene),
+        "all with gradients": timed(gradient(render), scene),
     }
 
 
 def main() -> None:
     """Print one line per scene."""
     parser = argparse.ArgumentParser(description="Time the kernels on random scenes.")
-    parser.add_argument("scenes", nargs="*", default=list(BENCHMARKS), help=f"some of {', '.join(BENCHMARKS)}")
+    parser.add_argument("scenes", nargs="*", default=list(BENCHMARKS), help=f"some of {KNOWN}")
     parser.add_argument("--implementation", choices=NAMES, help="of all stages; default: that of the device")
+    parser.add_argument("--calls", type=int, default=20, help="timed calls of each; default: 20")
     arguments = parser.parse_args()
+    try:
+        specs = [named(name) for name in arguments.scenes]
+    except ValueError as error:
+        parser.error(str(error))
     print(jax.devices()[0].device_kind, "jax", jax.__version__, arguments.implementation or "")
-    for name in arguments.scenes:
-        figures = bench(BENCHMARKS[name], arguments.implementation)
+    for name, spec in zip(arguments.scenes, specs, strict=True):
+        figures = bench(spec, arguments.implementation, arguments.calls)
         print(name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
 
 

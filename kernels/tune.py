@@ -20,7 +20,7 @@ from kernels.bin_tiles import bin_tiles
 from kernels.fisher import pallas_gpu as fisher
 from kernels.fisher.config import FisherConfig
 from kernels.project import project
-from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.project.specs import BENCHMARKS, KNOWN, SceneSpec, make_scene, named
 from kernels.rasterize import rasterize
 from kernels.rasterize.config import RasterConfig, choose_config
 from kernels.timing import time_ms
@@ -80,10 +80,10 @@ def fisher_ms(spec: SceneSpec, p: Any, bins: Any, config: FisherConfig) -> float
 
 
 def tune(names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the entries of a file for some scenes of `BENCHMARKS`; prints what was found."""
+    """Return the entries of a file for some scenes by name; prints what was found."""
     entries: dict[str, list[dict[str, Any]]] = {"rasterize": [], "fisher": []}
     for name in names:
-        spec = BENCHMARKS[name]
+        spec = named(name)
         p, bins, capacity = inputs(spec)
         tiles = bins.tile_starts.shape[0] - 1
         first = {"rasterize": choose_config(capacity, tiles), "fisher": FisherConfig()}
@@ -99,12 +99,16 @@ def main() -> None:
     """Measure, and write the file of this device."""
     kind = jax.devices()[0].device_kind
     parser = argparse.ArgumentParser(description="Measure block sizes on this device.")
-    parser.add_argument("scenes", nargs="*", default=list(BENCHMARKS), help=f"some of {', '.join(BENCHMARKS)}")
+    parser.add_argument("scenes", nargs="*", default=list(BENCHMARKS), help=f"some of {KNOWN}")
     parser.add_argument("--out", type=Path, default=device_file(kind), help="file to write")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.scenes if name not in BENCHMARKS]
-    if unknown:
-        parser.error(f"scene {unknown[0]} is unknown: use some of {', '.join(BENCHMARKS)}")
+    try:
+        for name in arguments.scenes:
+            named(name)
+    except ValueError as error:
+        parser.error(str(error))
+    if jax.default_backend() != "gpu":  # interpreted, they would run for hours and tell nothing
+        parser.error(f"block sizes are those of kernels on an NVIDIA GPU, and this is a {jax.default_backend()}.")
     found = {"device": kind, "jax": jax.__version__, **tune(arguments.scenes)}
     arguments.out.parent.mkdir(exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,17 +1,22 @@
 """Commands, files and snippets of the README and of docs/ are ones that exist and run; CI runs the test command."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
 import pytest
 
 from ff_jax.config import FuseConfig, to_dict
+from tests.command_finder import runs_of
+from tests.experiments.commands import NOT_RUN, RUNS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"python3? -m (experiments(?:\.\w+)+)((?:(?:\s|\\\n)+\[?--?[^\s`]+)*)")
+COMMAND = re.compile(r"python3? -m ((?:experiments|kernels)(?:\.\w+)+)((?:(?:\s|\\\n)+\[?--?[^\s`]+)*)")
+# A line of a block of code that a shell is to run.
+SHELL = re.compile(r"^(?:    )?((?:gcloud|(?:\.venv/bin/)?(?:python3?|pip))\b.*)", re.M)
 PROCESSES = {"coordinator", "processes", "process"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -28,6 +33,7 @@ def flags_of(module: str) -> set[str]:
     defined = [call for call in calls if getattr(call.func, "attr", "").startswith("DEFINE_")]
     names = {call.args[0].value for call in defined}
     names |= {"no" + call.args[0].value for call in defined if call.func.attr == "DEFINE_bool"}
+    names |= {call.args[0].value.lstrip("-") for call in calls if getattr(call.func, "attr", "") == "add_argument"}
     names |= PROCESSES if {"process_flags", "one_process_flags"} & set(called) else set()
     return names | ({"config"} if "config_flag" in called else set())
 
@@ -48,6 +54,41 @@ def test_every_module_and_flag_exists(page):
                     inner = inner[part]
             else:
                 assert name.split(".")[0] in flags_of(module) | {"help"}, (module, name)
+
+
+def documented() -> set[str]:
+    return {module for page in PAGES for module, _ in COMMAND.findall(page.read_text())}
+
+
+@functools.cache
+def run_by_tests() -> dict[str, set[str]]:
+    """Return the test files that run each entry point, by what they say to Python, not by what they say of it."""
+    found = {module: {"tests/experiments/commands_test.py"} for module in RUNS}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for module in runs_of(ast.parse(path.read_text())):
+            found.setdefault(module, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_every_documented_command_is_run():
+    """A new one needs a line in `commands.RUNS`, a test of its own, or a reason in `commands.NOT_RUN`."""
+    missing = documented() - run_by_tests().keys() - NOT_RUN.keys()
+    assert not missing, f"no test runs {', '.join(sorted(missing))}"
+    assert run_by_tests()["experiments.fuse"] >= {"tests/experiments/fuse_test.py"}
+
+
+@pytest.mark.parametrize("command", NOT_RUN, ids=lambda command: f"{command}: {NOT_RUN[command]}")
+def test_what_no_test_runs_is_documented_nevertheless(command):
+    lines = [line for page in PAGES for line in SHELL.findall(page.read_text())]
+    assert command in documented() or any(line.startswith(command) for line in lines), "nothing of the kind is left"
+    assert command not in run_by_tests(), "it is run after all: take it from the list"
+
+
+def test_every_other_line_for_a_shell_has_a_reason_not_to_be_run():
+    for page in PAGES:
+        for line in SHELL.findall(page.read_text()):
+            known = COMMAND.search(line) or " -m tests." in line or any(line.startswith(start) for start in NOT_RUN)
+            assert known, f"{page.name}: nothing runs {line!r}, and tests/experiments/commands.py gives no reason"
 
 
 @each_page

@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common
+from experiments.peers import gsplat_render
 from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData, invert
 from ff_jax.data.loader import load_image, load_mask
@@ -189,6 +190,7 @@ def scored(params, log: SceneData, config: FuseConfig) -> list[ShiftScore]:
 
 def main(_: list[str]) -> None:
     """Train, score the test frames per lateral offset, write the figures."""
+    gsplat_render.require()
     config = common.to_config(_CONFIG.value)
     log = open_log(common.with_log_path(config).data)
     params, seconds, memory = train(log, config)

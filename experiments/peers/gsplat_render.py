@@ -3,6 +3,7 @@
 Needs gsplat==1.5.3, PyTorch with CUDA and a CUDA compiler.
 """
 
+import importlib.util
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,20 @@ from kernels.project.specs import SceneSpec
 
 PARAMETERS = ("means", "quats", "scales", "opacities", "sh")
 TILE = 16
+
+
+def require() -> None:
+    """Check that gsplat can run here, before anything long does.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("gsplat") is None:
+        raise ValueError("gsplat is missing: `pip install gsplat==1.5.3` beside PyTorch with CUDA.")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("gsplat needs an NVIDIA GPU and PyTorch with CUDA: torch finds no such device.")
 
 
 def bench(spec: SceneSpec, arrays: dict[str, np.ndarray], median_ms: Callable) -> tuple[dict[str, Any], np.ndarray]:

@@ -19,16 +19,16 @@ import torch
 from absl import flags
 
 from experiments import common
-from experiments.bench import PARAMETERS
+from experiments.bench_scenes import PARAMETERS
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderOut, RenderSettings
 from ff_jax.render import render as drawn
 from ff_jax.sharded import make_shards, placements
-from kernels.project.specs import BENCHMARKS, SceneSpec, make_scene
+from kernels.project.specs import KNOWN, SceneSpec, make_scene, named
 from kernels.rasterize.blend import ALPHA_MAX, ALPHA_MIN
 
-_SCENE = flags.DEFINE_enum("scene", "50k_640x192", list(BENCHMARKS), "Random scene.")
+_SCENE = flags.DEFINE_string("scene", "50k_640x192", f"Random scene: one of {KNOWN}.")
 _DEVICES = flags.DEFINE_integer("devices", 2, "CPU devices of JAX that share the scene: one per core.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of which the median counts.", lower_bound=1)
 TILE, SH0 = 16, 0.28209479177387814
@@ -156,8 +156,8 @@ def bench_here(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarra
 
 def main(_: list[str]) -> None:
     """Print agreement and both times."""
+    spec = named(_SCENE.value)
     jax.config.update("jax_num_cpu_devices", _DEVICES.value)
-    spec = BENCHMARKS[_SCENE.value]
     arrays = make_scene(spec, np.random.default_rng(0))
     target = np.random.default_rng(1).random((spec.height, spec.width, 3), np.float32)
     here, image, gradients = bench_here(spec, arrays, target)

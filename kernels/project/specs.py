@@ -1,5 +1,6 @@
 """Scenes that tests and benchmarks share: random Gaussians before one camera."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,21 @@ BENCHMARKS = {
     "2.8m_1920x1080": SceneSpec(2_800_000, 1920, 1080, (10.0, 2.0, 10.0)),
     "6m_3840x2160": SceneSpec(6_000_000, 3840, 2160, (10.0, 2.0, 10.0)),
 }
+
+_RANDOM = re.compile(r"(\d+)_(\d+)x(\d+)")
+KNOWN = f"{', '.join(BENCHMARKS)}, or GAUSSIANS_WIDTHxHEIGHT"
+
+
+def named(name: str) -> SceneSpec:
+    """Return the scene of a name: one of `BENCHMARKS`, or GAUSSIANS_WIDTHxHEIGHT such as 300_64x48.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = _RANDOM.fullmatch(name)
+    if name not in BENCHMARKS and found is None:
+        raise ValueError(f"scene {name} is unknown: use some of {KNOWN}.")
+    return BENCHMARKS.get(name) or SceneSpec(*map(int, found.groups()), max_scale=0.1)
 
 
 def make_scene(spec: SceneSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -171,3 +171,34 @@ def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     changed = np.abs(plain - edited).max(-1)  # both look up by the same angle: only the actors differ
     assert changed.max() > 8 and (changed > 8).mean() < 0.2
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
+
+
+def interrupted(finished: Path, workdir: Path) -> Path:
+    """Copy a run without its results, as if it had been stopped after training."""
+    shutil.copytree(finished, workdir, ignore=shutil.ignore_patterns("results"))
+    return workdir
+
+
+def test_the_table_of_streets_is_that_of_their_runs(finished, tmp_path):
+    interrupted(finished, tmp_path / "seed0")
+    (done,) = run_each("experiments.seeds", [[f"--workdir={tmp_path}", "--seeds=0", *TINY]], tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((finished / "results" / "metrics.json").read_text())["shifts"].values()
+    last, (before, after) = done.stdout.splitlines()[-1], [row[-1]["psnr"] for row in rows]
+    assert [cell.split()[0] for cell in last.split("|")[1:]] == [
+        *(f"{before:.2f}", f"{after:.2f}", f"{after - before:.2f}"),
+        f"{after - before:+.2f}",
+    ]
+    assert last.strip().startswith("1 m left")
+
+
+def test_the_fault_study_kills_goes_on_and_compares(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "whole")
+    interrupted(finished, tmp_path / "killed1")
+    (tmp_path / "seconds.txt").write_text("1.0")
+    (tmp_path / "compilations").symlink_to(jax.config.jax_compilation_cache_dir)
+    (done,) = run_each("experiments.fault_study", [[f"--workdir={tmp_path}", "--kills=1"]], tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
+    (kill,) = json.loads((tmp_path / "kills.json").read_text())["kills"]
+    assert kill[3:] == ["fused", "60", "anything else"] and faults.is_finished(tmp_path / "killed1")

@@ -9,6 +9,8 @@ import sys
 
 import jax
 
+PROGRAMS = {"difix": "experiments.train_difix", "eigent": "experiments.train_eigent"}
+
 
 def small_difix():
     from tests.ff_jax.generators.difix import torch_difix
@@ -26,6 +28,6 @@ if __name__ == "__main__":
     name = sys.argv.pop(1)
     jax.config.update("jax_disable_most_optimizations", True)  # these steps take much longer to compile than to run
     size = {"difix": small_difix, "eigent": small_eigent}[name]()  # flax first: see `torch_difix`
-    program = importlib.import_module(f"experiments.train_{name}")
+    program = importlib.import_module(PROGRAMS[name])
     (program if name == "difix" else program.use).tiny = lambda: size
     program.common.run(program.main)
