@@ -15,7 +15,6 @@ from absl import flags
 from jaxtyping import Bool, Float
 
 from experiments import common
-from experiments.configs import fuse as world_config
 from experiments.configs import kitti_stereo as kitti_config
 from ff_jax import calibration_study as study
 from ff_jax.config import FuseConfig
@@ -34,6 +33,7 @@ from ff_jax.train.log import progress
 from ff_jax.train.loop import count_needed, fitted
 from ff_jax.train.phases import run_phase, start_run
 
+_CONFIG = common.config_flag("experiments/configs/fuse.py")  # of the built-in street
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SOURCE = flags.DEFINE_enum("source", "world", ["world", "kitti"], "The built-in street, or KITTI colour stereo.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds; finished ones are only read.")
@@ -50,7 +50,7 @@ _INFLATION = flags.DEFINE_float("inflation", 0.0, "Factor on the variance; 0 cho
 
 def settings_for(seed: int) -> FuseConfig:
     """Return the settings of one run."""
-    config = common.to_config((world_config if _SOURCE.value == "world" else kitti_config).get_config())
+    config = common.to_config(_CONFIG.value if _SOURCE.value == "world" else kitti_config.get_config())
     data = dataclasses.replace(config.data, seed=seed, frames=_RECORDED.value)
     if _WIDTH.value:  # a log keeps the shape of its images
         data = dataclasses.replace(data, width=_WIDTH.value, height=round(_WIDTH.value * 8 / 13))

@@ -16,8 +16,8 @@ RUNS = {
         *("--moments=4", "--views=3", "--rounds=1", "--draws=1"),
     ),
     "experiments.eig_study": (
-        *("--workdir={out}", *_STREET, "--steps=1"),
-        *("--recorded=2", "--frames=1", "--shifts=1", "--budget=300"),
+        *("--workdir={out}", *_STREET, *_SMALL, "--steps=1"),
+        *("--recorded=2", "--frames=1", "--shifts=1"),
     ),
     "experiments.reconstruct": (
         *("--workdir={out}/run", *_SMALL, "--config.data.source={log}", "--config.data.width=0"),

@@ -189,7 +189,7 @@ WRONG = {
     ("kernels.tune", "300_64x48"): "block sizes are those of kernels on an NVIDIA GPU",
     ("experiments.world_sheet", "--seeds=a"): "--seeds='a' is wrong: give whole numbers",
     ("experiments.world_sheet", "--frame=999"): "--frame=999 is wrong: the drive has",
-    ("experiments.metric_bench", "--workdir={out}", "--frames=8"): "--frames=8: Expected integer in range [9, ",
+    ("experiments.metric_bench", "--workdir={out}", "--frames=8"): "--frames=8: 8 is not integer >= 9",
     (
         "experiments.next_view",
         "--workdir={out}",

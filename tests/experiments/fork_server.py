@@ -3,6 +3,7 @@
 Importing takes longer than most small runs. `run_each` of `forks` is for many calls of one program at once.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -50,6 +51,7 @@ def main(folder: str, *modules: str) -> None:
     """Fork for each call that is read from stdin; print its exit code."""
     for module in modules:
         import_libraries(module)
+    gc.disable()  # runs are short, and tracing makes garbage by the million that is never looked at again
     for line in iter(sys.stdin.readline, ""):
         number, module, *arguments = json.loads(line)
         child = os.fork()
