@@ -4,6 +4,7 @@ import os
 import secrets
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import flax.struct
@@ -29,9 +30,10 @@ install_import_hook(["kernels", "ff_jax"], "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items):
-    """Skip `gpu` tests where JAX sees no GPU."""
+    """Skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
     if jax.default_backend() == "gpu":
         return
+    compile_quickly()
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
@@ -86,16 +88,40 @@ def generate_code_faster() -> None:
         os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {given}"
 
 
-def pytest_report_header(config):
-    return f"inputs: --draw={config.getoption('draw')}"
+QUICK = "jax_disable_most_optimizations"
+
+
+def compile_quickly() -> None:
+    """Leave out most of XLA's optimisations, in child processes too: most compile longer than they run."""
+    os.environ[QUICK.upper()] = "1"
+    jax.config.update(QUICK, True)
+
+
+@contextmanager
+def _optimised():
+    quick = os.environ.pop(QUICK.upper(), None)
+    jax.config.update(QUICK, False)
+    yield
+    if quick:
+        compile_quickly()
+
+
+@pytest.fixture
+def optimised():
+    """Compile as usual, where what the compiler makes of the numbers is the point."""
+    with _optimised():
+        yield
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """Compile without most of LLVM's optimisations, for programs that take much longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def optimised_module():
+    """Compile a whole module's programs as usual: they run for longer than they compile."""
+    with _optimised():
+        yield
+
+
+def pytest_report_header(config):
+    return f"inputs: --draw={config.getoption('draw')}"
 
 
 @pytest.fixture(autouse=True, scope="session")

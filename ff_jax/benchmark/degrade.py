@@ -14,6 +14,7 @@ from ff_jax.camera import make_camera
 from ff_jax.data.contract import Box, Lane, SceneData
 from ff_jax.data.loader import load_image
 from ff_jax.data.world import World, render_world
+from ff_jax.data.world.edits import moment
 from ff_jax.evaluate import Target
 
 _render = jax.jit(render_world, static_argnames=("samples",))
@@ -50,7 +51,7 @@ def true_depth(world: World, target: Target) -> Float[np.ndarray, "H W"]:
     """Return the exact camera z of a view of the built-in street in metres, nan in the sky."""
     frame = target.frame
     camera = make_camera(frame.K, target.pose, frame.width, frame.height)
-    seen = _render(world, camera, jnp.float32(frame.time), samples=1)
+    seen = _render(moment(world, frame.time_index), camera, jnp.float32(frame.time), samples=1)
     depth = np.asarray(seen.depth)
     return np.where(np.asarray(seen.sky) < 0.5, depth, np.nan)
 

@@ -19,6 +19,7 @@ from ff_jax.data.contract import Box, Frame, Lane, SceneData, Sweep, moving_trac
 from ff_jax.data.sources import Source
 from ff_jax.data.world import LidarPattern, World, WorldConfig, lanes, lidar_sweep, make_world, render_world
 from ff_jax.data.world import boxes as world_boxes
+from ff_jax.data.world.edits import moment
 from ff_jax.data.world.rig import rig_camera
 from ff_jax.trajectory import shift_laterally
 
@@ -130,7 +131,7 @@ def _views(world: World, camera: Camera, samples: int) -> Views:
     @lru_cache(maxsize=max(2, KEPT_BYTES // (camera.width * camera.height * 8)))
     def view(time_index: int, world_from_camera: tuple[float, ...]) -> View:
         moved = make_camera(camera.K, np.reshape(world_from_camera, (4, 4)), camera.width, camera.height)
-        seen = _render(world, moved, world.times[time_index], samples=samples)
+        seen = _render(moment(world, time_index), moved, world.times[time_index], samples=samples)
         rgb = np.rint(np.clip(np.asarray(seen.rgb), 0, 1) * 255).astype(np.uint8)
         return rgb, np.asarray(seen.sky), np.asarray(seen.instance)
 
@@ -144,7 +145,7 @@ def _sweeps(world: World, seed: int, pattern: LidarPattern) -> tuple[Sweep, ...]
     @lru_cache(maxsize=max(2, KEPT_BYTES // (pattern.beams * pattern.azimuths * 16)))
     def points(time_index: int) -> Float32[np.ndarray, "N 4"]:
         key = jax.random.fold_in(jax.random.key(seed), time_index)
-        sweep = _sweep(key, world, time_index, pattern=pattern)
+        sweep = _sweep(key, moment(world, time_index), 0, pattern=pattern)
         rows = np.concatenate([sweep.points, sweep.intensity[:, None]], 1)
         rows = rows[np.asarray(sweep.valid)].astype(np.float32)
         rows.flags.writeable = False  # all callers share it

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from ff_jax.files import explain_full_disk, replacing
@@ -61,6 +60,8 @@ class Logger:
         with replacing(self.path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self._file = self.path.open("a")
+        from tensorboardX import SummaryWriter  # which imports PyTorch where it is installed: that takes seconds
+
         with explain_full_disk(self.path):
             self._board = SummaryWriter(
                 str(self.path.parent / "tensorboard"),

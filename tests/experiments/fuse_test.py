@@ -19,6 +19,8 @@ from experiments import faults
 from tests.experiments.forks import run_each
 
 ROOT = Path(__file__).parents[2]
+# All of a run is done several times: what it draws and learns from takes longer than compiling it once.
+pytestmark = pytest.mark.usefixtures("optimised_module")
 TINY = [f"--config.{setting}" for setting in faults.TINY]
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from ff_jax import eig, score_maps
 from ff_jax.config import FuseConfig
@@ -13,10 +12,9 @@ from ff_jax.data.world import WorldConfig
 from ff_jax.train.phases import make_feed, start_run
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_every_method_judges_every_pixel_and_the_trace_bounds_the_gain():
     world = WorldConfig(num_frames=2, moving=False)
-    log = world_scene(int(np.random.default_rng().integers(1000)), world, 32, 20, lidar=False)
+    log = world_scene(int(np.random.default_rng().integers(1000)), world, 40, 24, lidar=False)
     config = FuseConfig()
     config = dataclasses.replace(
         config,
@@ -31,7 +29,7 @@ def test_every_method_judges_every_pixel_and_the_trace_bounds_the_gain():
     maps = score_maps.score_maps(scene, learnt, feed.batch(0).view, settings, jnp.int32(1))
     assert set(maps.scores) == set(score_maps.METHODS)
     for name, values in maps.scores.items():
-        assert values.shape == (20, 32) and np.isfinite(np.asarray(values)).all(), name
+        assert values.shape == (24, 40) and np.isfinite(np.asarray(values)).all(), name
     exact, trace = maps.scores["exact_block"], maps.scores["trace"]
     assert (exact <= trace * (1 + 1e-4) + 1e-5).all()
     # Trusting misfitting pixels less, or knowing nothing about the sky, never makes anything better known.

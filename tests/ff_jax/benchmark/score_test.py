@@ -80,11 +80,11 @@ def test_depth_and_warp_need_depth_and_neighbours(board):
 
 
 def test_every_camera_of_a_rig_is_compared_with_its_own_next_view():
-    rig = world_scene(5, WorldConfig(num_frames=3, moving=False), 48, 32, ("front", "front_left"), lidar=False)
+    rig = world_scene(5, WorldConfig(num_frames=3, moving=False), 64, 40, ("front", "front_left"), lidar=False)
     chosen = targets(rig, (0.0,), 99)
     assert [t.frame.camera for t in chosen] == ["front"] * 3 + ["front_left"] * 3
     assert [t.frame.time_index for t in chosen] == [0, 1, 2] * 2
-    shown = lambda target: Rendering(load_image(target.frame), np.full((32, 48), 9.0))
+    shown = lambda target: Rendering(load_image(target.frame), np.full((40, 64), 9.0))
     cell = score_log(rig, chosen, {"true": shown}, Networks()).cells["true", 0.0]
     assert len(cell.warps) == 4  # two pairs of each camera, none across cameras
 

@@ -1,3 +1,5 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.points import initial_points, lidar_depth
 from ff_jax.data.validate import validate
 from ff_jax.data.visibility import inside_box
-from ff_jax.data.world import LidarPattern, WorldConfig, edits
+from ff_jax.data.world import LidarPattern, WorldConfig, edits, make_world
+from ff_jax.data.world.shapes import geometry_table
 
 WIDTH, HEIGHT = 48, 32
 CONFIG = WorldConfig(num_frames=3)
@@ -120,3 +123,14 @@ def test_edited_streets_differ_where_the_vehicle_was_and_is():
     for other in images[1:]:
         changed = np.abs(other - images[0]).max(-1) > 0.02
         assert 0 < changed.mean() < 0.2
+
+
+def test_a_moment_is_where_the_drive_is_then():
+    world = make_world(3, WorldConfig(num_frames=3, exposure_drift=True))
+    table = jax.jit(lambda world, frame: geometry_table(world.primitives, world.vehicles, frame))
+    for index in range(3):
+        then = edits.moment(world, index)
+        np.testing.assert_array_equal(table(then, jnp.float32(0)), table(world, jnp.float32(index)))
+        for name in ("times", "exposures", "world_from_ego"):
+            np.testing.assert_array_equal(getattr(then, name), getattr(world, name)[index : index + 1])
+    assert np.abs(table(world, jnp.float32(0)) - table(world, jnp.float32(2))).max() > 0.5

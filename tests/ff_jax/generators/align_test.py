@@ -4,9 +4,12 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.generators.align import AlignConfig, Views, align, expected_depth, nearest_sources
 
+# Two programs are compared where what is seen lies on the edges of pixels.
+pytestmark = pytest.mark.usefixtures("optimised_module")
 WIDTH, HEIGHT, FOCAL = 32, 20, 24.0
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], np.float32)
 CONFIG = AlignConfig(sources=2)

@@ -29,7 +29,6 @@ CONFIG = FuseConfig(
     actors=ActorConfig(slots=0),
     schedule=ShiftSchedule(start=START, every=50, metres=1.0, largest=1.0, refresh=0),
 )
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tensorboardX import SummaryWriter
+import tensorboardX
 
 from ff_jax.files import DiskFullError
 from ff_jax.train import log
@@ -48,13 +48,13 @@ def test_resume_drops_later_and_torn_lines(tmp_path):
 
 def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(log, "SummaryWriter", lambda folder, purge_step: seen.append(purge_step) or _Silent())
+    monkeypatch.setattr(tensorboardX, "SummaryWriter", lambda folder, purge_step: seen.append(purge_step) or _Silent())
     log.Logger(tmp_path, resume_step=7).close()
     log.Logger(tmp_path).close()
     assert seen == [8, None]
 
 
-class _Silent(SummaryWriter):
+class _Silent(tensorboardX.SummaryWriter):
     def __init__(self):
         super().__init__(write_to_disk=False)
 

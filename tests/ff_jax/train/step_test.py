@@ -2,7 +2,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from ff_jax.camera import make_camera
 from ff_jax.density import DensityConfig
@@ -19,7 +18,6 @@ from ff_jax.train.pool import init_pool, pool_batch, push
 from ff_jax.train.state import OptimConfig, init_state, make_optimizer
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 W, H = 40, 24
 SETTINGS = RenderSettings(capacity=4096)
 CONFIG = ReconConfig(

@@ -50,7 +50,7 @@ def logs(tmp_path_factory) -> tuple[SceneData, SceneData]:
     """A street with traffic, drifting exposure, two cameras, LiDAR, boxes and lanes: itself, and stored and read."""
     rng = np.random.default_rng()
     config = WorldConfig(num_frames=4, moving=True, exposure_drift=True, lead_gap=(11.0, 17.0), clear_left=2.5)
-    log = world_scene(int(rng.integers(5)), config, 52, 32, ("front", "front_left"), lidar=False)
+    log = world_scene(int(rng.integers(5)), config, 40, 24, ("front", "front_left"), lidar=False)
     log = dataclasses.replace(log, sweeps=tuple(scan(log, i, rng) for i in range(len(log.times))))
     folder = tmp_path_factory.mktemp("stored")
     ff_driving.build([log], folder)
@@ -67,15 +67,6 @@ def trained(log: SceneData):
     return run, shown
 
 
-@pytest.fixture
-def quick_compilation(logs):
-    """Compile training, not the street, without most optimisations: it takes much longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
 def test_what_was_stored_trains_to_the_same_bits(logs):
     (direct, said), (stored, said_then) = map(trained, logs)
     assert said == said_then and said[0][1]["loss"] > 0

@@ -35,14 +35,6 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Compile without most optimisations: these small networks take much longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module", params=VARIANTS)
 def pair(request, tmp_path_factory):
     """Return a variant, diffusers' network, the folder of its shards, and the parameters loaded from there."""
