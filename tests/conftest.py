@@ -29,8 +29,22 @@ flax.struct.dataclass = _unchecked_dataclass
 install_import_hook(["kernels", "ff_jax"], "beartype.beartype")
 
 
+# Files that take longest: a worker that began one of them last would leave the other one idle.
+LONG = {
+    "fuse_test.py",
+    "generator_bench_test.py",
+    "notebook_test.py",
+    "score_maps_test.py",
+    "sharded_test.py",
+    "sweep_runs_test.py",
+    "train_processes_test.py",
+    "trainer_test.py",
+}
+
+
 def pytest_collection_modifyitems(items):
-    """Skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
+    """Begin with what takes longest; skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
+    items.sort(key=lambda item: item.path.name not in LONG)
     if jax.default_backend() == "gpu":
         return
     compile_quickly()

@@ -131,7 +131,7 @@ def close(got, want, tolerance):
 def test_rays_show_what_the_renderer_shows():
     gaussians, alive = scene()
     colors, _ = rays(gaussians, alive, NEW)
-    image = render(gaussians, alive, NEW, SETTINGS, background=background(NEW)).rgb
+    image = quick(render, static_argnames="settings")(gaussians, alive, NEW, SETTINGS, background=background(NEW)).rgb
     np.testing.assert_allclose(colors, image.reshape(-1, 3), atol=1e-5)
 
 

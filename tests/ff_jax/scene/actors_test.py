@@ -24,6 +24,18 @@ from kernels.project import sh_basis
 SETTINGS = RenderSettings(capacity=8192, tile=8, implementation="xla")
 K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
 M, SLOTS, FIXED = 30, 48, 40
+start = jax.jit(init_scene, static_argnames=("capacity", "sh_degree", "exposures", "frames", "cameras"))
+show = jax.jit(lambda scene, view: render_scene(scene, view, SETTINGS).rgb)
+
+
+@jax.jit
+def learn(scene, view):
+    """Return what a view shows without the sky, its opacity, and what it tells about the Gaussians."""
+    out = render_scene(scene, view, SETTINGS)
+    gaussians, alive, axes = compose(scene, view.time)
+    flat = out.linear - (1 - out.alpha[..., None]) * out.sky
+    view_of = eig.init_precision(gaussians), gaussians, alive, view.camera, flat, SETTINGS
+    return flat, out.alpha, eig.accumulate(*view_of, noise=0.1, axes=axes)
 
 
 def random_pose(rng, spread=0.3):
@@ -46,7 +58,7 @@ def tracks_of(poses, present=None, soft=False):
 def background(rng, count=20):
     arrays = rng.uniform([-2, -1, 6], [2, 1, 8], (count, 3)), rng.uniform(size=(count, 3)), np.full(count, 0.2)
     arrays = [jnp.asarray(a, jnp.float32) for a in arrays]
-    return init_scene(jax.random.key(0), *arrays, capacity=FIXED, sh_degree=3, exposures=1, frames=1, cameras=1)
+    return start(jax.random.key(0), *arrays, capacity=FIXED, sh_degree=3, exposures=1, frames=1, cameras=1)
 
 
 def scene_of(rng, tracks):
@@ -89,20 +101,12 @@ def test_a_camera_that_moves_along_sees_the_same_actor_and_learns_the_same():
     poses = np.stack([random_pose(rng), random_pose(rng)])
     scene, object_camera = alone(scene_of(rng, tracks_of(poses))), np.eye(4)
     object_camera[2, 3] = -4.0  # metres behind the actor, looking at it
-    seen, known = [], []
-    for time, pose in enumerate(poses):
-        view = view_at(time, pose @ object_camera)
-        out = render_scene(scene, view, SETTINGS)
-        gaussians, alive, axes = compose(scene, view.time)
-        nothing, flat = eig.init_precision(gaussians), out.linear - (1 - out.alpha[..., None]) * out.sky
-        seen.append((flat, out.alpha))
-        view_of = nothing, gaussians, alive, view.camera, flat, SETTINGS
-        known.append(eig.accumulate(*view_of, noise=0.1, axes=axes))
-    assert float(seen[0][1].max()) > 0.5
-    for a, b in zip(*seen, strict=True):
+    first, second = (learn(scene, view_at(time, pose @ object_camera)) for time, pose in enumerate(poses))
+    assert float(first[1].max()) > 0.5
+    for a, b in zip(first[:2], second[:2], strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
     for name in ("geometry", "color"):
-        a, b = (np.asarray(getattr(x, name)) for x in known)
+        a, b = (np.asarray(getattr(x[2], name)) for x in (first, second))
         assert np.linalg.norm(a - b) < 2e-2 * np.linalg.norm(a), name
 
 
@@ -139,15 +143,16 @@ def test_corrections_get_gradients_at_the_keys_that_are_seen_and_can_be_wrong_by
     poses = np.stack([random_pose(rng, 0.1) for _ in range(3)])
     poses[:, 2, 3] += 4
     scene = scene_of(rng, tracks_of(poses))
-    truth = render_scene(scene, view_at(1, np.eye(4)), SETTINGS).rgb
+    view = view_at(1, np.eye(4))
+    truth = show(scene, view)
 
     def loss(actors):
         moved = scene.replace(params=scene.params.replace(actors=actors))
-        return jnp.mean((render_scene(moved, view_at(1, np.eye(4)), SETTINGS).rgb - truth) ** 2)
+        return jnp.mean((render_scene(moved, view, SETTINGS).rgb - truth) ** 2)
 
     wrong = still(scene.tracks)
     wrong = wrong.replace(moves=wrong.moves.at[0, 1].set(jnp.array([0.06, -0.05, 0.0])))
-    value, slope = jax.value_and_grad(loss)(wrong)
+    value, slope = jax.jit(jax.value_and_grad(loss))(wrong)
     assert float(value) > 0 and float(jnp.abs(slope.turns[0, 1]).max()) > 0
     assert float(jnp.abs(slope.moves[0, [0, 2]]).max()) == 0
     assert float(jnp.vdot(slope.moves, wrong.moves)) > 0  # downhill leads back

@@ -1,5 +1,6 @@
 """Editing: what is left, what has moved, and that everything else stays as it is."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from ff_jax.scene import compose, edit
 from ff_jax.trajectory import tilted
 from tests.ff_jax.scene.actors_test import FIXED, SLOTS, M, random_pose, scene_of, tracks_of
+
+posed = jax.jit(compose)
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def scene():
 
 def own(scene, actor=0, time=0.0):
     """Return the world positions of an actor's Gaussians that are alive."""
-    gaussians, alive, _ = compose(scene, jnp.float32(time))
+    gaussians, alive, _ = posed(scene, jnp.float32(time))
     return np.asarray(gaussians.means)[np.asarray(alive & (scene.node == actor + 1))]
 
 
@@ -29,13 +32,13 @@ def test_a_removed_actor_is_gone_and_nothing_else(scene):
 
 def test_moving_acts_in_the_actors_own_frame_at_all_times(scene):
     for time in (0.0, 1.0):
-        axes = np.asarray(compose(scene, jnp.float32(time)).axes)[-1]
+        axes = np.asarray(posed(scene, jnp.float32(time)).axes)[-1]
         moved = edit.move(scene, 0, np.array([3.0, 0.5, 0.0]))
         wanted = own(scene, time=time) + axes @ [3.0, 0.5, 0.0]
         np.testing.assert_allclose(own(moved, time=time), wanted, atol=1e-5)
     turned = own(edit.move(scene, 0, np.zeros(3), np.pi))
     centre = np.asarray(scene.tracks.positions[0, 0])
-    up = np.asarray(compose(scene, jnp.float32(0)).axes)[-1][:, 2]
+    up = np.asarray(posed(scene, jnp.float32(0)).axes)[-1][:, 2]
     mirrored = lambda x: 2 * np.outer((x - centre) @ up, up) - (x - centre) + centre  # half a turn about z
     np.testing.assert_allclose(turned, mirrored(own(scene)), atol=1e-5)
 
@@ -54,7 +57,7 @@ def test_replacing_puts_the_other_one_on_the_same_ground(scene):
     sizes = two.tracks.sizes.at[0, 2].set(1.0).at[1, 2].set(3.0)
     two = two.replace(tracks=two.tracks.replace(sizes=sizes))
     swapped = edit.replace(two, 0, 1)
-    up = np.asarray(compose(scene, jnp.float32(0)).axes)[-1][:, 2]
+    up = np.asarray(posed(scene, jnp.float32(0)).axes)[-1][:, 2]
     np.testing.assert_allclose(own(swapped, 0), own(two, 0) + up, atol=1e-5)  # half of the extra 2 m
     np.testing.assert_allclose(swapped.tracks.sizes[0], two.tracks.sizes[1])
 
