@@ -93,8 +93,21 @@ def kill(workdir: Path, moment) -> None:
     process.wait()
 
 
+def study_faults(finished: Path, folder: Path) -> None:
+    """Run the study of one more kill on what is there of its runs: all but the end of the killed one."""
+    (folder / "whole").symlink_to(finished)
+    (folder / "compilations").symlink_to(jax.config.jax_compilation_cache_dir)
+    (folder / "seconds.txt").write_text("1.0")
+    (done,) = run_each("experiments.fault_study", [[f"--workdir={folder}", "--kills=1"]], folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
+    (kill,) = json.loads((folder / "kills.json").read_text())["kills"]
+    assert kill[:2] == ["1", "1"] and kill[3] == "fused" and int(kill[4]) >= 20
+
+
 def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
-    workdir = tmp_path / "killed"
+    """The last of three kills, early in a process, is the fault study's: it goes on to the end and compares as well."""
+    workdir = tmp_path / "killed1"
     resumed = lambda: subprocess.run(
         command(workdir, "--resume", *TINY), cwd=ROOT, env=CPU, capture_output=True, text=True
     )
@@ -113,8 +126,7 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
     before = faults.unfinished(workdir)
     kill(workdir, lambda _: faults.unfinished(workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
-    done = resumed()
-    assert done.returncode == 0, done.stderr[-3000:]
+    study_faults(finished, tmp_path)
     assert faults.differences(finished, workdir) == []
     shutil.rmtree(workdir / "fused")
     shutil.copytree(workdir / "baseline", workdir / "fused")
@@ -175,32 +187,16 @@ def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
 
 
-def interrupted(finished: Path, workdir: Path) -> Path:
-    """Copy a run without its results, as if it had been stopped after training."""
-    shutil.copytree(finished, workdir, ignore=shutil.ignore_patterns("results"))
-    return workdir
-
-
 def test_the_table_of_streets_is_that_of_their_runs(finished, tmp_path):
-    interrupted(finished, tmp_path / "seed0")
-    (done,) = run_each("experiments.seeds", [[f"--workdir={tmp_path}", "--seeds=0", *TINY]], tmp_path)
+    (tmp_path / "seed0").symlink_to(finished)
+    metrics = json.loads((finished / "results" / "metrics.json").read_text())
+    before, after = (rows[-1]["psnr"] for rows in metrics["shifts"].values())
+    metrics["shifts"]["Fused"][-1]["psnr"] += 2.0  # of another street
+    (tmp_path / "seed1" / "results").mkdir(parents=True)
+    (tmp_path / "seed1" / "results" / "metrics.json").write_text(json.dumps(metrics))
+    (done,) = run_each("experiments.seeds", [[f"--workdir={tmp_path}", "--seeds=0,1", *TINY]], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = json.loads((finished / "results" / "metrics.json").read_text())["shifts"].values()
-    last, (before, after) = done.stdout.splitlines()[-1], [row[-1]["psnr"] for row in rows]
-    assert [cell.split()[0] for cell in last.split("|")[1:]] == [
-        *(f"{before:.2f}", f"{after:.2f}", f"{after - before:.2f}"),
-        f"{after - before:+.2f}",
-    ]
-    assert last.strip().startswith("1 m left")
-
-
-def test_the_fault_study_kills_goes_on_and_compares(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "whole")
-    interrupted(finished, tmp_path / "killed1")
-    (tmp_path / "seconds.txt").write_text("1.0")
-    (tmp_path / "compilations").symlink_to(jax.config.jax_compilation_cache_dir)
-    (done,) = run_each("experiments.fault_study", [[f"--workdir={tmp_path}", "--kills=1"]], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
-    (kill,) = json.loads((tmp_path / "kills.json").read_text())["kills"]
-    assert kill[3:] == ["fused", "60", "anything else"] and faults.is_finished(tmp_path / "killed1")
+    name, *cells = (cell.strip() for cell in done.stdout.splitlines()[-1].split("|"))
+    gain = after - before
+    assert (name, cells[0], cells[1]) == ("1 m left", f"{before:.2f} +- 0.00", f"{after + 1:.2f} +- 1.41")
+    assert cells[2:] == [f"{gain + 1:.2f} +- 1.41", f"{gain:+.2f}, {gain + 2:+.2f}"]
