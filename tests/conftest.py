@@ -74,6 +74,8 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="compilations")
         config.add_cleanup(folder.cleanup)
         share_compilations(folder.name)
+        # Workers and child processes import the same sources: what Python compiles is kept, even if it was not to be.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         generate_code_faster()
 
 

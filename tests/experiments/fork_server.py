@@ -6,13 +6,12 @@ Importing takes longer than most small runs. `run_each` of `forks` is for many c
 import gc
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess
 
-from tests.experiments.forks import ROOT, import_libraries, redirect
+from tests.experiments.forks import ROOT, become, import_libraries
 
 
 class ForkServer:
@@ -56,10 +55,7 @@ def main(folder: str, *modules: str) -> None:
         number, module, *arguments = json.loads(line)
         child = os.fork()
         if not child:
-            redirect(f"{folder}/{number}.out", 1)
-            redirect(f"{folder}/{number}.err", 2)
-            sys.argv = [module, *arguments]
-            return runpy.run_module(module, run_name="__main__", alter_sys=True)  # its end is that of the interpreter
+            return become(module, arguments, f"{folder}/{number}")
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

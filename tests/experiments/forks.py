@@ -48,6 +48,14 @@ def redirect(name: str, number: int) -> None:
         os.dup2(file.fileno(), number)
 
 
+def become(module: str, arguments: list[str], said: str) -> None:
+    """Go on as `python -m module`, whose end is that of the interpreter; what it prints goes to `said`.out and .err."""
+    redirect(f"{said}.out", 1)
+    redirect(f"{said}.err", 2)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 def main(module: str, folder: str) -> None:
     """Fork for each call that is read from stdin, one after the other; print the exit codes."""
     calls = json.load(sys.stdin)
@@ -56,10 +64,7 @@ def main(module: str, folder: str) -> None:
     for number, arguments in enumerate(calls):
         child = os.fork()
         if not child:
-            redirect(f"{folder}/{number}.out", 1)
-            redirect(f"{folder}/{number}.err", 2)
-            sys.argv = [module, *arguments]
-            return runpy.run_module(module, run_name="__main__", alter_sys=True)  # its end is that of the interpreter
+            return become(module, arguments, f"{folder}/{number}")
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     print(json.dumps(codes))
 
