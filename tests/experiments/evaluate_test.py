@@ -109,7 +109,7 @@ def test_true_images_reach_the_ceiling_of_every_network(log, assets, tmp_path):
 
 
 @pytest.mark.assets
-def test_the_metric_study_writes_its_tables_and_picture(assets, tmp_path):
+def test_the_metric_study_writes_its_tables_and_picture(assets, tmp_path, optimised):
     size = ["--seeds=0", "--frames=4", "--width=64", "--height=40"]
     done = run("metric_study", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
     assert done.returncode == 0, done.stderr[-3000:]
