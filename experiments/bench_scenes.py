@@ -55,3 +55,14 @@ def median_ms(
         wait(result)
         times.append((time.perf_counter() - start) / calls * 1e3)
     return statistics.median(times)
+
+
+def in_place(run: Callable[..., tuple[Any, Any]], state: Any) -> Callable[..., tuple[Any, Any]]:
+    """Return a call of run(state, ...) -> (result, state) that hands over its state, which `run` may be donated."""
+    held = [state]
+
+    def call(*inputs: Any) -> tuple[Any, Any]:
+        result, held[0] = run(held[0], *inputs)
+        return result, held[0]
+
+    return call

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from experiments.bench_scenes import USUAL, check_scenes, load, median_ms
+from experiments.bench_scenes import USUAL, check_scenes, in_place, load, median_ms
 from ff_jax import eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
@@ -89,7 +89,7 @@ def eig_calls(scene: Scene, view: View, settings: RenderSettings, sh_degree: int
     def seen(scene: Scene, view: View) -> tuple:
         return render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=0)
     def observe(precision: eig.Precision, scene: Scene, view: View) -> tuple:
         image, (gaussians, alive, _) = seen(scene, view)
         options = {"noise": _NOISE, "alpha": image.alpha, "sh_degree": sh_degree}
@@ -106,9 +106,10 @@ def eig_calls(scene: Scene, view: View, settings: RenderSettings, sh_degree: int
     nothing, gaussians = eig.init_precision(scene.params.gaussians), scene.params.gaussians
     precision = observe(nothing, scene, view)[1]
     posterior = believe(precision, gaussians)
+    see = in_place(observe, jax.tree.map(jnp.copy, precision))
     calls = {
         "render": lambda: draw(scene, view),
-        "fisher pass": lambda: observe(nothing, scene, view),
+        "fisher pass": lambda: see(scene, view),
         "exact map": lambda: look(posterior, scene, view, "exact"),
         "trace map": lambda: look(posterior, scene, view, "trace"),
         "posterior": lambda: believe(precision, gaussians),

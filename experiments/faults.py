@@ -42,9 +42,9 @@ def command(workdir: Path, *more: str) -> list[str]:
 
 
 def environment(workdir: Path) -> dict[str, str]:
-    """Return the variables of a run; all runs beside each other share their compilations."""
+    """Return the variables of a run; all runs beside each other share their compilations, where others do not yet."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compilations")}
-    return os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | cache
+    return cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | os.environ
 
 
 def undisturbed(workdir: Path) -> float:

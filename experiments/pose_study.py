@@ -18,7 +18,7 @@ from ff_jax.data.world import WorldConfig
 _CONFIG = common.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Streets; finished ones are only read.")
-_STEPS = flags.DEFINE_integer("steps", 1300, "Training steps; 0 judges the first points.", lower_bound=0)
+_STEPS = flags.DEFINE_integer("steps", 400, "Training steps; 0 judges the first points.", lower_bound=0)
 _RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
 _COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
 _PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the path, per metre^2.", lower_bound=0.0)

@@ -19,6 +19,7 @@ SIDE = 32
 CELLS = SIDE * SIDE
 MOSTLY = 0.5  # transmittance above which a pixel shows mostly background
 _UNIT = 1024.0  # fixed point: integers add up to the same sum in any order
+_GROUPS = 64  # sums per cell: neighbouring pixels mostly share a cell, and on a GPU would wait for each other
 
 
 def cell_of(directions: Float[Array, "*n 3"]) -> Int[Array, "*n"]:
@@ -42,10 +43,12 @@ def information(camera: Camera, alpha: Float[Array, "H W"], weight: Float[Array,
     """
     through = 1 - alpha
     told = jnp.where(through > MOSTLY, weight * through**2, 0.0)
-    # Pixels that say nothing go nowhere: all that add to one cell would wait for each other.
+    # Pixels that say nothing go nowhere.
     cells = jnp.where(told > 0, cell_of(ray_directions(camera)), CELLS).reshape(-1)
+    group = jnp.arange(cells.size, dtype=jnp.int32) % _GROUPS
     values = jnp.stack([jnp.round(told * _UNIT), told > 0], -1).reshape(-1, 2).astype(jnp.int32)
-    total, count = jnp.zeros((CELLS, 2), jnp.int32).at[cells].add(values, mode="drop").T
+    sums = jnp.zeros((_GROUPS, CELLS, 2), jnp.int32).at[group, cells].add(values, mode="drop")
+    total, count = jnp.sum(sums.astype(jnp.float32), 0).T
     return total / _UNIT / jnp.maximum(count, 1)
 
 

@@ -59,23 +59,34 @@ def learnt_poses(run: Run, log: SceneData) -> Float[Array, "F 4 4"]:
     return invert(np.asarray(jnp.stack(moved), float))
 
 
-def pose_errors(found: Float[Array, "F 4 4"], truth: Float[Array, "F 4 4"]) -> tuple[float, float]:
+def pose_errors(
+    found: Float[Array, "F 4 4"], truth: Float[Array, "F 4 4"], *, scale: bool = False
+) -> tuple[float, float]:
     """Return the root mean square error of poses in metres and in degrees, after a rigid motion of all of them.
 
     A reconstruction may turn and shift as a whole, cameras and scene together. The motion is the one of least
     squares over positions and orientations, a radian counting as `LEVER` metres.
+
+    Args:
+        found: world_from_camera.
+        truth: the same, as it should be.
+        scale: take a change of scale out as well, which images alone cannot show.
     """
     found, centre = found.copy(), truth[:, :3, 3].mean(0)
     for _ in range(5):
         shift = truth[:, :3, 3] - found[:, :3, 3]
         turn = Rotation.from_matrix(truth[:, :3, :3] @ np.swapaxes(found[:, :3, :3], 1, 2)).as_rotvec()
-        turned = [_cross_matrix(c) for c in found[:, :3, 3] - centre]
-        rows = [np.block([[-cross, np.eye(3)], [LEVER * np.eye(3), np.zeros((3, 3))]]) for cross in turned]
+        away = found[:, :3, 3] - centre
+        grown = away if scale else np.zeros_like(away)
+        rows = [
+            np.block([[-_cross_matrix(a), np.eye(3), g[:, None]], [LEVER * np.eye(3), np.zeros((3, 4))]])
+            for a, g in zip(away, grown, strict=True)
+        ]
         wanted = np.concatenate([np.concatenate([s, LEVER * t]) for s, t in zip(shift, turn, strict=True)])
         step = np.linalg.lstsq(np.concatenate(rows), wanted, rcond=None)[0]
         rotation = Rotation.from_rotvec(step[:3]).as_matrix()
         found[:, :3, :3] = rotation @ found[:, :3, :3]
-        found[:, :3, 3] = (found[:, :3, 3] - centre) @ rotation.T + centre + step[3:]
+        found[:, :3, 3] = (1 + step[6]) * away @ rotation.T + centre + step[3:6]
     shift = truth[:, :3, 3] - found[:, :3, 3]
     turn = Rotation.from_matrix(truth[:, :3, :3] @ np.swapaxes(found[:, :3, :3], 1, 2)).magnitude()
     return float(np.sqrt((shift**2).sum(-1).mean())), float(np.rad2deg(np.sqrt((turn**2).mean())))
@@ -86,11 +97,16 @@ def _cross_matrix(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
 
 
 def recovered(run: Run, wrong: SceneData, smooth: SceneData, log: SceneData) -> dict[str, float]:
-    """Return the errors of the cameras as given in `wrong`, in `smooth` that the run began with, and as learnt."""
+    """Return the errors of the cameras as given in `wrong`, in `smooth` that the run began with, and as learnt.
+
+    "scaled" are those that are left in position if a change of scale counts for nothing either.
+    """
     poses = lambda scene: np.stack([f.world_from_camera for f in scene.frames if f.split == "train"])
     found = {"before": poses(wrong), "smooth": poses(smooth), "after": learnt_poses(run, smooth)}
     errors = {name: pose_errors(value, poses(log)) for name, value in found.items()}
-    return {f"{unit}_{name}": e[i] for name, e in errors.items() for i, unit in enumerate(("metres", "degrees"))}
+    figures = {f"{unit}_{name}": e[i] for name, e in errors.items() for i, unit in enumerate(("metres", "degrees"))}
+    scaled = {f"scaled_{name}": pose_errors(value, poses(log), scale=True)[0] for name, value in found.items()}
+    return figures | scaled
 
 
 def table(rows: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:

@@ -188,4 +188,5 @@ def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
     in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
     if camera.shutter is not None:
         in_camera = straightened(in_camera, camera)
-    return jnp.matmul(in_camera, camera.camera_from_world[:3, :3], precision="highest")
+    # Three products that fuse with what makes them and what takes them, not a matrix product that stands alone.
+    return sum(in_camera[..., k, None] * camera.camera_from_world[k, :3] for k in range(3))

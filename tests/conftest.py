@@ -1,5 +1,6 @@
 """Shared test settings: shapes of every annotated function are checked at run time, in tests only."""
 
+import gc
 import os
 import secrets
 import tempfile
@@ -77,6 +78,10 @@ def pytest_configure(config):
         # Workers and child processes import the same sources: what Python compiles is kept, even if it was not to be.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         generate_code_faster()
+        forget_lines()
+    # Programs of hundreds of tests stay in memory; looking through them for garbage again and again takes long.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 1000)
 
 
 def share_compilations(folder: str) -> None:
@@ -102,6 +107,14 @@ def generate_code_faster() -> None:
     if jax.__version_info__ < (0, 11):
         given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {given}"
+
+
+def forget_lines() -> None:
+    """Leave out of compiled programs which lines of Python their operations come from: no test asks for it."""
+    settings = {"jax_include_full_tracebacks_in_locations": False, "jax_traceback_in_locations_limit": 0}
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(int(value))
+        jax.config.update(name, value)
 
 
 QUICK = "jax_disable_most_optimizations"

@@ -186,10 +186,28 @@ def _like(leaf: Any, value: Any) -> Any:
     if isinstance(leaf, np.generic):
         return leaf.dtype.type(value)
     if value is not None:
-        return value
+        return _unbound(value) if _is_unbound(leaf) else value
     if isinstance(leaf, np.ndarray):
         return np.empty(leaf.shape, leaf.dtype)
     return jax.numpy.empty(leaf.shape, leaf.dtype)
+
+
+def _is_unbound(leaf: Any) -> bool:
+    """Return whether a leaf is an array on no device in particular, as most of JAX's functions make them."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.sharding is None
+    return isinstance(leaf, jax.Array) and not leaf.committed
+
+
+def _unbound(array: jax.Array) -> jax.Array:
+    """Return an array that is not bound to its device.
+
+    Orbax binds what it reads. To jitted functions that is another kind of argument: after a resume every one of
+    them would be compiled again.
+    """
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_unbound(jax.random.key_data(array)), impl=jax.random.key_impl(array))
+    return jax.numpy.asarray(np.asarray(array))
 
 
 def _check_structure(folder: Path, leaves: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def _compare(
     return residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
 
 
-@functools.partial(jax.jit, static_argnames=("settings",))
+@functools.partial(jax.jit, static_argnames=("settings",), donate_argnums=0)
 def _observe(
     precision: eig.Precision,
     scene: Scene,
@@ -67,7 +67,7 @@ def _observe(
     settings: RenderSettings,
     sh_degree: Int[Array, ""],
 ) -> eig.Precision:
-    """Add one recorded view to the precision."""
+    """Add one recorded view to the precision, which is donated: its new value takes its place in memory."""
     view = render_scene(scene, batch.view, settings, sh_degree)
     gaussians, alive, axes = compose(scene, batch.view.time)
     return eig.accumulate(

@@ -47,7 +47,7 @@ class OptimConfig:
     exposure: float = 1e-3
     poses: float = 0.0
     intrinsics: float = 0.0
-    actor_turns: float = 5e-4
+    actor_turns: float = 1e-4
     actor_moves: float = 2e-3
     actor_soft: float = 1e-3
 

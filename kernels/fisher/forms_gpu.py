@@ -25,6 +25,7 @@ from kernels.project.reference import Lens, Options
 
 BLOCK, WARPS = 64, 2  # Gaussians a program
 HALF = FOOTPRINT * GEOMETRY  # rows: six numbers per parameter
+_ROW = 16  # GEOMETRY numbers, rounded up to a power of 2
 
 
 def quartic(geometry: Geometry, factor: Float[Array, "N 10 10"], interpret: bool) -> Float[Array, "N 15"]:
@@ -95,10 +96,14 @@ def _ranked(order_ref: Any, listed_ref: Any) -> tuple[Array, Array, Array]:
 
 
 def _half_kernel(*refs: Any, options: Options) -> None:
-    rank, listed, index = _ranked(*refs[5:7])
-    values, _ = _derivatives(refs, index, options)
-    for k, value in enumerate(values):
-        plgpu.store(refs[7].at[k, rank], value, mask=listed)
+    order_ref, listed_ref, out_ref = refs[5:]
+    rank, listed, index = _ranked(order_ref, listed_ref)
+
+    @pl.when(pl.program_id(0) * BLOCK < listed_ref[0])  # the listed come first
+    def _() -> None:
+        values, _ = _derivatives(refs, index, options)
+        for k, value in enumerate(values):
+            plgpu.store(out_ref.at[k, rank], value, mask=listed)
 
 
 def _quartic_kernel(*refs: Any, options: Options) -> None:
@@ -126,18 +131,33 @@ def _precision_kernel(
     half_ref: Any, sums_ref: Any, order_ref: Any, listed_ref: Any, sign_ref: Any, onto_ref: Any, out_ref: Any
 ) -> None:
     rank, listed, index = _ranked(order_ref, listed_ref)
-    load = lambda ref, *place: plgpu.load(ref.at[place], mask=listed, other=0.0)
-    sums = [sign_ref[0] * load(sums_ref, index, k) for k in range(len(POWERS))]
-    half = [load(half_ref, k, rank) for k in range(HALF)]
 
-    def write(p: Array, start: Array) -> Array:
-        own = [load(half_ref, FOOTPRINT * p + i, rank) for i in range(FOOTPRINT)]
-        seen = [sum(own[i] * sums[PRODUCT[i, j]] for i in range(FOOTPRINT)) for j in range(FOOTPRINT)]
-        for q in range(GEOMETRY):
-            value = sum(s * half[FOOTPRINT * q + j] for j, s in enumerate(seen))
-            mask = listed & (p <= q)
-            before = plgpu.load(onto_ref.at[index, start + q], mask=mask, other=0.0)
-            plgpu.store(out_ref.at[index, start + q], before + value, mask=mask)
-        return start + GEOMETRY - p - 1  # where column 0 of the next row of the triangle would stand
+    @pl.when(pl.program_id(0) * BLOCK < listed_ref[0])  # the listed come first
+    def _() -> None:
+        load = lambda ref, *place: plgpu.load(ref.at[place], mask=listed, other=0.0)
+        sums = [sign_ref[0] * load(sums_ref, index, k) for k in range(len(POWERS))]
+        half = [load(half_ref, k, rank) for k in range(HALF)]
+        column = jnp.arange(_ROW, dtype=jnp.int32)[None, :]
 
-    lax.fori_loop(0, GEOMETRY, write, jnp.int32(0))
+        def write(p: Array, start: Array) -> Array:
+            own = [load(half_ref, FOOTPRINT * p + i, rank) for i in range(FOOTPRINT)]
+            seen = [sum(own[i] * sums[PRODUCT[i, j]] for i in range(FOOTPRINT)) for j in range(FOOTPRINT)]
+            row = [sum(s * half[FOOTPRINT * q + j] for j, s in enumerate(seen)) for q in range(GEOMETRY)]
+            place, mask = (index[:, None], start + column), listed[:, None] & (p <= column) & (column < GEOMETRY)
+            before = plgpu.load(onto_ref.at[place], mask=mask, other=0.0)
+            plgpu.store(out_ref.at[place], before + _side_by_side(row), mask=mask)
+            return start + GEOMETRY - p - 1  # where column 0 of the next row of the triangle would stand
+
+        lax.fori_loop(0, GEOMETRY, write, jnp.int32(0))
+
+
+def _side_by_side(columns: list[Array]) -> Array:
+    """Return columns as one array (rows, _ROW), padded by 0: what is stored from it lies side by side in memory.
+
+    Stored one by one, every number of every Gaussian would be an access to memory of its own.
+    """
+    parts = [*columns, *[jnp.zeros_like(columns[0])] * (_ROW - len(columns))]
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = [jnp.stack([low, high], -1) for low, high in zip(parts[:half], parts[half:], strict=True)]
+    return parts[0].reshape(-1, _ROW)

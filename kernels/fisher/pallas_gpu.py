@@ -35,7 +35,7 @@ from kernels.fisher.walk import (
 )
 from kernels.rasterize.bodies import clear, walk
 from kernels.rasterize.pallas_gpu import Kernels
-from kernels.rasterize.pixels import Backend, Mosaic, Triton, anchor, total
+from kernels.rasterize.pixels import Backend, Mosaic, Triton, anchor
 from kernels.rasterize.primitives import forward
 from kernels.rasterize.segments import Segments
 from kernels.rasterize.walk import from_tiles, to_tiles
@@ -200,8 +200,7 @@ def _accumulate_kernel(
     def step(i: Array, record: list, front: tuple) -> tuple:
         slot = emission_ref[i]
         pair, front = visit(record, px, py, Front(*front))
-        for k, value in enumerate(_tile_sums(pair, weight)):
-            slots_ref[slot, k] = value
+        on.write_totals(slots_ref, slot, _sums_over_rows(pair, weight))
         return tuple(front)
 
     front = _front(on, prefix_ref, pixels_ref, segment, index, zero)
@@ -211,13 +210,13 @@ def _accumulate_kernel(
         clear(slots_ref, emission_ref, position, end)
 
 
-def _tile_sums(pair: Pair, weight: Array) -> list[Array]:
-    """Return the sums of `fisher_parts` over a tile.
+def _sums_over_rows(pair: Pair, weight: Array) -> list[Array]:
+    """Return `fisher_parts`, as sums over the rows of a tile where s is the same in all of them.
 
-    Where s is the same in all rows, its powers wait for the sums over rows, which stay inside a thread.
+    The powers of s then wait for these sums, which stay inside a thread.
     """
     if pair.s.shape == pair.t.shape:
-        return [total(part) for part in fisher_parts(pair, weight)]
+        return fisher_parts(pair, weight)
     in_t = [information(pair, weight)]
     for _ in range(4):
         in_t.append(in_t[-1] * pair.t)
@@ -227,7 +226,7 @@ def _tile_sums(pair: Pair, weight: Array) -> list[Array]:
     for a, b in POWERS:
         if a:
             columns[a, b] = columns[a - 1, b] * s
-    return [*(jnp.sum(columns[power]) for power in POWERS), total(weight * pair.w * pair.w)]
+    return [*(columns[power] for power in POWERS), weight * pair.w * pair.w]
 
 
 def _map_kernel(

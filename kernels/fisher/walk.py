@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kernels.fisher.forms import moments, quartic, quartic_of, whitening
-from kernels.rasterize.blend import alpha_of, falloff
+from kernels.rasterize.blend import alpha_of, falloff, inverse
 from kernels.rasterize.walk import to_tiles
 
 SPLAT = 12  # mean2d 2, conic 3, opacity, color 3, whitener 3
@@ -81,7 +81,7 @@ def visit(record: list[Values], px: Values, py: Values, front: Front) -> tuple[P
     alpha, slope = alpha_of(record[5], sigma)
     w, color = alpha * front.T, record[6:9]
     behind = [x - w * c for x, c in zip(front[1:], color, strict=True)]
-    share = 1 / (1 - alpha)  # divided once: see `alpha_slope`
+    share = inverse(1 - alpha)  # see `alpha_slope`
     a = tuple(front.T * c - share * x for c, x in zip(color, behind, strict=True))
     pair = Pair(record[9] * dx, record[10] * dx + record[11] * dy, slope, w, a)
     return pair, Front(front.T - w, *behind)

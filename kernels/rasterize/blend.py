@@ -19,7 +19,7 @@ here indexes, so that the same functions run in jnp code and inside Pallas kerne
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 ALPHA_MIN = 1 / 255  # fainter contributions cannot change an 8-bit image (Kerbl et al. 2023)
@@ -109,6 +109,12 @@ def shown_of(features: tuple[Values, ...], v_out: tuple[Values, ...], v_alpha: V
     return sum((f * v for f, v in zip(features, v_out, strict=True)), v_alpha)
 
 
+def inverse(x: Values) -> Values:
+    """Return 1 / x for x > 0 to within a few units of the last place: a GPU divides in many steps, but has 1 / sqrt."""
+    root = lax.rsqrt(x)
+    return root * root
+
+
 class Pull(NamedTuple):
     """What one Gaussian's cotangents in every pixel are made of."""
 
@@ -142,7 +148,7 @@ def adjoint_step(
     alpha, slope = alpha_of(splat.opacity, sigma)
     weight, shown = alpha * T, shown_of(splat.features, v_out, v_alpha)
     behind = behind - weight * shown
-    v_slope = slope * alpha_slope(T, shown, behind, alpha)
+    v_slope = slope * (T * shown - behind * inverse(1 - alpha))  # see `alpha_slope`
     return T - weight, behind, Pull(dx, dy, v_slope, weight)
 
 

@@ -10,7 +10,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from kernels.launch import rows
 from kernels.rasterize.blend import T_STOP, adjoint_step, blend_step, splat_of, tangent_step
-from kernels.rasterize.pixels import anchor, total
+from kernels.rasterize.pixels import anchor
 
 Ref = Any  # a Pallas reference
 
@@ -191,9 +191,7 @@ def adjoint_kernel(
     def visit(i: Array, row: list, state: tuple) -> tuple:
         slot = emission_ref[i]
         T, behind, pull = adjoint_step(splat_of(row), px, py, *state, tuple(v_out), v_alpha)
-        sums = [*on.moments(pull), *(total(pull.weight * v) for v in v_out)]
-        for k, value in enumerate(sums):
-            slots_ref[slot, k] = value
+        on.write_totals(slots_ref, slot, [*on.moments(pull), *(pull.weight * v for v in v_out)])
         return T, behind
 
     end = end_ref[segment]

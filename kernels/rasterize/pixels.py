@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 
 from kernels.bin_tiles.types import tile_grid
 from kernels.launch import launch
+from kernels.rasterize import warp
 from kernels.rasterize.blend import Pull, pull_moments
 
-WARP = 32
 Ref = Any  # a Pallas reference
 
 
@@ -42,7 +42,7 @@ class Triton:
 
     def shape_of(self, tile: int) -> tuple[int, ...]:
         """Return the shape (rows, lanes) of a tile: a lane per thread, or per pixel of a row if that is longer."""
-        lanes = max(tile, min(WARP, tile * tile))
+        lanes = max(tile, min(warp.WARP, tile * tile))
         return tile * tile // lanes, lanes
 
     def start(
@@ -73,13 +73,29 @@ class Triton:
         """Store the pixels of a tile to an array (..., *shape_of)."""
         triton.store(_at(ref, index, zero), value)
 
-    def moments(self, pull: Pull) -> list[Float[Array, ""]]:
-        """Return the sums of `pull_moments` over a tile: dx is the same in all rows, so it waits for their sums."""
+    def moments(self, pull: Pull) -> list[Float[Array, "lanes"]]:
+        """Return the sums of `pull_moments` over rows: dx is the same in all of them, so it waits for their sums."""
         by_y = pull.slope * pull.dy
         one, y, yy = (jnp.sum(values, 0) for values in (pull.slope, by_y, by_y * pull.dy))
         dx = pull.dx.reshape(one.shape)
         x = one * dx
-        return [jnp.sum(values) for values in (one, x, y, x * dx, y * dx, yy)]
+        return [one, x, y, x * dx, y * dx, yy]
+
+    def write_totals(self, ref: Ref, row: Int[Array, ""], parts: list[Float[Array, "..."]]) -> None:
+        """Store the totals of `parts` over a tile as the columns of a row.
+
+        Args:
+            ref: an array (rows, columns).
+            row: which row.
+            parts: numbers of all pixels, or already their sums over rows.
+        """
+        lanes = [jnp.sum(part, 0) if part.ndim > 1 else part for part in parts]
+        if self.interpret or lanes[0].shape != (warp.WARP,):
+            for k, values in enumerate(lanes):
+                ref[row, k] = jnp.sum(values)
+        else:
+            for values, column in warp.totals(lanes):
+                triton.store(ref.at[row, column], values)
 
 
 @dataclass(frozen=True)
@@ -131,9 +147,14 @@ class Mosaic:
         """See `Triton`."""
         ref[index] = value
 
-    def moments(self, pull: Pull) -> list[Float[Array, ""]]:
+    def moments(self, pull: Pull) -> list[Float[Array, "pixels"]]:
+        """Return `pull_moments` as a list."""
+        return list(pull_moments(pull))
+
+    def write_totals(self, ref: Ref, row: Int[Array, ""], parts: list[Float[Array, "pixels"]]) -> None:
         """See `Triton`."""
-        return [jnp.sum(values) for values in pull_moments(pull)]
+        for k, values in enumerate(parts):
+            ref[row, k] = jnp.sum(values)
 
 
 Backend = Triton | Mosaic
@@ -148,8 +169,3 @@ def _at(ref: Ref, index: tuple, zero: Int[Array, ""]) -> Ref:
     """Return the reference to the (rows, lanes) block behind `index`."""
     rows, lanes = (jnp.arange(n, dtype=jnp.int32) for n in ref.shape[-2:])
     return ref.at[(*index, rows[:, None], lanes[None, :] + zero)]
-
-
-def total(values: Float[Array, "..."]) -> Float[Array, ""]:
-    """Return the sum over a tile, the first axis first: in (rows, lanes) that part stays inside the threads."""
-    return jnp.sum(jnp.sum(values, 0)) if values.ndim > 1 else jnp.sum(values)

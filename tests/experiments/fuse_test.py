@@ -96,7 +96,6 @@ def kill(workdir: Path, moment) -> None:
 def study_faults(finished: Path, folder: Path) -> None:
     """Run the study of one more kill on what is there of its runs: all but the end of the killed one."""
     (folder / "whole").symlink_to(finished)
-    (folder / "compilations").symlink_to(jax.config.jax_compilation_cache_dir)
     (folder / "seconds.txt").write_text("1.0")
     (done,) = run_each("experiments.fault_study", [[f"--workdir={folder}", "--kills=1"]], folder)
     assert done.returncode == 0, done.stderr[-3000:]

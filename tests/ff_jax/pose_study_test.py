@@ -36,6 +36,15 @@ def test_a_motion_of_all_cameras_is_no_error():
     assert metres < 1e-6 and degrees < 1e-6
 
 
+def test_a_change_of_scale_is_an_error_unless_it_is_to_be_none():
+    rng = np.random.default_rng()
+    truth, grown = poses_along_a_street(rng), poses_along_a_street(rng)
+    grown[:, :3, :3], grown[:, :3, 3] = truth[:, :3, :3], 1.01 * truth[:, :3, 3] + rng.normal(0, 3, 3)
+    off = truth[:, :3, 3] - truth[:, :3, 3].mean(0)
+    assert abs(pose_errors(grown, truth)[0] / (0.01 * np.sqrt((off**2).sum(-1).mean())) - 1) < 0.1
+    assert pose_errors(grown, truth, scale=True)[0] < 1e-6
+
+
 def test_errors_are_those_that_were_put_in_less_what_a_common_motion_takes():
     rng = np.random.default_rng()
     truth = poses_along_a_street(rng, 200)

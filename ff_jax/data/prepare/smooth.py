@@ -14,7 +14,13 @@ Array = np.ndarray
 
 
 def smooth_tracks(
-    scene: SceneData, *, jitter: float = 0.1, acceleration: float = 2.0, turn_jitter: float = 1.0, spin: float = 20.0
+    scene: SceneData,
+    *,
+    jitter: float = 0.1,
+    acceleration: float = 2.0,
+    turn_jitter: float = 1.0,
+    spin: float = 20.0,
+    tilt: float = 0.5,
 ) -> SceneData:
     """Return the log with the boxes of what moves on smooth paths; times and sizes stay.
 
@@ -26,18 +32,19 @@ def smooth_tracks(
         jitter: standard error of a box's position per axis, metres.
         acceleration: root mean square acceleration over one second, m/s^2.
         turn_jitter: standard error of a box's rotation about each axis, degrees.
-        spin: root mean square change of the turn rate over one second, degrees/s^2.
+        spin: root mean square change of the yaw rate over one second, degrees/s^2.
+        tilt: the same of roll and pitch (about x and y of the box): what stands on the ground follows its slope.
 
     Raises:
         ValueError: a setting is not positive.
     """
-    if min(jitter, acceleration, turn_jitter, spin) <= 0:
-        raise ValueError(f"{jitter=}, {acceleration=}, {turn_jitter=}, {spin=} must be positive.")
+    if min(jitter, acceleration, turn_jitter, spin, tilt) <= 0:
+        raise ValueError(f"{jitter=}, {acceleration=}, {turn_jitter=}, {spin=}, {tilt=} must be positive.")
     moving, smoothed = moving_tracks(scene), {}
     for name, boxes in tracks(scene).items():
         if name in moving and len(boxes) > 2:
             times = scene.times[[box.time_index for box in boxes]]
-            for box in _smoothed(boxes, times, jitter / acceleration, turn_jitter / spin):
+            for box in _smoothed(boxes, times, jitter / acceleration, (turn_jitter / tilt, turn_jitter / spin)):
                 smoothed[name, box.time_index] = box
     found = tuple(smoothed.get((box.track_id, box.time_index), box) for box in scene.boxes)
     return replace(scene, boxes=found)
@@ -102,10 +109,15 @@ def smoothed_values(values: Float[Array, "T d"], times: Float[Array, "T"], ratio
     return spsolve(system.tocsc(), values).reshape(values.shape)
 
 
-def _smoothed(boxes: tuple[Box, ...], times: Float[Array, "T"], ratio: float, turn_ratio: float) -> list[Box]:
+def _smoothed(
+    boxes: tuple[Box, ...], times: Float[Array, "T"], ratio: float, turn_ratios: tuple[float, float]
+) -> list[Box]:
+    """Return the boxes on a smooth path; `turn_ratios` are those of roll and pitch, and of yaw."""
     poses = np.stack([box.world_from_object for box in boxes])
     centre, vectors = _about_mean(poses)
-    poses = _posed(smoothed_values(poses[:, :3, 3], times, ratio), centre, smoothed_values(vectors, times, turn_ratio))
+    parts = zip((vectors[:, :2], vectors[:, 2:]), turn_ratios, strict=True)
+    turns = np.concatenate([smoothed_values(part, times, turn_ratio) for part, turn_ratio in parts], 1)
+    poses = _posed(smoothed_values(poses[:, :3, 3], times, ratio), centre, turns)
     return [replace(box, world_from_object=pose) for box, pose in zip(boxes, poses, strict=True)]
 
 

@@ -56,6 +56,26 @@ def assert_same_bits(a, b):
         assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
 
 
+def test_nothing_is_compiled_again_for_what_was_restored(tmp_path):
+    state, traces = {"x": jnp.arange(3.0), "key": jax.random.key(4)}, []
+
+    @jax.jit
+    def step(state):
+        traces.append(1)
+        return {"x": state["x"] + jax.random.normal(state["key"], 3), "key": jax.random.split(state["key"], 1)[0]}
+
+    state = step(state)
+    compiled = step._cache_size()
+    checkpoint.save(tmp_path, 1, state, {})
+    for like in (state, jax.eval_shape(lambda: state)):
+        restored = checkpoint.restore(tmp_path, like)[0]
+        assert not any(leaf.committed for leaf in jax.tree.leaves(restored))
+        assert_same_bits(step(restored), step(state))
+    assert (len(traces), step._cache_size()) == (1, compiled)
+    held = jax.device_put(state, jax.devices()[0])
+    assert all(leaf.committed for leaf in jax.tree.leaves(checkpoint.restore(tmp_path, held)[0]))
+
+
 def blank(state):
     """The same structure with other values, where numbers can be changed."""
     numbers = (jnp.float32, jnp.bfloat16, np.float64, jnp.int32)
