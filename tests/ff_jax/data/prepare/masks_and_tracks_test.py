@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from ff_jax.data.cameras_json import load
 from ff_jax.data.from_world import world_scene
@@ -112,6 +113,28 @@ def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
     assert error(smooth.smooth_tracks(log)) < 0.02
     with pytest.raises(ValueError, match="must be positive"):
         smooth.smooth_tracks(log, jitter=0.0)
+
+
+def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
+    rng = np.random.default_rng()
+    log = world_scene(0, WorldConfig(num_frames=24, moving=True), 32, 16, lidar=False)
+    moving, degrees = smooth.moving_tracks(log), 1.0
+
+    def jittered(box):
+        pose = box.world_from_object.copy()
+        pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec(rng.normal(0, np.deg2rad(degrees), 3)).as_matrix()
+        return replace(box, world_from_object=pose)
+
+    noisy = replace(log, boxes=tuple(jittered(b) if b.track_id in moving else b for b in log.boxes))
+
+    def errors(scene):
+        pairs = [(a, b) for a, b in zip(scene.boxes, log.boxes, strict=True) if a.track_id in moving]
+        off = [a.world_from_object[:3, :3].T @ b.world_from_object[:3, :3] for a, b in pairs]
+        return np.rad2deg(np.sqrt(np.mean(Rotation.from_matrix(off).as_rotvec() ** 2, 0)))
+
+    before, loose, stiff = (errors(x) for x in (noisy, *(smooth.smooth_tracks(noisy, tilt=t) for t in (20.0, 0.5))))
+    assert (stiff[:2] < 0.6 * loose[:2]).all() and (loose < 0.9 * before).all()
+    np.testing.assert_allclose(stiff[2], loose[2], rtol=0.02)
 
 
 def test_smoothing_is_the_least_squares_path_on_uneven_times():
