@@ -136,7 +136,8 @@ def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
             found.append(np.diff(Rotation.from_matrix(off).as_rotvec(), axis=0))
         return np.sqrt(np.mean(np.concatenate(found) ** 2, 0))
 
-    before, loose, stiff = (restlessness(x) for x in (noisy, *(smooth.smooth_tracks(noisy, tilt=t) for t in (20.0, 0.5))))
+    smoothed = (smooth.smooth_tracks(noisy, tilt=tilt) for tilt in (20.0, 0.5))
+    before, loose, stiff = map(restlessness, (noisy, *smoothed))
     assert (loose < 0.5 * before).all() and (stiff[:2] < 0.4 * loose[:2]).all()
     np.testing.assert_allclose(stiff[2], loose[2], rtol=0.02)
 
