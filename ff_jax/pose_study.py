@@ -99,14 +99,16 @@ def _cross_matrix(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
 def recovered(run: Run, wrong: SceneData, smooth: SceneData, log: SceneData) -> dict[str, float]:
     """Return the errors of the cameras as given in `wrong`, in `smooth` that the run began with, and as learnt.
 
-    "scaled" are those that are left in position if a change of scale counts for nothing either.
+    "metres_any_scale" are those that are left in position if a change of scale counts for nothing either.
     """
     poses = lambda scene: np.stack([f.world_from_camera for f in scene.frames if f.split == "train"])
     found = {"before": poses(wrong), "smooth": poses(smooth), "after": learnt_poses(run, smooth)}
     errors = {name: pose_errors(value, poses(log)) for name, value in found.items()}
     figures = {f"{unit}_{name}": e[i] for name, e in errors.items() for i, unit in enumerate(("metres", "degrees"))}
-    scaled = {f"scaled_{name}": pose_errors(value, poses(log), scale=True)[0] for name, value in found.items()}
-    return figures | scaled
+    shapes = {
+        f"metres_any_scale_{name}": pose_errors(value, poses(log), scale=True)[0] for name, value in found.items()
+    }
+    return figures | shapes
 
 
 def table(rows: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:

@@ -95,10 +95,9 @@ def restore(
 
     Args:
         directory: folder that `save` wrote to.
-        abstract_state: a state of the same structure, shapes and dtypes: concrete, or of
-        `jax.ShapeDtypeStruct`
-            (whose sharding is obeyed, so a checkpoint can move to another mesh). NumPy leaves come back as
-            NumPy.
+        abstract_state: a state of the same structure, shapes and dtypes: concrete, or of `jax.ShapeDtypeStruct`
+            (whose sharding is obeyed, so a checkpoint can move to another mesh). What is on no device in
+            particular there is so here. NumPy leaves come back as NumPy.
         step: which checkpoint; the newest whole one by default.
 
     Returns:

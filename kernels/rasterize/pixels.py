@@ -84,6 +84,9 @@ class Triton:
     def write_totals(self, ref: Ref, row: Int[Array, ""], parts: list[Float[Array, "..."]]) -> None:
         """Store the totals of `parts` over a tile as the columns of a row.
 
+        Sums over rows of WARP numbers lie one in every thread of a warp; in a program of several warps each has them
+        all, and all store the same.
+
         Args:
             ref: an array (rows, columns).
             row: which row.

@@ -9,6 +9,7 @@ from kernels.bin_tiles import bin_tiles
 from kernels.project import project
 from kernels.project.specs import SceneSpec, make_scene
 from kernels.rasterize import rasterize
+from kernels.rasterize.config import RasterConfig
 
 pytestmark = pytest.mark.gpu
 
@@ -51,6 +52,22 @@ def test_compiled_kernels_match_the_specification(kernels):
             error = np.linalg.norm(a - b) / np.linalg.norm(b)
             print(f"{name} {jax.tree_util.keystr(path)} relative error {error:.1e}")
             assert error < 2e-3, (name, path)
+
+
+def test_two_warps_total_what_one_does():
+    scene = jax.tree.map(jnp.asarray, make_scene(SPEC, np.random.default_rng()))
+    size = {"width": SPEC.width, "height": SPEC.height}
+    p = project(**scene, **size)
+    lists = bin_tiles(p.mean2d, p.conic, p.opacity, p.extent, p.depth, **size, capacity=1 << 17)
+
+    def loss(splats, warps):
+        how = size | {"implementation": "pallas", "config": RasterConfig(warps=warps)}
+        return jnp.mean(rasterize(*splats, lists, **how)[0] ** 2)
+
+    splats = p.mean2d, p.conic, p.opacity, p.color
+    one, two = (jax.jit(jax.grad(loss), static_argnums=1)(splats, warps) for warps in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        assert np.linalg.norm(a - b) < 1e-4 * np.linalg.norm(a)
 
 
 def test_lists_are_those_of_the_jnp_form_but_for_rounding():
