@@ -92,7 +92,8 @@ def _ranked(order_ref: Any, listed_ref: Any) -> tuple[Array, Array, Array]:
     """Return the ranks of a program front to back, which of them are listed, and their Gaussians."""
     rank = rows(BLOCK)
     listed = rank < listed_ref[0]
-    return rank, listed, plgpu.load(order_ref.at[rank], mask=listed, other=0)
+    # Interpreted, what is masked is written back as it was: past the last row, where no listed one can be meant.
+    return rank, listed, plgpu.load(order_ref.at[rank], mask=listed, other=order_ref.shape[0])
 
 
 def _half_kernel(*refs: Any, options: Options) -> None:
