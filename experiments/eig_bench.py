@@ -31,7 +31,7 @@ from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene, compose, init_scene, render_scene
 from ff_jax.scene.scene import View
 from ff_jax.train.loop import count_needed
-from ff_jax.train.state import OptimConfig, init_state, make_optimizer
+from ff_jax.train.state import OptimConfig, Pace, init_state, make_optimizer
 from ff_jax.train.step import Batch, ReconConfig, make_train_step, tree_bytes
 from kernels.project.specs import SceneSpec
 
@@ -71,13 +71,13 @@ def training(scene: Scene, view: View, settings: RenderSettings, sh_degree: int)
         novel=jnp.bool_(False),
         dynamic=jnp.zeros(size, bool),
     )
-    step = make_train_step(recon, settings, 1.0)
+    step, pace = make_train_step(recon, settings), Pace(1.0, 30_000)
     # A step consumes the state that it is given: the scene itself is needed further.
-    state = init_state(jax.random.key(0), jax.tree.map(jnp.copy, scene), make_optimizer(optim, 1.0))
+    state = init_state(jax.random.key(0), jax.tree.map(jnp.copy, scene), make_optimizer(optim, pace))
 
     def call() -> Any:
         nonlocal state
-        state, shown = step(state, batch)
+        state, shown = step(state, batch, pace)
         return state.step, shown
 
     return call

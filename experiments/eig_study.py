@@ -31,7 +31,8 @@ from ff_jax.metrics.calibration import miscalibration
 from ff_jax.score_maps import Maps, learn_scores, score_maps
 from ff_jax.train.log import progress
 from ff_jax.train.loop import count_needed, fitted
-from ff_jax.train.phases import run_phase, start_run
+from ff_jax.train.phases import is_begun, run_phase
+from ff_jax.train.start import start_run
 
 _CONFIG = common.config_flag("experiments/configs/fuse.py")  # of the built-in street
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
@@ -71,7 +72,7 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     log = open_log(common.with_log_path(config).data, common.numbers(_SHIFTS))
     feed = recorded_feed(config, log)
     chosen = [target for target in targets(log, (), _FRAMES.value) if target.has_truth and abs(target.shift) > 0.02]
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(workdir / "recon"))
     run, recipe = run_phase(workdir / "recon", f"seed {seed}", run, recipe, config.steps, feed, config)
     scene = run.state.scene
     degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)

@@ -32,7 +32,8 @@ from ff_jax.train.feed import view_of
 from ff_jax.train.knowledge import observe
 from ff_jax.train.log import progress
 from ff_jax.train.loop import Recipe, Run, count_needed, fitted
-from ff_jax.train.phases import make_feed, run_phase, start_run
+from ff_jax.train.phases import is_begun, run_phase
+from ff_jax.train.start import make_feed, start_run
 from ff_jax.view_score import SCORES, select_views
 
 _CONFIG = common.config_flag("experiments/configs/fuse.py")
@@ -86,7 +87,7 @@ def reconstruct(
 ) -> tuple[Run, Recipe]:
     """Return the scene trained on `frames`, with room for looking at `others`."""
     feed = make_feed(log, tuple(frames), config)
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(folder))
     run, recipe = run_phase(folder, f"{len(frames)} views", run, recipe, config.steps, feed, config)
     needed = count_needed(run.state.scene, [view_of(frame, 0) for frame in others], recipe.settings)
     return run, dataclasses.replace(recipe, settings=fitted(recipe.settings, needed))

@@ -26,7 +26,8 @@ from ff_jax.scene.exposure import Between
 from ff_jax.scene.tracks import make_tracks
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.loop import count_needed, fitted
-from ff_jax.train.phases import key_times, make_feed, run_phase, start_run
+from ff_jax.train.phases import is_begun, run_phase
+from ff_jax.train.start import key_times, make_feed, start_run
 
 SLOTS = {"static": 0, "actors": 1500}  # Gaussians per actor
 EDITS = ("removed", "moved 3 m")
@@ -58,7 +59,7 @@ def _render(scene, view, settings, degree):
 def trained(log: SceneData, config: FuseConfig, folder: Path) -> Trained:
     """Reconstruct a log from its frames of split "train"; a finished one in `folder` is read."""
     feed = make_feed(log, tuple(f for f in log.frames if f.split == "train"), config)
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(folder))
     run, recipe = run_phase(folder, folder.name.replace("_", " "), run, recipe, config.steps, feed, config)
     degree = min(config.steps // recipe.recon.sh_every, recipe.recon.sh_degree)
     return Trained(run.state.scene, feed, recipe.settings, degree)

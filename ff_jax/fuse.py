@@ -29,8 +29,9 @@ from ff_jax.train.lock import hold
 from ff_jax.train.log import peak_memory, progress, write_run_facts
 from ff_jax.train.loop import Recipe, Run
 from ff_jax.train.pairs import thin_triples
-from ff_jax.train.phases import key_of, make_feed, restore_or, run_phase, start_run
+from ff_jax.train.phases import is_begun, key_of, restore_or, run_phase
 from ff_jax.train.progressive import add_pseudo_views
+from ff_jax.train.start import make_feed, recorded_frames, start_run
 
 _FIT, _FIX = 11, 12  # random streams
 
@@ -64,7 +65,7 @@ def reconstruct(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bo
     with hold(workdir):
         facts = claim(workdir, config, resume)
         feed = recorded_feed(config, log)
-        run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+        run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(workdir / "recon"))
         run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
         versions = {"Reconstruction only": Version(*run)}
         facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
@@ -101,7 +102,7 @@ def recorded_feed(config: FuseConfig, log: SceneData) -> Feed:
     Raises:
         ValueError: there is none.
     """
-    recorded = tuple(frame for frame in log.frames if frame.split == "train")
+    recorded = recorded_frames(log)
     if not recorded:
         raise ValueError(f"log {log.name!r} has no training frame: lower data.hold_out or select another camera.")
     return make_feed(log, recorded, config)
@@ -115,14 +116,16 @@ def run_phases(
     event: Callable[[Run, int, Recipe], Run],
 ) -> dict[str, Version]:
     """Reconstruct up to the first event; from there go on both without and with pseudo-views."""
-    run, recipe = start_run(log, feed, config, pool=config.pool, steps=config.steps)
+    run, recipe = start_run(
+        log, feed, config, pool=config.pool, steps=config.steps, shapes_only=is_begun(workdir / "recon")
+    )
     start, stop = config.schedule.start, config.steps
     base, recipe = run_phase(workdir / "recon", "reconstruction", run, recipe, start, feed, config)
     # Training donates its input, so each of the two branches gets a copy.
-    copy = lambda: jax.tree.map(jnp.copy, base)
-    baseline = run_phase(workdir / "baseline", "recorded views only", copy(), recipe, stop, feed, config)
+    copy = jax.jit(lambda run: jax.tree.map(jnp.copy, run))
+    baseline = run_phase(workdir / "baseline", "recorded views only", copy(base), recipe, stop, feed, config)
     recipe = dataclasses.replace(recipe, schedule=config.schedule, novel_probability=config.novel_probability)
-    fused = run_phase(workdir / "fused", "fusing", copy(), recipe, stop, feed, config, event)
+    fused = run_phase(workdir / "fused", "fusing", copy(base), recipe, stop, feed, config, event)
     return {"Reconstruction only": Version(*baseline), "Fused": Version(*fused)}
 
 

@@ -13,7 +13,8 @@ from ff_jax.config import FuseConfig
 from ff_jax.data.contract import Frame, SceneData, invert
 from ff_jax.rigid import apply_delta
 from ff_jax.train.loop import Run
-from ff_jax.train.phases import make_feed, run_phase, start_run
+from ff_jax.train.phases import is_begun, run_phase
+from ff_jax.train.start import make_feed, start_run
 
 LEVER = 5.73  # metres per radian: 20 cm and 2 degrees, or 3 cm and 0.3 degrees, count alike
 
@@ -46,7 +47,7 @@ def jittered(log: SceneData, metres: float, degrees: float, rng: np.random.Gener
 def trained(log: SceneData, config: FuseConfig, folder: Path) -> Run:
     """Reconstruct a log from its frames of split "train"; a finished one in `folder` is read."""
     feed = make_feed(log, tuple(f for f in log.frames if f.split == "train"), config)
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
+    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(folder))
     return run_phase(folder, folder.name.replace("_", " "), run, recipe, config.steps, feed, config)[0]
 
 

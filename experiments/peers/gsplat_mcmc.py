@@ -27,7 +27,7 @@ from ff_jax.data.points import lidar_depth, nearest_distances
 from ff_jax.evaluate import ShiftScore, by_shift, score, targets
 from ff_jax.train.feed import frame_at, scene_radius
 from ff_jax.train.log import progress
-from ff_jax.train.phases import start_points
+from ff_jax.train.start import start_points
 
 _CONFIG = common.config_flag(None)
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)

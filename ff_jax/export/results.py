@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -110,7 +111,7 @@ def write_results(
         save_png(folder / "maps.png", map_sheet(maps))
     panels = draw_panels(folder, list(shown.values()), chosen, names)
     scene = last.version.run.state.scene
-    write_ply(folder / "scene.ply", *compose(scene, jnp.float32(0))[:2])
+    write_ply(folder / "scene.ply", *jax.jit(compose)(scene, jnp.float32(0))[:2])
     report = Report(
         title=f"FaithFusion: {log.name}",
         subtitle=log.source,

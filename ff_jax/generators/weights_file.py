@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
@@ -43,7 +42,8 @@ def load(path: str | Path, shapes: PyTree, purpose: str) -> PyTree:
     arrays = read_arrays(Path(path))
     wanted = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
     check_shapes(arrays, wanted, f"{purpose} ({path})")
-    return unflatten_dict({name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, sep="/")
+    put = lambda array: jax.device_put(np.asarray(array, np.float32))  # converted here: nothing to compile per shape
+    return unflatten_dict({name: put(array) for name, array in arrays.items()}, sep="/")
 
 
 def require(path: Path, *commands: str) -> None:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import jaxlie
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 
 from ff_jax.data.contract import Box, SceneData, moving_tracks, tracks
-from ff_jax.rigid import in_float32
 from ff_jax.scene.actors import Tracks
 
 SOFT = ("pedestrian", "cyclist")  # categories that deform
@@ -58,7 +57,6 @@ def make_tracks(scene: SceneData, names: Sequence[str], time_indices: Sequence[i
     return Tracks(*placed, soft, slots=slots)
 
 
-@in_float32
 def _path(
     boxes: Sequence[Box], all_times: Float[np.ndarray, "times"], times: Float[np.ndarray, "T"]
 ) -> tuple[Float[np.ndarray, "T 4"], Float[np.ndarray, "T 3"], Bool[np.ndarray, "T"]]:
@@ -68,9 +66,8 @@ def _path(
     below = np.clip(np.searchsorted(known, times, side="right") - 1, 0, len(known) - 2)
     share = ((times - known[below]) / (known[below + 1] - known[below]))[:, None]
     positions = (1 - share) * poses[below, :3, 3] + share * poses[below + 1, :3, 3]
-    rotation = jaxlie.SO3.from_matrix(jnp.asarray(poses[:, :3, :3], jnp.float32))
-    first, second = (jaxlie.SO3(rotation.wxyz[i]) for i in (below, below + 1))
+    first, second = (Rotation.from_matrix(poses[i, :3, :3]) for i in (below, below + 1))
     # Beyond its boxes a path goes straight on: a turn that lasts would run in circles.
-    bend = jnp.asarray(np.clip(share, 0, 1), jnp.float32) * (first.inverse() @ second).log()
-    quats = np.asarray((first @ jaxlie.SO3.exp(bend)).wxyz, float)
+    bend = np.clip(share, 0, 1) * (first.inv() * second).as_rotvec()
+    quats = (first * Rotation.from_rotvec(bend)).as_quat(scalar_first=True)
     return quats, positions, np.isclose(times[:, None], known[None]).any(1)

@@ -206,7 +206,7 @@ def _unbound(array: jax.Array) -> jax.Array:
     """
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_unbound(jax.random.key_data(array)), impl=jax.random.key_impl(array))
-    return jax.numpy.asarray(np.asarray(array))
+    return jax.device_put(np.asarray(array))
 
 
 def _check_structure(folder: Path, leaves: dict[str, Any]) -> None:

@@ -5,26 +5,25 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Key
+from jaxtyping import Float, Key
 
 from ff_jax.density import DensityConfig, Relocated, relocate
 from ff_jax.scene import Scene
 from ff_jax.split import Rules, control, is_reset, lowered
-from ff_jax.train.state import TrainState, forget
+from ff_jax.train.state import Pace, TrainState, forget
 from ff_jax.train.step import ReconConfig
 
 _RELOCATE = 1  # random stream of a step
 
 
-def make_density_step(config: ReconConfig, radius: float) -> Callable[[TrainState], TrainState]:
-    """Return the jitted `density_step(state) -> state`: births and deaths, optimizer moments forgotten.
+def make_density_step(config: ReconConfig) -> Callable[[TrainState, Pace], TrainState]:
+    """Return the jitted `density_step(state, pace) -> state`: births and deaths, optimizer moments forgotten.
 
     Args:
-        config: which rule, and its settings.
-        radius: extent of the camera path in metres; what the sizes of Gaussians are compared with.
+        config: which rule, and its settings; the sizes of Gaussians are compared with the radius of `pace`.
     """
 
-    def density_step(state: TrainState) -> TrainState:
+    def density_step(state: TrainState, pace: Pace) -> TrainState:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _RELOCATE)
         scene, pull, rules = state.scene, state.pull, None
         if pull is None:
@@ -33,7 +32,7 @@ def make_density_step(config: ReconConfig, radius: float) -> Callable[[TrainStat
                 key, gaussians, alive, config.density, actors if rows.start else config.budget
             )
         else:
-            rules = node_rules(scene, radius, config)
+            rules = node_rules(scene, pace.radius, config)
             rule = lambda key, gaussians, alive, rows: control(
                 key,
                 gaussians,
@@ -57,7 +56,7 @@ def make_density_step(config: ReconConfig, radius: float) -> Callable[[TrainStat
     return jax.jit(density_step, donate_argnums=0)
 
 
-def node_rules(scene: Scene, radius: float, config: ReconConfig) -> Rules:
+def node_rules(scene: Scene, radius: Float[Array, ""] | float, config: ReconConfig) -> Rules:
     """Return what clone, split and prune keep to in the background and in every actor.
 
     Actors share their slots evenly: what one does not use is not given to another.

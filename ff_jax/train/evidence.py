@@ -21,7 +21,8 @@ class DivergedError(ValueError):
 def count_bad(tree: PyTree) -> dict[str, int]:
     """Return by name in how many numbers arrays are not finite; those that are finite are left out."""
     is_real = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
-    counts = {name: int(jnp.sum(~jnp.isfinite(leaf))) for name, leaf in _named(tree) if is_real(leaf)}
+    bad = lambda leaf: int(np.count_nonzero(~np.isfinite(np.asarray(leaf))))
+    counts = {name: bad(leaf) for name, leaf in _named(tree) if is_real(leaf)}
     return {name: count for name, count in counts.items() if count}
 
 

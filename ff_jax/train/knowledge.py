@@ -131,7 +131,6 @@ def _posterior(precision: eig.Precision, scene: Scene, priors: eig.Priors) -> ei
     return eig.posterior(precision, priors, scene.params.gaussians)
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "mode"))
 def look(
     scene: Scene,
     known: Knowledge,
@@ -141,17 +140,30 @@ def look(
     mode: str = "exact",
 ) -> Clip:
     """Render one view of a scene with its EIG map and depth."""
+    return _look(scene, known.posterior, known.noise, view, settings, sh_degree, mode)
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "mode"))
+def _look(
+    scene: Scene,
+    posterior: eig.Posterior,
+    noise: Float[Array, ""],
+    view: View,
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+    mode: str,
+) -> Clip:
     seen = render_scene(scene, view, settings, sh_degree)
     gaussians, alive, axes = compose(scene, view.time)
     gain = eig.eig_map(
         gaussians,
         alive,
-        known.posterior,
+        posterior,
         refined_camera(scene.params, view),
         seen.linear,
         seen.alpha,
         settings,
-        noise=known.noise,
+        noise=noise,
         mode=mode,
         sh_degree=sh_degree,
         axes=axes,

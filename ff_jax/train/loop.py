@@ -18,7 +18,7 @@ from ff_jax.schedule import ShiftSchedule, is_event, is_novel
 from ff_jax.train.control import is_density_step, make_density_step
 from ff_jax.train.feed import AHEAD, Feed, frame_at
 from ff_jax.train.pool import Pool, pool_batch
-from ff_jax.train.state import TrainState
+from ff_jax.train.state import Pace, TrainState
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 
 _HEADROOM = 1.4  # capacity over the largest count seen: growing again means compiling again
@@ -46,6 +46,7 @@ class Recipe:
         recon: reconstruction settings.
         settings: renderer settings; only their capacity changes during a run.
         radius: extent of the camera path, metres.
+        steps: over which falling rates fall.
         seed: order of the frames.
         schedule: when pseudo-views are made; None trains on recorded views only.
         novel_probability: share of the steps that look at pseudo-views once there are any.
@@ -55,6 +56,7 @@ class Recipe:
     recon: ReconConfig
     settings: RenderSettings
     radius: float
+    steps: int
     seed: int = 0
     schedule: ShiftSchedule | None = None
     novel_probability: float = 0.4
@@ -119,14 +121,19 @@ def advance(
 ) -> tuple[Run, dict[str, Array]]:
     """Return the run after `step`, whose state is donated, and what the log shows of it."""
     run = with_event(run, step, recipe, event)
-    density = make_density_step(recipe.recon, recipe.radius)
-    state = density(run.state) if is_density_step(step, recipe.recon.density) else run.state
-    train_step = make_train_step(recipe.recon, recipe.settings, recipe.radius)
-    state, shown = train_step(state, next_batch(run, step, recipe, feed))
+    pace, recon = Pace(recipe.radius, recipe.steps), whenever(recipe.recon)
+    is_due = is_density_step(step, recipe.recon.density)
+    state = make_density_step(recon)(run.state, pace) if is_due else run.state
+    state, shown = make_train_step(recon, recipe.settings)(state, next_batch(run, step, recipe, feed), pace)
     if not feed.is_kept:
         following = (choose(run, later, recipe, feed) for later in range(step + 1, step + 1 + AHEAD))
         feed.expect([index for novel, index in following if not novel])
     return run.replace(state=state), shown
+
+
+def whenever(recon: ReconConfig) -> ReconConfig:
+    """Return the settings without when density control runs: the programs are the same whenever that is."""
+    return dataclasses.replace(recon, density=dataclasses.replace(recon.density, start=0, stop=0))
 
 
 def with_event(run: Run, step: int, recipe: Recipe, event: Callable[[Run, int, Recipe], Run]) -> Run:

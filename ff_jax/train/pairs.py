@@ -17,8 +17,9 @@ from ff_jax.generators.protocol import Fixer
 from ff_jax.generators.self_fit import Triples
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.knowledge import learn
-from ff_jax.train.phases import make_feed, run_phase, start_run
+from ff_jax.train.phases import is_begun, run_phase
 from ff_jax.train.progressive import aligned_references, references_for, render_clip
+from ff_jax.train.start import make_feed, start_run
 from ff_jax.train.step import as_float
 
 
@@ -49,7 +50,7 @@ def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, f
     thin = make_feed(log, kept, config)
     recon = dataclasses.replace(config.recon, density=_shortened(config))
     config = dataclasses.replace(config, recon=recon)
-    run, recipe = start_run(log, thin, config, pool=0, steps=config.thin.steps)
+    run, recipe = start_run(log, thin, config, pool=0, steps=config.thin.steps, shapes_only=is_begun(folder))
     run, recipe = run_phase(folder, "thinned reconstruction", run, recipe, config.thin.steps, thin, config)
     scene, degree = run.state.scene, min(config.thin.steps // recipe.recon.sh_every, recipe.recon.sh_degree)
     known = learn(scene, thin, recipe.settings, degree, config.eig.priors)

@@ -6,6 +6,7 @@ slots are needed. Nothing goes through image files.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 from jaxtyping import Float, Int
@@ -30,7 +31,7 @@ class Pool:
 
 def init_pool(capacity: int, height: int, width: int) -> Pool:
     """Return an empty pool of `capacity` frames."""
-    zeros = lambda *shape: jnp.zeros((capacity, *shape))
+    zeros = lambda *shape: jax.device_put(np.zeros((capacity, *shape), np.float32))
     images, weights = zeros(height, width, 3), zeros(height, width)
     return Pool(images, weights, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
-from jaxtyping import Bool, Int, Key, PyTree
+from jaxtyping import Bool, Float, Int, Key, PyTree
 
 from ff_jax.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
@@ -23,9 +23,8 @@ class OptimConfig:
     """Learning rates per parameter group (Adam, eps 1e-15); a rate of 0 freezes the group exactly.
 
     Attributes:
-        steps: number of steps over which the means' rate decays.
         means: rate of positions, in units of the scene radius; decays exponentially to `means_final`.
-        means_final: rate of positions at the last step, in units of the scene radius.
+        means_final: rate of positions at the last step (see `Pace`), in units of the scene radius.
         quats, log_scales, logit_opacities: rates of the other geometry.
         sh_dc, sh_rest: rates of colour.
         sky, exposure, intrinsics: rates of the groups outside the Gaussians.
@@ -35,7 +34,6 @@ class OptimConfig:
         actor_soft: rate of what deforms actors.
     """
 
-    steps: int = 30_000
     means: float = 1.6e-4
     means_final: float = 1.6e-6
     quats: float = 1e-3
@@ -53,6 +51,14 @@ class OptimConfig:
 
 
 @struct.dataclass
+class Pace:
+    """How far and how long a run learns: arguments of its programs, which runs of any extent and length share."""
+
+    radius: Float[Array, ""] | float  # extent of the camera path, metres
+    steps: Int[Array, ""] | int  # over which falling rates fall
+
+
+@struct.dataclass
 class TrainState:
     """Everything that training changes."""
 
@@ -64,16 +70,16 @@ class TrainState:
     pull: Pull | None = None  # what "split" density control goes by; None with "mcmc"
 
 
-def falling(config: OptimConfig) -> optax.Schedule:
+def falling(config: OptimConfig, pace: Pace) -> optax.Schedule:
     """Return the share of their first value that falling rates have at a step: that of the positions."""
     last = config.means_final / config.means if config.means > 0 else 1.0
-    return optax.exponential_decay(1.0, max(config.steps, 1), last)
+    return lambda step: jnp.float32(last) ** (step / jnp.maximum(pace.steps, 1))
 
 
-def means_rate(config: OptimConfig, radius: float) -> optax.Schedule:
+def means_rate(config: OptimConfig, pace: Pace) -> optax.Schedule:
     """Return the learning rate of positions (metres per step) as a function of the step."""
-    share = falling(config)
-    return lambda step: config.means * radius * share(step)
+    share = falling(config, pace)
+    return lambda step: config.means * pace.radius * share(step)
 
 
 def grouped(params: SceneParams) -> dict[str, PyTree]:
@@ -107,19 +113,20 @@ def _sh_adam(config: OptimConfig) -> optax.GradientTransformation:
     return optax.chain(optax.scale_by_adam(eps=1e-15), optax.stateless(scale))
 
 
-def make_optimizer(config: OptimConfig, radius: float) -> optax.GradientTransformation:
-    """Return the optimizer over `grouped` parameters; `radius` is the extent of the camera path in metres."""
+def make_optimizer(config: OptimConfig, pace: Pace) -> optax.GradientTransformation:
+    """Return the optimizer over `grouped` parameters; what it keeps does not depend on `pace`."""
+    share = falling(config, pace)
 
     def adam(rate: float | optax.Schedule) -> optax.GradientTransformation:
         return optax.adam(rate, eps=1e-15) if callable(rate) or rate > 0 else optax.set_to_zero()
 
     def slowing(rate: float) -> optax.GradientTransformation:
-        return adam(lambda step: rate * falling(config)(step)) if rate > 0 else adam(0.0)
+        return adam(lambda step: rate * share(step)) if rate > 0 else adam(0.0)
 
     names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "intrinsics")
     groups = {name: adam(getattr(config, name)) for name in names} | {"sh": _sh_adam(config)}
     groups |= {name: slowing(getattr(config, name)) for name in ("actor_turns", "actor_moves", "actor_soft")}
-    groups["means"] = slowing(config.means * radius)
+    groups["means"] = adam(means_rate(config, pace) if config.means > 0 else 0.0)
     lever = jnp.array([1.0, 1.0, 1.0, *[LEVER] * 3])
     levers = optax.stateless(lambda updates, _: jax.tree.map(lambda x: x * lever, updates))
     groups["poses"] = optax.chain(slowing(config.poses), levers)
@@ -131,7 +138,8 @@ def init_state(
 ) -> TrainState:
     """Return the state at step 0 for a method of density control."""
     pull = no_pull(scene.alive.shape[0]) if method == "split" else None
-    return TrainState(jnp.int32(0), scene, optimizer.init(grouped(scene.params)), key, jnp.int32(0), pull)
+    opt = jax.jit(optimizer.init)(grouped(scene.params))
+    return TrainState(jnp.int32(0), scene, opt, key, jnp.int32(0), pull)
 
 
 def forget(opt: PyTree, slots: Bool[Array, "N"], names: tuple[str, ...] = PER_SLOT) -> PyTree:

@@ -21,7 +21,7 @@ from ff_jax.scene.path import camera_roughness
 from ff_jax.scene.scene import View
 from ff_jax.sharded import keep_split
 from ff_jax.split import SplitConfig, add_pull
-from ff_jax.train.state import OptimConfig, TrainState, grouped, make_optimizer, means_rate, ungrouped
+from ff_jax.train.state import OptimConfig, Pace, TrainState, grouped, make_optimizer, means_rate, ungrouped
 
 EXPLORE = 2  # random stream of a step; 1 is that of density control
 
@@ -115,19 +115,17 @@ def actor_penalty(params: SceneParams, scene: Scene, config: LossConfig) -> Floa
 
 
 def make_train_step(
-    config: ReconConfig, settings: RenderSettings, radius: float
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """Return the jitted `train_step(state, batch) -> (state, metrics)`; the state is donated.
+    config: ReconConfig, settings: RenderSettings
+) -> Callable[[TrainState, Batch, Pace], tuple[TrainState, dict[str, Array]]]:
+    """Return the jitted `train_step(state, batch, pace) -> (state, metrics)`; the state is donated.
 
     Args:
         config: losses, optimizer and density settings.
         settings: renderer settings; another capacity needs another step function.
-        radius: extent of the camera path in metres; scales the learning rate of positions.
     """
-    optimizer = make_optimizer(config.optim, radius)
-    rate = means_rate(config.optim, radius)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(state: TrainState, batch: Batch, pace: Pace) -> tuple[TrainState, dict[str, Array]]:
+        optimizer, rate = make_optimizer(config.optim, pace), means_rate(config.optim, pace)
         scene = state.scene
         degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
         pull, nudge = state.pull, None if state.pull is None else jnp.zeros((scene.alive.shape[0], 2))

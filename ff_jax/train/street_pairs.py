@@ -24,12 +24,11 @@ from ff_jax.generators.pair_files import Pairs
 from ff_jax.train.feed import Feed, view_of
 from ff_jax.train.knowledge import Clip, learn
 from ff_jax.train.loop import Recipe, Run, train
-from ff_jax.train.phases import make_feed, start_run
 from ff_jax.train.progressive import aligned_references, render_clip
+from ff_jax.train.start import make_feed, start_run
 from ff_jax.train.street_plans import Plan
 
 _CAPACITY = 1 << 17  # tile intersections; one that changed with the street would be compiled again
-_RADIUS = 12.0  # metres: extent of the path, which scales learning rates and is compiled in
 
 
 def build(config: FuseConfig, seed: int, plan: Plan) -> Pairs:
@@ -43,7 +42,7 @@ def build(config: FuseConfig, seed: int, plan: Plan) -> Pairs:
     log, frames = _street(config, seed, plan)
     recorded = tuple(frames[t, 0.0] for t in plan.recorded)
     shifts = [shift for _, shift in plan.views]
-    return build_from(config, log, recorded, [frames[view] for view in plan.views], shifts, plan.steps, _RADIUS)
+    return build_from(config, log, recorded, [frames[view] for view in plan.views], shifts, plan.steps)
 
 
 def build_from(
@@ -53,7 +52,6 @@ def build_from(
     seen: Sequence[Frame],
     shifts: Sequence[float],
     stops: Sequence[int],
-    radius: float | None = None,
 ) -> Pairs:
     """Return the pairs of a log, those of the first of `stops` first.
 
@@ -64,7 +62,6 @@ def build_from(
         seen: frames that are rendered; their images are the truth.
         shifts: metres of every one of them to the left of the recorded path, which is kept beside it.
         stops: training steps after which views are rendered, in order.
-        radius: extent of the path, metres; None measures it.
     """
     feed = make_feed(log, recorded, config)
     truth = np.stack([_bytes(load_image(frame)) for frame in seen])
@@ -75,7 +72,7 @@ def build_from(
     fixed["world_from_camera"] = np.stack([frame.world_from_camera for frame in seen]).astype(np.float64)
     run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
     settings = dataclasses.replace(recipe.settings, capacity=max(recipe.settings.capacity, _CAPACITY))
-    recipe = dataclasses.replace(recipe, settings=settings, radius=radius or recipe.radius)
+    recipe = dataclasses.replace(recipe, settings=settings)
     parts = []
     for stop in stops:
         run, recipe = train(run, stop, recipe, feed)

@@ -14,7 +14,7 @@ from ff_jax.render import RenderSettings
 from ff_jax.scene import Scene
 from ff_jax.train import checkpoint
 from ff_jax.train.loop import Recipe
-from ff_jax.train.phases import start_run
+from ff_jax.train.start import start_run
 
 BEFORE, AFTER = "Reconstruction only", "Fused"
 _PHASES = {BEFORE: ("baseline", "recon"), AFTER: ("fused",)}  # the furthest phase first
@@ -96,7 +96,8 @@ class RunReader:
     def _blank(self, pool: int) -> tuple[Any, Recipe]:
         """Return the shapes of an untrained run, and its recipe."""
         if pool not in self._blanks:
-            run, recipe = start_run(self.log, self.feed, self.config, pool=pool, steps=self.config.steps)
+            lengths = {"pool": pool, "steps": self.config.steps}
+            run, recipe = start_run(self.log, self.feed, self.config, **lengths, shapes_only=True)
             self._blanks[pool] = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run), recipe
         return self._blanks[pool]
 

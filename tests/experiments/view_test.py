@@ -21,8 +21,6 @@ GRAPHICS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enab
 SERVE = "import runpy, sys; from tests.ff_jax.viewer import tiny_run; tiny_run.make_run(sys.argv.pop());"
 SERVE += "tiny_run.report_strangers();"
 SERVE += "runpy.run_module('experiments.view', run_name='__main__', alter_sys=True)"
-FAST = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"  # compiling is what takes long
-FAST += " --xla_llvm_disable_expensive_passes=true"
 PATIENCE = 180  # seconds that any one thing may take; on a busy machine learning takes long
 REST = 1.0  # seconds without a change until a picture counts as the last one: pictures are half as large before it
 
@@ -40,7 +38,7 @@ def server(playwright, tmp_path_factory):
     """Serve a tiny run; yields its folder and the address of the page."""
     folder = tmp_path_factory.mktemp("run")
     arguments = [f"--run={folder}", "--port=0", "--width=48", str(folder)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "JAXTYPING_DISABLE": "1"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, *arguments], cwd=ROOT, env=environment, stdout=said, stderr=said
@@ -230,7 +228,7 @@ def test_visitors_get_their_messages_from_the_server_s_thread(visitor, server):
 
 def test_the_rate_of_every_layer_is_printed_without_a_browser(tmp_path):
     arguments = [f"--run={tmp_path}", "--frames=2", "--width=32", str(tmp_path)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "JAXTYPING_DISABLE": "1"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
     command = [sys.executable, "-c", SERVE, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]

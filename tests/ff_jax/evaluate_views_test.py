@@ -12,7 +12,7 @@ from ff_jax.data.sources import Source
 from ff_jax.evaluate import SKY, by_shift, exposure_between, score, targets
 from ff_jax.scene.exposure import Between
 from ff_jax.train.feed import view_of
-from ff_jax.train.phases import known_sweeps, start_points
+from ff_jax.train.start import known_sweeps, start_points
 
 W, H, F = 60, 40, 50.0
 K = np.array([[F, 0, W / 2], [0, F, H / 2], [0, 0, 1]])

@@ -11,7 +11,7 @@ from ff_jax.pose_study import jittered, pose_errors, recovered
 from ff_jax.scene import init_scene
 from ff_jax.train.loop import Run
 from ff_jax.train.pool import init_pool
-from ff_jax.train.state import OptimConfig, init_state, make_optimizer
+from ff_jax.train.state import OptimConfig, Pace, init_state, make_optimizer
 
 
 def poses_along_a_street(rng, count=12):
@@ -65,7 +65,7 @@ def run_with(poses, count=12):
     sizes = {"capacity": 1, "sh_degree": 0, "exposures": count, "frames": count, "cameras": 1}
     scene = init_scene(jax.random.key(0), *start, **sizes)
     scene = scene.replace(params=scene.params.replace(poses=jnp.asarray(poses, jnp.float32)))
-    return Run(init_state(jax.random.key(1), scene, make_optimizer(OptimConfig(), 1.0)), init_pool(1, 8, 8))
+    return Run(init_state(jax.random.key(1), scene, make_optimizer(OptimConfig(), Pace(1.0, 1))), init_pool(1, 8, 8))
 
 
 def test_corrections_that_undo_what_was_put_in_leave_no_error():

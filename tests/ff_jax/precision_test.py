@@ -22,7 +22,8 @@ from ff_jax.score_maps import nearest_camera
 from ff_jax.train.control import make_density_step
 from ff_jax.train.knowledge import Knowledge, _compare, _observe, _posterior, look
 from ff_jax.train.loop import next_batch
-from ff_jax.train.phases import start_run
+from ff_jax.train.start import start_run
+from ff_jax.train.state import Pace
 from ff_jax.train.step import make_train_step
 from ff_jax.view_score import lanczos
 from tests.ff_jax.viewer import tiny_run
@@ -58,8 +59,9 @@ def test_the_search_finds_loose_products(shape):
 
 def test_training(problem):
     state, recipe, batch = problem
-    assert not loose_products(make_train_step(recipe.recon, recipe.settings, recipe.radius), state, batch)
-    assert not loose_products(make_density_step(recipe.recon, recipe.radius), state)
+    pace = Pace(recipe.radius, recipe.steps)
+    assert not loose_products(make_train_step(recipe.recon, recipe.settings), state, batch, pace)
+    assert not loose_products(make_density_step(recipe.recon), state, pace)
 
 
 def test_evidence_and_gain(problem):

@@ -9,7 +9,7 @@ from ff_jax import eig, score_maps
 from ff_jax.config import FuseConfig
 from ff_jax.data.from_world import world_scene
 from ff_jax.data.world import WorldConfig
-from ff_jax.train.phases import make_feed, start_run
+from ff_jax.train.start import make_feed, start_run
 
 
 def test_every_method_judges_every_pixel_and_the_trace_bounds_the_gain():

@@ -10,13 +10,12 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from ff_jax.camera import Camera, make_camera
-from ff_jax.density import DensityConfig
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, blend, project_gaussians, render
 from ff_jax.scene import init_scene
 from ff_jax.scene.scene import View
 from ff_jax.sharded import AXIS, draw, make_shards, placements
-from ff_jax.train.state import OptimConfig, init_state, make_optimizer
+from ff_jax.train.state import Pace, init_state, make_optimizer
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 from kernels.project.specs import SceneSpec, make_scene
 
@@ -137,16 +136,16 @@ def start_and_target(rng):
 
 def train(start, batch, shards):
     """Return the losses of a few steps, and the state after them."""
-    config = ReconConfig(sh_degree=1, sh_every=2, budget=96, optim=OptimConfig(steps=60), density=DensityConfig())
+    config, pace = ReconConfig(sh_degree=1, sh_every=2, budget=96), Pace(radius=2.0, steps=60)
     settings = RenderSettings(capacity=4096, tile=8, implementation="xla", shards=shards)
-    state = init_state(jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(config.optim, 2.0))
-    step = make_train_step(config, settings, 2.0)
+    state = init_state(jax.random.key(1), jax.tree.map(jnp.copy, start), make_optimizer(config.optim, pace))
+    step = make_train_step(config, settings)
     if shards is not None:
         state = jax.device_put(state, placements(state, 96, shards))
         batch = jax.device_put(batch, placements(batch, 0, shards))
     losses = []
     for _ in range(STEPS):
-        state, shown = step(state, batch)
+        state, shown = step(state, batch, pace)
         losses.append(float(shown["loss"]))
     return np.array(losses), state
 

@@ -1,5 +1,6 @@
 """Lay out a street from a seed (host side) and pack it into arrays."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,7 +17,7 @@ DRIFT = 0.06  # metres: amplitude of the ego about its lane centre
 
 
 def _f32(value) -> jnp.ndarray:
-    return jnp.asarray(np.asarray(value, np.float32))
+    return jax.device_put(np.asarray(value, np.float32))
 
 
 def _cross_section(rng, config: WorldConfig):

@@ -17,13 +17,14 @@ from ff_jax.scene.scene import View, with_actors
 from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.split import Pull, SplitConfig
 from ff_jax.train.control import make_density_step
-from ff_jax.train.state import init_state, make_optimizer
+from ff_jax.train.state import Pace, init_state, make_optimizer
 from ff_jax.train.step import ReconConfig
 from kernels.project import sh_basis
 
 SETTINGS = RenderSettings(capacity=8192, tile=8, implementation="xla")
 K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
 M, SLOTS, FIXED = 30, 48, 40
+PACE = Pace(radius=2.0, steps=30_000)
 start = jax.jit(init_scene, static_argnames=("capacity", "sh_degree", "exposures", "frames", "cameras"))
 show = jax.jit(lambda scene, view: render_scene(scene, view, SETTINGS).rgb)
 
@@ -162,8 +163,8 @@ def test_density_control_leaves_either_part_its_slots():
     rng = np.random.default_rng()
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2)))
     config = ReconConfig(sh_degree=3, budget=FIXED, density=DensityConfig(growth=9.0))
-    state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, 1.0))
-    grown = make_density_step(config, 2.0)(state).scene
+    state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, PACE))
+    grown = make_density_step(config)(state, PACE).scene
     assert int(grown.alive[:FIXED].sum()) == FIXED and int(grown.alive[FIXED:].sum()) == SLOTS
     np.testing.assert_array_equal(grown.node[:FIXED], 0)
     np.testing.assert_array_equal(grown.node[FIXED:], 1)
@@ -181,9 +182,9 @@ def test_splitting_keeps_nodes_and_gives_every_actor_its_share():
     config = ReconConfig(
         sh_degree=3, budget=30, density=DensityConfig(method="split"), split=SplitConfig(prune_above=9.0)
     )
-    state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, 1.0), "split")
+    state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, PACE), "split")
     loud = Pull(jnp.ones(FIXED + SLOTS), jnp.ones(FIXED + SLOTS, int))
-    grown = make_density_step(config, 2.0)(state.replace(pull=loud)).scene
+    grown = make_density_step(config)(state.replace(pull=loud), PACE).scene
     count = [int((grown.alive & (grown.node == k)).sum()) for k in range(3)]
     assert count == [30, SLOTS // 2, 20]  # up to the budget, up to the share of one of two actors, one child each
     assert int(grown.alive[:FIXED].sum()) == 30

@@ -15,7 +15,8 @@ from ff_jax.schedule import ShiftSchedule
 from ff_jax.train import checkpoint
 from ff_jax.train.evidence import DivergedError
 from ff_jax.train.loop import choose
-from ff_jax.train.phases import make_feed, run_phase, start_run
+from ff_jax.train.phases import run_phase
+from ff_jax.train.start import make_feed, start_run
 from ff_jax.train.step import ReconConfig
 
 START, STOP = 7, 20  # the event comes after a checkpoint (5), and after a look at the capacity

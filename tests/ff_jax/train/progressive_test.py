@@ -110,5 +110,5 @@ def test_the_second_fixer_works_once_the_path_has_stopped_moving_outwards(log, m
     fixers = tuple(none.build().replace(name=name) for name in "ab")
     event = fuse.make_event(Feed(log, log.frames), fixers, FuseConfig(schedule=schedule, fixer="a_then_b"))
     run = Run(SimpleNamespace(scene=object.__new__(Scene)), init_pool(1, 2, 2))
-    event(run, step, Recipe(ReconConfig(), SETTINGS, 1.0))
+    event(run, step, Recipe(ReconConfig(), SETTINGS, 1.0, 10))
     assert used == [name]

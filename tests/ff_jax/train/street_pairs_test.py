@@ -43,7 +43,6 @@ class FakeSettings:
 @dataclasses.dataclass
 class FakeRecipe:
     settings: FakeSettings
-    radius: float = 1.0
 
 
 def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
@@ -55,7 +54,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
         return 0, FakeRecipe(FakeSettings())
 
     def train(run, stop, recipe, feed):
-        stops.append((stop, recipe.settings.capacity, recipe.radius))
+        stops.append((stop, recipe.settings.capacity))
         return stop, recipe
 
     def render(run, recipe, feed, frames, config):
@@ -72,7 +71,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
     assert [frame.time_index for frame in feed.frames] == [frame.time_index for frame in log.frames] == times
     assert [sweep.time_index for sweep in log.sweeps] == times and (pool, steps) == (0, CONFIG.steps)
     # What is compiled in does not depend on the street.
-    assert stops == [(stop, street_pairs._CAPACITY, street_pairs._RADIUS) for stop in (30, 70)]
+    assert stops == [(stop, street_pairs._CAPACITY) for stop in (30, 70)]
     np.testing.assert_array_equal(found.steps, [30] * 3 + [70] * 3)
     np.testing.assert_array_equal(found.shift, np.float32([0, 2.5, -1.5] * 2))
     assert found.K.shape == (6, 3, 3) and found.world_from_camera.shape == (6, 4, 4)

@@ -147,10 +147,9 @@ def test_what_is_not_there_yet_is_said(made, view):
 
 def test_runs_without_fusing_are_read_and_others_are_refused(made, tmp_path):
     reader, *_ = made
-    plain = dataclasses.replace(reader.config, pool=0)
-    _, run, capacity = make_reader(tmp_path, plain)
+    _, run, capacity = make_reader(tmp_path, reader.config, fusing=False)
     write(tmp_path, "recon", 10, run, capacity)
-    again = RunReader(tmp_path, reader.config, reader.log)  # `reconstruct` writes the settings of a fusing run
+    again = RunReader(tmp_path, reader.config, reader.log)
     assert tuple(Session(again).versions) == (BEFORE,)
     for file in (tmp_path / "recon" / "checkpoints" / "10").rglob("manifest.json"):
         file.write_text(file.read_text().replace("float32(190, 3)", "float32(191, 3)"))

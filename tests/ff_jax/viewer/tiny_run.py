@@ -15,8 +15,8 @@ from ff_jax.data.open import open_log
 from ff_jax.schedule import ShiftSchedule
 from ff_jax.train import checkpoint
 from ff_jax.train.loop import Run
-from ff_jax.train.phases import start_run
 from ff_jax.train.progressive import EigConfig
+from ff_jax.train.start import start_run
 from ff_jax.train.step import ReconConfig
 from ff_jax.viewer import RunReader
 from tests.ff_jax.data import tiny
@@ -45,12 +45,12 @@ def make_log(folder: Path) -> FuseConfig:
     return dataclasses.replace(CONFIG, data=DataConfig(source=str(folder / "log"), width=0))
 
 
-def make_reader(folder: Path, config: FuseConfig) -> tuple[RunReader, Run, int]:
+def make_reader(folder: Path, config: FuseConfig, *, fusing: bool = True) -> tuple[RunReader, Run, int]:
     """Write settings into `folder`; return its reader, an untrained run and the renderer's capacity."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(to_dict(config)))
     reader = RunReader(folder, config, open_log(config.data))
-    run, recipe = start_run(reader.log, reader.feed, config, pool=config.pool, steps=config.steps)
+    run, recipe = start_run(reader.log, reader.feed, config, pool=config.pool * fusing, steps=config.steps)
     return reader, run, recipe.settings.capacity
 
 

@@ -17,7 +17,7 @@ from ff_jax.data.tfds import ff_driving
 from ff_jax.data.world import WorldConfig
 from ff_jax.schedule import ShiftSchedule
 from ff_jax.train.loop import Hooks, train
-from ff_jax.train.phases import make_feed, start_run
+from ff_jax.train.start import make_feed, start_run
 from ff_jax.train.step import ReconConfig
 
 STEPS = 12
