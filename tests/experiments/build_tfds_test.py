@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from ff_jax.data.folder import write_folder
@@ -9,13 +6,12 @@ from tests.ff_jax.data import tiny
 pytest.importorskip("tensorflow_datasets")
 
 
-def test_logs_are_stored_and_a_second_time_refused(tmp_path, request):
+def test_logs_are_stored_and_a_second_time_refused(server, tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
-    command = [sys.executable, "-m", "experiments.build_tfds", f"--source={source}?frames=1:3", f"--out={tmp_path}/out"]
-    options = dict(cwd=request.config.rootpath, capture_output=True, text=True, timeout=120)
-    made = subprocess.run([*command, "--width=12"], **options)
+    flags = f"--source={source}?frames=1:3", f"--out={tmp_path}/out"
+    made = server.run("experiments.build_tfds", *flags, "--width=12")
     assert made.returncode == 0, made.stderr
     assert f"wrote {tmp_path}/out?log=tiny: 4 images, 2 sweeps, 2 boxes" in made.stdout
-    again = subprocess.run(command, **options)
+    again = server.run("experiments.build_tfds", *flags)
     assert again.returncode == 1 and "Traceback" not in again.stderr
     assert "error: " in again.stderr and "ff_driving exists; choose another folder or remove it." in again.stderr

@@ -10,19 +10,10 @@ from PIL import Image
 from ff_jax.data.folder import write_folder
 from ff_jax.generators.pair_files import load, shard_path
 from tests.experiments.commands import RUNS
-from tests.experiments.fork_server import ForkServer
 from tests.ff_jax.data import tiny
 
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # these programs take much longer to compile than to run
 NETWORKS = ["--lpips=none", "--inception=none", "--detector=none", "--lanes=none"]
 CHECKS = {}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ForkServer(["experiments.eig_study", "experiments.reconstruct"], tmp_path_factory.mktemp("said"), **QUICK)
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

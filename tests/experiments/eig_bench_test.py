@@ -1,23 +1,12 @@
 """The benchmark of EIG beside training, on a scene that a CPU trains on at once."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 TIMES = {"training step", "render", "fisher pass", "exact map", "trace map", "posterior"}
 
 
-def bench(*flags):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
-    command = [sys.executable, "-m", "experiments.eig_bench", *flags]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-
-
-def test_times_shares_and_memory_of_a_scene(tmp_path):
-    done = bench("--scenes=200_48x32", "--calls=1", f"--out={tmp_path / 'figures.json'}")
+def test_times_shares_and_memory_of_a_scene(server, tmp_path):
+    done = server.run("experiments.eig_bench", "--scenes=200_48x32", "--calls=1", f"--out={tmp_path / 'figures.json'}")
     assert done.returncode == 0, done.stderr[-3000:]
     device, memory, scene = done.stdout.splitlines()
     memory, scene = json.loads(memory), json.loads(scene)
@@ -33,6 +22,6 @@ def test_times_shares_and_memory_of_a_scene(tmp_path):
         assert abs(scene["share"][name] - scene["ms"][name] / scene["ms"]["training step"]) < 0.01
 
 
-def test_unknown_scenes_are_one_sentence():
-    done = bench("--scenes=many")
+def test_unknown_scenes_are_one_sentence(server):
+    done = server.run("experiments.eig_bench", "--scenes=many")
     assert done.returncode and "--scenes=many is unknown: use some of" in done.stderr and "Traceback" not in done.stderr

@@ -14,7 +14,6 @@ from ff_jax.data.from_world import world_scene
 from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.export.pixels import save_png
-from tests.experiments.forks import run_each
 
 ROOT = Path(__file__).parents[2]
 NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
@@ -32,7 +31,7 @@ def log(tmp_path_factory):
     return scene, write_folder(scene, tmp_path_factory.mktemp("logs") / "street")
 
 
-def test_images_of_another_program_are_scored(log, tmp_path):
+def test_images_of_another_program_are_scored(server, log, tmp_path):
     scene, folder = log
     rng = np.random.default_rng()
     expected = []
@@ -42,7 +41,9 @@ def test_images_of_another_program_are_scored(log, tmp_path):
         save_png(tmp_path / "theirs" / "+2.00m" / f"{i:02d}.png", shown)
         expected.append(-10 * np.log10(((shown - np.round(image * 255) / 255) ** 2).mean()))
     images = f"--images=theirs={tmp_path / 'theirs'}"
-    done = run("evaluate", f"--source={folder}", images, "--shifts=2", f"--out={tmp_path / 'out'}", *NONE)
+    done = server.run(
+        "experiments.evaluate", f"--source={folder}", images, "--shifts=2", f"--out={tmp_path / 'out'}", *NONE
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (result,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]
     assert result["version"] == "theirs" and result["psnr"]["count"] == 3
@@ -61,20 +62,20 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_end_in_one_sentence(log, tmp_path):
+def test_mistakes_end_in_one_sentence(server, log, tmp_path):
     def whole(arguments):
         none = [flag for flag in NONE if not any(a.startswith(flag.split("=")[0] + "=") for a in arguments)]
         return [f"--out={tmp_path / 'out'}", *(a.replace("LOG", str(log[1])) for a in arguments), *none]
 
-    ends = run_each("experiments.evaluate", [whole(arguments) for arguments, _ in MISTAKES], tmp_path)
+    ends = server.run_each("experiments.evaluate", [whole(arguments) for arguments, _ in MISTAKES])
     for done, (_, sentence) in zip(ends, MISTAKES, strict=True):
         assert done.returncode != 0 and "Traceback" not in done.stderr
         assert sentence in done.stderr.splitlines()[-1], done.stderr[-2000:]
 
 
-def test_networks_that_are_absent_are_left_out_and_said(log, tmp_path):
+def test_networks_that_are_absent_are_left_out_and_said(server, log, tmp_path):
     arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}"]
-    done = run("evaluate", *arguments, FF_ASSETS=str(tmp_path))
+    done = server.run("experiments.evaluate", *arguments, FF_ASSETS=str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "LPIPS (npz or safetensors) is left out; give --lpips" in done.stderr
     said = json.loads((tmp_path / "out" / "metrics.json").read_text())["facts"]["networks"]
@@ -98,9 +99,9 @@ def test_without_onnxruntime_its_metrics_are_left_out(log, assets, tmp_path):
 
 
 @pytest.mark.assets
-def test_true_images_reach_the_ceiling_of_every_network(log, assets, tmp_path):
+def test_true_images_reach_the_ceiling_of_every_network(server, log, assets, tmp_path):
     arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}", "--shifts=0,2"]
-    done = run("evaluate", *arguments, FF_ASSETS=str(assets))
+    done = server.run("experiments.evaluate", *arguments, FF_ASSETS=str(assets))
     assert done.returncode == 0, done.stderr[-3000:]
     at = {row["shift"]: row for row in json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]}
     assert abs(at[0.0]["fid"]["mean"]) < 1e-3 < 1 < at[2.0]["fid"]["mean"]
@@ -109,9 +110,9 @@ def test_true_images_reach_the_ceiling_of_every_network(log, assets, tmp_path):
 
 
 @pytest.mark.assets
-def test_the_metric_study_writes_its_tables_and_picture(assets, tmp_path, optimised):
+def test_the_metric_study_writes_its_tables_and_picture(server, assets, tmp_path, optimised):
     size = ["--seeds=0", "--frames=4", "--width=64", "--height=40"]
-    done = run("metric_study", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
+    done = server.run("experiments.metric_study", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
     assert done.returncode == 0, done.stderr[-3000:]
     values = json.loads((tmp_path / "metrics.json").read_text())["values"]
     psnr = [values[f"noise {level}"][0]["psnr"] for level in ("0.02", "0.05", "0.1", "0.2")]

@@ -1,9 +1,10 @@
-"""Runs an entry point several times as `python -m` does, in forks of one process that imports its libraries once.
+"""Runs entry points as `python -m` does, whenever asked, in forks of one process that imports their libraries once.
 
-A mistake of the user's ends a program before it has done much else than importing.
+Importing takes longer than most small runs: a mistake of the user's ends a program before it has done much else.
 """
 
 import ast
+import gc
 import importlib.util
 import json
 import os
@@ -12,28 +13,53 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess
 
 ROOT = Path(__file__).parents[2]
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
-def run_each(module: str, calls: Sequence[Sequence[str]], folder: Path, **environment: str) -> list[CompletedProcess]:
-    """Run `python -m module` once with every list of arguments; return their ends in the same order.
+class ForkServer:
+    """The process; close it when all is done. Runs get the environment that the caller has at that time."""
 
-    Args:
-        module: name of the entry point.
-        calls: the arguments of each run.
-        folder: an empty folder for what they print.
-        environment: variables that differ from those of this process.
-    """
-    command = [sys.executable, "-m", __name__, module, str(folder)]
-    variables = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
-    text = json.dumps([[str(argument) for argument in call] for call in calls])
-    done = subprocess.run(command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = lambda number, stream: (folder / f"{number}.{stream}").read_text()
-    codes = json.loads(done.stdout.splitlines()[-1])
-    return [CompletedProcess(calls[i], code, said(i, "out"), said(i, "err")) for i, code in enumerate(codes)]
+    def __init__(self, folder: Path):
+        """Start it; `folder`, an empty one, is for what runs print."""
+        command = [sys.executable, "-m", __name__, str(folder)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True)
+        self._folder, self._number = folder, 0
+
+    def run(self, module: str, *arguments: object, **environment: str) -> CompletedProcess:
+        """Run `python -m module` and return its end; `environment` holds variables that differ from those here."""
+        return self.together(module, [arguments], **environment)[0]
+
+    def run_each(self, module: str, calls: Sequence[Sequence], **environment: str) -> list[CompletedProcess]:
+        """Run `python -m module` with every list of arguments, one after the other."""
+        return [self.run(module, *call, **environment) for call in calls]
+
+    def together(
+        self, module: str, calls: Sequence[Sequence], libraries: str = "", **environment: str
+    ) -> list[CompletedProcess]:
+        """Run `python -m module` with every list of arguments, all at a time.
+
+        Args:
+            module: name of the entry point.
+            calls: the arguments of each run.
+            libraries: the module whose imports are made before, if not those of `module`.
+            environment: variables that differ from those of this process.
+        """
+        runs = {str(self._folder / f"{self._number + i}"): [str(a) for a in call] for i, call in enumerate(calls)}
+        self._number += len(calls)
+        variables = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+        self._process.stdin.write(json.dumps([module, libraries or module, runs, dict(variables)]) + "\n")
+        self._process.stdin.flush()
+        codes = json.loads(self._process.stdout.readline())
+        said = [[Path(f"{name}.{stream}").read_text() for stream in ("out", "err")] for name in runs]
+        return [CompletedProcess(*parts, *texts) for *parts, texts in zip(runs.values(), codes, said, strict=True)]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def import_libraries(module: str) -> None:
@@ -48,25 +74,33 @@ def redirect(name: str, number: int) -> None:
         os.dup2(file.fileno(), number)
 
 
-def become(module: str, arguments: list[str], said: str) -> None:
+def become(module: str, arguments: list[str], variables: dict[str, str], said: str) -> None:
     """Go on as `python -m module`, whose end is that of the interpreter; what it prints goes to `said`.out and .err."""
     redirect(f"{said}.out", 1)
     redirect(f"{said}.err", 2)
+    os.environ.clear()
+    os.environ.update(variables)
+    if "jax" in sys.modules:  # it has read this variable before
+        sys.modules["jax"].config.update(QUICK.lower(), os.environ.get(QUICK) == "1")
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def main(module: str, folder: str) -> None:
-    """Fork for each call that is read from stdin, one after the other; print the exit codes."""
-    calls = json.load(sys.stdin)
-    import_libraries(module)
-    codes = []
-    for number, arguments in enumerate(calls):
-        child = os.fork()
-        if not child:
-            return become(module, arguments, f"{folder}/{number}")
-        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    print(json.dumps(codes))
+def main(folder: str) -> None:
+    """Fork for all calls of every line of stdin; print their exit codes."""
+    known = set()
+    gc.disable()  # runs are short, and tracing makes garbage by the million that is never looked at again
+    for line in iter(sys.stdin.readline, ""):
+        module, libraries, runs, variables = json.loads(line)
+        if libraries not in known:
+            import_libraries(libraries)
+            known.add(libraries)
+        children = []
+        for said, arguments in runs.items():
+            children.append(os.fork())
+            if not children[-1]:
+                return become(module, arguments, variables, said)
+        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 
 
 if __name__ == "__main__":

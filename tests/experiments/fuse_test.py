@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from experiments import faults
-from tests.experiments.forks import run_each
 
 ROOT = Path(__file__).parents[2]
 # All of a run is done several times: what it draws and learns from takes longer than compiling it once.
@@ -93,18 +92,18 @@ def kill(workdir: Path, moment) -> None:
     process.wait()
 
 
-def study_faults(finished: Path, folder: Path) -> None:
+def study_faults(server, finished: Path, folder: Path) -> None:
     """Run the study of one more kill on what is there of its runs: all but the end of the killed one."""
     (folder / "whole").symlink_to(finished)
     (folder / "seconds.txt").write_text("1.0")
-    (done,) = run_each("experiments.fault_study", [[f"--workdir={folder}", "--kills=1"]], folder)
+    done = server.run("experiments.fault_study", f"--workdir={folder}", "--kills=1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
     (kill,) = json.loads((folder / "kills.json").read_text())["kills"]
     assert kill[:2] == ["1", "1"] and kill[3] == "fused" and int(kill[4]) >= 20
 
 
-def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
     """The last of three kills, early in a process, is the fault study's: it goes on to the end and compares as well."""
     workdir = tmp_path / "killed1"
     resumed = lambda: subprocess.run(
@@ -125,7 +124,7 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
     before = faults.unfinished(workdir)
     kill(workdir, lambda _: faults.unfinished(workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
-    study_faults(finished, tmp_path)
+    study_faults(server, finished, tmp_path)
     assert faults.differences(finished, workdir) == []
     shutil.rmtree(workdir / "fused")
     shutil.copytree(workdir / "baseline", workdir / "fused")
@@ -143,34 +142,33 @@ MISTAKES = [
 ]
 
 
-def test_wrong_use_gets_one_sentence(tmp_path):
+def test_wrong_use_gets_one_sentence(server, tmp_path):
     calls = [[f"--workdir={tmp_path / f'run{i}'}", *arguments] for i, (arguments, _) in enumerate(MISTAKES)]
-    for done, (_, sentence) in zip(run_each("experiments.fuse", calls, tmp_path), MISTAKES, strict=True):
+    for done, (_, sentence) in zip(server.run_each("experiments.fuse", calls), MISTAKES, strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_edits_of_what_is_not_there_get_one_sentence(finished, tmp_path):
+def test_edits_of_what_is_not_there_get_one_sentence(server, finished, tmp_path):
     wrong = {"--remove=99": "there is no actor '99'; there are 25, 26, 27", "--move=25:left": "give ID:X,Y,Z"}
     calls = [[f"--run={finished}", f"--out={tmp_path / 'out'}", argument] for argument in wrong]
-    for done, sentence in zip(run_each("experiments.edit", calls, tmp_path), wrong.values(), strict=True):
+    for done, sentence in zip(server.run_each("experiments.edit", calls), wrong.values(), strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_a_used_folder_is_not_overwritten(finished, tmp_path):
+def test_a_used_folder_is_not_overwritten(server, finished, tmp_path):
     before = (finished / "config.json").read_bytes()
     again = [[f"--workdir={finished}", *TINY], [f"--workdir={finished}", "--resume", *TINY, "--config.seed=4"]]
     sentences = "already holds a run", "another 'seed' setting"
-    for done, sentence in zip(run_each("experiments.fuse", again, tmp_path), sentences, strict=True):
+    for done, sentence in zip(server.run_each("experiments.fuse", again), sentences, strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
     assert (finished / "config.json").read_bytes() == before
 
 
-def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
+def test_evaluate_and_render_work_on_a_finished_run(server, finished, tmp_path):
     networks = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]  # see `evaluate_test`
 
     def run(module: str, *calls: tuple[str, ...]) -> list[str]:
-        (folder := tmp_path / f"{module}_said").mkdir()
-        ends = run_each(f"experiments.{module}", [(f"--run={finished}", *call) for call in calls], folder)
+        ends = server.run_each(f"experiments.{module}", [(f"--run={finished}", *call) for call in calls])
         assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
         return [done.stdout for done in ends]
 
@@ -186,14 +184,14 @@ def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
 
 
-def test_the_table_of_streets_is_that_of_their_runs(finished, tmp_path):
+def test_the_table_of_streets_is_that_of_their_runs(server, finished, tmp_path):
     (tmp_path / "seed0").symlink_to(finished)
     metrics = json.loads((finished / "results" / "metrics.json").read_text())
     before, after = (rows[-1]["psnr"] for rows in metrics["shifts"].values())
     metrics["shifts"]["Fused"][-1]["psnr"] += 2.0  # of another street
     (tmp_path / "seed1" / "results").mkdir(parents=True)
     (tmp_path / "seed1" / "results" / "metrics.json").write_text(json.dumps(metrics))
-    (done,) = run_each("experiments.seeds", [[f"--workdir={tmp_path}", "--seeds=0,1", *TINY]], tmp_path)
+    done = server.run("experiments.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     name, *cells = (cell.strip() for cell in done.stdout.splitlines()[-1].split("|"))
     gain = after - before

@@ -1,28 +1,19 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
 
 from ff_jax.data.folder import read_folder, write_folder
 from ff_jax.data.loader import load_mask
-from tests.experiments.forks import run_each
 from tests.ff_jax.data import tiny
 
 
-def prepare(root, *arguments):
-    command = [sys.executable, "-m", "experiments.prepare", *arguments]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
-
-
-def test_masks_are_added_and_shown(tmp_path, request):
-    root = request.config.rootpath
+def test_masks_are_added_and_shown(server, tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
     own, camera = tmp_path / "own.json", read_folder(source).cameras[0]
     own.write_text(json.dumps({camera: [[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]}))
     asked = ("--sky=color", "--smooth", "--paths", f"--outlines={own}")
-    made = prepare(root, f"--source={source}", f"--out={tmp_path}/made", *asked)
+    made = server.run("experiments.prepare", f"--source={source}", f"--out={tmp_path}/made", *asked)
     assert made.returncode == 0, made.stderr
     scene = read_folder(tmp_path / "made")
     lower = [load_mask(frame, "valid")[8:].max() == 0 for frame in scene.frames]
@@ -31,7 +22,7 @@ def test_masks_are_added_and_shown(tmp_path, request):
     assert np.asarray(Image.open(tmp_path / "made" / "preview.png")).std() > 10
 
 
-def test_wrong_use_gets_one_sentence(tmp_path):
+def test_wrong_use_gets_one_sentence(server, tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
     wrong = {
         (): "give --sky, --ego, --outlines, --smooth, --paths or --points",
@@ -40,5 +31,5 @@ def test_wrong_use_gets_one_sentence(tmp_path):
         ("--outlines=/none.json",): "/none.json",
     }
     calls = [[f"--source={source}", f"--out={tmp_path}/made", *arguments] for arguments in wrong]
-    for done, sentence in zip(run_each("experiments.prepare", calls, tmp_path), wrong.values(), strict=True):
+    for done, sentence in zip(server.run_each("experiments.prepare", calls), wrong.values(), strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done

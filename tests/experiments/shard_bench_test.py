@@ -2,22 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
 
-def bench(*flags):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS, "JAXTYPING_DISABLE": "1"}
-    command = [sys.executable, "-m", "experiments.shard_bench", "--size=64x40", "--repeats=1", *flags]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def bench(server, *flags):
+    return server.run("experiments.shard_bench", "--size=64x40", "--repeats=1", *flags, XLA_FLAGS=FLAGS)
 
 
-def test_one_and_four_devices_draw_the_same_and_say_what_they_send():
-    done = bench("--devices=1,4", "--gaussians=501")
+def test_one_and_four_devices_draw_the_same_and_say_what_they_send(server):
+    done = bench(server, "--devices=1,4", "--gaussians=501")
     assert done.returncode == 0, done.stderr[-3000:]
     one, four = (json.loads(line) for line in done.stdout.splitlines())
     assert (one["devices"], four["devices"]) == (1, 4)
@@ -32,8 +26,8 @@ def test_one_and_four_devices_draw_the_same_and_say_what_they_send():
         assert min(line["forward_ms"], line["forward_backward_ms"], *line["memory_MB"].values()) > 0
 
 
-def test_devices_that_are_not_there_are_one_sentence():
-    done = bench("--devices=8")
+def test_devices_that_are_not_there_are_one_sentence(server):
+    done = bench(server, "--devices=8")
     assert (
         done.returncode
         and "--devices=8 is wrong: give numbers of devices from 1 to 4." in done.stderr

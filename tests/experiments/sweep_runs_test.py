@@ -1,7 +1,6 @@
 """Sweeps as a user runs them: on a job that only pretends to work."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -42,16 +41,19 @@ def command(config, workdir, *more) -> list[str]:
     return [sys.executable, "-m", "experiments.sweep", f"--config={config}", f"--workdir={workdir}", *more]
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "3,5"}
-    return subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def run(server):
+    """Return a function that runs a sweep to its end."""
+    return lambda config, workdir, *more: server.run(
+        "experiments.sweep", f"--config={config}", f"--workdir={workdir}", *more, CUDA_VISIBLE_DEVICES="3,5"
+    )
 
 
 def starts(workdir) -> dict[str, int]:
     return {path.parent.name: path.read_text().count("\n") for path in workdir.glob("*/starts")}
 
 
-def test_a_sweep_runs_retries_and_is_not_repeated(config, tmp_path):
+def test_a_sweep_runs_retries_and_is_not_repeated(run, config, tmp_path):
     workdir = tmp_path / "runs"
     planned = run(config, workdir, "--dry_run")
     assert (
@@ -73,7 +75,7 @@ def test_a_sweep_runs_retries_and_is_not_repeated(config, tmp_path):
     assert other.returncode == 1 and "low_seed0 was started with other settings" in other.stderr
 
 
-def test_what_keeps_failing_is_reported_in_one_line_and_tried_again(config, tmp_path):
+def test_what_keeps_failing_is_reported_in_one_line_and_tried_again(run, config, tmp_path):
     workdir = tmp_path / "runs"
     failing = f"{config}", workdir, "--seeds=0", "--set=fails=2"
     first = run(*failing)
@@ -85,7 +87,7 @@ def test_what_keeps_failing_is_reported_in_one_line_and_tried_again(config, tmp_
     assert starts(workdir) == {"low_seed0": 3, "high_seed0": 3, "shaky_seed0": 2}
 
 
-def test_a_killed_sweep_goes_on_and_waits_for_its_orphans(config, tmp_path):
+def test_a_killed_sweep_goes_on_and_waits_for_its_orphans(run, config, tmp_path):
     workdir = tmp_path / "runs"
     slow = f"{config}:3", workdir, "--workers=2", "--seeds=0"
     process = subprocess.Popen(command(*slow), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -116,7 +118,7 @@ def test_an_interrupted_sweep_ends_its_points(config, tmp_path):
     assert len(starts(workdir)) == 1 and not list(workdir.glob("*/f*.json"))
 
 
-def test_the_same_sweep_runs_through_submitit(config, tmp_path):
+def test_the_same_sweep_runs_through_submitit(run, config, tmp_path):
     pytest.importorskip("submitit")
     workdir = tmp_path / "runs"
     done = run(config, workdir, "--cluster=local", "--seeds=0", "--cluster_option=timeout_min=5")
@@ -126,7 +128,7 @@ def test_the_same_sweep_runs_through_submitit(config, tmp_path):
     assert wrong.returncode == 1 and "--cluster=local does not work" in wrong.stderr
 
 
-def test_wrong_use_gets_one_sentence(tmp_path):
+def test_wrong_use_gets_one_sentence(run, tmp_path):
     (tmp_path / "empty.py").write_text("")
     done = run(tmp_path / "empty.py", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -3,9 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +10,8 @@ import pytest
 from ff_jax.generators.pair_files import Pairs, save, shard_path
 from ff_jax.train import checkpoint
 
-ROOT = Path(__file__).parents[2]
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=1"
-VARIABLES = {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+PROGRAM = "tests.experiments.train_processes"
 # A limit that has passed: every process stops at the first checkpoint, within the first phase.
 SHORT = ("--save_every=1", "--minutes=1e-9", "--held=1", "--vgg=none.npz", "--crop=8,8")
 RUNS = {
@@ -24,22 +20,13 @@ RUNS = {
 }
 
 
-def start(name, place, *flags):
-    command = [sys.executable, "-m", "tests.experiments.train_processes", name, f"--out={place / 'out'}"]
+def train(server, name, place, *others):
+    """Train in as many processes as there are lists of flags, and return what they print."""
     given, _, own = RUNS[name]
-    command += [f"--{given}={place}", *SHORT, *own, *flags]
-    parts = {"cwd": ROOT, "env": os.environ | VARIABLES, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, **parts, text=True)
-
-
-def finish(children):
-    try:
-        outputs = [child.communicate(timeout=900) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    assert [child.returncode for child in children] == [0] * len(children), [error[-3000:] for _, error in outputs]
-    return outputs
+    flags = name, f"--out={place / 'out'}", f"--{given}={place}", *SHORT, *own
+    ends = server.together(PROGRAM, [(*flags, *more) for more in others], f"experiments.train_{name}", XLA_FLAGS=FLAGS)
+    assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
+    return [done.stdout for done in ends]
 
 
 def write_views(folder, size):
@@ -55,18 +42,18 @@ def write_views(folder, size):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_save_and_one_goes_on(name, tmp_path):
+def test_two_processes_save_and_one_goes_on(name, server, tmp_path):
     write_views(tmp_path, (16, 16))
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     both = f"--coordinator=localhost:{port}", "--processes=2"
-    outputs = finish([start(name, tmp_path, *both, f"--process={number}") for number in range(2)])
+    said = train(server, name, tmp_path, *((*both, f"--process={number}") for number in range(2)))
     phase, weights = tmp_path / "out" / RUNS[name][1], tmp_path / "out" / "tiny.safetensors"
     assert checkpoint.latest(phase) == 1 and weights.stat().st_size > 1000
-    assert ["tiny.safetensors" in out for out, _ in outputs] == [True, False]  # the first one writes
+    assert ["tiny.safetensors" in out for out in said] == [True, False]  # the first one writes
     first = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert first and all(record["step"] == 1 for record in first)
     before = weights.read_bytes()
-    finish([start(name, tmp_path)])
+    train(server, name, tmp_path, ())
     assert checkpoint.latest(phase) == 2 and weights.read_bytes() != before
