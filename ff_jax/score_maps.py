@@ -103,31 +103,59 @@ def _paper_information(scene: Scene, batch: Batch, settings: RenderSettings) -> 
     return paper_code.train_information(gaussians, alive, camera, sky, settings)
 
 
-@functools.partial(jax.jit, static_argnames=("settings",))
 def score_maps(scene: Scene, learnt: Learnt, view: View, settings: RenderSettings, sh_degree: Int[Array, ""]) -> Maps:
     """Render one view and judge it by every method."""
-    seen = render_scene(scene, view, settings, sh_degree)
-    (gaussians, alive, axes), camera = compose(scene, view.time), refined_camera(scene.params, view)
-
-    def gain(posterior: eig.Posterior, mode: str) -> Float[Array, "H W"]:
-        view_of = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
-        return eig.eig_map(*view_of, noise=learnt.noise, mode=mode, sh_degree=sh_degree, axes=axes)
-
+    seen, others = _others(scene, learnt.color, learnt.paper, learnt.centres, view, settings, sh_degree)
+    gain = lambda posterior, mode: _gain(scene, posterior, learnt.noise, view, seen, settings, sh_degree, mode)
     trace, trace_diag = gain(learnt.block, "trace"), gain(learnt.diag, "trace")
-    scores = {
+    scores = others | {
         "exact_block": gain(learnt.block, "exact"),
         "exact_diag": gain(learnt.diag, "exact"),
         "trace": trace,
-        "paper_code": paper_code.gain_map(learnt.paper, gaussians, alive, camera, settings),
-        "opacity": 1 - seen.alpha,
-        "color_only": _blended(1 / (learnt.color + _COLOR_PRIOR), scene, view, settings),
-        "distance": nearest_camera(seen, camera, learnt.centres),
         "flat_backdrop": gain(learnt.flat, "exact"),
         "even_noise": gain(learnt.even, "exact"),
     }
     # trace = sum over the channels of their variance / (2 noise^2)
     std = {name: learnt.noise * jnp.sqrt(1 + 2 / 3 * t) for name, t in (("block", trace), ("diag", trace_diag))}
-    return Maps(seen.rgb, scores, std)
+    return Maps(seen.rgb, {name: scores[name] for name in METHODS}, std)
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "mode"))
+def _gain(
+    scene: Scene,
+    posterior: eig.Posterior,
+    noise: Float[Array, ""],
+    view: View,
+    seen: SceneView,
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+    mode: str,
+) -> Float[Array, "H W"]:
+    """Return the map of one posterior: one program for all of them."""
+    (gaussians, alive, axes), camera = compose(scene, view.time), refined_camera(scene.params, view)
+    view_of = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
+    return eig.eig_map(*view_of, noise=noise, mode=mode, sh_degree=sh_degree, axes=axes)
+
+
+@functools.partial(jax.jit, static_argnames=("settings",))
+def _others(
+    scene: Scene,
+    color: Float[Array, "N"],
+    paper: Float[Array, "N"],
+    centres: Float[Array, "F 3"],
+    view: View,
+    settings: RenderSettings,
+    sh_degree: Int[Array, ""],
+) -> tuple[SceneView, dict[str, Float[Array, "H W"]]]:
+    """Return the rendered view, and the scores that need no posterior (fields of `Learnt`)."""
+    seen = render_scene(scene, view, settings, sh_degree)
+    (gaussians, alive, _), camera = compose(scene, view.time), refined_camera(scene.params, view)
+    return seen, {
+        "paper_code": paper_code.gain_map(paper, gaussians, alive, camera, settings),
+        "opacity": 1 - seen.alpha,
+        "color_only": _blended(1 / (color + _COLOR_PRIOR), scene, view, settings),
+        "distance": nearest_camera(seen, camera, centres),
+    }
 
 
 def nearest_camera(seen: SceneView, camera: Camera, centres: Float[Array, "F 3"]) -> Float[Array, "H W"]:

@@ -11,20 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-# These programs take much longer to compile than to run.
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+@pytest.fixture
+def printed(server):
+    """Return a function that runs a benchmark and returns name and figures of every line that it prints."""
+
+    def run(module, *flags, **environment):
+        done = server.run(module, *flags, **environment)
+        assert done.returncode == 0, done.stderr
+        return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
+
+    return run
 
 
-def printed(*command, **environment):
-    """Return name and figures of every line that a benchmark prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=os.environ | QUICK | environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
-
-
-def test_both_video_programs_are_timed_and_say_what_they_are():
+def test_both_video_programs_are_timed_and_say_what_they_are(printed):
     pytest.importorskip("torch")
     names, found = zip(*printed("experiments.eigent_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True)
     assert names == ("torch eager", "jax", "jax vae")
@@ -33,7 +32,7 @@ def test_both_video_programs_are_timed_and_say_what_they_are():
     assert min(eager["step"]["ms"], eager["vae"]["ms"], ours["step"]["ms"], video["ms"]) > 0
 
 
-def test_training_is_timed_on_two_devices():
+def test_training_is_timed_on_two_devices(printed):
     devices = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"}
     ((name, found),) = printed("experiments.eigent_bench", "--layout=tiny", "--train=2", "--repeats=1", **devices)
     assert name == "training" and found["devices"] == 2
@@ -41,7 +40,7 @@ def test_training_is_timed_on_two_devices():
     assert found["tokens_per_s"] == pytest.approx(18 * found["clips_per_s"], rel=1e-3)
 
 
-def test_both_image_programs_are_timed():
+def test_both_image_programs_are_timed(printed):
     pytest.importorskip("torch")
     names, found = zip(*printed("experiments.difix_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True)
     assert names == ("torch eager", "jax", "jax with EIG")
