@@ -28,7 +28,7 @@ from ff_jax import eig
 from ff_jax.camera import Camera
 from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings
-from ff_jax.scene import Scene, compose, init_scene, render_scene
+from ff_jax.scene import Scene, compose, init_scene, refined_camera, render_scene
 from ff_jax.scene.scene import View
 from ff_jax.train.loop import count_needed
 from ff_jax.train.state import OptimConfig, Pace, init_state, make_optimizer
@@ -87,18 +87,23 @@ def eig_calls(scene: Scene, view: View, settings: RenderSettings, sh_degree: int
     """Return calls of what EIG needs, and what the accumulator and the posterior are."""
 
     def seen(scene: Scene, view: View) -> tuple:
-        return render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
+        # The camera of the render, not its recorded one: then projection and lists of tiles are those of the render.
+        return (
+            render_scene(scene, view, settings, sh_degree),
+            compose(scene, view.time),
+            refined_camera(scene.params, view),
+        )
 
     @functools.partial(jax.jit, donate_argnums=0)
     def observe(precision: eig.Precision, scene: Scene, view: View) -> tuple:
-        image, (gaussians, alive, _) = seen(scene, view)
+        image, (gaussians, alive, _), camera = seen(scene, view)
         options = {"noise": _NOISE, "alpha": image.alpha, "sh_degree": sh_degree}
-        return image, eig.accumulate(precision, gaussians, alive, view.camera, image.linear, settings, **options)
+        return image, eig.accumulate(precision, gaussians, alive, camera, image.linear, settings, **options)
 
     @functools.partial(jax.jit, static_argnames="mode")
     def look(posterior: eig.Posterior, scene: Scene, view: View, mode: str) -> tuple:
-        image, (gaussians, alive, _) = seen(scene, view)
-        arguments = gaussians, alive, posterior, view.camera, image.linear, image.alpha, settings
+        image, (gaussians, alive, _), camera = seen(scene, view)
+        arguments = gaussians, alive, posterior, camera, image.linear, image.alpha, settings
         return image, eig.eig_map(*arguments, noise=_NOISE, mode=mode, sh_degree=sh_degree)
 
     believe = jax.jit(lambda precision, gaussians: eig.posterior(precision, eig.Priors(), gaussians))

@@ -13,6 +13,7 @@ from absl import flags
 from experiments import common
 from ff_jax.camera import make_camera
 from ff_jax.data.world import WorldConfig, lidar_sweep, make_world, render_world, rig_camera
+from ff_jax.data.world.edits import moment
 from ff_jax.export.pixels import save_png
 from ff_jax.trajectory import shift_laterally
 
@@ -62,8 +63,9 @@ def row(seed: int) -> np.ndarray:
     camera = rig_camera(world, index, "front", _WIDTH.value, _HEIGHT.value)
     moved = shift_laterally(np.array(camera.world_from_camera), np.array(world.world_from_ego[index]), _SHIFT.value)
     other = make_camera(camera.K, moved, camera.width, camera.height)
-    first, second = (_render(world, c, world.times[index], samples=samples) for c in (camera, other))
-    labels = label_picture(first, camera, _sweep(jax.random.key(seed), world, index))
+    now, time = moment(world, index), world.times[index]
+    first, second = (_render(now, c, time, samples=samples) for c in (camera, other))
+    labels = label_picture(first, camera, _sweep(jax.random.key(seed), now, 0))
     return np.concatenate([first.rgb, second.rgb, depth_picture(np.asarray(first.depth)), labels], 1)
 
 

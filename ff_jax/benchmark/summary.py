@@ -1,5 +1,6 @@
 """From what was measured view by view to the numbers of a table, with intervals."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -141,7 +142,9 @@ def _of_lanes(cell: Cell) -> Values:
 def _over_frames(statistic: Callable[[list], float], frames: Sequence) -> Interval:
     """Return a statistic of frames with the interval from drawing them anew."""
     numbers = np.arange(len(frames), dtype=float)[:, None]
-    return intervals.resampled(lambda drawn: statistic([frames[int(i)] for i in drawn[:, 0]]), numbers)
+    # Of few frames the same are drawn again and again, and in which order does not matter.
+    known = functools.cache(lambda drawn: statistic([frames[i] for i in drawn]))
+    return intervals.resampled(lambda drawn: known(tuple(np.sort(drawn[:, 0]).astype(int).tolist())), numbers)
 
 
 def _of_geometry(cell: Cell) -> Values:

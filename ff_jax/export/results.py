@@ -24,7 +24,7 @@ from ff_jax.export.maps import held_out_maps, map_sheet
 from ff_jax.export.pixels import save_png
 from ff_jax.export.ply import write_ply
 from ff_jax.export.report import Panel, Report, Row, curves_of_metrics, shift_name
-from ff_jax.export.video import write_mp4
+from ff_jax.export.video import VideoError, write_mp4
 from ff_jax.files import replacing
 from ff_jax.scene import compose
 from ff_jax.scene.scene import View
@@ -224,7 +224,7 @@ def write_flight(path: Path, scene: Shown, views: list[View], fps: int) -> Path 
 
     try:
         write_mp4(path, fly(), fps)
-    except RuntimeError as error:
+    except VideoError as error:
         logging.getLogger(__name__).warning("%s is left out: %s", path, error)
         return None
     return path

@@ -14,6 +14,10 @@ from ff_jax.export.pixels import to_uint8
 from ff_jax.files import replacing
 
 
+class VideoError(OSError):
+    """There is no ffmpeg, or it fails."""
+
+
 def write_mp4(
     path: str | Path,
     frames: Iterable[Shaped[ArrayLike, "H W 3"]],
@@ -34,7 +38,7 @@ def write_mp4(
 
     Raises:
         ValueError: if there are no frames, or their sizes differ.
-        RuntimeError: if ffmpeg is missing or fails.
+        VideoError: if ffmpeg is missing or fails.
         DiskFullError: if the disk is full.
     """
     if not fps > 0:
@@ -73,13 +77,13 @@ def _encoder(path: Path, first: UInt8[np.ndarray, "H W 3"], fps: float | int, qu
             yield process.stdin
             process.stdin.close()
         except BrokenPipeError as error:  # ffmpeg has ended early, and its own message says why
-            raise RuntimeError(_failure(process.wait(), messages)) from error
+            raise VideoError(_failure(process.wait(), messages)) from error
         except BaseException:
             process.kill()
             process.wait()
             raise
         if code := process.wait():
-            raise RuntimeError(_failure(code, messages))
+            raise VideoError(_failure(code, messages))
 
 
 def _failure(code: int, messages: IO[bytes]) -> str:
@@ -95,7 +99,7 @@ def _ffmpeg() -> str:
 
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
-        raise RuntimeError(
+        raise VideoError(
             "no ffmpeg program was found: install the package imageio[ffmpeg], or ffmpeg on the system path"
         ) from error
 

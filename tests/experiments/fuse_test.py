@@ -106,16 +106,13 @@ def study_faults(server, finished: Path, folder: Path) -> None:
 def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
     """The last of three kills, early in a process, is the fault study's: it goes on to the end and compares as well."""
     workdir = tmp_path / "killed1"
-    resumed = lambda: subprocess.run(
-        command(workdir, "--resume", *TINY), cwd=ROOT, env=CPU, capture_output=True, text=True
-    )
     log = workdir / "fused" / "metrics.jsonl"
 
     def between_checkpoints(process) -> bool:
         if not (log.is_file() and log.read_text()):
             return False
         process.send_signal(signal.SIGSTOP)  # alive, and in nobody's way
-        second = resumed()
+        second = server.run("experiments.fuse", f"--workdir={workdir}", "--resume", *TINY)
         assert second.returncode == 1 and f"in use by process {process.pid} on" in second.stderr
         return True
 

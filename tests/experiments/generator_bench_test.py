@@ -11,38 +11,39 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def printed(server):
-    """Return a function that runs a benchmark and returns name and figures of every line that it prints."""
-
-    def run(module, *flags, **environment):
-        done = server.run(module, *flags, **environment)
-        assert done.returncode == 0, done.stderr
-        return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
-
-    return run
+def printed(server, module, *flags, **environment):
+    """Return name and figures of every line that a benchmark of a tiny network prints."""
+    done = server.run(module, "--layout=tiny", "--repeats=1", *flags, **environment)
+    assert done.returncode == 0, done.stderr
+    return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
 
 
-def test_both_video_programs_are_timed_and_say_what_they_are(printed):
+def test_both_video_programs_are_timed_and_say_what_they_are(server):
     pytest.importorskip("torch")
-    names, found = zip(*printed("experiments.eigent_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True)
+    names, found = zip(
+        *printed(server, "experiments.eigent_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True
+    )
     assert names == ("torch eager", "jax", "jax vae")
     eager, ours, video = found
     assert ours["tokens"] == 18 and ours["attention"] == "xla" and ours["step"]["planned_gib"] > 0
     assert min(eager["step"]["ms"], eager["vae"]["ms"], ours["step"]["ms"], video["ms"]) > 0
 
 
-def test_training_is_timed_on_two_devices(printed):
+def test_training_is_timed_on_two_devices(server):
     devices = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"}
-    ((name, found),) = printed("experiments.eigent_bench", "--layout=tiny", "--train=2", "--repeats=1", **devices)
+    ((name, found),) = printed(
+        server, "experiments.eigent_bench", "--layout=tiny", "--train=2", "--repeats=1", **devices
+    )
     assert name == "training" and found["devices"] == 2
     assert found["clips_per_s"] == pytest.approx(2e3 / found["ms"], rel=1e-3)
     assert found["tokens_per_s"] == pytest.approx(18 * found["clips_per_s"], rel=1e-3)
 
 
-def test_both_image_programs_are_timed(printed):
+def test_both_image_programs_are_timed(server):
     pytest.importorskip("torch")
-    names, found = zip(*printed("experiments.difix_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True)
+    names, found = zip(
+        *printed(server, "experiments.difix_bench", "--layout=tiny", "--torch", "--repeats=1"), strict=True
+    )
     assert names == ("torch eager", "jax", "jax with EIG")
     assert min(found[0]["repair"]["ms"], found[1]["ms"], found[2]["ms"]) > 0 and found[1]["size"] == [64, 64]
 

@@ -227,7 +227,7 @@ def test_visitors_get_their_messages_from_the_server_s_thread(visitor, server):
 
 
 def test_the_rate_of_every_layer_is_printed_without_a_browser(tmp_path):
-    arguments = [f"--run={tmp_path}", "--frames=2", "--width=32", str(tmp_path)]
+    arguments = [f"--run={tmp_path}", "--frames=2", "--width=48", str(tmp_path)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
     command = [sys.executable, "-c", SERVE, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)

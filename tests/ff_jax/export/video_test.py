@@ -71,7 +71,7 @@ def test_missing_ffmpeg_is_said(tmp_path, monkeypatch):
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    with pytest.raises(RuntimeError, match=r"install the package imageio\[ffmpeg\]"):
+    with pytest.raises(video.VideoError, match=r"install the package imageio\[ffmpeg\]"):
         video.write_mp4(tmp_path / "a.mp4", [np.zeros((4, 4, 3))])
 
 
@@ -82,6 +82,6 @@ def test_a_failing_ffmpeg_gives_its_own_reason(tmp_path, monkeypatch, ending):
     program.chmod(0o755)
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
     frames = (np.zeros((200, 200, 3)) for _ in range(20))
-    with pytest.raises(RuntimeError, match=r"ffmpeg failed with code 3: Unknown encoder"):
+    with pytest.raises(video.VideoError, match=r"ffmpeg failed with code 3: Unknown encoder"):
         video.write_mp4(tmp_path / "a.mp4", frames)
     assert [p.name for p in tmp_path.iterdir()] == ["ffmpeg"]
