@@ -88,7 +88,8 @@ def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig, clo
     if not feed.actors:
         return scene
     owner = np.repeat(np.arange(len(clouds)), [len(one.xyz) for one in clouds])
-    tracks = make_tracks(log, feed.actors, key_times(recorded_frames(log)), config.actors.slots * len(clouds))
+    times = key_times((*recorded_frames(log), *feed.frames))
+    tracks = make_tracks(log, feed.actors, times, config.actors.slots * len(clouds))
     points = [jnp.asarray(np.concatenate(part), jnp.float32) for part in zip(*clouds, strict=True)]
     return with_actors(scene, tracks, *points, jnp.asarray(owner), opacity=config.init.opacity)
 
@@ -116,20 +117,20 @@ def start_run(
             no image and no sweep of the log is read for them.
     """
     points = ANY if shapes_only else cloud(start_points(log, feed.frames, config), config)
-    key = jax.random.key(config.seed)
+    key, count, learn_poses = jax.random.key(config.seed), len(feed.frames), config.recon.optim.poses > 0
     scene = _init_scene(
         jax.random.fold_in(key, 0),
         *(jax.device_put(np.asarray(part, np.float32)) for part in points),
         capacity=config.recon.budget,
         sh_degree=config.recon.sh_degree,
         exposures=log.num_exposures + max(config.pool, 1),
-        frames=len(feed.frames) if config.recon.optim.poses > 0 else len(recorded_frames(log)),
+        frames=count if learn_poses else max(count, len(recorded_frames(log))),
         cameras=len(feed.cameras),
         opacity=config.init.opacity,
     )
     clouds = [ANY] * len(feed.actors) if shapes_only else actor_clouds(log, feed, config)
     scene = add_actors(scene, log, feed, config, clouds)
-    if config.recon.optim.poses > 0:
+    if learn_poses:
         scene = scene.replace(path=path_of(feed.frames))
     poses = np.stack([frame.world_from_camera for frame in feed.frames])
     settings = config.render.settings(1)
