@@ -10,14 +10,16 @@ altogether counts little. EIG adds its six in `--rounds` parts, each after a rec
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from experiments import common
 from ff_jax.config import FuseConfig
@@ -27,7 +29,9 @@ from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.files import replacing
 from ff_jax.metrics.image import psnr
-from ff_jax.scene import render_scene
+from ff_jax.render import RenderSettings
+from ff_jax.scene import Scene, render_scene
+from ff_jax.scene.scene import View
 from ff_jax.train.feed import view_of
 from ff_jax.train.knowledge import observe
 from ff_jax.train.log import progress
@@ -139,8 +143,14 @@ def at_random(seed: int, draw: int, count: int) -> list[int]:
 
 def held_out_psnr(run: Run, recipe: Recipe, frames: list[Frame]) -> Float[np.ndarray, "F"]:
     """Return the PSNR (dB) of every held-out frame."""
-    shown = lambda f: render_scene(run.state.scene, view_of(f, 0), recipe.settings, 0).rgb
-    return np.array([float(psnr(jnp.clip(shown(frame), 0, 1), load_image(frame))) for frame in frames])
+    quality = lambda frame: _quality(run.state.scene, view_of(frame, 0), load_image(frame), recipe.settings)
+    return np.array([float(quality(frame)) for frame in frames])
+
+
+@functools.partial(jax.jit, static_argnames=("settings",))
+def _quality(scene: Scene, view: View, image: Float[np.ndarray, "H W 3"], settings: RenderSettings) -> Float[Array, ""]:
+    """Return the PSNR (dB) of a render."""
+    return psnr(jnp.clip(render_scene(scene, view, settings, 0).rgb, 0, 1), image)
 
 
 def study_seed(seed: int, workdir: Path) -> dict:

@@ -81,6 +81,9 @@ def pytest_configure(config):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         generate_code_faster()
         forget_lines()
+    else:
+        # Writing a tiny program down takes as long as compiling it: that is left to the child processes.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     share_context()
     # Programs of hundreds of tests stay in memory; looking through them for garbage again and again takes long.
     gc.freeze()

@@ -20,7 +20,9 @@ RUNS = {
         *("--recorded=2", "--frames=1", "--shifts=1"),
     ),
     "experiments.reconstruct": (
-        *("--workdir={out}/run", *_SMALL, "--config.data.source={log}", "--config.data.width=0"),
+        # Settings and log are those of `commands_test`'s pairs: the same programs.
+        *("--config=experiments/configs/kitti_stereo.py", "--workdir={out}/run", *_SMALL),
+        *("--config.data.source={log}", "--config.data.width=0"),
         *("--config.steps=2", "--config.schedule.start=1", "--config.evaluate.shifts=(0.0,)"),
         *("--config.evaluate.frames=2", "--config.evaluate.video_frames=2"),
     ),
