@@ -88,12 +88,17 @@ def read_config(workdir: Path) -> FuseConfig:
     """Return the settings that a run was started with.
 
     Raises:
-        ValueError: `workdir` holds no run.
+        ValueError: `workdir` holds no run, or one of a revision of this program with other settings.
     """
     written = workdir / "config.json"
     if not written.is_file():
         raise ValueError(f"{workdir} holds no run: {written.name} is missing.")
-    return from_dict(FuseConfig, json.loads(written.read_text()))
+    try:
+        return from_dict(FuseConfig, json.loads(written.read_text()))
+    except ValueError as error:
+        raise ValueError(
+            f"{written} does not fit this revision of the program; use the one that env.json beside it names ({error})"
+        ) from error
 
 
 def recorded_feed(config: FuseConfig, log: SceneData) -> Feed:
