@@ -3,6 +3,9 @@
 OpenCV axes: x right, y down, z forward; pixel centres at .5; metres.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
@@ -33,6 +36,7 @@ class Camera:
         return invert_rigid(self.camera_from_world)
 
 
+@partial(jax.jit, inline=True)  # most calls are outside of any program
 def invert_rigid(transform: Float[ArrayLike, "... 4 4"]) -> Float[Array, "... 4 4"]:
     """Invert rigid transforms: (R, t) -> (R^T, -R^T t)."""
     transform = jnp.asarray(transform)

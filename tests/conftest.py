@@ -1,6 +1,5 @@
 """Shared test settings: shapes of every annotated function are checked at run time, in tests only."""
 
-import functools
 import gc
 import os
 import secrets
@@ -13,8 +12,10 @@ import flax.struct
 import jax
 import numpy as np
 import pytest
-from jax._src.interpreters import mlir
 from jaxtyping import install_import_hook
+
+from tests.compiling import share_context
+from tests.forks import ForkServer
 
 _dataclass = flax.struct.dataclass
 
@@ -65,6 +66,14 @@ def assets() -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Yield the process whose forks run programs: one for all tests of a worker."""
+    server = ForkServer(tmp_path_factory.mktemp("said"))
+    yield server
+    server.close()
+
+
 def pytest_addoption(parser):
     parser.addoption("--draw", default="0", help="Which random inputs the tests draw: a number, or 'fresh'.")
 
@@ -82,8 +91,8 @@ def pytest_configure(config):
         generate_code_faster()
         forget_lines()
     else:
-        # Writing a tiny program down takes as long as compiling it: that is left to the child processes.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+        # Writing a program down takes half as long as compiling it, and few but the largest are asked for twice here.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     share_context()
     # Programs of hundreds of tests stay in memory; looking through them for garbage again and again takes long.
     gc.freeze()
@@ -123,10 +132,9 @@ def forget_lines() -> None:
         jax.config.update(name, value)
 
 
-def share_context() -> None:
-    """Write all programs into one context of the compiler instead of a new one each: half of what a tiny one takes."""
-    if hasattr(mlir, "make_ir_context"):  # internal to JAX: without it tests take longer
-        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+def pytest_sessionfinish():
+    """Let pytest's last searches for garbage find nothing to look at: thousands of programs are still in memory."""
+    gc.freeze()
 
 
 QUICK = "jax_disable_most_optimizations"

@@ -13,7 +13,7 @@ nor in `num_batches_tracked`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,6 +200,7 @@ def convert(arrays: Mapping[str, np.ndarray]) -> PyTree:
     return {"params": {name: _folded(arrays, name) for name in names}}
 
 
+@cache
 def shapes() -> dict[str, tuple[int, ...]]:
     """Return name and shape of every array of a weights file."""
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)

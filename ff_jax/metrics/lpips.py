@@ -12,6 +12,7 @@ nested dictionary. Of the PyTorch package lpips, `lin{j}.model.1.weight` are the
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +160,7 @@ def convert(arrays: Mapping[str, np.ndarray], net: str) -> Lpips:
     return Lpips({"trunk": unflatten_dict(trunk), "channels": channels}, net)
 
 
+@cache
 def shapes(net: str) -> dict[str, tuple[int, ...]]:
     """Return name and shape of every array of a weights file.
 

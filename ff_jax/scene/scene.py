@@ -6,6 +6,7 @@ actor a, and the last slots of the buffer belong to actors. `compose` moves them
 downstream knows about nodes.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from ff_jax.scene.path import CameraPath
 from ff_jax.scene.sky import init_sky, sky_color
 
 BACKGROUND = 0  # node index of everything static
+_SIZES = ("capacity", "sh_degree", "exposures", "frames", "cameras", "opacity")
 
 
 @struct.dataclass
@@ -87,6 +89,7 @@ class SceneView(NamedTuple):
     sent: Int[Array, ""] | int = 0  # as in `RenderOut`
 
 
+@partial(jax.jit, static_argnames=_SIZES)
 def init_scene(
     key: Key[Array, ""],
     xyz: Float[Array, "M 3"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
@@ -51,9 +51,9 @@ def make_tracks(scene: SceneData, names: Sequence[str], time_indices: Sequence[i
         paths.append(_path(boxes, scene.times, times))
     quats, positions, present = (np.stack(part) for part in zip(*paths, strict=True))
     sizes = np.stack([np.mean([box.size for box in found[name]], 0) for name in names])
-    as_float = lambda x: jnp.asarray(x, jnp.float32)
-    soft = jnp.array([found[name][0].category in SOFT for name in names])
-    placed = as_float(times), as_float(quats), as_float(positions), jnp.asarray(present), as_float(sizes)
+    as_float = lambda x: jax.device_put(np.asarray(x, np.float32))
+    soft = jax.device_put(np.array([found[name][0].category in SOFT for name in names]))
+    placed = as_float(times), as_float(quats), as_float(positions), jax.device_put(present), as_float(sizes)
     return Tracks(*placed, soft, slots=slots)
 
 

@@ -167,9 +167,14 @@ def _describe(leaf: Any) -> str:
 
 
 def _storable(leaf: Any) -> Any:
-    """Return a leaf in a type that Orbax stores: NumPy scalars become 0-d arrays."""
+    """Return a leaf in a type that Orbax stores: NumPy scalars become 0-d arrays.
+
+    What is on one device comes to the host here: Orbax would compile a program for every shape to get it there.
+    """
     _describe(leaf)
-    return np.asarray(leaf) if isinstance(leaf, np.generic) else leaf
+    on_one = isinstance(leaf, jax.Array) and leaf.is_fully_addressable and len(leaf.devices()) == 1
+    is_key = on_one and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(leaf) if isinstance(leaf, np.generic) or (on_one and not is_key) else leaf
 
 
 def _target(leaf: Any) -> Any:

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -131,10 +130,10 @@ def actor_region(scene: SceneData, frame: Frame, names: tuple[str, ...]) -> Bool
 
 def view_of(frame: Frame, exposure: int | Between, row: int = -1, rig: int = -1) -> View:
     """Return the view of a frame; `row` and `rig` are -1 for one without learnt corrections."""
-    number = lambda x: jnp.int32(x)
+    number = lambda x: jax.device_put(np.int32(x))
     before, after, share = exposure if isinstance(exposure, Between) else (exposure, exposure, 0.0)
-    which = number(before), number(row), number(rig), jnp.float32(frame.time)
-    return View(camera_of(frame), *which, number(after), jnp.float32(share))
+    which = number(before), number(row), number(rig), jax.device_put(np.float32(frame.time))
+    return View(camera_of(frame), *which, number(after), jax.device_put(np.float32(share)))
 
 
 def frame_at(seed: int, step: int, count: int) -> int:

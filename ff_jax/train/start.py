@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -55,10 +54,6 @@ def known_sweeps(log: SceneData) -> tuple[Sweep, ...]:
     return tuple(sweep for sweep in log.sweeps if sweep.time_index not in held - recorded)
 
 
-_SIZES = ("capacity", "sh_degree", "exposures", "frames", "cameras", "opacity")
-_init_scene = jax.jit(init_scene, static_argnames=_SIZES)
-
-
 class Cloud(NamedTuple):
     """First points of the background or of an actor."""
 
@@ -90,8 +85,8 @@ def add_actors(scene: Scene, log: SceneData, feed: Feed, config: FuseConfig, clo
     owner = np.repeat(np.arange(len(clouds)), [len(one.xyz) for one in clouds])
     times = key_times((*recorded_frames(log), *feed.frames))
     tracks = make_tracks(log, feed.actors, times, config.actors.slots * len(clouds))
-    points = [jnp.asarray(np.concatenate(part), jnp.float32) for part in zip(*clouds, strict=True)]
-    return with_actors(scene, tracks, *points, jnp.asarray(owner), opacity=config.init.opacity)
+    points = [jax.device_put(np.concatenate(part).astype(np.float32)) for part in zip(*clouds, strict=True)]
+    return with_actors(scene, tracks, *points, jax.device_put(owner.astype(np.int32)), opacity=config.init.opacity)
 
 
 def path_of(frames: Sequence[Frame]) -> CameraPath:
@@ -118,7 +113,7 @@ def start_run(
     """
     points = ANY if shapes_only else cloud(start_points(log, feed.frames, config), config)
     key, count, learn_poses = jax.random.key(config.seed), len(feed.frames), config.recon.optim.poses > 0
-    scene = _init_scene(
+    scene = init_scene(
         jax.random.fold_in(key, 0),
         *(jax.device_put(np.asarray(part, np.float32)) for part in points),
         capacity=config.recon.budget,

@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +12,7 @@ from ff_jax.data.loader import load_image
 from ff_jax.data.world import WorldConfig
 from ff_jax.export.pixels import save_png
 
-ROOT = Path(__file__).parents[2]
 NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
-
-
-def run(module, *arguments, **environment):
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)]
-    env = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +73,17 @@ def test_networks_that_are_absent_are_left_out_and_said(server, log, tmp_path):
 
 
 @pytest.mark.assets
-def test_without_onnxruntime_its_metrics_are_left_out(log, assets, tmp_path):
+def test_without_onnxruntime_its_metrics_are_left_out(server, log, assets, tmp_path):
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "onnxruntime.py").write_text("raise ImportError('not here')")
     path = os.pathsep.join(filter(None, (str(tmp_path / "without"), os.environ.get("PYTHONPATH"))))
     environment = {"FF_ASSETS": str(assets), "PYTHONPATH": path}
     arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}", "--inception=none"]
-    done = run("evaluate", *arguments, **environment)
+    done = server.run("experiments.evaluate", *arguments, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("pip install onnxruntime") == 2 and "LPIPS" in done.stdout
     lanes = assets / "weights" / "twinlitenet" / "twinlitenet_360x640.onnx"
-    done = run("evaluate", *arguments, f"--lanes={lanes}", **environment)
+    done = server.run("experiments.evaluate", *arguments, f"--lanes={lanes}", **environment)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "ONNX networks need onnxruntime" in done.stderr.splitlines()[-1]
 

@@ -24,14 +24,10 @@ TINY = [f"--config.{setting}" for setting in faults.TINY]
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
-def command(workdir: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "experiments.fuse", f"--workdir={workdir}", *more]
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(server, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = subprocess.run(command(workdir, *TINY), cwd=ROOT, env=CPU, capture_output=True, text=True)
+    done = server.run("experiments.fuse", f"--workdir={workdir}", *TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1 m left" in done.stdout and "recorded path" in done.stdout
     return workdir
@@ -78,7 +74,7 @@ def test_fusing_used_pseudo_views(finished):
 def kill(workdir: Path, moment) -> None:
     """Start or resume a run and kill -9 it once `moment(process)` is true."""
     process = subprocess.Popen(
-        command(workdir, "--resume", *TINY),
+        [sys.executable, "-m", "experiments.fuse", f"--workdir={workdir}", "--resume", *TINY],
         cwd=ROOT,
         env=CPU,
         stdout=subprocess.DEVNULL,

@@ -2,11 +2,7 @@
 
 import dataclasses
 import functools
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +16,6 @@ from ff_jax.render import RenderSettings, render
 from ff_jax.sharded import AXIS, SPLAT_BYTES, Shards, bytes_sent, make_shards, placements
 from kernels.project.specs import TINY, make_scene
 
-ROOT = Path(__file__).parents[2]
 # Eight devices; what takes long is compiling. No other flags: other code rounds otherwise, which training magnifies.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 FLAGS += " --xla_llvm_disable_expensive_passes=true"
@@ -28,11 +23,9 @@ SETTINGS = RenderSettings(capacity=4096, tile=8, implementation="xla")
 
 
 @pytest.mark.parametrize("what", ["images", "steps"])
-def test_eight_devices_are_one(what):
-    flags = {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    seed = str(np.random.default_rng().integers(2**31))
-    command = [sys.executable, "-m", "tests.ff_jax.sharded_devices", what, seed]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | flags, capture_output=True, text=True, timeout=600)
+def test_eight_devices_are_one(server, what):
+    seed = np.random.default_rng().integers(2**31)
+    done = server.run("tests.ff_jax.sharded_devices", what, seed, XLA_FLAGS=FLAGS)
     assert "devices ok" in done.stdout, done.stdout + done.stderr[-3000:]
 
 

@@ -60,8 +60,8 @@ def _street(rng, config: WorldConfig, lines, bays, kerbs) -> Street:
         line_n=_f32(n),
         line_dash=_f32(dash),
         line_period=_f32(period),
-        line_valid=jnp.asarray(np.arange(LINES) < len(lines)),
-        line_yellow=jnp.asarray(yellow.astype(bool)),
+        line_valid=jax.device_put(np.arange(LINES) < len(lines)),
+        line_yellow=jax.device_put(yellow.astype(bool)),
         crossing=_f32((crossing, crossing + 3.5)),
         bays=_f32(bays),
         asphalt=_f32(rng.uniform(0.075, 0.125) * np.array([1.0, 0.99, 0.97])),
@@ -91,8 +91,8 @@ def _vehicles(specs, curvature: float, times: np.ndarray, capacity: int) -> Vehi
         position=_f32(np.pad(position, (*missing, (0, 0), (0, 0)))),
         yaw=_f32(np.pad(yaw, (*missing, (0, 0)))),
         size=_f32(np.pad([spec.size for spec in specs], (*missing, (0, 0)), constant_values=1.0)),
-        kind=jnp.asarray(np.pad([VEHICLE_CLASSES.index(spec.kind) for spec in specs], missing), jnp.int32),
-        valid=jnp.asarray(np.arange(capacity) < len(specs)),
+        kind=jax.device_put(np.pad([VEHICLE_CLASSES.index(spec.kind) for spec in specs], missing).astype(np.int32)),
+        valid=jax.device_put(np.arange(capacity) < len(specs)),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from ff_jax.data.world.structs import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives
@@ -125,7 +125,7 @@ def pack(parts: Sequence[Part], counts: tuple[int, int, int, int]) -> Primitives
         slots += mine + [empty] * (capacity - len(mine))
 
     def column(values, dtype=np.float32):
-        return jnp.asarray(np.asarray(values, dtype))
+        return jax.device_put(np.asarray(values, dtype))
 
     return Primitives(
         center=column([p.center for p in slots]),

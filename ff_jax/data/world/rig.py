@@ -1,5 +1,8 @@
 """Cameras of the ego vehicle."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -25,6 +28,7 @@ def ego_from_camera(name: str, height: Float[Array, ""]) -> Float[Array, "4 4"]:
     return jnp.array([[s, zero, c, x], [-c, zero, s, y], [zero, -one, zero, height], [zero, zero, zero, one]])
 
 
+@partial(jax.jit, static_argnames=("name", "width", "height"))
 def rig_camera(
     world: World, time_index: int | Int[Array, ""], name: str = "front", width: int = 640, height: int = 384
 ) -> Camera:

@@ -3,7 +3,7 @@ r"""Public weights of CogVideoX (diffusers' layout of .safetensors files) for `g
 The transformer's blocks are stacked: `blocks[\1]` is slice \1 of the leading axis.
 """
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -69,6 +69,7 @@ AUTOENCODER = (
 )
 
 
+@cache
 def transformer_shapes(config: DitConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
     """Return shape and dtype of every parameter of the transformer, without making them."""
     latents = jax.ShapeDtypeStruct((1, *config.sample, config.in_channels), jnp.float32)

@@ -9,6 +9,7 @@ The modules of diffusers stay as they are; `flax.linen.intercept_methods` change
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def network(config: DifixConfig) -> FlaxUNet2DConditionModel:
     )
 
 
+@functools.cache
 def shapes(config: DifixConfig) -> PyTree:
     """Return shape and dtype of every parameter."""
     side = 2 ** (len(config.unet.channels) - 1)

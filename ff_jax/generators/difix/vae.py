@@ -6,6 +6,7 @@ detail that eight-fold smaller latents lose. The modules of diffusers stay as th
 reads the one and adds to the other.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ def network(config: DifixConfig) -> FlaxAutoencoderKL:
     )
 
 
+@functools.cache
 def shapes(config: DifixConfig) -> PyTree:
     """Return shape and dtype of every parameter but the skip convolutions'."""
     image = jax.ShapeDtypeStruct((1, 3, config.reduction, config.reduction), jnp.float32)

@@ -25,7 +25,6 @@ SETTINGS = RenderSettings(capacity=8192, tile=8, implementation="xla")
 K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
 M, SLOTS, FIXED = 30, 48, 40
 PACE = Pace(radius=2.0, steps=30_000)
-start = jax.jit(init_scene, static_argnames=("capacity", "sh_degree", "exposures", "frames", "cameras"))
 show = jax.jit(lambda scene, view: render_scene(scene, view, SETTINGS).rgb)
 
 
@@ -59,7 +58,7 @@ def tracks_of(poses, present=None, soft=False):
 def background(rng, count=20):
     arrays = rng.uniform([-2, -1, 6], [2, 1, 8], (count, 3)), rng.uniform(size=(count, 3)), np.full(count, 0.2)
     arrays = [jnp.asarray(a, jnp.float32) for a in arrays]
-    return start(jax.random.key(0), *arrays, capacity=FIXED, sh_degree=3, exposures=1, frames=1, cameras=1)
+    return init_scene(jax.random.key(0), *arrays, capacity=FIXED, sh_degree=3, exposures=1, frames=1, cameras=1)
 
 
 def scene_of(rng, tracks):

@@ -95,15 +95,15 @@ def test_peak_memory_grows_with_what_is_held():
     # In a process of its own: here an earlier test may have held more.
     code = (
         "import numpy as np; from ff_jax.train.log import peak_memory as peak; a = peak(); "
-        "block = np.ones(1_000_000_000, np.uint8); b = peak(); print(a['peak_host_bytes'], b['peak_host_bytes'])"
+        "block = np.ones(400_000_000, np.uint8); b = peak(); print(a['peak_host_bytes'], b['peak_host_bytes'])"
     )
-    held = np.ones(1_500_000_000, np.uint8)  # must not be counted as the child's own
+    held = np.ones(600_000_000, np.uint8)  # must not be counted as the child's own
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after >= len(held) * 2 // 3
     status = Path("/proc/self/status")
     if status.is_file() and "VmHWM" in status.read_text():  # elsewhere only the parent's peak may be known
-        assert 5e8 < after - before < 1.5e9
+        assert 2e8 < after - before < 6e8
     assert log.peak_memory()["peak_device_bytes"] >= 0
 
 

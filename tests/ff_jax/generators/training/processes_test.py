@@ -2,9 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,10 +13,8 @@ from ff_jax.train import checkpoint
 from tests.ff_jax.generators.training import tiny
 from tests.ff_jax.generators.training.devices import OPTIMIZER
 
-ROOT = Path(__file__).parents[4]
-PROGRAM = [sys.executable, "-m", "tests.ff_jax.generators.training.processes"]
-DEVICES = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-FLAGS = {"XLA_FLAGS": DEVICES, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+PROGRAM = "tests.ff_jax.generators.training.processes"
+FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 
 
 def free_port():
@@ -28,21 +23,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(*arguments):
-    parts = {"cwd": ROOT, "env": os.environ | FLAGS, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*PROGRAM, *arguments], **parts)
-
-
-def test_two_processes_train_as_one_and_one_restores(tmp_path):
+def test_two_processes_train_as_one_and_one_restores(server, tmp_path):
     seed = int(np.random.default_rng().integers(2**31))
     both = [f"--coordinator=localhost:{free_port()}", "--processes=2", f"--seed={seed}", f"--out={tmp_path}"]
-    children = [start(*both, f"--process={number}") for number in range(2)]
-    try:
-        outputs = [child.communicate(timeout=600) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    assert all("processes ok" in out for out, _ in outputs), [out + error[-3000:] for out, error in outputs]
+    ends = server.together(PROGRAM, [(*both, f"--process={number}") for number in range(2)], XLA_FLAGS=FLAGS)
+    assert all("processes ok" in done.stdout for done in ends), [done.stdout + done.stderr[-3000:] for done in ends]
     rng = np.random.Generator(np.random.PCG64(seed))
     end = np.load(tmp_path / "end.npz")
     mesh = make_mesh(1, 1, jax.devices()[:1])
@@ -61,8 +46,7 @@ def test_two_processes_train_as_one_and_one_restores(tmp_path):
         np.testing.assert_allclose(float(metrics["loss"]), wanted, rtol=1e-5)
 
 
-def test_flags_that_do_not_belong_together_get_one_sentence(tmp_path):
-    child = start("--coordinator=localhost:1", "--processes=2", f"--out={tmp_path}")
-    error = child.communicate(timeout=300)[1]
-    assert child.returncode == 1 and "Traceback" not in error
-    assert "--process=None do not belong together: give all three" in error
+def test_flags_that_do_not_belong_together_get_one_sentence(server, tmp_path):
+    done = server.run(PROGRAM, "--coordinator=localhost:1", "--processes=2", f"--out={tmp_path}", XLA_FLAGS=FLAGS)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "--process=None do not belong together: give all three" in done.stderr

@@ -4,6 +4,7 @@ Importing takes longer than most small runs: a mistake of the user's ends a prog
 """
 
 import ast
+import atexit
 import gc
 import importlib.util
 import json
@@ -11,11 +12,17 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess
+from typing import NoReturn
 
-ROOT = Path(__file__).parents[2]
+from tests.compiling import share_context
+
+ROOT = Path(__file__).parents[1]
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
@@ -74,16 +81,43 @@ def redirect(name: str, number: int) -> None:
         os.dup2(file.fileno(), number)
 
 
-def become(module: str, arguments: list[str], variables: dict[str, str], said: str) -> None:
-    """Go on as `python -m module`, whose end is that of the interpreter; what it prints goes to `said`.out and .err."""
+def become(module: str, arguments: list[str], variables: dict[str, str], said: str) -> NoReturn:
+    """Go on as `python -m module` to its end; what it prints goes to `said`.out and .err."""
     redirect(f"{said}.out", 1)
     redirect(f"{said}.err", 2)
     os.environ.clear()
     os.environ.update(variables)
+    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if "jax" in sys.modules:  # it has read this variable before
+        share_context()
         sys.modules["jax"].config.update(QUICK.lower(), os.environ.get(QUICK) == "1")
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    end(partial(runpy.run_module, module, run_name="__main__", alter_sys=True))
+
+
+def end(program: Callable[[], object]) -> NoReturn:
+    """Run a program and leave the process as the interpreter would, but for taking apart what is in memory.
+
+    That takes seconds: it looks at all garbage of the run, and copies the pages that the forks share.
+    """
+    code = 0
+    try:
+        program()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # waits for threads, as does the interpreter
+    if hasattr(api := sys.modules.get("jax._src.api"), "clean_up"):  # drops all programs, one by one
+        atexit.unregister(api.clean_up)
+        sys.modules["jax"].distributed.shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(folder: str) -> None:
@@ -99,7 +133,7 @@ def main(folder: str) -> None:
         for said, arguments in runs.items():
             children.append(os.fork())
             if not children[-1]:
-                return become(module, arguments, variables, said)
+                become(module, arguments, variables, said)
         print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 
 
