@@ -14,7 +14,6 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from experiments.xla_flags import set_flags
 from ff_jax.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.files import replacing
 from ff_jax.train import memory
@@ -192,7 +191,6 @@ def run(main: Callable[[list[str]], None], remedy: str = memory.SCENE) -> None:
         remedy: what to do when memory does not suffice.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
-    set_flags()
     parsed = False
 
     def guarded(argv: list[str]) -> None:

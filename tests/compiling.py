@@ -2,6 +2,8 @@
 
 import functools
 
+ONE_PART = "--xla_cpu_parallel_codegen_split_count=1"
+
 
 def share_context() -> None:
     """Write all programs into one context of the compiler instead of a new one each: half of what a tiny one takes."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.compiling import share_context
+from tests.compiling import ONE_PART, share_context
 from tests.forks import ForkServer
 
 _dataclass = flax.struct.dataclass
@@ -115,13 +115,13 @@ def share_compilations(folder: str) -> None:
 
 
 def generate_code_faster() -> None:
-    """Let XLA use its older code generator for CPUs where it still has it: it compiles in about two thirds of the time.
+    """Let XLA compile each program for CPUs in one part, not in 32: that takes a fifth less of the two cores' time.
 
-    Programs that tests start with XLA flags of their own add those to these. Flags that are given win.
+    Its older code generator, where it still has it, takes a third less again. Programs that tests start with XLA flags
+    of their own add those to these. Flags that are given win.
     """
-    if jax.__version_info__ < (0, 11):
-        given = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {given}"
+    older = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+    os.environ["XLA_FLAGS"] = f"{ONE_PART} {older} {os.environ.get('XLA_FLAGS', '')}"
 
 
 def forget_lines() -> None:

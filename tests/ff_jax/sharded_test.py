@@ -15,10 +15,11 @@ from ff_jax.gaussians import Gaussians
 from ff_jax.render import RenderSettings, render
 from ff_jax.sharded import AXIS, SPLAT_BYTES, Shards, bytes_sent, make_shards, placements
 from kernels.project.specs import TINY, make_scene
+from tests.compiling import ONE_PART
 
 # Eight devices; what takes long is compiling. No other flags: other code rounds otherwise, which training magnifies.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-FLAGS += " --xla_llvm_disable_expensive_passes=true"
+FLAGS += f" --xla_llvm_disable_expensive_passes=true {ONE_PART}"
 SETTINGS = RenderSettings(capacity=4096, tile=8, implementation="xla")
 
 
