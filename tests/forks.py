@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from tests.compiling import share_context
 
 ROOT = Path(__file__).parents[1]
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+LIMIT = 600  # seconds, after which a run that hangs ends by a signal
 
 
 class ForkServer:
@@ -83,6 +85,7 @@ def redirect(name: str, number: int) -> None:
 
 def become(module: str, arguments: list[str], variables: dict[str, str], said: str) -> NoReturn:
     """Go on as `python -m module` to its end; what it prints goes to `said`.out and .err."""
+    signal.alarm(LIMIT)
     redirect(f"{said}.out", 1)
     redirect(f"{said}.err", 2)
     os.environ.clear()

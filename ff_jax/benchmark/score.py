@@ -6,10 +6,11 @@ shift: a few numbers per view, and the features of FID as streams.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ff_jax.benchmark import features
 from ff_jax.benchmark.features import Features
@@ -91,7 +92,8 @@ class Truth(NamedTuple):
     regions: partition.Regions | None
     recorded: Float[Array, "H W 3"] | None  # the nearest recorded image, for FID within a region
     points: Float[Array, "N 3"] | None  # of the LiDAR sweeps of its time: metres, world; None without any
-    log: SceneData  # with the boxes of its time
+    vehicles: dict[str, nta_iou.GroundTruth]  # by protocol; none without a detector or boxes
+    lanes: dict[str, Bool[Array, "h w"]]  # by protocol; none without a network or lanes
 
 
 def score_log(
@@ -120,7 +122,7 @@ def score_log(
     for target in targets:
         seen = {name: render(target) for name, render in renderers.items()}
         gain = next((rendering.eig for rendering in seen.values() if rendering.eig is not None), None)
-        truth = truth_of(log, target, gain, protocols.threshold, networks)
+        truth = truth_of(log, target, gain, networks, protocols)
         for name, rendering in seen.items():
             cell = board.cells.setdefault((name, target.shift), Cell())
             score_view(cell, truth, rendering, last.get(name), networks, protocols)
@@ -131,18 +133,30 @@ def score_log(
     return board
 
 
-def truth_of(log: SceneData, target: Target, gain: Array | None, threshold: float, networks: Networks) -> Truth:
+def truth_of(log: SceneData, target: Target, gain: Array | None, networks: Networks, protocols: Protocols) -> Truth:
     """Return what is known about a view; masks of a frame hold only where it was taken."""
     frame, known, valid = target.frame, None, None
     if target.has_truth:
         known = load_image(frame)
         valid = (load_mask(frame, "valid") > 0.5) & (load_mask(frame, "dynamic") < 0.5)
         valid = None if valid.all() else valid
-    regions = None if gain is None else partition.regions(gain, threshold)
+    regions = None if gain is None else partition.regions(gain, protocols.threshold)
     split = regions is not None and networks.inception is not None
     recorded = load_image(recorded_neighbour(frame, log)) if split else None
     points = points_at(log, frame.time_index)
-    return Truth(target, known, valid, regions, recorded, points, with_counts(log, frame.time_index, points))
+    labelled = with_counts(log, frame.time_index, points)
+    vehicles = lanes = {}
+    if networks.detector is not None and labelled.boxes:
+        find = partial(nta_iou.frame_ground_truth, labelled, frame.time_index, *shape_of(target))
+        vehicles = {name: find(protocol) for name, protocol in protocols.vehicles.items()}
+    if networks.lanes is not None and log.lanes:
+        lanes = {name: raster(log.lanes, *shape_of(target), protocol) for name, protocol in protocols.lanes.items()}
+    return Truth(target, known, valid, regions, recorded, points, vehicles, lanes)
+
+
+def shape_of(target: Target) -> tuple[Array, Array, int, int]:
+    """Return the intrinsics, pose (world_from_camera), width and height of a view, in pixels and metres."""
+    return np.asarray(target.frame.K, float), target.pose, target.frame.width, target.frame.height
 
 
 def points_at(log: SceneData, time_index: int) -> Float[Array, "N 3"] | None:
@@ -169,24 +183,18 @@ def score_view(
     protocols: Protocols,
 ) -> None:
     """Add one rendered view to a cell; `before` is the version's view before it."""
-    target, log = truth.target, truth.log
+    target = truth.target
     cell.frames.append({"time": target.frame.time} | image_scores(truth, rendering, networks.lpips))
     if before is not None and (warp := _warp(*before, target, rendering)) is not None:
         cell.warps.append(warp)
-    view = (np.asarray(target.frame.K, float), target.pose)
-    size = (target.frame.width, target.frame.height)
-    if networks.detector is not None and log.boxes:
-        for name, protocol in protocols.vehicles.items():
-            known = nta_iou.frame_ground_truth(log, target.frame.time_index, *view, *size, protocol)
-            found = nta_iou.detect(networks.detector, rendering.rgb, protocol)
-            cell.vehicles.setdefault(name, []).append(nta_iou.score_frame(found, known, protocol))
-    if networks.lanes is not None and log.lanes:
-        found = networks.lanes(rendering.rgb)
-        for name, protocol in protocols.lanes.items():
-            known = raster(log.lanes, *view, *size, protocol)
-            cell.lanes.setdefault(name, []).append(ntl_iou.score_frame(found, known))
+    for name, known in truth.vehicles.items():
+        found = nta_iou.detect(networks.detector, rendering.rgb, protocols.vehicles[name])
+        cell.vehicles.setdefault(name, []).append(nta_iou.score_frame(found, known, protocols.vehicles[name]))
+    found = networks.lanes(rendering.rgb) if truth.lanes else None
+    for name, known in truth.lanes.items():
+        cell.lanes.setdefault(name, []).append(ntl_iou.score_frame(found, known))
     if rendering.depth is not None and truth.points is not None:
-        measured = lidar_depth.visible(lidar_depth.project_sweep(truth.points, *view, *size))
+        measured = lidar_depth.visible(lidar_depth.project_sweep(truth.points, *shape_of(target)))
         found = lidar_depth.sums(rendering.depth, measured)
         cell.depth = found if cell.depth is None else lidar_depth.add(cell.depth, found)
 

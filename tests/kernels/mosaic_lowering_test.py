@@ -1,7 +1,5 @@
 """The same kernel bodies lower through Mosaic GPU, in front of a compiler for a card that need not be there."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,21 +9,13 @@ from kernels import fisher
 from kernels.bin_tiles import bin_tiles
 from kernels.rasterize import rasterize
 from kernels.rasterize.specs import SplatSpec, make_splats
+from tests.kernels.gpu_text import text_for_gpus
 
 SIZE = {"width": 37, "height": 29}
 
 
-def hopper():
-    """Return a context in which JAX believes in an H100, where it needs to be told."""
-    if jax.__version_info__ < (0, 11):
-        return contextlib.nullcontext()
-    device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device))
-
-
 def kernels_in(function, *arguments) -> int:
-    with hopper():
-        text = jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+    text = text_for_gpus(function, *arguments)
     assert "triton" not in text
     return text.count("mosaic_gpu_v2") or text.count("mosaic_gpu")
 

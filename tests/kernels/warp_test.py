@@ -9,6 +9,7 @@ from kernels.bin_tiles import bin_tiles
 from kernels.fisher import pallas_gpu as fisher
 from kernels.rasterize import pallas_gpu, pixels, warp
 from kernels.rasterize.specs import SplatSpec, make_splats
+from tests.kernels.gpu_text import text_for_gpus
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 15, 16, 31, 32, 33, 40])
@@ -52,6 +53,6 @@ def test_both_kernels_lower_for_a_gpu_that_need_not_be_there(monkeypatch):
 
     monkeypatch.setattr(fisher, "_backend", lambda _: pixels.Triton(interpret=False))
     for function, arguments in ((adjoint, (table, bins)), (sums, (splats, bins))):
-        text = jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+        text = text_for_gpus(function, *arguments)
         for offset in (16, 8, 4, 2, 1):
             assert f"shfl.sync.bfly.b32 $0, $1, {offset}, 31, 0xffffffff;" in text
