@@ -93,7 +93,7 @@ class Truth(NamedTuple):
     recorded: Float[Array, "H W 3"] | None  # the nearest recorded image, for FID within a region
     points: Float[Array, "N 3"] | None  # of the LiDAR sweeps of its time: metres, world; None without any
     vehicles: dict[str, nta_iou.GroundTruth]  # by protocol; none without a detector or boxes
-    lanes: dict[str, Bool[Array, "h w"]]  # by protocol; none without a network or lanes
+    lanes: dict[str, Bool[Array, "h w"]]  # by protocol, at the size of `lane_raster`; none without a network or lanes
 
 
 def score_log(
@@ -145,17 +145,17 @@ def truth_of(log: SceneData, target: Target, gain: Array | None, networks: Netwo
     recorded = load_image(recorded_neighbour(frame, log)) if split else None
     points = points_at(log, frame.time_index)
     labelled = with_counts(log, frame.time_index, points)
-    vehicles = lanes = {}
+    vehicles, lanes = {}, {}
     if networks.detector is not None and labelled.boxes:
-        find = partial(nta_iou.frame_ground_truth, labelled, frame.time_index, *shape_of(target))
+        find = partial(nta_iou.frame_ground_truth, labelled, frame.time_index, *camera_of(target))
         vehicles = {name: find(protocol) for name, protocol in protocols.vehicles.items()}
     if networks.lanes is not None and log.lanes:
-        lanes = {name: raster(log.lanes, *shape_of(target), protocol) for name, protocol in protocols.lanes.items()}
+        lanes = {name: raster(log.lanes, *camera_of(target), protocol) for name, protocol in protocols.lanes.items()}
     return Truth(target, known, valid, regions, recorded, points, vehicles, lanes)
 
 
-def shape_of(target: Target) -> tuple[Array, Array, int, int]:
-    """Return the intrinsics, pose (world_from_camera), width and height of a view, in pixels and metres."""
+def camera_of(target: Target) -> tuple[Float[Array, "3 3"], Float[Array, "4 4"], int, int]:
+    """Return K (pixels), the pose world_from_camera (metres), width and height (pixels) of a view."""
     return np.asarray(target.frame.K, float), target.pose, target.frame.width, target.frame.height
 
 
@@ -194,7 +194,7 @@ def score_view(
     for name, known in truth.lanes.items():
         cell.lanes.setdefault(name, []).append(ntl_iou.score_frame(found, known))
     if rendering.depth is not None and truth.points is not None:
-        measured = lidar_depth.visible(lidar_depth.project_sweep(truth.points, *shape_of(target)))
+        measured = lidar_depth.visible(lidar_depth.project_sweep(truth.points, *camera_of(target)))
         found = lidar_depth.sums(rendering.depth, measured)
         cell.depth = found if cell.depth is None else lidar_depth.add(cell.depth, found)
 
