@@ -9,10 +9,10 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common
-from ff_jax.data.contract import SceneData
+from experiments.cli import command_line
 from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
+from ff_jax.data.scene_data import SceneData
 from ff_jax.data.validate import validate
 
 _SOURCE = flags.DEFINE_string("source", None, "Log to convert: a folder, assets:FOLDER, or 'world'.")
@@ -43,11 +43,11 @@ def main(_: list[str]) -> None:
     if _CHECK.value is not None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
-    config = common.source_config(_SOURCE.value, _WIDTH.value, seed=_SEED.value, frames=_FRAMES.value)
-    scene = validate(open_log(config, common.numbers(_SHIFTS)))
+    config = command_line.source_config(_SOURCE.value, _WIDTH.value, seed=_SEED.value, frames=_FRAMES.value)
+    scene = validate(open_log(config, command_line.numbers(_SHIFTS)))
     path = write_folder(scene, Path(_OUT.value))
     print(f"wrote {path}:", summary(validate(path, decode=_DECODE.value)))
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -11,16 +11,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import common
+from experiments.cli import command_line
 from ff_jax.data.open import open_log
 from ff_jax.export.actor_sheet import actor_sheet
-from ff_jax.export.pixels import save_png, to_uint8
+from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
-from ff_jax.fuse import finished, read_config, recorded_feed
+from ff_jax.pipeline.fix_event import shifted_view
+from ff_jax.pipeline.fuse import finished, read_config, recorded_feed
+from ff_jax.runtime.run_log import progress
 from ff_jax.scene import Scene, edit, render_scene
-from ff_jax.train.log import progress
 from ff_jax.train.loop import count_needed, fitted
-from ff_jax.train.progressive import shifted_view
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the index of actors (actors.png) and the pictures.", required=True)
@@ -80,7 +80,7 @@ def main(_: list[str]) -> None:
     """Edit and render the run."""
     workdir, out = Path(_RUN.value), Path(_OUT.value)
     config = read_config(workdir)
-    log = open_log(common.with_log_path(config).data, ())
+    log = open_log(command_line.with_log_path(config).data, ())
     wanted = changes(recorded_feed(config, log).actors)  # a mistake is told before anything is restored
     feed, versions = finished(config, log, workdir)
     out.mkdir(parents=True, exist_ok=True)
@@ -102,4 +102,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import common, networks
-from ff_jax.benchmark import publish
-from ff_jax.benchmark.renderers import Renderer, first_width, folder_renderer, scene_renderer, true_renderer
-from ff_jax.benchmark.score import Board, Networks, Protocols, score_log
-from ff_jax.config import DataConfig
-from ff_jax.data.contract import SceneData
+from experiments.cli import command_line, metric_networks
 from ff_jax.data.open import open_log
-from ff_jax.evaluate import Target, spread, targets
-from ff_jax.export.results import show
+from ff_jax.data.scene_data import SceneData
+from ff_jax.evaluation import report
+from ff_jax.evaluation.benchmark import Board, Networks, Protocols, score_log
+from ff_jax.evaluation.renderers import Renderer, first_width, folder_renderer, scene_renderer, true_renderer
+from ff_jax.evaluation.shifted_views import Target, spread, targets
 from ff_jax.export.tables import as_text
-from ff_jax.fuse import finished, read_config
-from ff_jax.train.log import progress
+from ff_jax.pipeline.config import DataConfig
+from ff_jax.pipeline.fuse import finished, read_config
+from ff_jax.pipeline.results import show
+from ff_jax.runtime.run_log import progress
 
 _RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are averaged with intervals over them.")
 _IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images, or NAME=recorded.")
@@ -53,7 +53,7 @@ def main(_: list[str]) -> None:
     """Score, and write and print the tables."""
     if not _RUN.value and not (_SOURCE.value and _IMAGES.value):
         raise ValueError("nothing to score: give --run=FOLDER, or --source=LOG with --images=NAME=FOLDER.")
-    nets, said = networks.load()
+    nets, said = metric_networks.load()
     protocols = _protocols()
     boards, counts, panels, drawings = {}, {}, [], []
     for number, case in enumerate(_cases()):
@@ -67,7 +67,7 @@ def main(_: list[str]) -> None:
             name, source = case.log.name, case.log.source
     if len(boards) > 1:
         name, source = f"{len(boards)} logs", ", ".join(_RUN.value)
-    results = publish.results_of(boards)
+    results = report.results_of(boards)
     facts = {
         "networks": said,
         "threshold": protocols.threshold,
@@ -76,10 +76,10 @@ def main(_: list[str]) -> None:
     }
     extra = {"views": [_views(board) for board in boards.values()]}
     if len(boards) > 1:
-        extra["each"] = [publish.listed(publish.results_of({0: board})) for board in boards.values()]
+        extra["each"] = [report.listed(report.results_of({0: board})) for board in boards.values()]
     several = len(boards) > 1 and len({version for version, _ in results}) > 1
-    more = [publish.difference_table(boards)] if several else []
-    tables = publish.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra, more)
+    more = [report.difference_table(boards)] if several else []
+    tables = report.write(Path(_OUT.value), name, source, results, counts, facts, panels, drawings, extra, more)
     print("\n\n".join(map(as_text, tables)))
     print(f"page: {Path(_OUT.value) / 'index.html'}; also metrics.json, tables.md and tables.tex there")
 
@@ -89,7 +89,7 @@ def _protocols() -> Protocols:
     usual = Protocols(threshold=_THRESHOLD.value)
     if _CLASSES.value is None:
         return usual
-    classes = common.numbers(_CLASSES, int)
+    classes = command_line.numbers(_CLASSES, int)
     vehicles = {name: dataclasses.replace(one, classes=classes) for name, one in usual.vehicles.items()}
     return dataclasses.replace(usual, vehicles=vehicles)
 
@@ -104,8 +104,8 @@ def _cases() -> Iterator[Case]:
 def _run_case(workdir: Path) -> Case:
     """Return the case of a finished run, with the images of other programs beside it."""
     config = read_config(workdir)
-    shifts = config.evaluate.shifts if _SHIFTS.value is None else common.numbers(_SHIFTS)
-    log = open_log(common.with_log_path(config).data, shifts)
+    shifts = config.evaluate.shifts if _SHIFTS.value is None else command_line.numbers(_SHIFTS)
+    log = open_log(command_line.with_log_path(config).data, shifts)
     every = _asked(targets(log, shifts, count=10**9))
     chosen = _chosen(every)
     feed, versions = finished(config, log, workdir)
@@ -118,8 +118,8 @@ def _folder_case() -> Case:
     """Return the case of images without a run."""
     rendered = [folder for _, folder in _folders() if folder != RECORDED]
     width = _WIDTH.value or (first_width(rendered[0]) if rendered else 0)
-    shifts = () if _SHIFTS.value is None else common.numbers(_SHIFTS)
-    log = open_log(DataConfig(source=common.log_path(_SOURCE.value), width=width), shifts)
+    shifts = () if _SHIFTS.value is None else command_line.numbers(_SHIFTS)
+    log = open_log(DataConfig(source=command_line.log_path(_SOURCE.value), width=width), shifts)
     every = _asked(targets(log, shifts, count=10**9))
     return Case(log, _chosen(every), _other_images(every))
 
@@ -128,7 +128,7 @@ def _asked(every: list[Target]) -> list[Target]:
     """Keep the views at the shifts that --shifts names; without it all, those of a second camera among them."""
     if _SHIFTS.value is None:
         return every
-    shifts = common.numbers(_SHIFTS)
+    shifts = command_line.numbers(_SHIFTS)
     return [target for target in every if any(abs(target.shift - shift) < 0.02 for shift in shifts)]
 
 
@@ -159,9 +159,9 @@ def _pictures(case: Case, nets: Networks, protocols: Protocols) -> tuple[list, l
         group = [t for t in case.chosen if (t.shift, t.frame.camera) == (shift, camera)]
         target = group[len(group) // 2]
         seen = {name: render(target) for name, render in case.renderers.items()}
-        panels.append(publish.panel(target, list(seen.values())))
+        panels.append(report.panel(target, list(seen.values())))
         for name, rendering in seen.items():
-            drawing = publish.draw(case.log, target, rendering, nets, protocols, name)
+            drawing = report.draw(case.log, target, rendering, nets, protocols, name)
             if drawing is not None:
                 drawings.append(drawing)
     return panels, drawings
@@ -176,4 +176,4 @@ def _views(board: Board) -> list[dict]:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -10,25 +10,25 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common
+from experiments.cli import command_line
 from ff_jax.data.open import open_log
-from ff_jax.fuse import fuse
+from ff_jax.pipeline.fuse import fuse
 
-_CONFIG = common.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", required=True)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
-_ONE_PROCESS = common.one_process_flags()
+_ONE_PROCESS = command_line.one_process_flags()
 
 
 def main(_: list[str]) -> None:
     """Run the main job."""
     _ONE_PROCESS()
-    config = common.to_config(_CONFIG.value)
-    log = open_log(common.with_log_path(config).data, config.evaluate.shifts)
+    config = command_line.to_config(_CONFIG.value)
+    log = open_log(command_line.with_log_path(config).data, config.evaluate.shifts)
     metrics = fuse(config, log, Path(_WORKDIR.value), resume=_RESUME.value)
     print(metrics["table"])
     print(f"pictures, curves and the flight: {metrics['page']}")
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import common
-from ff_jax.data.contract import SceneData
+from experiments.cli import command_line
 from ff_jax.data.folder import write_folder
+from ff_jax.data.lazy_arrays import read_object
 from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
-from ff_jax.data.prepare import ego, sky, smooth, structure
-from ff_jax.data.sources import read_object
-from ff_jax.evaluate import spread
+from ff_jax.data.prepare import ego_masks, sky_masks, smoothing, structure_from_motion
+from ff_jax.data.scene_data import SceneData
+from ff_jax.evaluation.shifted_views import spread
 from ff_jax.export.figures import contact_sheet
-from ff_jax.export.pixels import save_png
-from ff_jax.metrics.onnx_network import open_network
-from ff_jax.train.log import progress
+from ff_jax.export.image_bytes import save_png
+from ff_jax.runtime.onnx_model import open_network
+from ff_jax.runtime.run_log import progress
 
 _SOURCE = flags.DEFINE_string("source", None, "Log: a folder, assets:FOLDER, or 'world'.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.", required=True)
@@ -39,14 +39,18 @@ _JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position,
 def prepared(log: SceneData) -> SceneData:
     """Return the log with everything that the flags ask for."""
     if _SKY.value == "color":
-        log = sky.with_sky(log, sky.by_color(log))
+        log = sky_masks.with_sky(log, sky_masks.by_color(log))
     elif _SKY.value is not None:
-        log = sky.with_sky(log, sky.by_network(open_network(common.log_path(_SKY.value))))
-    log = ego.with_ego_masks(log) if _EGO.value else log
-    log = ego.with_outlines(log, read_object(Path(_OUTLINES.value), "polygons by camera")) if _OUTLINES.value else log
-    log = smooth.smooth_cameras(log) if _PATHS.value else log
-    log = structure.with_sparse_points(log) if _POINTS.value else log
-    return smooth.smooth_tracks(log, jitter=_JITTER.value) if _SMOOTH.value else log
+        log = sky_masks.with_sky(log, sky_masks.by_network(open_network(command_line.log_path(_SKY.value))))
+    log = ego_masks.with_ego_masks(log) if _EGO.value else log
+    log = (
+        ego_masks.with_outlines(log, read_object(Path(_OUTLINES.value), "polygons by camera"))
+        if _OUTLINES.value
+        else log
+    )
+    log = smoothing.smooth_cameras(log) if _PATHS.value else log
+    log = structure_from_motion.with_sparse_points(log) if _POINTS.value else log
+    return smoothing.smooth_tracks(log, jitter=_JITTER.value) if _SMOOTH.value else log
 
 
 def preview(log: SceneData) -> np.ndarray:
@@ -68,7 +72,7 @@ def main(_: list[str]) -> None:
     if _SKY.value is None and not (_EGO.value or _OUTLINES.value or _SMOOTH.value or _PATHS.value or _POINTS.value):
         raise ValueError("nothing to do: give --sky, --ego, --outlines, --smooth, --paths or --points.")
     try:
-        log = prepared(open_log(common.source_config(_SOURCE.value, _WIDTH.value)))
+        log = prepared(open_log(command_line.source_config(_SOURCE.value, _WIDTH.value)))
     except ImportError as error:
         raise ValueError(str(error)) from error
     path = write_folder(log, Path(_OUT.value))
@@ -77,4 +81,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import common
+from experiments.cli import command_line
 from ff_jax.data.open import open_log
-from ff_jax.export.eig_figure import eig_figure
-from ff_jax.export.pixels import save_png
-from ff_jax.export.results import show
+from ff_jax.export.colormaps import eig_figure
+from ff_jax.export.image_bytes import save_png
 from ff_jax.export.video import write_mp4
-from ff_jax.fuse import finished, read_config
-from ff_jax.train.log import progress
-from ff_jax.train.progressive import shifted_view
+from ff_jax.pipeline.fix_event import shifted_view
+from ff_jax.pipeline.fuse import finished, read_config
+from ff_jax.pipeline.results import show
+from ff_jax.runtime.run_log import progress
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
@@ -28,7 +28,7 @@ def main(_: list[str]) -> None:
     """Render the run."""
     workdir, out = Path(_RUN.value), Path(_OUT.value)
     config = read_config(workdir)
-    log = open_log(common.with_log_path(config).data, ())
+    log = open_log(command_line.with_log_path(config).data, ())
     feed, versions = finished(config, log, workdir)
     views = [shifted_view(frame, log.world_from_ego, _SHIFT.value) for frame in feed.frames]
     scene = show(versions[_VERSION.value], feed, views, config)
@@ -43,4 +43,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import common
+from experiments.cli import command_line
 from ff_jax.data.open import open_log
-from ff_jax.fuse import read_config
+from ff_jax.pipeline.fuse import read_config
 from ff_jax.viewer import (
     LAYERS,
     Look,
@@ -25,7 +25,7 @@ from ff_jax.viewer import (
     recorded_path,
     view_at,
 )
-from ff_jax.viewer.path import square_size
+from ff_jax.viewer.camera_path import square_size
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a run.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 lets other machines look.")
@@ -73,7 +73,7 @@ def main(_: list[str]) -> None:
     """Serve the run, or time it."""
     workdir = Path(_RUN.value)
     config = read_config(workdir)
-    reader = RunReader(workdir, config, open_log(common.with_log_path(config).data, ()))
+    reader = RunReader(workdir, config, open_log(command_line.with_log_path(config).data, ()))
     first_checkpoint(reader)
     session = Session(reader)
     side = _WIDTH.value or (max(reader.feed.size) if jax.default_backend() == "cpu" else 1280)
@@ -84,4 +84,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ff_jax.config import FuseConfig, to_dict
+from ff_jax.pipeline.config import FuseConfig, to_dict
 from tests.command_finder import runs_of
 from tests.experiments.commands import NOT_RUN, RUNS
 

@@ -11,8 +11,8 @@ it, and without that source, the own vehicle is reconstructed as if it stood in 
 
 import ml_collections
 
-from experiments.common import config_dict
-from ff_jax.config import FuseConfig
+from experiments.cli.command_line import config_dict
+from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -10,8 +10,8 @@ stand still.
 
 import ml_collections
 
-from experiments.common import config_dict
-from ff_jax.config import FuseConfig
+from experiments.cli.command_line import config_dict
+from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:

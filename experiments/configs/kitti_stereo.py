@@ -5,8 +5,8 @@ python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdi
 
 import ml_collections
 
-from experiments.common import config_dict
-from ff_jax.config import FuseConfig
+from experiments.cli.command_line import config_dict
+from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:

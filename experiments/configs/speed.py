@@ -1,7 +1,7 @@
 """Steps per second with a million Gaussians at 960x640, for this program and for gsplat: quality is not asked for.
 
 python -m experiments.reconstruct --config=experiments/configs/speed.py --workdir=runs/speed
-python -m experiments.peers.gsplat_mcmc --config=experiments/configs/speed.py --out=runs/speed_gsplat.json
+python -m experiments.benchmarks.baselines.gsplat_mcmc --config=experiments/configs/speed.py --out=runs/gsplat.json
 
 Render, losses, gradient, Adam of all parameters and MCMC density control in both; the full number of Gaussians from the
 first step on. The first command logs steps per second to runs/speed/recon/metrics.jsonl.
@@ -9,8 +9,8 @@ first step on. The first command logs steps per second to runs/speed/recon/metri
 
 import ml_collections
 
-from experiments.common import config_dict
-from ff_jax.config import FuseConfig
+from experiments.cli.command_line import config_dict
+from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:

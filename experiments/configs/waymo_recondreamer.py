@@ -11,8 +11,8 @@ The schedule is the paper's; results are reported at 3 m and 6 m, all frames tra
 
 import ml_collections
 
-from experiments.common import config_dict
-from ff_jax.config import FuseConfig
+from experiments.cli.command_line import config_dict
+from ff_jax.pipeline.config import FuseConfig
 
 FOLDER = "data/waymo"
 SCENES = {  # index in the list: segment, first frame

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ff_jax.data.contract import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
-from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, read_npz
-from ff_jax.files import explain_full_disk
+from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, read_npz
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
+from ff_jax.runtime.atomic_files import explain_full_disk
 
 FORMAT = "driving-scene"
 VERSION = 1

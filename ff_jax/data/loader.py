@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, sparse
 
-from ff_jax.camera import Camera, Shutter, make_camera
-from ff_jax.data.contract import MASKS, Frame, SceneData
-from ff_jax.data.sources import Source
+from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.scene_data import MASKS, Frame, SceneData
+from ff_jax.render.camera import Camera, Shutter, make_camera
 
 Array = np.ndarray
 

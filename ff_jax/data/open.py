@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from ff_jax.config import DataConfig
-from ff_jax.data.contract import SceneData, hold_out, select
-from ff_jax.data.formats.detect import open_source
-from ff_jax.data.from_world import world_scene
+from ff_jax.data.formats.registry import open_source
 from ff_jax.data.loader import scaled
-from ff_jax.data.world import WorldConfig
+from ff_jax.data.scene_data import SceneData, hold_out, select
+from ff_jax.data.synthetic import WorldConfig
+from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.pipeline.config import DataConfig
 
 
 def open_log(config: DataConfig, shifts: tuple[float, ...] = ()) -> SceneData:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from ff_jax.data.contract import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, SceneData, Sweep
 from ff_jax.data.folder import parse
-from ff_jax.data.sources import ImageFile, MaskFile, PointFile, Source, image_size
+from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, image_size
+from ff_jax.data.scene_data import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, SceneData, Sweep
 
 RIGID_TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
 FOCAL_RANGE = (0.1, 20.0)  # focal length over image width: from beyond fisheye to a strong telephoto lens

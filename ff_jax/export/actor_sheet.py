@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from ff_jax.data.contract import Box, Frame, SceneData, boxes_at
+from ff_jax.data.boxes import project_boxes
 from ff_jax.data.loader import load_image
+from ff_jax.data.scene_data import Box, Frame, SceneData, boxes_at
 from ff_jax.export.figures import contact_sheet
-from ff_jax.metrics.box_projection import project_boxes
 
 SIZE = (240, 160)  # pixels of one picture
 ACROSS = 5

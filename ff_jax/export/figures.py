@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from ff_jax.export.pixels import heat, to_uint8
-from ff_jax.export.report import Curve, Panel, shift_name
+from ff_jax.export.image_bytes import heat, to_uint8
+from ff_jax.export.records import Curve, Panel, shift_name
 
 INK, PAPER, MUTED = (24, 28, 36), (255, 255, 255), (110, 116, 128)
 LINES = ("#8a8f98", "#1f6feb", "#c2571a", "#1a7f5a", "#8250df")  # the first is the quieter baseline

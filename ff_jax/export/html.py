@@ -9,20 +9,11 @@ from typing import Any
 import jinja2
 
 from ff_jax.export.figures import eig_scale
-from ff_jax.export.pixels import data_address, heat
-from ff_jax.export.report import (
-    LOWER_IS_BETTER,
-    Curve,
-    Panel,
-    Report,
-    Row,
-    Series,
-    metric_names,
-    shift_name,
-)
+from ff_jax.export.image_bytes import data_address, heat
+from ff_jax.export.records import LOWER_IS_BETTER, Curve, Panel, Report, Row, Series, metric_names, shift_name
 from ff_jax.export.svg import line_chart
 from ff_jax.export.tables import head
-from ff_jax.files import replacing
+from ff_jax.runtime.atomic_files import replacing
 
 VIDEO_LIMIT = 24 * 2**20  # bytes; a larger video is linked, or the page would take too long to open
 TEMPLATE = Path(__file__).with_name("page.html.j2")

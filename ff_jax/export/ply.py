@@ -13,8 +13,8 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 from plyfile import PlyData, PlyElement, PlyParseError
 
-from ff_jax.files import replacing
-from ff_jax.gaussians import Gaussians
+from ff_jax.render.gaussians import Gaussians
+from ff_jax.runtime.atomic_files import replacing
 
 
 def write_ply(path: str | Path, gaussians: Gaussians, alive: Bool[ArrayLike, "N"]) -> None:

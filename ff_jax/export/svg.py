@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from ff_jax.export.report import Curve, Series
+from ff_jax.export.records import Curve, Series
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 42

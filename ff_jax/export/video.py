@@ -10,8 +10,8 @@ from typing import IO
 import numpy as np
 from jaxtyping import ArrayLike, Shaped, UInt8
 
-from ff_jax.export.pixels import to_uint8
-from ff_jax.files import replacing
+from ff_jax.export.image_bytes import to_uint8
+from ff_jax.runtime.atomic_files import replacing
 
 
 class VideoError(OSError):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
 
-from ff_jax.metrics.onnx_network import OnnxNetwork, open_network
-from ff_jax.metrics.resize import resize_bilinear
+from ff_jax.runtime.onnx_model import OnnxNetwork, open_network
+from ff_jax.runtime.resize import resize_bilinear
 
 CLASSES = 80  # of COCO, as these networks number them: 2 car, 5 bus, 7 truck
 PADDING = 114  # grey level of the border

@@ -25,7 +25,7 @@ from jax import Array
 from jaxtyping import Float, Float32, PyTree
 from PIL import Image
 
-from ff_jax.metrics.weights import check_shapes, read_arrays
+from ff_jax.runtime.weight_files import check_shapes, read_arrays
 
 SIZE = 299  # pixels, height and width of what the network sees
 DIM = 2048

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ff_jax.data.contract import LANE_KINDS, Lane, invert, transform
-from ff_jax.metrics.resize import resize_bilinear
+from ff_jax.data.scene_data import LANE_KINDS, Lane, invert, transform
+from ff_jax.runtime.resize import resize_bilinear
 
 WIDTH, HEIGHT = 640, 360  # pixels that the lane network sees, whatever the shape of the image
 

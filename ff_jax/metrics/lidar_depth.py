@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from scipy import ndimage
 
-from ff_jax.data.contract import invert, transform
-from ff_jax.data.visibility import NEAR
+from ff_jax.data.points.visibility import NEAR
+from ff_jax.data.scene_data import invert, transform
 
 BIN = 0.01  # metres: width of the bins that the median is taken from
 LARGEST = 100.0  # metres: larger absolute errors share the last bin

@@ -25,7 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jaxtyping import ArrayLike, Float, PyTree
 
-from ff_jax.metrics.weights import check_shapes, read_arrays
+from ff_jax.runtime.weight_files import check_shapes, read_arrays
 
 # Mean and standard deviation of ImageNet's colours, as they are for colours in [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw
 from scipy.optimize import linear_sum_assignment
 
-from ff_jax.data.contract import SceneData, boxes_at
-from ff_jax.metrics.box_projection import occluded_share, project_boxes
+from ff_jax.data.boxes import occluded_share, project_boxes
+from ff_jax.data.scene_data import SceneData, boxes_at
 from ff_jax.metrics.detectors import Detections, Detector, box_iou, suppress
-from ff_jax.metrics.resize import resize_bilinear
+from ff_jax.runtime.resize import resize_bilinear
 
 Array = np.ndarray
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from ff_jax.metrics.lane_raster import HEIGHT, WIDTH
-from ff_jax.metrics.onnx_network import open_network
-from ff_jax.metrics.resize import resize_bilinear
+from ff_jax.runtime.onnx_model import open_network
+from ff_jax.runtime.resize import resize_bilinear
 
 Lanes = Bool[np.ndarray, "360 640"]
 LaneNetwork = Callable[[Float[np.ndarray, "H W 3"]], Lanes]  # image in [0, 1] -> where its lanes are

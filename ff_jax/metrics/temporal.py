@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from ff_jax.data.contract import invert, transform
+from ff_jax.data.scene_data import invert, transform
 
 ROUNDING = 1e-6  # pixels
 

@@ -15,8 +15,8 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from ff_jax.gaussians import Gaussians
-from ff_jax.rigid import in_float32, quats_to_matrices
+from ff_jax.render.gaussians import Gaussians
+from ff_jax.render.rigid import in_float32, quats_to_matrices
 from ff_jax.scene.deformable import SoftParams, init_soft
 from kernels.project import sh_basis
 

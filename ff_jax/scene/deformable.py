@@ -13,8 +13,8 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
-from ff_jax.gaussians import Gaussians
-from ff_jax.rigid import in_float32
+from ff_jax.render.gaussians import Gaussians
+from ff_jax.render.rigid import in_float32
 
 CODE = 16  # numbers that tell actors apart
 _WIDTH, _LAYERS = 64, 4

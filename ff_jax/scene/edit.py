@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from ff_jax.rigid import in_float32, quats_to_matrices
+from ff_jax.render.rigid import in_float32, quats_to_matrices
 from ff_jax.scene.actors import Tracks
 from ff_jax.scene.scene import Scene
 

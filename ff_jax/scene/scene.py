@@ -15,14 +15,14 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
-from ff_jax.camera import Camera
-from ff_jax.gaussians import Gaussians, rgb_to_dc
-from ff_jax.render import RenderSettings, ray_directions, render
-from ff_jax.rigid import apply_delta
+from ff_jax.render.camera import Camera
+from ff_jax.render.gaussians import Gaussians, rgb_to_dc
+from ff_jax.render.renderer import RenderSettings, ray_directions, render
+from ff_jax.render.rigid import apply_delta
 from ff_jax.scene.actors import ActorParams, Tracks, place, poses_at, still
+from ff_jax.scene.camera_path import CameraPath
 from ff_jax.scene.deformable import deform
 from ff_jax.scene.exposure import apply_exposure, init_exposure
-from ff_jax.scene.path import CameraPath
 from ff_jax.scene.sky import init_sky, sky_color
 
 BACKGROUND = 0  # node index of everything static

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import Box, SceneData, moving_tracks, tracks
+from ff_jax.data.scene_data import Box, SceneData, moving_tracks, tracks
 from ff_jax.scene.actors import Tracks
 
 SOFT = ("pedestrian", "cyclist")  # categories that deform

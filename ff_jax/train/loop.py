@@ -11,13 +11,13 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Int
 
-from ff_jax.render import RenderSettings, bin_gaussians, project_gaussians
+from ff_jax.render.renderer import RenderSettings, bin_gaussians, project_gaussians
 from ff_jax.scene import Scene, SceneParams, compose
 from ff_jax.scene.scene import View
-from ff_jax.schedule import ShiftSchedule, is_event, is_novel
-from ff_jax.train.control import is_density_step, make_density_step
-from ff_jax.train.feed import AHEAD, Feed, frame_at
-from ff_jax.train.pool import Pool, pool_batch
+from ff_jax.train.batches import AHEAD, Feed, frame_at
+from ff_jax.train.densify.step import is_density_step, make_density_step
+from ff_jax.train.pseudo_views import Pool, pool_batch
+from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_novel
 from ff_jax.train.state import Pace, TrainState
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 

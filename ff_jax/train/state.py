@@ -9,11 +9,11 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
-from ff_jax.gaussians import Gaussians
+from ff_jax.render.gaussians import Gaussians
 from ff_jax.scene import Scene, SceneParams
 from ff_jax.scene.actors import ActorParams
-from ff_jax.scene.path import LEVER
-from ff_jax.split import Pull, no_pull
+from ff_jax.scene.camera_path import LEVER
+from ff_jax.train.densify.split_prune import Pull, no_pull
 
 PER_SLOT = tuple(field.name for field in dataclasses.fields(Gaussians))  # groups with one row per Gaussian
 

@@ -10,17 +10,17 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, PyTree, UInt8
 
-from ff_jax import losses
-from ff_jax.density import DensityConfig, explore
-from ff_jax.losses import LossConfig
-from ff_jax.render import RenderSettings
+from ff_jax.render.multi_device import keep_split
+from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import Scene, SceneParams, render_scene
 from ff_jax.scene.actors import outside, roughness
+from ff_jax.scene.camera_path import camera_roughness
 from ff_jax.scene.exposure import exposure_penalty
-from ff_jax.scene.path import camera_roughness
 from ff_jax.scene.scene import View
-from ff_jax.sharded import keep_split
-from ff_jax.split import SplitConfig, add_pull
+from ff_jax.train import losses
+from ff_jax.train.densify.mcmc import DensityConfig, explore
+from ff_jax.train.densify.split_prune import SplitConfig, add_pull
+from ff_jax.train.losses import LossConfig
 from ff_jax.train.state import OptimConfig, Pace, TrainState, grouped, make_optimizer, means_rate, ungrouped
 
 EXPLORE = 2  # random stream of a step; 1 is that of density control

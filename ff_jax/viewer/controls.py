@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ff_jax.viewer.camera_path import RecordedPath
 from ff_jax.viewer.layers import DEPTH, EIG, LAYERS, UCR, Scales, legend
-from ff_jax.viewer.path import RecordedPath
 from ff_jax.viewer.session import Edits, Look, Session
 
 BOTH = "Before | after"

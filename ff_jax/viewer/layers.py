@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ff_jax.eig import eig_mask
-from ff_jax.export.eig_figure import COLORS
-from ff_jax.generators.align import expected_depth
+from ff_jax.export.colormaps import COLORS
+from ff_jax.fixers.reprojection import expected_depth
 from ff_jax.scene.scene import SceneView
 
 RGB, DEPTH, ALPHA, EIG, UCR = "RGB", "Depth", "Alpha", "EIG", "UCR mask"

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ff_jax.export.pixels import save_png
+from ff_jax.export.image_bytes import save_png
 from ff_jax.export.video import write_mp4
 from ff_jax.scene.scene import View
+from ff_jax.viewer.camera_path import frame_size, pose_at, recorded_path, square_size, view_at
 from ff_jax.viewer.controls import Controls
+from ff_jax.viewer.frame_rate import Pace
 from ff_jax.viewer.layers import captioned
-from ff_jax.viewer.pace import Pace
-from ff_jax.viewer.path import frame_size, pose_at, recorded_path, square_size, view_at
 from ff_jax.viewer.session import Look, Session
 
 _REST = 0.3  # seconds without a change until pictures are whole again

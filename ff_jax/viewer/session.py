@@ -9,14 +9,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
-from ff_jax.render import RenderSettings
+from ff_jax.eig.scene_posterior import Knowledge, learn
+from ff_jax.eig.scene_posterior import look as look_at
+from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import Scene, edit, render_scene
 from ff_jax.scene.scene import SceneView, View
-from ff_jax.train.knowledge import Knowledge, learn
-from ff_jax.train.knowledge import look as look_at
 from ff_jax.train.loop import fitted
 from ff_jax.viewer.layers import NEED_EIG, RGB, Scales, paint, scale_of
-from ff_jax.viewer.runs import AFTER, BEFORE, Loaded, RunReader
+from ff_jax.viewer.run_reader import AFTER, BEFORE, Loaded, RunReader
 
 
 @dataclasses.dataclass(frozen=True)

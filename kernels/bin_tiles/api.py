@@ -4,10 +4,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.backend import choose
 from kernels.bin_tiles import reference, xla
 from kernels.bin_tiles.primitives import bin_primitive
 from kernels.bin_tiles.types import Bins
+from kernels.common.implementation import choose
 
 _RUN = {"reference": reference.bin_tiles, "xla": xla.bin_tiles, "mosaic": xla.bin_tiles}
 

@@ -1,6 +1,6 @@
 """Tile sizes."""
 
-from kernels.backend import choose
+from kernels.common.implementation import choose
 
 # 16: one warp covers 256 pixels with 8 independent pixels a thread, which hides latency. 8: a CPU has no
 # lanes to fill, so the tighter fit of small tiles (fewer pixels visited in vain) wins.

@@ -13,10 +13,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Float, Int
 
-from kernels.bin_tiles.spans import first_and_last_tile, level_of, rows_of
+from kernels.bin_tiles.tile_spans import first_and_last_tile, level_of, rows_of
 from kernels.bin_tiles.types import Bins, tile_grid
 from kernels.bin_tiles.xla import MAX_INT, sort_by_depth, sort_by_tile
-from kernels.launch import launch, rows
+from kernels.common.pallas import launch, rows
 
 BLOCK, WARPS = 64, 2  # Gaussians a program: all wait for the largest
 ROW, ENOUGH = 256, 2_000_000_000

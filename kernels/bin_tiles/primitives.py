@@ -7,7 +7,7 @@ from jax.extend.core import Primitive
 
 from kernels.bin_tiles import pallas_gpu
 from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.primitive import bind, define
+from kernels.common.primitives import bind, define
 
 BIN = Primitive("bin_tiles")
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.bin_tiles.spans import first_and_last_tile, level_of
+from kernels.bin_tiles.tile_spans import first_and_last_tile, level_of
 from kernels.bin_tiles.types import Bins, tile_grid
 
 

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int, UInt
 
 from kernels.bin_tiles.expand import expand
-from kernels.bin_tiles.spans import first_and_last_tile, level_of, rows_of
+from kernels.bin_tiles.tile_spans import first_and_last_tile, level_of, rows_of
 from kernels.bin_tiles.types import Bins, tile_grid
 
 MAX_INT = 2**31 - 1

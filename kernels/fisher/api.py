@@ -6,12 +6,12 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import ArrayLike, Float
 
-from kernels.backend import choose
 from kernels.bin_tiles import Bins, tile_grid
+from kernels.common.implementation import choose
 from kernels.fisher import pallas_gpu, reference, xla
-from kernels.fisher.gain import MODES
-from kernels.fisher.geometry import PACKED, Geometry
-from kernels.fisher.geometry import jacobian as geometry_jacobian
+from kernels.fisher.footprint_jacobian import PACKED, Geometry
+from kernels.fisher.footprint_jacobian import jacobian as geometry_jacobian
+from kernels.fisher.information_gain import MODES
 
 _RUN = {"reference": reference, "xla": xla, "pallas": pallas_gpu, "mosaic": pallas_gpu}
 

@@ -1,4 +1,4 @@
-"""Fisher sums and EIG map as Pallas kernels, for both backends (`kernels.rasterize.pixels`).
+"""Fisher sums and EIG map as Pallas kernels, for both backends (`kernels.rasterize.gpu_backends`).
 
 One program walks one segment of a tile list with all pixels of the tile in registers. It starts from the
 prefix (accumulated colour and transmittance) that the segmented forward pass of `rasterize` leaves. The map
@@ -15,12 +15,12 @@ from jax import Array, lax
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
-from kernels.fisher import forms_gpu
+from kernels.fisher import quadratic_forms_gpu
 from kernels.fisher.config import FisherConfig, choose_config
-from kernels.fisher.forms import POWERS, from_moments
-from kernels.fisher.gain import information_gain
-from kernels.fisher.geometry import Geometry
-from kernels.fisher.walk import (
+from kernels.fisher.footprint_jacobian import Geometry
+from kernels.fisher.information_gain import information_gain
+from kernels.fisher.quadratic_forms import POWERS, from_moments
+from kernels.fisher.tile_walk import (
     SUMS,
     Front,
     Pair,
@@ -33,12 +33,12 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
-from kernels.rasterize.bodies import clear, walk
+from kernels.rasterize.gpu_backends import Backend, Mosaic, Triton, anchor
+from kernels.rasterize.kernel_bodies import clear, walk
 from kernels.rasterize.pallas_gpu import Kernels
-from kernels.rasterize.pixels import Backend, Mosaic, Triton, anchor
 from kernels.rasterize.primitives import forward
 from kernels.rasterize.segments import Segments
-from kernels.rasterize.walk import from_tiles, to_tiles
+from kernels.rasterize.tile_walk import from_tiles, to_tiles
 
 Ref = Any  # a Pallas reference
 
@@ -78,7 +78,7 @@ def accumulate(
     )
     sums = Kernels(on).sum_slots(slots, bins, config.reduce_block)
     if isinstance(jacobian, Geometry):
-        return forms_gpu.add_precision(onto, sign, jacobian, sums, bins, on.interpret), sums[:, 15]
+        return quadratic_forms_gpu.add_precision(onto, sign, jacobian, sums, bins, on.interpret), sums[:, 15]
     jacobian = None if jacobian is None else jnp.where(opacity[:, None, None] > 0, jacobian, 0.0)
     return from_moments(sums[:, :15], whitener_of(records), jacobian), sums[:, 15]
 
@@ -106,7 +106,7 @@ def eig_map(
     config = config or choose_config(bins.ids.shape[0], bins.tile_starts.shape[0] - 1)
     splats = splat_records(mean2d, conic, opacity, features[:, :3])
     if isinstance(factor, tuple):
-        records = append_eig(splats, forms_gpu.quartic(*factor, on.interpret), q)
+        records = append_eig(splats, quadratic_forms_gpu.quartic(*factor, on.interpret), q)
     else:
         records = eig_records(splats, factor, q)
     segments, prefix = _prefixes(mean2d, conic, opacity, features, bins, width, height, tile, on)

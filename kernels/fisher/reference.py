@@ -7,8 +7,8 @@ from jax import Array
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
-from kernels.fisher.gain import information_gain, pack
-from kernels.rasterize.blend import alpha_gradient, alpha_of, alpha_slope, falloff
+from kernels.fisher.information_gain import information_gain, pack
+from kernels.rasterize.alpha_blending import alpha_gradient, alpha_of, alpha_slope, falloff
 
 
 class Pairs(NamedTuple):

@@ -5,9 +5,9 @@ from jax import Array
 from jaxtyping import ArrayLike, Float
 
 from kernels.bin_tiles import Bins
-from kernels.fisher.forms import from_moments
-from kernels.fisher.gain import information_gain
-from kernels.fisher.walk import (
+from kernels.fisher.information_gain import information_gain
+from kernels.fisher.quadratic_forms import from_moments
+from kernels.fisher.tile_walk import (
     SUMS,
     Front,
     add_gain,
@@ -18,7 +18,7 @@ from kernels.fisher.walk import (
     visit,
     whitener_of,
 )
-from kernels.rasterize.walk import from_tiles, one_by_one, to_tiles, walk_tiles
+from kernels.rasterize.tile_walk import from_tiles, one_by_one, to_tiles, walk_tiles
 
 
 def accumulate(

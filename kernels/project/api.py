@@ -3,7 +3,7 @@
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.backend import choose
+from kernels.common.implementation import choose
 from kernels.project import reference, xla
 from kernels.project.primitives import project_primitive
 from kernels.project.reference import Options, Projected

@@ -13,9 +13,9 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jaxtyping import Float, Int
 
-from kernels.launch import launch, load_columns, rows, store_columns
+from kernels.common.pallas import launch, load_columns, rows, store_columns
 from kernels.project.reference import Columns, Lens, Options, columns
-from kernels.project.sh import BAND_OF, basis_columns
+from kernels.project.spherical_harmonics import BAND_OF, basis_columns
 
 BLOCK, WARPS = 128, 4  # Gaussians a program
 SIZES = (3, 4, 3, 1)  # columns of means, quats, scales, opacities; then 3 K of sh

@@ -16,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 from jaxtyping import Int
 
-from kernels.primitive import bind, define, zero
+from kernels.common.primitives import bind, define, zero
 from kernels.project import pallas_gpu, reference
 from kernels.project.reference import Options
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from kernels.project.sh import sh_color
-from kernels.rasterize.blend import ALPHA_MIN
+from kernels.project.spherical_harmonics import sh_color
+from kernels.rasterize.alpha_blending import ALPHA_MIN
 
 CLAMP_MARGIN = 0.3  # the Jacobian is evaluated at most this fraction of half the image outside of it (3DGS)
 MAX_SIGMA = 1e8  # px; a larger footprint overflows float32 when its determinant is formed

@@ -5,8 +5,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kernels.backend import choose
 from kernels.bin_tiles.types import Bins, tile_grid
+from kernels.common.implementation import choose
 from kernels.rasterize import primitives, reference
 from kernels.rasterize.config import RasterConfig
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kernels.tuning import tuned
+from kernels.common.tuned_configs import tuned
 
 
 @dataclass(frozen=True)

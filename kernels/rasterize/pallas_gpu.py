@@ -16,13 +16,13 @@ from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.launch import launch
-from kernels.rasterize import bodies
-from kernels.rasterize.blend import GEOMETRY, from_moments
+from kernels.common.pallas import launch
+from kernels.rasterize import kernel_bodies
+from kernels.rasterize.alpha_blending import GEOMETRY, from_moments
 from kernels.rasterize.config import RasterConfig, choose_config
-from kernels.rasterize.pixels import Backend, Mosaic
+from kernels.rasterize.gpu_backends import Backend, Mosaic
 from kernels.rasterize.segments import Segments, cut, segment_count
-from kernels.rasterize.walk import from_tiles, to_tiles
+from kernels.rasterize.tile_walk import from_tiles, to_tiles
 
 GAUSSIANS = 16  # a program of `_sum_slots_one_by_one`
 
@@ -59,11 +59,11 @@ class Kernels:
         channels, tiles = table.shape[1] - GEOMETRY + 1, bins.tile_starts.shape[0] - 1
         shape = (segments.tile.shape[0], channels, tile * tile)
         blocks = (*shape[:2], *self.on.shape_of(tile))
-        kernel = functools.partial(bodies.forward_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
+        kernel = functools.partial(kernel_bodies.forward_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, table)
         (partial,) = self.on.start(kernel, "rasterize_forward", shape[0], [blocks], config.warps, *operands)
         prefix, total = self.on.start(
-            functools.partial(bodies.combine_kernel, on=self.on),
+            functools.partial(kernel_bodies.combine_kernel, on=self.on),
             "rasterize_combine",
             tiles,
             [shape, (tiles, channels, tile * tile)],
@@ -87,12 +87,12 @@ class Kernels:
         """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
         config, segments = self.cut(bins)
         channels, tiles = saved.shape[1], bins.tile_starts.shape[0] - 1
-        kernel = functools.partial(bodies.tangent_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
+        kernel = functools.partial(kernel_bodies.tangent_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
         shape = (segments.tile.shape[0], 2 * channels, *self.on.shape_of(tile))
         operands = (*segments[:3], bins.ids, table, table_dot)
         (partial,) = self.on.start(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
         (total,) = self.on.start(
-            functools.partial(bodies.combine_tangent_kernel, on=self.on),
+            functools.partial(kernel_bodies.combine_tangent_kernel, on=self.on),
             "rasterize_combine_tangent",
             tiles,
             [(tiles, channels, tile * tile)],
@@ -120,7 +120,7 @@ class Kernels:
         inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
         inputs, saved = (x.reshape(*x.shape[:2], *self.on.shape_of(tile)) for x in (inputs, saved))
         slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
-        kernel = functools.partial(bodies.adjoint_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
+        kernel = functools.partial(kernel_bodies.adjoint_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
         operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
         count = segments.tile.shape[0]
         (slots,) = self.on.start(kernel, "rasterize_adjoint", count, [slots.shape], config.warps, *operands, into=True)
@@ -135,7 +135,7 @@ class Kernels:
         # Padding goes to rows of its own behind the last Gaussian.
         order = jnp.concatenate([bins.order, jnp.arange(N, N + padding[1], dtype=jnp.int32)])
         (sums,) = launch(
-            functools.partial(bodies.reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F)),
+            functools.partial(kernel_bodies.reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F)),
             "rasterize_sum_slots",
             (N + padding[1]) // block,
             [(N + padding[1], F)],
@@ -151,6 +151,6 @@ class Kernels:
     def _sum_slots_one_by_one(self, slots: Float[Array, "capacity F"], bins: Bins) -> Float[Array, "N F"]:
         """Add them up number by number: this backend cannot load from many places at once."""
         N, F = bins.order.shape[0], slots.shape[1]
-        kernel = functools.partial(bodies.reduce_one_by_one_kernel, on=self.on, block=GAUSSIANS)
+        kernel = functools.partial(kernel_bodies.reduce_one_by_one_kernel, on=self.on, block=GAUSSIANS)
         operands = bins.order, bins.first, bins.last, slots
         return self.on.start(kernel, "rasterize_sum_slots", pl.cdiv(N, GAUSSIANS), [(N, F)], 1, *operands)[0]

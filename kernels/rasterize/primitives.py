@@ -21,11 +21,11 @@ from jax.interpreters import ad
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins
-from kernels.primitive import bind, define, zero
+from kernels.common.primitives import bind, define, zero
 from kernels.rasterize import pallas_gpu, xla
-from kernels.rasterize.blend import ALPHA_MIN, GEOMETRY
+from kernels.rasterize.alpha_blending import ALPHA_MIN, GEOMETRY
 from kernels.rasterize.config import RasterConfig
-from kernels.rasterize.pixels import Mosaic, Triton
+from kernels.rasterize.gpu_backends import Mosaic, Triton
 
 FORWARD = Primitive("rasterize_forward")
 TANGENT = Primitive("rasterize_tangent")

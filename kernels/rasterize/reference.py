@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins
-from kernels.rasterize.blend import alpha_of, falloff, splat_of
+from kernels.rasterize.alpha_blending import alpha_of, falloff, splat_of
 
 
 def forward(table: Float[Array, "N F"], bins: Bins, *, width: int, height: int) -> Float[Array, "H W C_and_alpha"]:

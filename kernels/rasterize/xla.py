@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kernels.bin_tiles.types import Bins
-from kernels.rasterize.blend import (
+from kernels.rasterize.alpha_blending import (
     GEOMETRY,
     alpha_of,
     alpha_slope,
@@ -15,7 +15,7 @@ from kernels.rasterize.blend import (
     splat_of,
     tangent_step,
 )
-from kernels.rasterize.walk import from_tiles, in_front, one_by_one, running, to_tiles, walk_tiles
+from kernels.rasterize.tile_walk import from_tiles, in_front, one_by_one, running, to_tiles, walk_tiles
 
 # Image: (H, W, C + 1), the alpha last
 Image = Float[Array, "H W C_and_alpha"]

@@ -8,14 +8,14 @@ _NO_NETWORKS = ("--lpips=none", "--inception=none", "--detector=none", "--lanes=
 
 # Entry point: its flags; {out} is an empty folder, {log} one that holds a log of 3 time steps and 2 cameras.
 RUNS = {
-    "experiments.pose_study": ("--workdir={out}", *_STREET, *_SMALL, "--steps=1", "--frames=4", "--off=0.2:2"),
-    "experiments.exposure_study": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=5"),
-    "experiments.actor_study": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=7"),
-    "experiments.next_view": (
+    "experiments.studies.poses": ("--workdir={out}", *_STREET, *_SMALL, "--steps=1", "--frames=4", "--off=0.2:2"),
+    "experiments.studies.exposure": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=5"),
+    "experiments.studies.actors": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=7"),
+    "experiments.studies.next_view": (
         *("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED),
         *("--moments=4", "--views=3", "--rounds=1", "--draws=1"),
     ),
-    "experiments.eig_study": (
+    "experiments.studies.eig_calibration": (
         *("--workdir={out}", *_STREET, *_SMALL, "--steps=1"),
         *("--recorded=2", "--frames=1", "--shifts=1"),
     ),
@@ -26,23 +26,23 @@ RUNS = {
         *("--config.steps=2", "--config.schedule.start=1", "--config.evaluate.shifts=(0.0,)"),
         *("--config.evaluate.frames=2", "--config.evaluate.video_frames=2"),
     ),
-    "experiments.metric_bench": (
+    "experiments.benchmarks.metrics": (
         *("--workdir={out}", "--frames=9", "--kept=1", "--width=32", "--height=20"),
         *_NO_NETWORKS,
     ),
-    "experiments.bench": ("--scenes=300_64x48", "--calls=1", "--out={out}/figures.json"),
-    "experiments.world_sheet": (
+    "experiments.benchmarks.rendering": ("--scenes=300_64x48", "--calls=1", "--out={out}/figures.json"),
+    "experiments.tools.contact_sheet": (
         *("--seeds=3", "--width=32", "--height=20", "--samples=1"),
         "--output={out}/new/sheet.png",
     ),
-    "experiments.peers.torch_cpu": ("--scene=300_64x48", "--repeats=1"),
-    "kernels.bench": ("300_64x48", "--calls=1"),
+    "experiments.benchmarks.baselines.torch_cpu": ("--scene=300_64x48", "--repeats=1"),
+    "kernels.tools.bench": ("300_64x48", "--calls=1"),
 }
 
 # The beginning of a command: why no test runs it.
 NOT_RUN = {
-    "experiments.peers.gsplat_mcmc": "gsplat needs CUDA; that it says so is tested",
-    "kernels.tune": "it times kernels of an NVIDIA GPU; that it says so is tested",
+    "experiments.benchmarks.baselines.gsplat_mcmc": "gsplat needs CUDA; that it says so is tested",
+    "kernels.tools.tune": "it times kernels of an NVIDIA GPU; that it says so is tested",
     "gcloud": "it rents machines in a cloud",
     "python3 -m venv": "it installs the packages that the tests run with",
     ".venv/bin/pip install": "it installs the packages that the tests run with",

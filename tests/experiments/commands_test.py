@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ff_jax.data.folder import write_folder
-from ff_jax.generators.pair_files import load, shard_path
+from ff_jax.fixers.pair_files import load, shard_path
 from tests.experiments.commands import RUNS
 from tests.ff_jax.data import tiny
 
@@ -155,14 +155,14 @@ def test_pairs_of_a_log_are_made_and_judged(server, log, tmp_path):
     small += [f"--config.data.source={log}", "--config.data.width=0"]
     views = tmp_path / "views"
     config = "--config=experiments/configs/kitti_stereo.py"
-    made = server.run("experiments.make_pairs", f"--out={views}", config, *small, "--target=b")
+    made = server.run("experiments.fixers.make_pairs", f"--out={views}", config, *small, "--target=b")
     assert made.returncode == 0, made.stderr[-3000:]
     pairs = load([shard_path(views, 0)])
     assert pairs.render.shape == (1, 16, 24, 3) and pairs.render.std() > 1 and pairs.steps.tolist() == [1]
     before = shard_path(views, 0).read_bytes()
-    again = server.run("experiments.make_pairs", f"--out={views}", "--seeds=0:2", "--part=0/2", "--clip=9")
+    again = server.run("experiments.fixers.make_pairs", f"--out={views}", "--seeds=0:2", "--part=0/2", "--clip=9")
     assert again.returncode == 0 and shard_path(views, 0).read_bytes() == before  # nothing is made twice
-    done = server.run("experiments.fixer_study", f"--out={tmp_path}", "--streets=0:1", *NETWORKS)
+    done = server.run("experiments.studies.fixers", f"--out={tmp_path}", "--streets=0:1", *NETWORKS)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     whole = {row["fixer"]: row for row in rows if row["region"] == "all"}
@@ -172,17 +172,21 @@ def test_pairs_of_a_log_are_made_and_judged(server, log, tmp_path):
 
 
 WRONG = {
-    ("experiments.peers.gsplat_mcmc", "--out={out}/a.json", "--config=experiments/configs/kitti_stereo.py"): "gsplat ",
-    ("experiments.bench", "--peer", "--scenes=300_64x48"): "gsplat ",
-    ("experiments.bench", "--scenes=many"): "--scenes=many is unknown: use some of",
-    ("experiments.peers.torch_cpu", "--scene=many"): "scene many is unknown: use some of",
-    ("kernels.bench", "many"): "scene many is unknown: use some of",
-    ("kernels.tune", "300_64x48"): "block sizes are those of kernels on an NVIDIA GPU",
-    ("experiments.world_sheet", "--seeds=a"): "--seeds='a' is wrong: give whole numbers",
-    ("experiments.world_sheet", "--frame=999"): "--frame=999 is wrong: the drive has",
-    ("experiments.metric_bench", "--workdir={out}", "--frames=8"): "--frames=8: 8 is not integer >= 9",
     (
-        "experiments.next_view",
+        "experiments.benchmarks.baselines.gsplat_mcmc",
+        "--out={out}/a.json",
+        "--config=experiments/configs/kitti_stereo.py",
+    ): "gsplat ",
+    ("experiments.benchmarks.rendering", "--peer", "--scenes=300_64x48"): "gsplat ",
+    ("experiments.benchmarks.rendering", "--scenes=many"): "--scenes=many is unknown: use some of",
+    ("experiments.benchmarks.baselines.torch_cpu", "--scene=many"): "scene many is unknown: use some of",
+    ("kernels.tools.bench", "many"): "scene many is unknown: use some of",
+    ("kernels.tools.tune", "300_64x48"): "block sizes are those of kernels on an NVIDIA GPU",
+    ("experiments.tools.contact_sheet", "--seeds=a"): "--seeds='a' is wrong: give whole numbers",
+    ("experiments.tools.contact_sheet", "--frame=999"): "--frame=999 is wrong: the drive has",
+    ("experiments.benchmarks.metrics", "--workdir={out}", "--frames=8"): "--frames=8: 8 is not integer >= 9",
+    (
+        "experiments.studies.next_view",
         "--workdir={out}",
         "--moments=4",
         "--views=9",

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ff_jax.data.folder import write_folder
-from ff_jax.data.from_world import world_scene
 from ff_jax.data.loader import load_image
-from ff_jax.data.world import WorldConfig
-from ff_jax.export.pixels import save_png
+from ff_jax.data.synthetic import WorldConfig
+from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.export.image_bytes import save_png
 
 NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
 
@@ -102,7 +102,7 @@ def test_true_images_reach_the_ceiling_of_every_network(server, log, assets, tmp
 @pytest.mark.assets
 def test_the_metric_study_writes_its_tables_and_picture(server, assets, tmp_path, optimised):
     size = ["--seeds=0", "--frames=4", "--width=64", "--height=40"]
-    done = server.run("experiments.metric_study", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
+    done = server.run("experiments.studies.metrics", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
     assert done.returncode == 0, done.stderr[-3000:]
     values = json.loads((tmp_path / "metrics.json").read_text())["values"]
     psnr = [values[f"noise {level}"][0]["psnr"] for level in ("0.02", "0.05", "0.1", "0.2")]

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from experiments import faults
+from experiments.studies.measures import faults
 
 ROOT = Path(__file__).parents[2]
 # All of a run is done several times: what it draws and learns from takes longer than compiling it once.
@@ -92,7 +92,7 @@ def study_faults(server, finished: Path, folder: Path) -> None:
     """Run the study of one more kill on what is there of its runs: all but the end of the killed one."""
     (folder / "whole").symlink_to(finished)
     (folder / "seconds.txt").write_text("1.0")
-    done = server.run("experiments.fault_study", f"--workdir={folder}", "--kills=1")
+    done = server.run("experiments.studies.kill_and_resume", f"--workdir={folder}", "--kills=1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
     (kill,) = json.loads((folder / "kills.json").read_text())["kills"]
@@ -184,7 +184,7 @@ def test_the_table_of_streets_is_that_of_their_runs(server, finished, tmp_path):
     metrics["shifts"]["Fused"][-1]["psnr"] += 2.0  # of another street
     (tmp_path / "seed1" / "results").mkdir(parents=True)
     (tmp_path / "seed1" / "results" / "metrics.json").write_text(json.dumps(metrics))
-    done = server.run("experiments.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
+    done = server.run("experiments.studies.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     name, *cells = (cell.strip() for cell in done.stdout.splitlines()[-1].split("|"))
     gain = after - before

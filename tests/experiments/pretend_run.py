@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from ff_jax.train.lock import hold
+from ff_jax.runtime.run_lock import hold
 
 
 def main(flags: dict[str, str]) -> None:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ff_jax import eig
-from ff_jax.camera import Camera
-from ff_jax.gaussians import Gaussians
-from ff_jax.render import RenderSettings, render
+from ff_jax.render.camera import Camera
+from ff_jax.render.gaussians import Gaussians
+from ff_jax.render.renderer import RenderSettings, render
 from kernels.project.specs import TINY, make_scene
 
 SETTINGS = RenderSettings(capacity=4096, antialiased=True, implementation="xla")

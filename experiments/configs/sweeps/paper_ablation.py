@@ -1,7 +1,7 @@
 """The paper's ablation on the built-in street: what each use of EIG adds, at 3 m and 6 m beside the lane.
 
-python -m experiments.sweep --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/ablation
-python -m experiments.sweep --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/ablation --workers=8
+python -m experiments.sweeps.run --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/ablation
+python -m experiments.sweeps.run --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/sweep --workers=8
 
 Five rows x three streets. Every row differs from the one above it in one thing; the fixers are those that ship, trained
 on other streets. The schedule is the paper's in a tenth of its steps: outwards by 1 m at steps 300, 500, .. 1300, at
@@ -9,7 +9,7 @@ on other streets. The schedule is the paper's in a tenth of its steps: outwards 
 (docs/benchmark_protocol.md); they are left out without.
 """
 
-from ff_jax.sweep import Sweep
+from experiments.sweeps.definition import Sweep
 
 _METRICS = {
     "PSNR^": "psnr",

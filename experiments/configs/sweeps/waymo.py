@@ -1,13 +1,13 @@
 """The eight Waymo scenes on which lane-shift methods are compared (ReconDreamer), with the metrics of the papers.
 
-python -m experiments.sweep --config=experiments/configs/sweeps/waymo.py --workdir=runs/waymo --workers=8
+python -m experiments.sweeps.run --config=experiments/configs/sweeps/waymo.py --workdir=runs/waymo --workers=8
 
 Never run here, for want of the data; `waymo_recondreamer.py` says where it is looked for. NTA-IoU, NTL-IoU and FID
 need their networks (docs/benchmark_protocol.md).
 """
 
 from experiments.configs.waymo_recondreamer import SCENES
-from ff_jax.sweep import Sweep
+from experiments.sweeps.definition import Sweep
 
 _FILE = "experiments/configs/waymo_recondreamer.py"
 _METRICS = {"NTA-IoU^": "nta", "NTL-IoU^": "ntl", "FID_": "fid"}

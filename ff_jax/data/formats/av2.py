@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
-from ff_jax.data.contract import Box, Frame, SceneData, Sweep, invert, transform
 from ff_jax.data.formats import av2_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, read_columns, start_at_vehicle
-from ff_jax.data.sources import ImageFile, Source
+from ff_jax.data.lazy_arrays import ImageFile, Source
+from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, invert, transform
 
 POSES = "city_SE3_egovehicle.feather"
 LIDAR = "up_lidar"

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.path import Path as Polygon
 
-from ff_jax.data.contract import Lane
-from ff_jax.data.sources import read_object
+from ff_jax.data.lazy_arrays import read_object
+from ff_jax.data.scene_data import Lane
 
 UNMARKED = ("NONE", "UNKNOWN")
 SPACING = 1.0  # metres between the points of an edge

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.contract import SceneData, SparsePoints, invert
 from ff_jax.data.formats.colmap_model import ModelCamera, ModelImage, read_model
 from ff_jax.data.formats.common import pinhole, pose
-from ff_jax.data.formats.photos import Photo, photo_scene
+from ff_jax.data.formats.posed_photos import Photo, photo_scene
+from ff_jax.data.scene_data import SceneData, SparsePoints, invert
 
 Array = np.ndarray
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from ff_jax.data.contract import SceneData
+from ff_jax.data.scene_data import SceneData
 
 Array = np.ndarray
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.cameras_json import DGP_CATEGORIES
-from ff_jax.data.contract import Box, Frame, SceneData, Sweep, invert
+from ff_jax.data.formats.cameras_json import DGP_CATEGORIES
 from ff_jax.data.formats.common import pinhole, pose, start_at_vehicle
-from ff_jax.data.sources import ImageFile, Source, read_npz, read_object
+from ff_jax.data.lazy_arrays import ImageFile, Source, read_npz, read_object
+from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, invert
 
 CATEGORIES = DGP_CATEGORIES | {"Bus/RV/Caravan": "vehicle", "Trailer": "vehicle"}  # of ontologies, by name
 BOXES_3D = "1"  # key of this kind of annotation

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.contract import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert
 from ff_jax.data.formats import kitti_files as files
 from ff_jax.data.formats.common import pinhole, rigid, start_at_vehicle
 from ff_jax.data.formats.kitti_files import CATEGORIES, Label
-from ff_jax.data.sources import ImageFile, Source, image_size
+from ff_jax.data.lazy_arrays import ImageFile, Source, image_size
+from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert
 
 PERIOD = 0.1  # seconds, where there are no time stamps
 CAMERAS = {"left": 2, "right": 3}

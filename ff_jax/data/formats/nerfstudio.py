@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from plyfile import PlyData, PlyParseError
 
-from ff_jax.data.contract import SceneData, SparsePoints
 from ff_jax.data.formats.common import pinhole
-from ff_jax.data.formats.photos import Photo, photo_scene
-from ff_jax.data.sources import read_object
+from ff_jax.data.formats.posed_photos import Photo, photo_scene
+from ff_jax.data.lazy_arrays import read_object
+from ff_jax.data.scene_data import SceneData, SparsePoints
 
 MODELS = ("OPENCV", "PINHOLE")
 OPENGL_FROM_OPENCV = np.diag([1.0, -1, -1, 1])

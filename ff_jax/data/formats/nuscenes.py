@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation, Slerp
 
-from ff_jax.data.contract import Box, Frame, SceneData, Sweep
 from ff_jax.data.formats import nuscenes_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.nuscenes_tables import Record, read_tables
-from ff_jax.data.sources import ImageFile, Source, read_file
+from ff_jax.data.lazy_arrays import ImageFile, Source, read_file
+from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep
 
 LIDAR, FRONT = "LIDAR_TOP", "CAM_FRONT"
 MAX_GAP = {False: 60_000, True: 45_000}  # microseconds between a step and a record of it: half of the cameras' period

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from ff_jax.data.contract import Lane
-from ff_jax.data.sources import read_object
+from ff_jax.data.lazy_arrays import read_object
+from ff_jax.data.scene_data import Lane
 
 RADIUS = 100.0  # metres from the vehicle's way; maps are of whole districts
 

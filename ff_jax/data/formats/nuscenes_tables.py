@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats.common import pose
-from ff_jax.data.sources import read_file
+from ff_jax.data.lazy_arrays import read_file
 
 Array = np.ndarray
 

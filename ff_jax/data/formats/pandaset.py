@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.contract import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert, transform
 from ff_jax.data.formats.common import pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.pandas_pickle import read_table
-from ff_jax.data.sources import ImageFile, Source, image_size, read_file, read_object
+from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_file, read_object
+from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert, transform
 
 FRONT = "front_camera"
 FORWARD_LIDAR = 1  # number of the second, forward-facing LiDAR in points and labels

@@ -10,10 +10,10 @@ import zlib
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.contract import invert
 from ff_jax.data.formats.common import rigid
+from ff_jax.data.formats.protobuf_wire import decode
 from ff_jax.data.formats.waymo_messages import MATRIX
-from ff_jax.data.formats.wire import decode
+from ff_jax.data.scene_data import invert
 
 Array = np.ndarray
 

@@ -1,6 +1,6 @@
 """The fields of the Waymo Open Dataset's messages that are read (dataset.proto, label.proto, map.proto)."""
 
-from ff_jax.data.formats.wire import Field
+from ff_jax.data.formats.protobuf_wire import Field
 
 TRANSFORM = {1: Field("transform", "double", True)}
 CAMERA_CALIBRATION = {

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, Box, Frame, Readout
 from ff_jax.data.formats import waymo_lidar
 from ff_jax.data.formats.common import pinhole
 from ff_jax.data.formats.waymo_messages import SPEEDS, TURNS
-from ff_jax.data.sources import Source
+from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, Frame, Readout
 
 CAMERAS = {1: "FRONT", 2: "FRONT_LEFT", 3: "FRONT_RIGHT", 4: "SIDE_LEFT", 5: "SIDE_RIGHT"}
 LASERS = {1: "TOP", 2: "FRONT", 3: "SIDE_LEFT", 4: "SIDE_RIGHT", 5: "REAR"}

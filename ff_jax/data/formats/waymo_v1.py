@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.contract import Frame, Lane, SceneData, Sweep
 from ff_jax.data.formats import tfrecord, waymo_lidar
 from ff_jax.data.formats.common import check_range, start_at_vehicle
+from ff_jax.data.formats.protobuf_wire import decode
 from ff_jax.data.formats.waymo_messages import FRAME
 from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENCE, camera_frame, label_box, laser_points, matrix
-from ff_jax.data.formats.wire import decode
-from ff_jax.data.sources import EncodedImage, Source
+from ff_jax.data.lazy_arrays import EncodedImage, Source
+from ff_jax.data.scene_data import Frame, Lane, SceneData, Sweep
 
 CLOSEST = 3  # corners of an outline below which it encloses nothing
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from ff_jax.data.contract import SceneData, Sweep
 from ff_jax.data.formats.common import column_names, read_cell, read_columns, start_at_vehicle
 from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENCE, camera_frame, label_box, laser_points, matrix
-from ff_jax.data.sources import EncodedImage, Source
+from ff_jax.data.lazy_arrays import EncodedImage, Source
+from ff_jax.data.scene_data import SceneData, Sweep
 
 STAMP, CAMERA, LASER = "key.frame_timestamp_micros", "key.camera_name", "key.laser_name"
 INTRINSICS = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")

@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
-from ff_jax.data.contract import MASKS, Box, Frame, Lane, SceneData, Sweep
-from ff_jax.data.sources import EncodedImage, ImageFile, MaskFile, Source, read_file
+from ff_jax.data.lazy_arrays import EncodedImage, ImageFile, MaskFile, Source, read_file
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, SceneData, Sweep
 
 PARTS = ("frames", "sweeps", "log")
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float32
 
-from ff_jax.data.contract import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
-from ff_jax.data.sources import EncodedImage, Source, decode_image
+from ff_jax.data.lazy_arrays import EncodedImage, Source, decode_image
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
 from ff_jax.data.tfds.ff_driving import FfDriving, split_name
 
 Array = np.ndarray

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from experiments.common import to_config
+from experiments.cli.command_line import to_config
 from experiments.configs import waymo_recondreamer as scenes
-from ff_jax.data.formats.detect import open_source
+from ff_jax.data.formats.registry import open_source
 from tests.ff_jax.data.formats.waymo_v1_test import Segment, tfrecord
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ff_jax.data import folder, loader, sources
-from ff_jax.data.contract import Readout
-from ff_jax.data.sources import Source
+from ff_jax.data import folder, lazy_arrays, loader
+from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.scene_data import Readout
 from ff_jax.data.validate import validate
 from tests.ff_jax.data import tiny
 
@@ -74,7 +74,7 @@ def test_reading_decodes_no_image(scene, tmp_path, monkeypatch):
         pytest.fail(f"decoded {path}")
 
     for name in ("_decode", "read_points"):
-        monkeypatch.setattr(sources, name, refuse)
+        monkeypatch.setattr(lazy_arrays, name, refuse)
     assert len(folder.read_folder(path).frames) == 6
 
 

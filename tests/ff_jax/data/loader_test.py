@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ff_jax.data import contract, loader, sources
+from ff_jax.data import lazy_arrays, loader, scene_data
 from tests.ff_jax.data import tiny
 
 
@@ -18,13 +18,13 @@ def scene(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return the list of files that have been decoded."""
-    files, decode = [], sources._decode
-    monkeypatch.setattr(sources, "_decode", lambda path: files.append(path.name) or decode(path))
+    files, decode = [], lazy_arrays._decode
+    monkeypatch.setattr(lazy_arrays, "_decode", lambda path: files.append(path.name) or decode(path))
     return files
 
 
 def test_nothing_is_decoded_before_it_is_asked_for(scene, decoded):
-    small = loader.scaled(contract.hold_out(contract.select(scene, cameras=("a",)), 2), 0.5)
+    small = loader.scaled(scene_data.hold_out(scene_data.select(scene, cameras=("a",)), 2), 0.5)
     assert decoded == []
     loader.load_image(small.frames[1])
     assert decoded == ["a1.png"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, Box, Frame, Lane, SceneData, SparsePoints, Sweep
-from ff_jax.data.sources import ImageFile, MaskFile, PointFile
+from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, Frame, Lane, SceneData, SparsePoints, Sweep
 
 WIDTH, HEIGHT, STEPS = 24, 16, 3
 K = np.array([[20.0, 0, 12], [0, 20, 8], [0, 0, 1]])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ff_jax.data.contract import Box, Lane, SparsePoints
-from ff_jax.data.sources import Source
+from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.scene_data import Box, Lane, SparsePoints
 from ff_jax.data.validate import validate
 from tests.ff_jax.data import tiny
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ff_jax.export import figures, pixels, svg
-from ff_jax.export.report import Curve, Panel, Series, curves_of_metrics, metric_against_shift
+from ff_jax.export import figures, image_bytes, svg
+from ff_jax.export.records import Curve, Panel, Series, curves_of_metrics, metric_against_shift
 
 
 def flat(colour, height=20, width=30):
@@ -17,23 +17,23 @@ def flat(colour, height=20, width=30):
 
 def test_eight_bit_rounding_clips_and_keeps_bytes(tmp_path):
     picture = np.array([[[-1, 0.5, 2], [np.nan, 1 / 255, 0.998]]], np.float32)
-    np.testing.assert_array_equal(pixels.to_uint8(picture), [[[0, 128, 255], [0, 1, 254]]])
+    np.testing.assert_array_equal(image_bytes.to_uint8(picture), [[[0, 128, 255], [0, 1, 254]]])
     raw = np.random.default_rng().integers(0, 256, (4, 5, 3)).astype(np.uint8)
-    pixels.save_png(tmp_path / "a" / "b.png", raw)
+    image_bytes.save_png(tmp_path / "a" / "b.png", raw)
     np.testing.assert_array_equal(Image.open(tmp_path / "a" / "b.png"), raw)
     with pytest.raises(ValueError, match="int64"):
-        pixels.to_uint8(raw.astype(int))
+        image_bytes.to_uint8(raw.astype(int))
 
 
 def test_heat_rises_in_brightness_and_clips():
-    brightness = pixels.heat(np.array([[-1.0, 0, 0.5, 1, 2, 9]], np.float32), 2)[0].sum(-1).astype(int)
+    brightness = image_bytes.heat(np.array([[-1.0, 0, 0.5, 1, 2, 9]], np.float32), 2)[0].sum(-1).astype(int)
     assert brightness[0] == brightness[1] and brightness[4] == brightness[5]
     assert (np.diff(brightness[1:5]) > 0).all()
 
 
 def test_large_pictures_become_jpeg_in_pages():
-    assert pixels.data_address(flat((1, 0, 0))).startswith("data:image/png;base64,")
-    assert pixels.data_address(flat((1, 0, 0), 800, 800)).startswith("data:image/jpeg;base64,")
+    assert image_bytes.data_address(flat((1, 0, 0))).startswith("data:image/png;base64,")
+    assert image_bytes.data_address(flat((1, 0, 0), 800, 800)).startswith("data:image/jpeg;base64,")
 
 
 def test_contact_sheet_places_every_picture():

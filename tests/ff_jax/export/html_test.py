@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ff_jax.export import html
-from ff_jax.export.report import Curve, Panel, Report, Row, Series, shift_name
+from ff_jax.export.records import Curve, Panel, Report, Row, Series, shift_name
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 

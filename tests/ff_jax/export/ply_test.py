@@ -6,7 +6,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from ff_jax.export.ply import read_ply, write_ply
-from ff_jax.gaussians import Gaussians
+from ff_jax.render.gaussians import Gaussians
 
 
 def random_gaussians(count, degree):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ff_jax.data import cameras_json
+from ff_jax.data.formats import cameras_json
+from ff_jax.data.lazy_arrays import read_image
 from ff_jax.data.loader import load_image
-from ff_jax.data.sources import read_image
 from ff_jax.metrics import detectors
 from ff_jax.metrics.detectors import Detections, box_iou, load_detector, suppress
 

@@ -3,11 +3,11 @@
 import itertools
 
 import numpy as np
-import originals
 import pytest
 import scipy.linalg
 
 from ff_jax.metrics import fid
+from tests.ff_jax.metrics import originals
 
 
 @pytest.fixture

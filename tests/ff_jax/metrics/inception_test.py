@@ -1,11 +1,11 @@
 """Inception features against the PyTorch original, resizes against Pillow and a naive loop."""
 
 import numpy as np
-import originals
 import pytest
 from PIL import Image
 
 from ff_jax.metrics import inception
+from tests.ff_jax.metrics import originals
 
 SIZES = [(113, 401), (299, 299), (450, 37), (600, 800)]  # height and width shrink, stay and grow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, Lane
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Lane
 from ff_jax.metrics import lane_raster
 from ff_jax.metrics.lane_raster import PUBLISHED, STRICT, clipped, draw_segments, kept, raster
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.camera import make_camera
-from ff_jax.data.contract import Frame, SceneData, Sweep, transform
-from ff_jax.data.points import lidar_depth
-from ff_jax.data.sources import Source
-from ff_jax.data.world import WorldConfig, make_world, render_world
-from ff_jax.data.world.rig import rig_camera
+from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.points.initial import lidar_depth
+from ff_jax.data.scene_data import Frame, SceneData, Sweep, transform
+from ff_jax.data.synthetic import WorldConfig, make_world, render_world
+from ff_jax.data.synthetic.camera_rig import rig_camera
 from ff_jax.metrics.lidar_depth import BIN, aggregate, project_sweep, score, sums, visible
+from ff_jax.render.camera import make_camera
 
 WIDTH, HEIGHT = 240, 160
 

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import originals
 import pytest
 from PIL import Image
 
 from ff_jax.metrics import lpips
 from ff_jax.metrics.image import masked_mean
+from tests.ff_jax.metrics import originals
 
 NETS = ("alex", "vgg")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ff_jax.data import cameras_json, waymo_frame
-from ff_jax.data.contract import OPENCV_FROM_EGO, Box, SceneData, invert, transform
+from ff_jax.data.formats import cameras_json, waymo_frame
 from ff_jax.data.loader import load_image
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, SceneData, invert, transform
 from ff_jax.metrics.detectors import Detections, load_detector
 from ff_jax.metrics.nta_iou import (
     DRIVEDREAMER4D,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ff_jax.data import cameras_json
-from ff_jax.data.from_world import world_scene
+from ff_jax.data.formats import cameras_json
 from ff_jax.data.loader import load_image
-from ff_jax.data.world import WorldConfig
+from ff_jax.data.synthetic import WorldConfig
+from ff_jax.data.synthetic.driving_log import world_scene
 from ff_jax.metrics import ntl_iou
 from ff_jax.metrics.lane_raster import raster
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ff_jax.data.world import WorldConfig, make_world, render_world
-from ff_jax.data.world.rig import rig_camera
+from ff_jax.data.synthetic import WorldConfig, make_world, render_world
+from ff_jax.data.synthetic.camera_rig import rig_camera
 from ff_jax.metrics.temporal import Pinhole, WarpError, excess, mean, reproject, sample, warp_error
 
 WIDTH, HEIGHT = 160, 96

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from ff_jax import eig
-from ff_jax.camera import make_camera
-from ff_jax.data.contract import Box, SceneData
-from ff_jax.density import DensityConfig
-from ff_jax.render import RenderSettings
+from ff_jax.data.scene_data import Box, SceneData
+from ff_jax.render.camera import make_camera
+from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import compose, init_scene, render_scene
 from ff_jax.scene.actors import Tracks, outside, poses_at, roughness, sh_rotations, still
 from ff_jax.scene.scene import View, with_actors
 from ff_jax.scene.tracks import actor_names, make_tracks
-from ff_jax.split import Pull, SplitConfig
-from ff_jax.train.control import make_density_step
+from ff_jax.train.densify.mcmc import DensityConfig
+from ff_jax.train.densify.split_prune import Pull, SplitConfig
+from ff_jax.train.densify.step import make_density_step
 from ff_jax.train.state import Pace, init_state, make_optimizer
 from ff_jax.train.step import ReconConfig
 from kernels.project import sh_basis

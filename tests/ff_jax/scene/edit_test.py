@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ff_jax.render.trajectories import tilted
 from ff_jax.scene import compose, edit
-from ff_jax.trajectory import tilted
 from tests.ff_jax.scene.actors_test import FIXED, SLOTS, M, random_pose, scene_of, tracks_of
 
 posed = jax.jit(compose)

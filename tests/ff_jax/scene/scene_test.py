@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.camera import make_camera, resize
-from ff_jax.render import RenderSettings, ray_directions
+from ff_jax.render.camera import make_camera, resize
+from ff_jax.render.renderer import RenderSettings, ray_directions
 from ff_jax.scene import init_scene, refined_camera, render_scene
 from ff_jax.scene.exposure import apply_exposure
 from ff_jax.scene.scene import View

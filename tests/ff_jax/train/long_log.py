@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, Frame, SceneData, Sweep
 from ff_jax.data.folder import write_folder
-from ff_jax.data.formats.detect import open_source
-from ff_jax.data.sources import ImageFile, MaskFile, PointFile
-from ff_jax.train.feed import AHEAD, Feed, frame_at
-from ff_jax.train.log import peak_memory
+from ff_jax.data.formats.registry import open_source
+from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Frame, SceneData, Sweep
+from ff_jax.runtime.run_log import peak_memory
+from ff_jax.train.batches import AHEAD, Feed, frame_at
 
 CAMERAS = ("front", "front_left", "front_right", "left", "right")
 

@@ -4,18 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.camera import make_camera
-from ff_jax.density import DensityConfig
-from ff_jax.gaussians import opacities
-from ff_jax.losses import LossConfig
-from ff_jax.render import RenderSettings, render
+from ff_jax.render.camera import make_camera
+from ff_jax.render.gaussians import opacities
+from ff_jax.render.renderer import RenderSettings, render
+from ff_jax.runtime import checkpoint
 from ff_jax.scene import init_scene
-from ff_jax.scene.path import LEVER
+from ff_jax.scene.camera_path import LEVER
 from ff_jax.scene.scene import View
-from ff_jax.split import SplitConfig
-from ff_jax.train import checkpoint
-from ff_jax.train.control import is_density_step, make_density_step
-from ff_jax.train.pool import init_pool, pool_batch, push
+from ff_jax.train.densify.mcmc import DensityConfig
+from ff_jax.train.densify.split_prune import SplitConfig
+from ff_jax.train.densify.step import is_density_step, make_density_step
+from ff_jax.train.losses import LossConfig
+from ff_jax.train.pseudo_views import init_pool, pool_batch, push
 from ff_jax.train.state import OptimConfig, Pace, init_state, make_optimizer, means_rate
 from ff_jax.train.step import Batch, ReconConfig, make_train_step
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ff_jax import eig
+from ff_jax.eig.scene_posterior import Knowledge, look
 from ff_jax.scene import edit
-from ff_jax.train.knowledge import Knowledge, look
 from ff_jax.viewer import (
     AFTER,
     BEFORE,

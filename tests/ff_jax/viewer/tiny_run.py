@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from ff_jax.config import ActorConfig, DataConfig, FuseConfig, InitConfig, to_dict
 from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
-from ff_jax.schedule import ShiftSchedule
-from ff_jax.train import checkpoint
+from ff_jax.pipeline.config import ActorConfig, DataConfig, FuseConfig, InitConfig, to_dict
+from ff_jax.pipeline.fix_event import EigConfig
+from ff_jax.pipeline.initialize import start_run
+from ff_jax.runtime import checkpoint
 from ff_jax.train.loop import Run
-from ff_jax.train.progressive import EigConfig
-from ff_jax.train.start import start_run
+from ff_jax.train.shift_schedule import ShiftSchedule
 from ff_jax.train.step import ReconConfig
 from ff_jax.viewer import RunReader
 from tests.ff_jax.data import tiny

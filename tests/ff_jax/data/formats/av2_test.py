@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from ff_jax.data.contract import boxes_at, invert, transform
 from ff_jax.data.formats import av2
 from ff_jax.data.formats.common import read_columns
+from ff_jax.data.points.visibility import inside_box
+from ff_jax.data.scene_data import boxes_at, invert, transform
 from ff_jax.data.validate import validate
-from ff_jax.data.visibility import inside_box
 
 pytest.importorskip("pyarrow")
 LOG = "data/native/av2/sensor/val/7fab2350-7eaf-3b7e-a39d-6937a4c1bede"

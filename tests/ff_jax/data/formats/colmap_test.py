@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import invert
 from ff_jax.data.formats import colmap
 from ff_jax.data.formats.colmap_model import MODELS, ModelCamera
 from ff_jax.data.loader import distort
+from ff_jax.data.scene_data import invert
 from ff_jax.data.validate import validate
 
 CAMERAS = {3: ("OPENCV", [20.0, 21, 12, 8, 0.1, 0.02, 0.001, -0.002]), 7: ("SIMPLE_RADIAL", [19.0, 11.5, 8.5, -0.03])}

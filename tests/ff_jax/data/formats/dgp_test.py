@@ -4,11 +4,11 @@ import shutil
 import numpy as np
 import pytest
 
-from ff_jax.data import cameras_json, sources
-from ff_jax.data.contract import boxes_at, invert
-from ff_jax.data.formats import dgp
+from ff_jax.data import lazy_arrays
+from ff_jax.data.formats import cameras_json, dgp
+from ff_jax.data.points.visibility import inside_box
+from ff_jax.data.scene_data import boxes_at, invert
 from ff_jax.data.validate import validate
-from ff_jax.data.visibility import inside_box
 
 SCENE = "data/native/dgp/scene_02"
 
@@ -20,8 +20,8 @@ def scene(assets):
 
 @pytest.mark.assets
 def test_the_scene_is_valid_and_decodes_nothing_on_loading(assets, monkeypatch):
-    decoded, decode = [], sources._decode
-    monkeypatch.setattr(sources, "_decode", lambda path: decoded.append(path) or decode(path))
+    decoded, decode = [], lazy_arrays._decode
+    monkeypatch.setattr(lazy_arrays, "_decode", lambda path: decoded.append(path) or decode(path))
     scene = dgp.load(assets / SCENE)
     assert decoded == [] and validate(scene) is scene
     assert len(scene.frames) == scene.num_exposures == 18 and len(scene.sweeps) == len(scene.times) == 3

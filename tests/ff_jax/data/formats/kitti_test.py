@@ -3,10 +3,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import boxes_at, invert, transform
+from ff_jax.data.boxes import corners
 from ff_jax.data.formats import kitti, kitti_files
+from ff_jax.data.scene_data import boxes_at, invert, transform
 from ff_jax.data.validate import validate
-from ff_jax.metrics.box_projection import corners
 
 STEPS = 3
 STAMPS = [f"2011-09-26 13:02:{25 + i}.59436{i}375" for i in range(STEPS)]

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import boxes_at, invert
 from ff_jax.data.formats import nuscenes
-from ff_jax.data.formats.detect import open_source
 from ff_jax.data.formats.nuscenes_tables import category
+from ff_jax.data.formats.registry import open_source
+from ff_jax.data.scene_data import boxes_at, invert
 from ff_jax.data.validate import validate
 
 START = 1_532_402_927_647_951

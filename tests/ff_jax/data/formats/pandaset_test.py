@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import OPENCV_FROM_EGO, boxes_at, invert
 from ff_jax.data.formats import pandaset
-from ff_jax.data.formats.detect import open_source
+from ff_jax.data.formats.registry import open_source
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.formats.pandas_pickle_test import Writer
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.contract import invert, transform
 from ff_jax.data.formats import common
+from ff_jax.data.scene_data import invert, transform
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.tiny import make_scene
 

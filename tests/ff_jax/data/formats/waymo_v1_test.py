@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data import waymo_frame
-from ff_jax.data.contract import OPENCV_FROM_EGO, boxes_at
-from ff_jax.data.formats import waymo_v1
+from ff_jax.data.formats import waymo_frame, waymo_v1
 from ff_jax.data.formats.waymo_messages import FRAME, MATRIX
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.formats.protobuf import encode, tfrecord
 

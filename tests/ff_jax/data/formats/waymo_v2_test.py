@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ff_jax.data.formats import waymo_v1, waymo_v2
-from ff_jax.data.formats.detect import open_source
+from ff_jax.data.formats.registry import open_source
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.formats.protobuf import tfrecord
 from tests.ff_jax.data.formats.waymo_v1_test import Segment, vehicle

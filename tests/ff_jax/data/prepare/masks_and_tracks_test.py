@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.cameras_json import load
-from ff_jax.data.from_world import world_scene
+from experiments.studies.measures.poses import jittered, pose_errors
+from ff_jax.data.formats.cameras_json import load
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.loader import load_mask
-from ff_jax.data.prepare import ego, sky, smooth
-from ff_jax.data.sources import Source
-from ff_jax.data.world import WorldConfig
-from ff_jax.metrics.onnx_network import open_network
-from ff_jax.pose_study import jittered, pose_errors
+from ff_jax.data.prepare import ego_masks, sky_masks, smoothing
+from ff_jax.data.synthetic import WorldConfig
+from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.runtime.onnx_model import open_network
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def overlap(a, b):
 
 def test_colour_finds_the_sky_of_the_street(street):
     bare = replace(street, frames=tuple(replace(frame, masks={}) for frame in street.frames[:2]))
-    found = sky.with_sky(bare, sky.by_color(bare))
+    found = sky_masks.with_sky(bare, sky_masks.by_color(bare))
     for frame, truth in zip(found.frames, street.frames, strict=False):
         wanted = load_mask(truth, "sky") > 0.5
         assert overlap(load_mask(frame, "sky") > 0.5, wanted) > 0.7
-    kept = sky.with_sky(street, lambda *_: pytest.fail("a mask that exists is kept"))
+    kept = sky_masks.with_sky(street, lambda *_: pytest.fail("a mask that exists is kept"))
     assert kept.frames[0].masks["sky"] is street.frames[0].masks["sky"]
 
 
@@ -39,10 +39,10 @@ def test_colour_finds_the_sky_of_the_street(street):
 def test_network_and_colour_agree_on_a_real_road(assets):
     log = load(assets / "data" / "kitti_jam_color_lidar")
     log = replace(log, frames=tuple(replace(frame, masks={}) for frame in log.frames[:40:20]))
-    network = sky.by_network(open_network(assets / "weights" / "sky_u2netp" / "sky_u2netp_384.onnx"))
+    network = sky_masks.by_network(open_network(assets / "weights" / "sky_u2netp" / "sky_u2netp_384.onnx"))
     for frame in log.frames:
         image = frame.image.load()
-        learnt, simple = network(image, frame) > 0.5, sky.by_color(log)(image, frame) > 0.5
+        learnt, simple = network(image, frame) > 0.5, sky_masks.by_color(log)(image, frame) > 0.5
         assert 0.001 < learnt.mean() < 0.5 and not learnt[image.shape[0] * 2 // 3 :].any()
         assert (simple & ~learnt).mean() < 0.1
 
@@ -64,11 +64,11 @@ def with_bonnet(street):
 
 def test_the_own_vehicle_is_found_and_a_street_without_one_is_left_alone(street):
     log, bonnet = with_bonnet(street)
-    masked = ego.with_ego_masks(log)
+    masked = ego_masks.with_ego_masks(log)
     assert overlap(load_mask(masked.frames[2], "valid") < 0.5, bonnet) > 0.7
-    assert (load_mask(ego.with_ego_masks(street).frames[0], "valid") == 1).mean() > 0.97
+    assert (load_mask(ego_masks.with_ego_masks(street).frames[0], "valid") == 1).mean() > 0.97
     with pytest.raises(ValueError, match="1 frame"):
-        ego.ego_mask(list(street.frames[:1]))
+        ego_masks.ego_mask(list(street.frames[:1]))
 
 
 def test_outlines_take_pixels_out_of_what_is_valid_at_any_size(street):
@@ -79,18 +79,18 @@ def test_outlines_take_pixels_out_of_what_is_valid_at_any_size(street):
     lower = lambda x, y: (x > left) & (x < right) & (y > top)
     held = replace(street.frames[1], masks={"valid": Source("upper rows", lambda: np.eye(128, 208, dtype=np.float32))})
     log = replace(street, frames=(street.frames[0], held))
-    masked = ego.with_outlines(log, {log.frames[0].camera: [box]})
+    masked = ego_masks.with_outlines(log, {log.frames[0].camera: [box]})
     y, x = (np.mgrid[:128, :208] + 0.5) / np.array([128, 208])[:, None, None]
     near = np.minimum(abs(x - left), abs(x - right)) * 208 < 1
     near |= abs(y - top) * 128 < 1
     for frame, before in zip(masked.frames, log.frames, strict=True):
         wanted = (load_mask(before, "valid") > 0.5) & ~lower(x, y)
         assert ((load_mask(frame, "valid") > 0.5) == wanted)[~near].all()
-    small = ego.outlined([box], 52, 32)
+    small = ego_masks.outlined([box], 52, 32)
     assert abs(small.mean() - (right - left) * (1 - top)) < 0.04
     for wrong, said in (({"rear": [box]}, "no camera 'rear'"), ({log.frames[0].camera: [[[0.1, 0.2]]]}, "3 or more")):
         with pytest.raises(ValueError, match=said):
-            ego.with_outlines(log, wrong)
+            ego_masks.with_outlines(log, wrong)
 
 
 def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
@@ -102,23 +102,23 @@ def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
         pose[:3, 3] += rng.normal(0, 0.1, 3)
         return replace(box, world_from_object=pose)
 
-    moving = smooth.moving_tracks(log)
+    moving = smoothing.moving_tracks(log)
     noisy = replace(log, boxes=tuple(jittered(b) if b.track_id in moving else b for b in log.boxes))
 
     def error(scene):
         pairs = [(a, b) for a, b in zip(scene.boxes, log.boxes, strict=True) if a.track_id in moving]
         return np.sqrt(np.mean([np.sum((a.world_from_object - b.world_from_object)[:3, 3] ** 2) for a, b in pairs]))
 
-    assert error(smooth.smooth_tracks(noisy)) < 0.65 * error(noisy)
-    assert error(smooth.smooth_tracks(log)) < 0.02
+    assert error(smoothing.smooth_tracks(noisy)) < 0.65 * error(noisy)
+    assert error(smoothing.smooth_tracks(log)) < 0.02
     with pytest.raises(ValueError, match="must be positive"):
-        smooth.smooth_tracks(log, jitter=0.0)
+        smoothing.smooth_tracks(log, jitter=0.0)
 
 
 def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
     rng = np.random.default_rng()
     log = world_scene(0, WorldConfig(num_frames=24, moving=True), 32, 16, lidar=False)
-    moving, degrees = smooth.moving_tracks(log), 1.0
+    moving, degrees = smoothing.moving_tracks(log), 1.0
 
     def jittered(box):
         pose = box.world_from_object.copy()
@@ -136,7 +136,7 @@ def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
             found.append(np.diff(Rotation.from_matrix(off).as_rotvec(), axis=0))
         return np.sqrt(np.mean(np.concatenate(found) ** 2, 0))
 
-    smoothed = (smooth.smooth_tracks(noisy, tilt=tilt) for tilt in (20.0, 0.5))
+    smoothed = (smoothing.smooth_tracks(noisy, tilt=tilt) for tilt in (20.0, 0.5))
     before, loose, stiff = map(restlessness, (noisy, *smoothed))
     assert (loose < 0.5 * before).all() and (stiff[:2] < 0.4 * loose[:2]).all()
     np.testing.assert_allclose(stiff[2], loose[2], rtol=0.02)
@@ -146,11 +146,11 @@ def test_smoothing_is_the_least_squares_path_on_uneven_times():
     rng = np.random.default_rng()
     times = np.cumsum(rng.uniform(0.05, 0.3, 12))
     line = np.stack([3 * times + 1, -times], -1)
-    np.testing.assert_allclose(smooth.smoothed_values(line, times, 5.0), line, atol=1e-8)
+    np.testing.assert_allclose(smoothing.smoothed_values(line, times, 5.0), line, atol=1e-8)
     curve = line + rng.normal(0, 0.1, line.shape)
-    np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e-9), curve, atol=1e-6)
+    np.testing.assert_allclose(smoothing.smoothed_values(curve, times, 1e-9), curve, atol=1e-6)
     fit = np.stack([np.polyval(np.polyfit(times, column, 1), times) for column in curve.T], -1)
-    np.testing.assert_allclose(smooth.smoothed_values(curve, times, 1e4), fit, atol=1e-3)
+    np.testing.assert_allclose(smoothing.smoothed_values(curve, times, 1e4), fit, atol=1e-3)
 
 
 def test_what_four_values_show_of_their_noise_is_its_standard_error():
@@ -158,15 +158,15 @@ def test_what_four_values_show_of_their_noise_is_its_standard_error():
     times = np.cumsum(rng.uniform(0.05, 0.2, 400))
     path = np.stack([3 * times, 2 - times**2, 0.1 * times], -1)
     wanted = float(rng.uniform(0.01, 0.5))
-    found = smooth.scatter(path + rng.normal(0, wanted, path.shape), times)
-    assert found == pytest.approx(wanted, rel=0.3) and smooth.scatter(path, times) < 1e-6 * times[-1] ** 2
-    assert smooth.scatter(path[:3], times[:3]) == 0
+    found = smoothing.scatter(path + rng.normal(0, wanted, path.shape), times)
+    assert found == pytest.approx(wanted, rel=0.3) and smoothing.scatter(path, times) < 1e-6 * times[-1] ** 2
+    assert smoothing.scatter(path[:3], times[:3]) == 0
 
 
 def test_smoothing_takes_independent_errors_of_cameras_away_and_leaves_true_paths_alone():
     rng = np.random.default_rng()
     log = world_scene(0, WorldConfig(num_frames=40), 32, 16, lidar=False)
-    same = smooth.smooth_cameras(log)
+    same = smoothing.smooth_cameras(log)
     for frame, before in zip(same.frames, log.frames, strict=True):
         np.testing.assert_allclose(frame.world_from_camera, before.world_from_camera, atol=2e-3)
     truth = np.stack([f.world_from_camera for f in log.frames])
@@ -174,11 +174,11 @@ def test_smoothing_takes_independent_errors_of_cameras_away_and_leaves_true_path
         shares = []
         for _ in range(8):  # one draw of a few slow errors says little
             wrong = jittered(log, metres, degrees, rng)
-            pair = [np.stack([f.world_from_camera for f in s.frames]) for s in (wrong, smooth.smooth_cameras(wrong))]
+            pair = [np.stack([f.world_from_camera for f in s.frames]) for s in (wrong, smoothing.smooth_cameras(wrong))]
             before, after = (np.array(pose_errors(poses, truth)) for poses in pair)
             shares.append(after / before)
         assert (np.mean(shares, 0) < 0.75).all(), shares
     short = replace(log, frames=log.frames[:3])
-    assert (smooth.smooth_cameras(short).frames[1].world_from_camera == log.frames[1].world_from_camera).all()
+    assert (smoothing.smooth_cameras(short).frames[1].world_from_camera == log.frames[1].world_from_camera).all()
     with pytest.raises(ValueError, match="positive"):
-        smooth.smooth_cameras(log, spin=0.0)
+        smoothing.smooth_cameras(log, spin=0.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ff_jax.data.contract import SceneData
-from ff_jax.data.sources import EncodedImage, MaskFile, Source
+from ff_jax.data.lazy_arrays import EncodedImage, MaskFile, Source
+from ff_jax.data.scene_data import SceneData
 from tests.ff_jax.data.tiny import HEIGHT, WIDTH, make_scene
 
 

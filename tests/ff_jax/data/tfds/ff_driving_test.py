@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
-from ff_jax.data.formats.detect import open_source
-from ff_jax.data.sources import Source
+from ff_jax.data.formats.registry import open_source
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.tfds import ff_driving, reader
 from ff_jax.data.validate import validate
 

@@ -8,16 +8,16 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
-from ff_jax.config import ActorConfig, DataConfig, FuseConfig, InitConfig
-from ff_jax.data.contract import SceneData, Sweep, boxes_at, hold_out, invert, select, transform
-from ff_jax.data.from_world import world_scene
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.open import open_log
-from ff_jax.data.sources import Source
+from ff_jax.data.scene_data import SceneData, Sweep, boxes_at, hold_out, invert, select, transform
+from ff_jax.data.synthetic import WorldConfig
+from ff_jax.data.synthetic.driving_log import world_scene
 from ff_jax.data.tfds import ff_driving
-from ff_jax.data.world import WorldConfig
-from ff_jax.schedule import ShiftSchedule
+from ff_jax.pipeline.config import ActorConfig, DataConfig, FuseConfig, InitConfig
+from ff_jax.pipeline.initialize import make_feed, start_run
 from ff_jax.train.loop import Hooks, train
-from ff_jax.train.start import make_feed, start_run
+from ff_jax.train.shift_schedule import ShiftSchedule
 from ff_jax.train.step import ReconConfig
 
 STEPS = 12

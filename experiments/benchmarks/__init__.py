@@ -1,0 +1,1 @@
+"""Benchmarks: time and memory of rendering, EIG, training and fixers, beside baselines."""

@@ -1,0 +1,43 @@
+"""The main job on several streets of the built-in world: mean and spread over the seeds.
+
+python -m experiments.studies.seeds --workdir=runs/seeds --seeds=0,1,2
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments.cli import command_line
+from ff_jax.data.open import open_log
+from ff_jax.export.records import shift_name
+from ff_jax.pipeline.fuse import fuse
+
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the street and of everything random.")
+
+
+def main(_: list[str]) -> None:
+    """Run all seeds (finished ones are only read) and print the table."""
+    base = command_line.to_config(_CONFIG.value)
+    runs = []
+    for seed in command_line.numbers(_SEEDS, int):
+        workdir = Path(_WORKDIR.value) / f"seed{seed}"
+        if not (workdir / "results" / "metrics.json").is_file():
+            config = dataclasses.replace(base, seed=seed, data=dataclasses.replace(base.data, seed=seed))
+            fuse(config, open_log(config.data, config.evaluate.shifts), workdir, resume=workdir.exists())
+        runs.append(json.loads((workdir / "results" / "metrics.json").read_text())["shifts"])
+    print(f"{'shift':>14} | {'recon PSNR':>14} | {'fused PSNR':>14} | {'gain, dB':>14} | gain per seed")
+    for rows in zip(*(zip(*run.values(), strict=True) for run in runs), strict=True):
+        psnr = np.array([[row["psnr"] for row in pair] for pair in rows])
+        gain = psnr[:, 1] - psnr[:, 0]
+        cells = [f"{x.mean():>6.2f} +- {x.std(ddof=1) if len(x) > 1 else 0:4.2f}" for x in (*psnr.T, gain)]
+        each = ", ".join(f"{value:+.2f}" for value in gain)
+        print(f"{shift_name(rows[0][0]['shift']):>14} | " + " | ".join(f"{cell:>14}" for cell in cells) + f" | {each}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

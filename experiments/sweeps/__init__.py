@@ -1,0 +1,1 @@
+"""Sweeps: grids, lists or random draws of settings, run locally or on Slurm."""

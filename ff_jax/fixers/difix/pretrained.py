@@ -1,0 +1,39 @@
+"""The trained network in the package, or in another file of `weights_file`."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ff_jax.fixers import weights
+from ff_jax.fixers.difix import model
+from ff_jax.fixers.difix.config import DifixConfig, tiny
+from ff_jax.fixers.difix.fixer import make_fixer
+from ff_jax.fixers.fixer import Fixer
+
+SHIPPED = Path(__file__).parent / "weights" / "tiny.safetensors"
+
+
+def load(path: str | Path, config: DifixConfig) -> PyTree:
+    """Return the parameters of a network as float32.
+
+    Raises:
+        ValueError: the file is missing or damaged, or holds those of another layout.
+    """
+    return weights.load(path, model.shapes(config), "the image fixer")
+
+
+def build(path: str | Path = SHIPPED, config: DifixConfig | None = None) -> Fixer:
+    """Return the fixer whose weights are in a file.
+
+    Args:
+        path: of `weights_file.save`.
+        config: its layout and use; None is `tiny()`.
+
+    Raises:
+        ValueError: there are no weights; see also `load`.
+    """
+    if path == SHIPPED:
+        weights.require(SHIPPED, "python -m experiments.fixers.make_pairs", "python -m experiments.fixers.train_difix")
+    config = config or tiny()
+    return make_fixer({"network": load(path, config), "gain": jnp.ones(())}, config)

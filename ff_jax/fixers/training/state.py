@@ -1,0 +1,151 @@
+"""What training changes, its optimizer, and gradients over a batch that is too large for one pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int, Key, PyTree
+
+from ff_jax.fixers.training.sharding import DATA
+
+# loss(trained, frozen, batch, keys) -> (mean over the samples, metrics that are such means): sample i of the batch
+# draws from keys[i] alone, so that the loss of a sample does not depend on its neighbours.
+Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, dict[str, Array]]]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) whose rate rises linearly and falls as a cosine.
+
+    Attributes:
+        steps: number of steps, at the end of which the rate is 0.
+        warmup: steps during which the rate rises from 0.
+        lr: largest rate.
+        betas: decay of the moments.
+        weight_decay: per step and unit of the rate.
+        clip: largest global norm of a gradient; longer ones are shortened to it.
+    """
+
+    steps: int = 10_000
+    warmup: int = 1000
+    lr: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+
+    def __post_init__(self):
+        """Check what no rate could be computed of."""
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"warmup={self.warmup} must be at least 0 and less than steps={self.steps}.")
+
+
+@struct.dataclass
+class GeneratorState:
+    """Everything that training changes."""
+
+    step: Int[Array, ""]
+    params: PyTree  # the trained ones, float32
+    opt: PyTree  # optax state over `params`
+    key: Key[Array, ""]  # root key: every draw folds the step in, so a resumed run repeats it
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Return the optimizer."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, config.lr, config.warmup, config.steps)
+    adamw = optax.adamw(rate, *config.betas, weight_decay=config.weight_decay)
+    return optax.chain(optax.clip_by_global_norm(config.clip), adamw)
+
+
+def init_state(key: Key[Array, ""], params: PyTree, optimizer: optax.GradientTransformation) -> GeneratorState:
+    """Return the state at step 0; it shares no memory with the arguments, as a step takes the memory of its state.
+
+    Args:
+        key: randomness of the training.
+        params: those to train; they are kept in float32, whatever the computation's dtype is.
+        optimizer: of `make_optimizer`.
+    """
+    params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
+    return GeneratorState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jnp.copy(key))
+
+
+def split(params: PyTree, trained: tuple[str, ...]) -> tuple[PyTree, PyTree]:
+    """Split nested dictionaries into what is trained and what is frozen.
+
+    Args:
+        params: of a network.
+        trained: paths of the trained parts, names joined by "/": ("unet", "skips", "guidance") of the image fixer,
+            whose decoder is trained through a low-rank update beside its parameters.
+
+    Raises:
+        ValueError: a path leads nowhere.
+    """
+    leaves = flatten_dict(params)
+    missing = [part for part in trained if not any(_inside(path, part) for path in leaves)]
+    if missing:
+        raise ValueError(f"no parameters in {', '.join(missing)}: choose among the parts {', '.join(sorted(params))}.")
+    chosen = {path: leaf for path, leaf in leaves.items() if any(_inside(path, part) for part in trained)}
+    return unflatten_dict(chosen), unflatten_dict({path: leaves[path] for path in leaves if path not in chosen})
+
+
+def join(trained: PyTree, frozen: PyTree) -> PyTree:
+    """Undo `split`."""
+    return unflatten_dict(flatten_dict(trained) | flatten_dict(frozen))
+
+
+def gradient(
+    loss: Loss, params: PyTree, frozen: PyTree, batch: PyTree, keys: Key[Array, "B"], microbatches: int, mesh: Mesh
+) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
+    """Return the gradient of the loss with respect to `params`, and the metrics, "loss" among them.
+
+    The batch is cut into microbatches, of which one is in memory at a time: the result is the whole batch's but for
+    rounding.
+
+    Args:
+        loss: see `Loss`.
+        params: the trained parameters, float32, as is the gradient.
+        frozen: what else the loss needs.
+        batch: arrays with a leading axis of B samples.
+        keys: one per sample.
+        microbatches: how many.
+        mesh: over whose axis "data" each microbatch is split.
+
+    Raises:
+        ValueError: the samples do not divide, or there is no microbatch.
+    """
+    if microbatches < 1:
+        raise ValueError(f"{microbatches=} must be at least 1.")
+    unit = microbatches * mesh.shape[DATA]
+    if len(keys) % unit:
+        raise ValueError(
+            f"{len(keys)} samples do not split into {microbatches} microbatches on {mesh.shape[DATA]} parts of the "
+            f"mesh: choose a multiple of {unit}."
+        )
+    parts = jax.tree.map(lambda leaf: _cut(leaf, microbatches), (batch, keys))
+    parts = lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, DATA)))
+
+    def add(so_far: PyTree, part: tuple[PyTree, Array]) -> tuple[PyTree, dict[str, Array]]:
+        (value, metrics), change = jax.value_and_grad(loss, has_aux=True)(params, frozen, *part)
+        return jax.tree.map(jnp.add, so_far, change), {**metrics, "loss": value}
+
+    if microbatches == 1:
+        # No loop around a single one: XLA on CPU runs convolutions in loops many times slower.
+        total, metrics = add(jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda leaf: leaf[0], parts))
+    else:
+        total, metrics = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+    return jax.tree.map(lambda leaf: leaf / microbatches, total), jax.tree.map(jnp.mean, metrics)
+
+
+def _inside(path: tuple[str, ...], part: str) -> bool:
+    names = tuple(part.split("/"))
+    return path[: len(names)] == names
+
+
+def _cut(leaf: Array, parts: int) -> Array:
+    # Every parts-th sample: those of one device stay on it.
+    return leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1)

@@ -1,0 +1,1 @@
+"""The main job: reconstruct, then fuse repaired views in, then evaluate."""

@@ -1,0 +1,1 @@
+"""Render Gaussians through a camera."""

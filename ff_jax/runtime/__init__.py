@@ -1,0 +1,1 @@
+"""What both trainings share: files, checkpoints, logs, locks and network weights."""

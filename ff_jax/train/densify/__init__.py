@@ -1,0 +1,1 @@
+"""Density control: where Gaussians are added, moved and removed."""

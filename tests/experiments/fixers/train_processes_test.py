@@ -1,0 +1,59 @@
+"""The training of generators in two processes, as it is started by hand: both train and save, one goes on."""
+
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+
+from ff_jax.fixers.pair_files import Pairs, save, shard_path
+from ff_jax.runtime import checkpoint
+
+FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=1"
+PROGRAM = "tests.experiments.fixers.train_processes"
+# A limit that has passed: every process stops at the first checkpoint, within the first phase.
+SHORT = ("--save_every=1", "--minutes=1e-9", "--held=1", "--vgg=none.npz", "--crop=8,8")
+RUNS = {
+    "difix": ("pairs", "autoencoder", ("--vae_steps=3", "--steps=1", "--batch=2")),
+    "eigent": ("clips", "vae", ("--steps=3,1,1,1", "--batch=2,2,2,2")),
+}
+
+
+def train(server, name, place, *others):
+    """Train in as many processes as there are lists of flags, and return what they print."""
+    given, _, own = RUNS[name]
+    flags = name, f"--out={place / 'out'}", f"--{given}={place}", *SHORT, *own
+    ends = server.together(PROGRAM, [(*flags, *more) for more in others], f"experiments.train_{name}", XLA_FLAGS=FLAGS)
+    assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
+    return [done.stdout for done in ends]
+
+
+def write_views(folder, size):
+    """Write two streets of one clip, or of 9 single views."""
+    for seed in range(2):
+        rng = np.random.default_rng()
+        image = lambda rng=rng: rng.integers(0, 256, (9, *size, 3), np.uint8)
+        other = {name: rng.random((9, *size)).astype(np.float16) for name in ("eig", "depth")}
+        poses = {"K": np.ones((9, 3, 3), np.float32), "world_from_camera": np.ones((9, 4, 4))}
+        numbers = {"shift": np.ones(9, np.float32), "steps": np.ones(9, np.int32)}
+        images = {name: image() for name in ("render", "truth", "nearest", "aligned")}
+        save(shard_path(folder, seed), Pairs(**images, **other, **poses, **numbers))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_save_and_one_goes_on(name, server, tmp_path):
+    write_views(tmp_path, (16, 16))
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    both = f"--coordinator=localhost:{port}", "--processes=2"
+    said = train(server, name, tmp_path, *((*both, f"--process={number}") for number in range(2)))
+    phase, weights = tmp_path / "out" / RUNS[name][1], tmp_path / "out" / "tiny.safetensors"
+    assert checkpoint.latest(phase) == 1 and weights.stat().st_size > 1000
+    assert ["tiny.safetensors" in out for out in said] == [True, False]  # the first one writes
+    first = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert first and all(record["step"] == 1 for record in first)
+    before = weights.read_bytes()
+    train(server, name, tmp_path, ())
+    assert checkpoint.latest(phase) == 2 and weights.read_bytes() != before

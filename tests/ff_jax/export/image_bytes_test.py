@@ -1,0 +1,17 @@
+"""Pictures as bytes."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from ff_jax.export.image_bytes import jpeg
+
+
+def test_a_jpeg_shows_the_picture_and_shrinks_with_its_quality():
+    rng = np.random.default_rng()
+    smooth = np.kron(rng.random((4, 6, 3)), np.ones((16, 16, 1)))
+    shown = np.asarray(Image.open(io.BytesIO(jpeg(smooth, 95))), float) / 255
+    assert shown.shape == smooth.shape and np.abs(shown - smooth).mean() < 0.05
+    noise = rng.random((64, 96, 3))
+    assert len(jpeg(noise, 30)) < len(jpeg(noise)) < noise.size

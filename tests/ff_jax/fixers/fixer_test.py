@@ -1,0 +1,110 @@
+"""The clip machinery shared by all fixers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ff_jax.fixers.fixer import Fixer, anchored, check_clip, fix
+
+KEY = jax.random.key(3)
+
+
+def clip(length, height=5, width=7, seed=0):
+    rng = np.random.default_rng(seed)
+    frames, references = rng.random((2, length, height, width, 3), np.float32)
+    return frames, rng.exponential(size=(length, height, width)).astype(np.float32), references
+
+
+def mix(config, params, key, frames, eig, references):
+    mix.traced += 1
+    return frames + params["gain"] * eig[..., None] * (references - frames)
+
+
+def noise(config, params, key, frames, eig, references):
+    return frames + jax.random.normal(key, frames.shape)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 9])
+def test_pieces_give_what_the_whole_clip_gives(length):
+    frames, eig, references = clip(length)
+    mix.traced = 0
+    fixer = Fixer(params={"gain": jnp.float32(0.3)}, name="mix", apply=mix, chunk=4)
+    got = fix(fixer, KEY, frames, eig, references)
+    np.testing.assert_allclose(got, frames + 0.3 * eig[..., None] * (references - frames), rtol=1e-5, atol=1e-6)
+
+
+def test_one_trace_serves_every_length_and_other_parameters():
+    mix.traced = 0
+    for gain, length in ((0.1, 2), (0.2, 5), (0.3, 11)):
+        fixer = Fixer(params={"gain": jnp.float32(gain)}, name="mix once", apply=mix, chunk=2)
+        assert fix(fixer, KEY, *clip(length)).shape == (length, 5, 7, 3)
+    assert mix.traced == 1
+
+
+def test_no_chunk_means_the_whole_clip_at_once():
+    def length_of(config, params, key, frames, eig, references):
+        return frames * 0 + frames.shape[0]
+
+    fixer = Fixer(params={}, name="length", apply=length_of)
+    assert float(fix(fixer, KEY, *clip(6))[0, 0, 0, 0]) == 6
+
+
+def test_randomness_comes_from_the_key_and_differs_between_pieces():
+    fixer = Fixer(params={}, name="noise", apply=noise, chunk=1)
+    frames, eig, references = clip(2)
+    first = fix(fixer, KEY, frames, eig, references)
+    np.testing.assert_array_equal(first, fix(fixer, KEY, frames, eig, references))
+    assert not np.allclose(first, fix(fixer, jax.random.key(4), frames, eig, references))
+    assert not np.allclose(first[0] - frames[0], first[1] - frames[1], atol=1e-3)
+
+
+def hold(config, params, key, frames, eig, references):
+    """Give back how far the first frame is from EIG 0, and add 1 to it frame by frame."""
+    return frames[:1] + eig[:1, ..., None] + jnp.arange(len(frames), dtype=float)[:, None, None, None]
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 11])
+def test_pieces_go_on_from_the_last_frames_of_the_one_before(length):
+    frames, eig, references = clip(length)
+    fixer = Fixer(params={}, name="hold", apply=hold, chunk=4, overlap=1)
+    found = fix(fixer, KEY, frames, eig, references)
+    expected = (frames[0] + eig[0, ..., None])[None] + np.arange(length)[:, None, None, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_given_images_are_render_and_reference_of_no_eig():
+    frames, eig, references = clip(3)
+    images = clip(2)[0] + 1
+    found = anchored(frames, eig, references, images)
+    np.testing.assert_array_equal(found[0], np.concatenate([images, frames[2:]]))
+    np.testing.assert_array_equal(found[1], np.concatenate([0 * eig[:2], eig[2:]]))
+    np.testing.assert_array_equal(found[2], np.concatenate([images, references[2:]]))
+
+
+def test_gradients_reach_parameters_and_frames():
+    frames, eig, references = map(jnp.asarray, clip(3))
+    mix.traced = 0
+    fixer = Fixer(params={"gain": jnp.float32(0.3)}, name="mix", apply=mix, chunk=2)
+
+    def total(fixer, frames):
+        return fix(fixer, KEY, frames, eig, references).sum()
+
+    to_fixer, to_frames = jax.grad(total, (0, 1))(fixer, frames)
+    change = eig[..., None] * (references - frames)
+    np.testing.assert_allclose(to_fixer.params["gain"], change.sum(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(to_frames, jnp.broadcast_to(1 - 0.3 * eig[..., None], frames.shape), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f, e, r: (f[:0], e[:0], r[:0]), "non-empty"),
+        (lambda f, e, r: (f[..., :2], e, r), "non-empty"),
+        (lambda f, e, r: (f, e[:, :-1], r), "one EIG map"),
+        (lambda f, e, r: (f, e, r[:-1]), "resize the real images"),
+    ],
+)
+def test_clips_that_do_not_belong_together_are_refused(spoil, message):
+    with pytest.raises(ValueError, match=message):
+        check_clip(*spoil(*clip(3)))

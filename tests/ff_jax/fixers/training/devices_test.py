@@ -1,0 +1,13 @@
+"""Training on eight simulated devices is training on one."""
+
+import os
+
+import numpy as np
+
+FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+
+def test_eight_devices_train_as_one(server, tmp_path):
+    seed = np.random.default_rng().integers(2**31)
+    done = server.run("tests.ff_jax.fixers.training.simulated_devices", seed, tmp_path, XLA_FLAGS=FLAGS)
+    assert "devices ok" in done.stdout, done.stdout + done.stderr[-3000:]

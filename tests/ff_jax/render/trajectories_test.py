@@ -1,0 +1,35 @@
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ff_jax.data.scene_data import ego_from_front_camera
+from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
+
+
+def random_pose(rng):
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.random(rng=rng).as_matrix()
+    pose[:3, 3] = rng.normal(size=3)
+    return pose
+
+
+def test_shift_goes_left_of_travel_in_any_world():
+    rng = np.random.default_rng()
+    camera = random_pose(rng)  # a front camera, somewhere
+    moved = shift_laterally(camera, ego_from_front_camera(camera), 2.0)
+    in_camera = np.linalg.inv(camera) @ moved
+    np.testing.assert_allclose(in_camera, [[1, 0, 0, -2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-12)
+
+
+def test_lane_change_starts_and_ends_at_rest():
+    shifts = lane_change(101, 3.5)
+    assert shifts[0] == 0 and shifts[-1] == 3.5 and np.all(np.diff(shifts) >= 0)
+    assert np.isclose(shifts[50], 1.75) and np.diff(shifts).max() < 0.15
+
+
+def test_interpolated_poses_are_rigid_and_pass_through_the_knots():
+    rng = np.random.default_rng()
+    poses = np.stack([random_pose(rng) for _ in range(4)])
+    fine = interpolate_poses(poses, 3 * 5 + 1)
+    np.testing.assert_allclose(fine[::5], poses, atol=1e-9)
+    products = fine[:, :3, :3] @ fine[:, :3, :3].swapaxes(1, 2)
+    np.testing.assert_allclose(products, np.broadcast_to(np.eye(3), (16, 3, 3)), atol=1e-9)

@@ -1,0 +1,76 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ff_jax.render.gaussians import Gaussians, opacities
+from ff_jax.train.densify.mcmc import DensityConfig, _shared_opacity_and_scale, explore, relocate
+
+
+def random_gaussians(rng, count, opacity):
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    logits = jnp.log(opacity) - jnp.log1p(-opacity)
+    return Gaussians(normal(count, 3), normal(count, 4), normal(count, 3), logits, normal(count, 4, 3))
+
+
+def naive_rule(opacity, n):
+    """Equation 9 of arXiv 2404.09591, as a double sum in float64."""
+    shared = 1 - (1 - opacity) ** (1 / n)
+    total = sum(
+        math.comb(i - 1, k) * (-1) ** k * shared ** (k + 1) / math.sqrt(k + 1)
+        for i in range(1, n + 1)
+        for k in range(i)
+    )
+    return shared, opacity / total
+
+
+def test_copies_rule_matches_the_double_sum():
+    rng = np.random.default_rng()
+    opacity = rng.uniform(0.01, 0.95, 64)
+    copies = rng.integers(1, 25, 64)
+    shared, factor = _shared_opacity_and_scale(jnp.asarray(opacity, jnp.float32), jnp.asarray(copies, jnp.int32))
+    expected = np.array([naive_rule(o, int(n)) for o, n in zip(opacity, copies, strict=True)])
+    np.testing.assert_allclose(shared, expected[:, 0], rtol=2e-4)
+    np.testing.assert_allclose(factor, expected[:, 1], rtol=2e-3)
+
+
+def test_dead_are_teleported_and_new_are_born_within_the_budget():
+    rng = np.random.default_rng()
+    opacity = jnp.asarray(np.where(np.arange(200) % 4 == 0, 1e-3, rng.uniform(0.2, 0.9, 200)), jnp.float32)
+    gaussians = random_gaussians(rng, 200, opacity)
+    alive = jnp.arange(200) < 120
+    config = DensityConfig(growth=1.5)
+    new, new_alive, changed, source = relocate(jax.random.key(0), gaussians, alive, config, 150)
+    assert int(new_alive.sum()) == 150  # 180 wanted, 150 allowed
+    assert bool((opacities(new, new_alive)[new_alive] >= config.min_opacity).all())
+    dead = np.flatnonzero(np.asarray(alive & (opacity < config.min_opacity)))
+    living = np.flatnonzero(np.asarray(alive & (opacity > config.min_opacity)))
+    for slot in dead:
+        assert np.any(np.all(new.means[slot] == gaussians.means[living], axis=-1))
+    untouched = ~np.asarray(changed)
+    np.testing.assert_array_equal(new.means, gaussians.means[source])
+    assert np.isin(source[np.asarray(source != jnp.arange(200))], living).all()
+    for old, now in zip(jax.tree.leaves(gaussians), jax.tree.leaves(new), strict=True):
+        np.testing.assert_array_equal(np.asarray(old)[untouched], np.asarray(now)[untouched])
+
+
+def test_nothing_alive_stays_empty():
+    gaussians = random_gaussians(np.random.default_rng(), 8, jnp.full(8, 0.5))
+    new, alive, changed, _ = relocate(jax.random.key(0), gaussians, jnp.zeros(8, bool), DensityConfig(), 8)
+    assert not bool(alive.any()) and not bool(changed.any())
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(new))
+
+
+def test_noise_moves_only_transparent_ones_along_their_covariance():
+    rng = np.random.default_rng()
+    count = 2000
+    opacity = jnp.where(jnp.arange(count) < count // 2, 1e-4, 0.9)
+    gaussians = random_gaussians(rng, count, opacity)
+    flat = gaussians.replace(
+        quats=jnp.zeros((count, 4)).at[:, 0].set(1.0), log_scales=jnp.zeros((count, 3)).at[:, 2].set(-9.0)
+    )
+    moved = explore(jax.random.key(1), flat, jnp.ones(count, bool), 1e-5, DensityConfig())
+    shift = np.asarray(moved.means - flat.means)
+    assert np.abs(shift[count // 2 :]).max() == 0
+    assert np.abs(shift[: count // 2, :2]).mean() > 0.1 and np.abs(shift[:, 2]).max() < 1e-3

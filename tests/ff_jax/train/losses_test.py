@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ff_jax.render.gaussians import Gaussians
+from ff_jax.train import losses
+
+
+def images(rng, height=24, width=31):
+    return [jnp.asarray(rng.uniform(size=(height, width, 3)), jnp.float32) for _ in range(2)]
+
+
+def test_photometric_against_numpy_and_zero_weight():
+    rng = np.random.default_rng()
+    a, b = images(rng)
+    weight = jnp.asarray(rng.uniform(size=a.shape[:2]), jnp.float32)
+    expected = np.mean(np.asarray(weight) * np.abs(np.asarray(a - b)).mean(-1))
+    np.testing.assert_allclose(losses.photometric(a, b, weight, 0.0), expected, rtol=1e-5)
+    assert float(losses.photometric(a, b, jnp.zeros_like(weight), 0.2)) == 0
+    assert abs(float(losses.photometric(a, a, weight, 0.2))) < 1e-6
+
+
+def test_depth_is_relative_and_ignores_pixels_without_returns():
+    lidar = jnp.array([[10.0, 0.0], [20.0, 0.0]])
+    alpha = jnp.array([[0.5, 0.9], [1.0, 0.0]])
+    depth = jnp.array([[5.5, 77.0], [18.0, 3.0]])  # expected 11 and 18 metres
+    np.testing.assert_allclose(losses.depth_l1(depth, alpha, lidar), 0.1, rtol=1e-5)
+    gradient = jax.grad(lambda d: losses.depth_l1(d, alpha, lidar))(depth)
+    assert bool((gradient[:, 1] == 0).all()) and bool((gradient[:, 0] != 0).all())
+    assert float(losses.depth_l1(depth, alpha, jnp.zeros((2, 2)))) == 0
+
+
+def test_sky_pulls_opacity_apart():
+    sky = jnp.array([[True, False]])
+    gradient = jax.grad(lambda a: losses.sky_opacity(a, sky))(jnp.full((1, 2), 0.5))
+    assert gradient[0, 0] > 0 > gradient[0, 1]
+
+
+def test_regularizers_ignore_dead_slots():
+    rng = np.random.default_rng()
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    g = Gaussians(normal(6, 3), normal(6, 4), normal(6, 3), normal(6), normal(6, 1, 3))
+    alive = jnp.arange(6) < 3
+    config = losses.LossConfig(opacity=0.5, scale=0.25)
+    opacity = 1 / (1 + np.exp(-np.asarray(g.logit_opacities[:3])))
+    expected = 0.5 * opacity.mean() + 0.25 * np.exp(np.asarray(g.log_scales[:3])).mean()
+    np.testing.assert_allclose(losses.regularizers(g, alive, config), expected, rtol=1e-5)
+    gradient = jax.grad(lambda g: losses.regularizers(g, alive, config))(g)
+    assert float(jnp.abs(gradient.log_scales[3:]).max()) == 0
+
+
+def test_region_loss_sees_its_region_alone():
+    rng = np.random.default_rng()
+    image, target = (jnp.asarray(rng.uniform(size=(6, 8, 3)), jnp.float32) for _ in range(2))
+    region = jnp.zeros((6, 8)).at[2:4, 3:6].set(1.0)
+    wanted = np.abs(np.asarray(image - target))[2:4, 3:6].mean()
+    np.testing.assert_allclose(losses.region_l1(image, target, region), wanted, rtol=1e-5)
+    assert float(losses.region_l1(image, target, 0 * region)) == 0
+
+
+def test_entropy_asks_for_open_or_covered_pixels():
+    even = float(losses.opacity_entropy(jnp.full((4, 4), 0.5)))
+    np.testing.assert_allclose(even, 0.5 * np.log(2), rtol=1e-5)
+    assert abs(float(losses.opacity_entropy(jnp.round(jnp.linspace(0, 1, 16)).reshape(4, 4)))) < 1e-5
+
+
+def test_only_needles_beyond_the_limit_are_penalised():
+    scales = jnp.log(jnp.array([[1.0, 1, 1], [10.0, 1, 2], [30.0, 1, 1], [99.0, 1, 1]]))
+    needles = Gaussians(jnp.zeros((4, 3)), jnp.ones((4, 4)), scales, jnp.zeros(4), jnp.zeros((4, 1, 3)))
+    alive = jnp.array([True, True, True, False])
+    np.testing.assert_allclose(losses.anisotropy(needles, alive), 20 / 3, rtol=1e-4)
+
+
+def test_the_coarse_difference_is_that_of_squares_and_still_pulls_far_away():
+    rng = np.random.default_rng()
+    image, target = (jnp.asarray(rng.uniform(size=(37, 50, 3)), jnp.float32) for _ in range(2))
+    weight = jnp.asarray(rng.uniform(size=(37, 50)), jnp.float32)
+    apart, expected = np.asarray(weight[..., None] * (image - target)), 0.0
+    for side in (8, 16):
+        rows, columns = 37 // side, 50 // side
+        means = [
+            apart[y * side : (y + 1) * side, x * side : (x + 1) * side].mean((0, 1))
+            for y in range(rows)
+            for x in range(columns)
+        ]
+        expected += np.abs(means).mean()
+    np.testing.assert_allclose(losses.coarse_l1(image, target, weight), expected, rtol=1e-4)
+    # Two thin bars 7 pixels apart do not overlap: the plain difference is flat, the coarse one is not.
+    bar = lambda at: jnp.exp(-((jnp.arange(48.0) - at) ** 2))[None, :, None] * jnp.ones((16, 1, 3))
+    slope = lambda loss: float(jax.grad(lambda at: loss(bar(at), bar(22.3), jnp.ones((16, 48))))(15.3))
+    plain = slope(lambda a, b, w: jnp.abs(a - b).mean())
+    assert slope(losses.coarse_l1) < -1e-4 and slope(losses.coarse_l1) < -20 * abs(plain)

@@ -1,0 +1,36 @@
+import itertools
+
+import pytest
+
+from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_expanding, is_novel, shift_at
+
+PAPER = ShiftSchedule()
+
+
+def test_paper_schedule():
+    expected = {2999: 0, 3000: 1, 4999: 1, 5000: 2, 7000: 3, 9000: 4, 11000: 5, 13000: 6, 29999: 6}
+    assert {step: shift_at(step, PAPER) for step in expected} == expected
+    events = [step for step in range(30_000) if is_event(step, PAPER)]
+    assert events == [3000, 5000, 7000, 9000, 11000, 13000, 15000, 21000, 27000]
+    assert [step for step in events if is_expanding(step, PAPER)] == events[:6]
+
+
+def test_shift_never_shrinks_and_changes_only_at_events():
+    schedule = ShiftSchedule(start=70, every=13, metres=0.4, largest=1.5, refresh=0)
+    shifts = [shift_at(step, schedule) for step in range(300)]
+    assert all(b >= a for a, b in itertools.pairwise(shifts)) and shifts[-1] == 1.5
+    changes = [step for step in range(1, 300) if shifts[step] != shifts[step - 1]]
+    assert changes == [step for step in range(300) if is_event(step, schedule)]
+
+
+def test_novel_share_and_repeatability():
+    draws = [is_novel(3, step, PAPER, 0.4) for step in range(3000, 6000)]
+    assert abs(sum(draws) / len(draws) - 0.4) < 0.05
+    assert draws == [is_novel(3, step, PAPER, 0.4) for step in range(3000, 6000)]
+    assert not any(is_novel(3, step, PAPER, 0.4) for step in range(3000))
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"metres": 0.0}, {"largest": 0.5}, {"sides": ()}, {"sides": (2,)}])
+def test_wrong_schedules_are_refused(wrong):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values()))).replace("(", r"\(").replace(")", r"\)")):
+        ShiftSchedule(**wrong)
