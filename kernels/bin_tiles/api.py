@@ -1,66 +1,54 @@
 """List, for every tile of the image, the Gaussians that touch it."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from kernels.bin_tiles import reference, xla
 from kernels.bin_tiles.primitives import bin_primitive
-from kernels.bin_tiles.types import Bins
-from kernels.common.implementation import choose
-
-_RUN = {"reference": reference.bin_tiles, "xla": xla.bin_tiles, "mosaic": xla.bin_tiles}
+from kernels.bin_tiles.types import Bins, TileGrid
+from kernels.common.implementation import choose_implementation
+from kernels.project.types import Projected
 
 
 def bin_tiles(
-    mean2d: Float[Array, "N 2"],
-    conic: Float[Array, "N 3"],
-    opacity: Float[Array, "N"],
-    extent: Float[Array, "N 2"],
-    depth: Float[Array, "N"],
+    projected: Projected,
+    grid: TileGrid,
     *,
-    width: int,
-    height: int,
-    tile: int = 16,
     capacity: int,
     part: int | Int[Array, ""] = 0,
-    parts: int = 1,
+    num_parts: int = 1,
     implementation: str | None = None,
 ) -> Bins:
-    """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel centre of a tile, front to back.
+    """List the Gaussians whose ellipse alpha >= 1/255 covers a pixel center of a tile, front to back.
 
     The test is exact up to a hundredth of a pixel, on the generous side. Equal depths keep the order of the
     input. Not differentiable: gradients stop here.
 
     Args:
-        mean2d: px.
-        conic: inverse 2-D covariance (a, b, c), 1/px^2.
-        opacity: [0, 1); at most 1/255 means culled.
-        extent: px, half-size of the box outside which alpha < 1/255; 0 means culled.
-        depth: metres.
-        width: image width, pixels.
-        height: image height, pixels.
-        tile: side of a tile, pixels; the same as for the op that reads the lists.
-        capacity: number of (Gaussian, tile) intersections there is room for. If the returned `needed` is
-            larger, the hindmost were dropped: call again with at least that much.
-        part: of the tile rows, only those whose number is `part` modulo `parts` get lists; may be traced.
-        parts: every how manieth tile row gets lists; the others' are empty.
+        projected: N Gaussians; opacity at most 1/255 or extent 0 means culled. Colors are not read.
+        grid: image size and side of a tile.
+        capacity: number of (Gaussian, tile) intersections that fit. If `num_intersections` of the result is
+            larger, the hindmost were dropped: call again with at least that capacity.
+        part: only tile rows whose number is `part` modulo `num_parts` get lists, the others' are empty; may be traced.
+        num_parts: number of parts that share the tile rows.
         implementation: None, "reference" (dense, small scenes), "xla" (also for "mosaic") or "pallas"
             (interpreted on a CPU).
 
     Raises:
-        ValueError: for an unknown implementation, an empty image, or a tile, capacity or `parts` under 1.
+        ValueError: for an unknown implementation, an empty image, or a tile, capacity or `num_parts` under 1.
     """
-    name = choose(implementation)
-    if min(width, height, tile, capacity, parts) < 1:
-        raise ValueError(f"{width=}, {height=}, {tile=}, {capacity=} and {parts=} must all be at least 1")
-    arrays = [lax.stop_gradient(a) for a in (mean2d, conic, opacity, extent, depth)]
-    N = mean2d.shape[0]
-    if N == 0:  # one culled Gaussian stands in: nothing can be gathered from an empty table
-        arrays = [jnp.zeros((1, *a.shape[1:]), a.dtype) for a in arrays]
-    size = {"width": width, "height": height, "tile": tile, "capacity": capacity, "parts": parts}
+    name = choose_implementation(implementation)
+    if min(grid.width, grid.height, grid.tile, capacity, num_parts) < 1:
+        raise ValueError(f"invalid {grid}, {capacity=}, {num_parts=}: expected numbers of at least 1")
+    projected = jax.tree.map(lax.stop_gradient, projected)
+    N = projected.depth.shape[0]
+    if N == 0:  # one culled Gaussian as a placeholder: nothing can be gathered from an empty table
+        projected = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), projected)
     if name == "pallas":
-        bins = bin_primitive(*arrays, jnp.asarray(part, jnp.int32), **size)
+        bins = bin_primitive(projected, jnp.asarray(part, jnp.int32), grid, capacity, num_parts)
     else:
-        bins = _RUN[name](*arrays, part=part, **size)
+        run = reference.bin_tiles if name == "reference" else xla.bin_tiles
+        bins = run(projected, part, grid, capacity, num_parts)
     return bins._replace(order=bins.order[:N], first=bins.first[:N], last=bins.last[:N])

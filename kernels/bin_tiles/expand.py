@@ -6,11 +6,11 @@ from jaxtyping import Int
 
 
 def expand(count: Int[Array, "n"], end: Int[Array, "n"], size: int) -> Int[Array, "size"]:
-    """Return the owner of every slot, where owner k holds the `count[k]` slots up to `end[k]`.
+    """Compute the owner of every slot, where owner k has the `count[k]` slots up to `end[k]`.
 
-    Slots past the last owner's go to the last one that holds any.
+    Slots past the last span belong to the last owner with a slot.
     """
-    # Owners of nothing write nowhere: their equal positions would make a GPU's scatter wait for itself.
+    # Skip empty spans: duplicate scatter indices serialize on GPUs.
     first = jnp.where(count > 0, end - count, size)
     owners = jnp.arange(end.shape[0], dtype=jnp.int32)
     return lax.cummax(jnp.zeros(size, jnp.int32).at[first].set(owners, mode="drop", unique_indices=True))

@@ -1,7 +1,7 @@
 """Tile lists by two kernels and two sorts (Triton backend).
 
-Gaussians are sorted by depth; one kernel counts the tiles of each, one writes them to where the counts before it end.
-A stable sort by tile number then leaves every tile's list front to back, as in `xla`.
+Gaussians are sorted by depth. One kernel counts the tiles of each Gaussian, a second writes them behind those of the
+Gaussians in front. A stable sort by tile number then leaves every tile's list front to back, as in `xla`.
 """
 
 import functools
@@ -11,136 +11,122 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from kernels.bin_tiles.tile_spans import first_and_last_tile, level_of, rows_of
-from kernels.bin_tiles.types import Bins, tile_grid
+from kernels.bin_tiles.tile_spans import (
+    ELLIPSE_COLUMNS,
+    Ellipse,
+    ellipse_of,
+    ellipse_table,
+    first_and_last_tile,
+    level_of,
+    row_span,
+)
+from kernels.bin_tiles.types import Bins, TileGrid
 from kernels.bin_tiles.xla import MAX_INT, sort_by_depth, sort_by_tile
-from kernels.common.pallas import launch, rows
+from kernels.common.pallas import Launch, launch, program_rows
+from kernels.project.types import Projected
 
-BLOCK, WARPS = 64, 2  # Gaussians a program: all wait for the largest
-ROW, ENOUGH = 256, 2_000_000_000
-NUMBERS = 8  # mean2d 2, conic 3, extent 2, level
+BLOCK, WARPS = 64, 2  # Gaussians and warps of a program: all Gaussians wait for the largest
+SUM_LENGTH, SUM_LIMIT = 256, 2_000_000_000  # counts per partial sum; larger sums are not exact
 
 
 def bin_tiles(
-    mean2d: Float[Array, "N 2"],
-    conic: Float[Array, "N 3"],
-    opacity: Float[Array, "N"],
-    extent: Float[Array, "N 2"],
-    depth: Float[Array, "N"],
-    part: Int[Array, ""],
-    *,
-    width: int,
-    height: int,
-    tile: int,
-    capacity: int,
-    parts: int,
-    interpret: bool,
+    projected: Projected, part: Int[Array, ""], grid: TileGrid, capacity: int, num_parts: int, interpret: bool
 ) -> Bins:
     """List the Gaussians of every tile; see `kernels.bin_tiles.bin_tiles`."""
-    columns, tile_rows = tile_grid(width, height, tile)
-    tiles, N = columns * tile_rows, mean2d.shape[0]
-    level = level_of(mean2d, conic, opacity, extent, depth)
-    order = sort_by_depth(level, depth)
-    table = jnp.concatenate([mean2d, conic, extent, level[:, None]], -1)
-    shape = {"width": width, "height": height, "tile": tile, "parts": parts}
-    visible = jnp.sum(level > 0, dtype=jnp.int32)  # the others come last in the order, and are not even read
-    programs, operands = pl.cdiv(N, BLOCK), (order, table, jnp.stack([part, visible]))
-    count_kernel = functools.partial(_count_kernel, **shape)
-    (count,) = launch(count_kernel, "bin_count", programs, [(N,)], WARPS, interpret, *operands, dtype=jnp.int32)
-    begin, needed = _begins(count)
-    # What does not fit is written nowhere, each to a place of its own behind the end.
+    N = projected.depth.shape[0]
+    level = level_of(projected)
+    order = sort_by_depth(level, projected.depth)
+    table = ellipse_table(projected, level)
+    num_visible = jnp.sum(level > 0, dtype=jnp.int32)  # the others come last in the order, and are not even read
+    programs, operands = pl.cdiv(N, BLOCK), (order, table, jnp.stack([part, num_visible]))
+    count_kernel = functools.partial(_count_kernel, grid=grid, num_parts=num_parts)
+    how = Launch("bin_count", programs, WARPS)
+    (count,) = launch(count_kernel, how, [(N,)], *operands, interpret=interpret, dtype=jnp.int32)
+    begin, num_intersections = _begins(count)
+    # Each overflowing store gets an address of its own behind the end.
     shapes = [(capacity + BLOCK,)] * 2
-    emit_kernel = functools.partial(_emit_kernel, **shape, columns=columns, capacity=capacity)
-    operands = *operands, begin
-    found, owner = launch(emit_kernel, "bin_emit", programs, shapes, WARPS, interpret, *operands, dtype=jnp.int32)
-    found = jnp.where(jnp.arange(capacity) < needed, found[:capacity], tiles)
-    listed, emission = sort_by_tile(found, tiles)
-    starts = jnp.searchsorted(listed, jnp.arange(tiles + 1, dtype=listed.dtype), method="scan_unrolled")
+    emit_kernel = functools.partial(_emit_kernel, grid=grid, num_parts=num_parts, capacity=capacity)
+    how = Launch("bin_emit", programs, WARPS)
+    tiles, owner = launch(emit_kernel, how, shapes, *operands, begin, interpret=interpret, dtype=jnp.int32)
+    tiles = jnp.where(jnp.arange(capacity) < num_intersections, tiles[:capacity], grid.num_tiles)
+    tiles, emission = sort_by_tile(tiles, grid.num_tiles)
+    numbers = jnp.arange(grid.num_tiles + 1, dtype=tiles.dtype)
+    starts = jnp.searchsorted(tiles, numbers, method="scan_unrolled")
     first, last = (jnp.minimum(x, capacity) for x in (begin, begin + count))
-    return Bins(owner[emission], starts.astype(jnp.int32), emission, order, first, last, needed)
+    return Bins(owner[emission], starts.astype(jnp.int32), emission, order, first, last, num_intersections, grid)
 
 
 def _begins(count: Int[Array, "N"]) -> tuple[Int[Array, "N"], Int[Array, ""]]:
-    """Return the sum of the counts before every Gaussian, at most about ENOUGH, and of all: MAX_INT if it is more.
+    """Compute the exclusive prefix sum, saturated near SUM_LIMIT, and the total, MAX_INT if it exceeds SUM_LIMIT.
 
-    Sums of the sums of ROW are taken in floating point too, which cannot wrap around.
+    The totals of SUM_LENGTH counts are summed in floating point too, which cannot wrap around.
     """
     N = count.shape[0]
-    by_row = jnp.pad(count, (0, -N % ROW)).reshape(-1, ROW)
+    by_row = jnp.pad(count, (0, -N % SUM_LENGTH)).reshape(-1, SUM_LENGTH)
     inside = jnp.cumsum(by_row, 1)
-    exact, about = (jnp.cumsum(inside[:, -1].astype(dtype)) for dtype in (jnp.int32, jnp.float32))
-    behind = jnp.where(about < ENOUGH, exact, ENOUGH)
+    exact, approximate = (jnp.cumsum(inside[:, -1].astype(dtype)) for dtype in (jnp.int32, jnp.float32))
+    behind = jnp.where(approximate < SUM_LIMIT, exact, SUM_LIMIT)
     begin = jnp.pad(behind[:-1], (1, 0))[:, None] + inside - by_row
-    return begin.reshape(-1)[:N], jnp.where(about[-1] < ENOUGH, exact[-1], MAX_INT)
+    return begin.reshape(-1)[:N], jnp.where(approximate[-1] < SUM_LIMIT, exact[-1], MAX_INT)
 
 
 # ---- kernel bodies: every reference is the whole array
 
 
-def _load(order_ref: Any, table_ref: Any, about_ref: Any, height: int, tile: int, parts: int) -> tuple:
-    """Return the ranks of a program, their Gaussians and numbers, the first of their tile rows and how many.
+def _load(
+    order_ref: Any, table_ref: Any, scalars_ref: Any, grid: TileGrid, num_parts: int
+) -> tuple[Array, Array, Ellipse, Array, Array]:
+    """Load the ranks of a program, their Gaussians and ellipses, the first tile row and the number of tile rows.
 
-    `about_ref` holds the part, and how many Gaussians are visible.
+    `scalars_ref` holds the part and the number of visible Gaussians.
     """
-    rank = rows(BLOCK)
-    seen = rank < about_ref[1]
-    index = plgpu.load(order_ref.at[rank], mask=seen, other=0)
-    splat = tuple(plgpu.load(table_ref.at[index, k], mask=seen, other=0.0) for k in range(NUMBERS))
-    first, count = rows_of(splat[1], splat[6], splat[7], height, tile, about_ref[0], parts)
-    return rank, index, splat, first, jnp.where(seen, count, 0)
+    rank = program_rows(BLOCK)
+    is_visible = rank < scalars_ref[1]
+    index = plgpu.load(order_ref.at[rank], mask=is_visible, other=0)
+    columns = [plgpu.load(table_ref.at[index, k], mask=is_visible, other=0.0) for k in range(ELLIPSE_COLUMNS)]
+    ellipse = ellipse_of(columns)
+    first, count = row_span(ellipse, grid, scalars_ref[0], num_parts)
+    return rank, index, ellipse, first, jnp.where(is_visible, count, 0)
 
 
-def _tiles(splat: tuple, row: Array, width: int, height: int, tile: int) -> tuple[Array, Array]:
-    """Return the first tile of a tile row that a Gaussian touches, and how many."""
-    first, last = first_and_last_tile(splat[:2], splat[2:5], splat[5:7], splat[7], row, width, height, tile)
+def _tiles(ellipse: Ellipse, row: Array, grid: TileGrid) -> tuple[Array, Array]:
+    """Compute the first tile of a tile row that a Gaussian touches, and the number of such tiles."""
+    first, last = first_and_last_tile(ellipse, row, grid)
     return first, last - first + 1
 
 
 def _count_kernel(
-    order_ref: Any, table_ref: Any, about_ref: Any, count_ref: Any, *, width: int, height: int, tile: int, parts: int
+    order_ref: Any, table_ref: Any, scalars_ref: Any, count_ref: Any, *, grid: TileGrid, num_parts: int
 ) -> None:
-    rank, _, splat, row, tile_rows = _load(order_ref, table_ref, about_ref, height, tile, parts)
+    rank, _, ellipse, row, num_rows = _load(order_ref, table_ref, scalars_ref, grid, num_parts)
 
     def add(k: Array, total: Array) -> Array:
-        return total + jnp.where(k < tile_rows, _tiles(splat, row + k * parts, width, height, tile)[1], 0)
+        return total + jnp.where(k < num_rows, _tiles(ellipse, row + k * num_parts, grid)[1], 0)
 
-    total = lax.fori_loop(0, jnp.max(tile_rows), add, jnp.zeros(BLOCK, jnp.int32))
+    total = lax.fori_loop(0, jnp.max(num_rows), add, jnp.zeros(BLOCK, jnp.int32))
     plgpu.store(count_ref.at[rank], total, mask=rank < count_ref.shape[0])
 
 
-def _emit_kernel(
-    order_ref: Any,
-    table_ref: Any,
-    about_ref: Any,
-    begin_ref: Any,
-    tile_ref: Any,
-    owner_ref: Any,
-    *,
-    width: int,
-    height: int,
-    tile: int,
-    parts: int,
-    columns: int,
-    capacity: int,
-) -> None:
-    rank, index, splat, row, tile_rows = _load(order_ref, table_ref, about_ref, height, tile, parts)
+def _emit_kernel(*refs: Any, grid: TileGrid, num_parts: int, capacity: int) -> None:
+    order_ref, table_ref, scalars_ref, begin_ref, tile_ref, owner_ref = refs
+    rank, index, ellipse, row, num_rows = _load(order_ref, table_ref, scalars_ref, grid, num_parts)
     begin = plgpu.load(begin_ref.at[jnp.minimum(rank, begin_ref.shape[0] - 1)])
-    nowhere = capacity + jnp.arange(BLOCK, dtype=jnp.int32)
+    overflow = capacity + jnp.arange(BLOCK, dtype=jnp.int32)
 
     def emit_row(k: Array, slot: Array) -> Array:
-        first, count = _tiles(splat, row + k * parts, width, height, tile)
-        count = jnp.where(k < tile_rows, count, 0)
-        room = jnp.minimum(count, capacity - slot)
+        first, count = _tiles(ellipse, row + k * num_parts, grid)
+        count = jnp.where(k < num_rows, count, 0)
+        num_fitting = jnp.minimum(count, capacity - slot)
 
         def emit(j: Array, _: None) -> None:
-            fits = j < room
-            place = jnp.where(fits, slot + j, nowhere)
-            plgpu.store(tile_ref.at[place], (row + k * parts) * columns + first + j, mask=fits)
+            fits = j < num_fitting
+            place = jnp.where(fits, slot + j, overflow)
+            plgpu.store(tile_ref.at[place], (row + k * num_parts) * grid.columns + first + j, mask=fits)
             plgpu.store(owner_ref.at[place], index, mask=fits)
 
-        lax.fori_loop(0, jnp.max(room), emit, None)
+        lax.fori_loop(0, jnp.max(num_fitting), emit, None)
         return slot + count
 
-    lax.fori_loop(0, jnp.max(tile_rows), emit_row, begin)
+    lax.fori_loop(0, jnp.max(num_rows), emit_row, begin)

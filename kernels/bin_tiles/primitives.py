@@ -1,29 +1,35 @@
-"""`bin_tiles` as a primitive, for the form that runs as kernels: nothing to differentiate, a lowering per platform."""
+"""`bin_tiles` as a primitive, for the kernels: not differentiable, one lowering per platform."""
 
 from typing import Any
 
 from jax import Array
 from jax.extend.core import Primitive
+from jaxtyping import Int
 
 from kernels.bin_tiles import pallas_gpu
-from kernels.bin_tiles.types import Bins, tile_grid
+from kernels.bin_tiles.types import Bins, TileGrid
 from kernels.common.primitives import bind, define
+from kernels.project.types import Projected
 
 BIN = Primitive("bin_tiles")
 
 
-def bin_primitive(*arrays: Array, **params: int) -> Bins:
-    """Return the lists; the arrays are those of `pallas_gpu.bin_tiles`."""
-    return Bins(*bind(BIN, *arrays, **params))
+def bin_primitive(projected: Projected, part: Int[Array, ""], grid: TileGrid, capacity: int, num_parts: int) -> Bins:
+    """List the Gaussians of every tile; see `kernels.bin_tiles.bin_tiles`."""
+    arrays = bind(BIN, *projected, part, grid=grid, capacity=capacity, num_parts=num_parts)
+    return Bins(*arrays, grid=grid)
 
 
-def _run(*arrays: Array, **params: Any) -> list[Array]:
-    return list(pallas_gpu.bin_tiles(*arrays, **params))
+def _run(*operands: Array, grid: TileGrid, capacity: int, num_parts: int, interpret: bool) -> list[Array]:
+    *projected, part = operands
+    bins = pallas_gpu.bin_tiles(Projected(*projected), part, grid, capacity, num_parts, interpret)
+    return list(bins.arrays)
 
 
-def _shapes(mean2d: Any, *rest: Any, width: int, height: int, tile: int, capacity: int, parts: int) -> list:
-    part, (columns, rows), N = rest[-1], tile_grid(width, height, tile), mean2d.shape[0]
-    shapes = ((capacity,), (columns * rows + 1,), (capacity,), (N,), (N,), (N,), ())
+def _shapes(*operands: Any, grid: TileGrid, capacity: int, num_parts: int) -> list:
+    *projected, part = operands
+    N = Projected(*projected).depth.shape[0]
+    shapes = ((capacity,), (grid.num_tiles + 1,), (capacity,), (N,), (N,), (N,), ())
     return [part.update(shape=shape) for shape in shapes]
 
 

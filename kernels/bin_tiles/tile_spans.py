@@ -1,74 +1,88 @@
-"""Which tiles of a tile row an ellipse touches, in closed form."""
+"""Tiles of a tile row that an ellipse touches, in closed form."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.rasterize.alpha_blending import ALPHA_MIN
+from kernels.bin_tiles.types import TileGrid
+from kernels.common.constants import ALPHA_MIN
+from kernels.project.types import Projected, Values
 
-Values = Float[Array, "..."]
+ELLIPSE_COLUMNS = 8
 SLACK = 1e-2  # px added on every side, so that rounding never loses a pixel of alpha just over ALPHA_MIN
 
 
-def level_of(
-    mean2d: Float[Array, "N 2"],
-    conic: Float[Array, "N 3"],
-    opacity: Float[Array, "N"],
-    extent: Float[Array, "N 2"],
-    depth: Float[Array, "N"],
-) -> Float[Array, "N"]:
-    """Return the sigma at which alpha falls to ALPHA_MIN; 0 for a culled Gaussian or one with a NaN."""
+class Ellipse(NamedTuple):
+    """The ellipse sigma <= level outside which alpha < ALPHA_MIN, as scalars or columns."""
+
+    mean2d: tuple[Values, Values]  # px
+    conic: tuple[Values, Values, Values]  # 1/px^2
+    extent: tuple[Values, Values]  # px
+    level: Values  # 0 for a culled Gaussian
+
+
+def ellipse_table(projected: Projected, level: Float[Array, "N"]) -> Float[Array, "N 8"]:
+    """Concatenate the columns of the ellipses of all Gaussians."""
+    return jnp.concatenate([projected.mean2d, projected.conic, projected.extent, level[:, None]], -1)
+
+
+def ellipse_of(columns: Sequence[Values]) -> Ellipse:
+    """Group the columns of `ellipse_table`."""
+    x, y, a, b, c, half_x, half_y, level = columns
+    return Ellipse((x, y), (a, b, c), (half_x, half_y), level)
+
+
+def level_of(projected: Projected) -> Float[Array, "N"]:
+    """Compute the sigma at which alpha falls to ALPHA_MIN; 0 for a culled Gaussian or one with a NaN."""
+    mean2d, conic, opacity, depth, extent, _ = projected
     finite = jnp.isfinite(jnp.sum(mean2d, -1) + jnp.sum(conic, -1) + depth)
     visible = finite & (opacity > ALPHA_MIN) & (jnp.min(extent, -1) > 0)
     return jnp.where(visible, jnp.log(jnp.where(visible, opacity, 1.0) / ALPHA_MIN), 0.0)
 
 
-def first_and_last_row(
-    mean_y: Float[Array, "*n"],
-    extent_y: Float[Array, "*n"],
-    level: Float[Array, "*n"],
-    height: int,
-    tile: int,
+def touched_tile_rows(projected: Projected, height: int, tile: int) -> tuple[Int[Array, "N"], Int[Array, "N"]]:
+    """Compute the first and last tile row that every Gaussian touches; last < first if it touches none.
+
+    Args:
+        projected: N Gaussians.
+        height: of the image, pixels.
+        tile: side of a tile, pixels.
+    """
+    return _first_and_last_row(projected.mean2d[:, 1], projected.extent[:, 1], level_of(projected), height, tile)
+
+
+def _first_and_last_row(
+    mean_y: Float[Array, "*n"], extent_y: Float[Array, "*n"], level: Float[Array, "*n"], height: int, tile: int
 ) -> tuple[Int[Array, "*n"], Int[Array, "*n"]]:
-    """Return the first and last tile row with a pixel centre inside the box; last < first if none has."""
+    """Compute the first and last tile row with a pixel center inside the box; last < first if none has."""
     first, last = _pixels(mean_y - extent_y, mean_y + extent_y, height)
     return first // tile, jnp.where((last >= first) & (level > 0), last // tile, first // tile - 1)
 
 
-def rows_of(
-    mean_y: Float[Array, "*n"],
-    extent_y: Float[Array, "*n"],
-    level: Float[Array, "*n"],
-    height: int,
-    tile: int,
-    part: int | Int[Array, ""],
-    parts: int,
+def row_span(
+    ellipse: Ellipse, grid: TileGrid, part: int | Int[Array, ""], num_parts: int
 ) -> tuple[Int[Array, "*n"], Int[Array, "*n"]]:
-    """Return the first tile row of a part that the box touches, and how many (every `parts`-th)."""
-    first, last = first_and_last_row(mean_y, extent_y, level, height, tile)
-    if parts > 1:
-        first = first + (part - first) % parts
-    return first, jnp.maximum((last - first) // parts + 1, 0)
+    """Compute the first tile row of a part that the box touches, and the number of such rows (every `num_parts`-th)."""
+    first, last = _first_and_last_row(ellipse.mean2d[1], ellipse.extent[1], ellipse.level, grid.height, grid.tile)
+    if num_parts > 1:
+        first = first + (part - first) % num_parts
+    return first, jnp.maximum((last - first) // num_parts + 1, 0)
 
 
 def first_and_last_tile(
-    mean2d: tuple[Values, Values],
-    conic: tuple[Values, Values, Values],
-    extent: tuple[Values, Values],
-    level: Values,
-    row: Int[Array, "..."],
-    width: int,
-    height: int,
-    tile: int,
+    ellipse: Ellipse, row: Int[Array, "..."], grid: TileGrid
 ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Return the first and last tile column that the ellipse sigma <= level touches within tile row `row`.
+    """Compute the first and last tile column that the ellipse touches within tile row `row`.
 
-    At height dy over the centre the ellipse spans x = (-b dy +- sqrt(b^2 dy^2 - a (c dy^2 - 2 level))) / a.
+    At height dy over the center the ellipse spans x = (-b dy +- sqrt(b^2 dy^2 - a (c dy^2 - 2 level))) / a.
     Its extreme x over a band of heights lies where the ellipse itself is extreme (at dy = -b x / c) or, if
     that is outside the band, at the nearer edge of the band.
     """
-    a, b, c = conic
-    low_pixel, high_pixel = row * tile, jnp.minimum((row + 1) * tile, height) - 1
+    mean2d, (a, b, c), extent, level = ellipse
+    low_pixel, high_pixel = row * grid.tile, jnp.minimum((row + 1) * grid.tile, grid.height) - 1
     low = jnp.maximum(low_pixel + 0.5 - SLACK - mean2d[1], -extent[1])
     high = jnp.minimum(high_pixel + 0.5 + SLACK - mean2d[1], extent[1])
     half_width = extent[0]
@@ -82,15 +96,15 @@ def first_and_last_tile(
 
     box_left, box_right = mean2d[0] - half_width, mean2d[0] + half_width
     left, right = jnp.maximum(side(crest, -1.0), box_left), jnp.minimum(side(-crest, 1.0), box_right)
-    first, last = _pixels(left, right, width)
-    touched = (last >= first) & (high >= low) & (level > 0)
-    return first // tile, jnp.where(touched, last // tile, first // tile - 1)
+    first, last = _pixels(left, right, grid.width)
+    is_touched = (last >= first) & (high >= low) & (level > 0)
+    return first // grid.tile, jnp.where(is_touched, last // grid.tile, first // grid.tile - 1)
 
 
 def _pixels(
     left: Float[Array, "..."], right: Float[Array, "..."], size: int
 ) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Return the first and last pixel whose centre lies in [left, right] and in the image."""
+    """Compute the first and last pixel whose center lies in [left, right] and in the image."""
     first = jnp.clip(jnp.ceil(left - SLACK - 0.5), 0, size)
     last = jnp.clip(jnp.floor(right + SLACK - 0.5), -1, size - 1)
     return first.astype(jnp.int32), last.astype(jnp.int32)

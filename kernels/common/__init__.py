@@ -1,1 +1,1 @@
-"""What the kernels share."""
+"""Parts that several ops share."""

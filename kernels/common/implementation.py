@@ -1,21 +1,21 @@
-"""Which implementation of an op runs, and whether a Pallas kernel is interpreted."""
+"""Choice of the implementation of an op."""
 
 import jax
 
-NAMES = ("reference", "xla", "pallas", "mosaic")
+IMPLEMENTATIONS = ("reference", "xla", "pallas", "mosaic")
 
 
-def choose(implementation: str | None) -> str:
-    """Return the implementation to run: the one named, or for None `pallas` on a GPU and `xla` elsewhere.
+def choose_implementation(implementation: str | None) -> str:
+    """Choose the implementation to run: the given one, or for None `pallas` on a GPU and `xla` elsewhere.
 
-    `pallas` compiles the kernels through Triton, `mosaic` the same walks through Mosaic GPU (Hopper and newer); what
-    is no walk runs as `xla` then. Which of them is faster was measured: docs/benchmarks.md.
+    `pallas` compiles the kernels with Triton. `mosaic` compiles the same tile walks with Mosaic GPU (Hopper and newer)
+    and runs all other ops as `xla`. docs/benchmarks.md compares their speed.
 
     Raises:
-        ValueError: for any other name.
+        ValueError: if the implementation is unknown.
     """
     if implementation is None:
         return "pallas" if jax.default_backend() == "gpu" else "xla"
-    if implementation not in NAMES:
-        raise ValueError(f"{implementation=} is unknown: use one of {NAMES}, or None to let the device decide")
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"invalid {implementation=}: expected one of {IMPLEMENTATIONS}, or None for the default")
     return implementation

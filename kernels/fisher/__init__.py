@@ -1,6 +1,5 @@
-"""Per-Gaussian Fisher sums of a view and the per-pixel expected information gain map."""
+"""Per-Gaussian Fisher information of a view, and the per-pixel expected information gain (EIG) map."""
 
-from kernels.fisher.api import accumulate, eig_map
-from kernels.fisher.footprint_jacobian import Geometry
+from kernels.fisher.api import eig_map, fisher_information
 
-__all__ = ["Geometry", "accumulate", "eig_map"]
+__all__ = ["eig_map", "fisher_information"]

@@ -1,87 +1,45 @@
 """EWA projection of 3D Gaussians (Zwicker et al. 2001; Kerbl et al. 2023), in plain jnp."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from kernels.common.constants import ALPHA_MIN
 from kernels.project.spherical_harmonics import sh_color
-from kernels.rasterize.alpha_blending import ALPHA_MIN
+from kernels.project.types import (
+    CameraMatrices,
+    Gaussians3D,
+    Lens,
+    Projected,
+    ProjectedColumns,
+    ProjectionOptions,
+    Values,
+    lens_of,
+)
 
 CLAMP_MARGIN = 0.3  # the Jacobian is evaluated at most this fraction of half the image outside of it (3DGS)
 MAX_SIGMA = 1e8  # px; a larger footprint overflows float32 when its determinant is formed
-MIN_COMPENSATION = 1e-6  # of the squared factor by which antialiasing dims; see `_compensation`
-Values = Float[Array, "..."]
-
-
-class Projected(NamedTuple):
-    """Gaussians on the image plane of one camera; a culled one has opacity 0 and extent 0."""
-
-    mean2d: Float[Array, "N 2"]  # px
-    conic: Float[Array, "N 3"]  # inverse 2-D covariance (a, b, c), 1/px^2
-    opacity: Float[Array, "N"]  # [0, 1), antialias compensation applied
-    depth: Float[Array, "N"]  # camera z, metres
-    extent: Float[Array, "N 2"]  # px, half-size of the box outside which alpha < 1/255
-    color: Float[Array, "N 3"]  # >= 0
-
-
-class Lens(NamedTuple):
-    """A pinhole camera as scalars, or columns of them."""
-
-    rotation: Any  # rotation[i][j]: world to camera
-    fx: Any  # px
-    fy: Any
-    skew: Any
-    cx: Any
-    cy: Any
-
-
-def lens_of(rotation: Any, K: Any) -> Lens:
-    """Return the scalars of a rotation and an intrinsic matrix, both indexed [i, j]."""
-    rows = [[rotation[i, j] for j in range(3)] for i in range(3)]
-    return Lens(rows, K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2])
-
-
-class Options(NamedTuple):
-    """What is known before a program is compiled."""
-
-    width: int
-    height: int
-    antialiased: bool
-    near: float
-    eps2d: float
-
-
-class Columns(NamedTuple):
-    """The `Projected` of some Gaussians without colour, number by number."""
-
-    mean2d: tuple
-    conic: tuple
-    opacity: Array
-    depth: Array
-    extent: tuple
+MIN_COMPENSATION = 1e-6  # of the squared compensation of opacity; see `_compensation`
 
 
 def project(
-    means: Float[Array, "N 3"],
-    quats: Float[Array, "N 4"],
-    scales: Float[Array, "N 3"],
-    opacities: Float[Array, "N"],
-    sh: Float[Array, "N K 3"],
-    camera_from_world: Float[Array, "4 4"],
-    K: Float[Array, "3 3"],
+    gaussians: Gaussians3D,
+    camera: CameraMatrices,
     sh_degree: int | Int[Array, ""],
-    options: Options,
-    run: Callable[..., "Columns"] | None = None,
+    options: ProjectionOptions,
+    run: Callable[..., ProjectedColumns] | None = None,
 ) -> Projected:
-    """Project Gaussians; see `kernels.project.project` for the meaning of every argument.
+    """Project Gaussians; see `kernels.project.project` for every argument.
 
-    `run` is how `columns` is evaluated, None: at once.
+    `run` evaluates `project_columns`; None calls it once for all Gaussians.
     """
-    # What is culled is replaced by harmless numbers before any arithmetic: `where` on results alone would
+    means, quats, scales, opacities, sh = gaussians
+    camera_from_world, K = camera
+    # Culled Gaussians get harmless numbers before any arithmetic: `where` on results alone would
     # leave 0 * inf in their gradients.
     usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
     means, opacities = _keep(usable, means, 0.0), _keep(usable, opacities, 0.0)
@@ -89,31 +47,34 @@ def project(
     # One matrix product, then column by column: more products would each be a pass over memory of their own;
     # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    inside = (jnp.matmul(means, rotation.T, precision="highest") + translation).T
-    out = (run or columns)(usable, inside, quats.T, scales.T, opacities, lens_of(rotation, K), options)
+    in_camera = (jnp.matmul(means, rotation.T, precision="highest") + translation).T
+    lens = lens_of(rotation, K)
+    out = (run or project_columns)(usable, in_camera, quats.T, scales.T, opacities, lens, options)
     color = sh_color(sh, view_directions(means, camera_from_world), sh_degree)
     return Projected(
         jnp.stack(out.mean2d, -1), jnp.stack(out.conic, -1), out.opacity, out.depth, jnp.stack(out.extent, -1), color
     )
 
 
-def columns(usable: Any, inside: Any, quats: Any, scales: Any, opacities: Any, lens: Lens, options: Options) -> Columns:
+def project_columns(
+    usable: Any, in_camera: Any, quats: Any, scales: Any, opacities: Any, lens: Lens, options: ProjectionOptions
+) -> ProjectedColumns:
     """Project Gaussians whose parameters come column by column.
 
     Nothing here indexes or stacks: the same arithmetic runs in jnp code and inside Pallas kernel bodies.
 
     Args:
-        usable: which Gaussians have parameters that can be worked with.
-        inside: x, y, z of the means in the camera, metres.
+        usable: whether the parameters of a Gaussian are finite and its quaternion is not 0.
+        in_camera: x, y, z of the means in the camera, meters.
         quats: w, x, y, z.
-        scales: three, metres.
+        scales: three, meters.
         opacities: [0, 1).
         lens: of the camera.
-        options: the rest.
+        options: static options.
     """
-    x, y, depth = inside
+    x, y, depth = in_camera
     reach = MAX_SIGMA / jnp.maximum(jnp.abs(lens.fx), jnp.abs(lens.fy))
-    largest = _highest(*[jnp.abs(s) for s in scales])
+    largest = _largest(*[jnp.abs(s) for s in scales])
     usable = usable & (depth > options.near) & (largest < reach * depth) & (opacities > ALPHA_MIN)
     x, y, z = _keep(usable, x, 0.0), _keep(usable, y, 0.0), _keep(usable, depth, 1.0)
     scales = [_keep(usable, s, 1.0) for s in scales]
@@ -133,29 +94,30 @@ def columns(usable: Any, inside: Any, quats: Any, scales: Any, opacities: Any, l
     for mean, half, size in zip(mean2d, extent, (options.width, options.height), strict=True):
         usable = usable & (mean + half > 0.5) & (mean - half < size - 0.5)
     usable = usable & (jnp.abs(det) < jnp.inf) & (opacities > ALPHA_MIN)
-    return Columns(
+    half_x, half_y = extent
+    return ProjectedColumns(
         mean2d=mean2d,
         conic=(c / det, -b / det, a / det),
         opacity=jnp.where(usable, opacities, 0.0),
         depth=depth,
-        extent=tuple(jnp.where(usable, half, 0.0) for half in extent),
+        extent=(jnp.where(usable, half_x, 0.0), jnp.where(usable, half_y, 0.0)),
     )
 
 
-def _highest(first: Any, *rest: Any) -> Any:
-    """Return the largest of some columns."""
+def _largest(first: Any, *rest: Any) -> Any:
+    """Compute the elementwise maximum of some columns."""
     for other in rest:
         first = jnp.maximum(first, other)
     return first
 
 
 def _dot(a: Any, b: Any) -> Array:
-    """Return the sum of products of two triples of scalars or columns."""
+    """Compute the dot product of two triples of scalars or columns."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def rotation_rows(quats: Any) -> list[list[Values]]:
-    """Return the entries, row by row, of the rotation matrices of w, x, y, z columns of any positive length."""
+    """Convert quaternion columns w, x, y, z of any positive length to rotation matrices, entry by entry."""
     w, x, y, z = quats
     per_length = lax.rsqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w * per_length, x * per_length, y * per_length, z * per_length
@@ -167,32 +129,32 @@ def rotation_rows(quats: Any) -> list[list[Values]]:
 
 
 def view_directions(means: Float[Array, "N 3"], camera_from_world: Float[Array, "4 4"]) -> Float[Array, "N 3"]:
-    """Return unit vectors from the camera centre to `means`, constant under differentiation."""
+    """Compute unit vectors from the camera center to `means`, constant under differentiation."""
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
     offset = lax.stop_gradient(means + jnp.matmul(rotation.T, translation, precision="highest"))
     return offset * lax.rsqrt(jnp.maximum(jnp.sum(offset * offset, -1, keepdims=True), 1e-24))
 
 
 def _all_finite(*arrays: Float[Array, "N ..."]) -> Bool[Array, "N"]:
-    """Return which Gaussians have only finite numbers (a sum is finite only if its terms are)."""
+    """Test which Gaussians have only finite numbers (a sum is finite only if its terms are)."""
     totals = [jnp.sum(lax.stop_gradient(a), axis=tuple(range(1, a.ndim))) for a in arrays]
     return jnp.isfinite(sum(totals))
 
 
-def _keep(usable: Bool[Array, "N"], values: Float[Array, "N ..."], otherwise: float | Array) -> Float[Array, "N ..."]:
+def _keep(usable: Bool[Array, "N"], values: Float[Array, "N ..."], fallback: float) -> Float[Array, "N ..."]:
     """Replace the rows of `values` that are not usable."""
-    return jnp.where(usable.reshape(-1, *[1] * (values.ndim - 1)), values, otherwise)
+    return jnp.where(usable.reshape(-1, *[1] * (values.ndim - 1)), values, fallback)
 
 
 def _footprint(
-    u: Values, v: Values, per_z: Values, quats: Any, scales: Any, lens: Lens, options: Options
+    u: Values, v: Values, per_z: Values, quats: Any, scales: Any, lens: Lens, options: ProjectionOptions
 ) -> tuple[list[Values], list[Values]]:
-    """Return both rows of J R M, px: the images of a Gaussian's three axes (columns of M) under the Jacobian.
+    """Compute both rows of J R M, px: the images of a Gaussian's three axes (columns of M) under the Jacobian.
 
     J is that of the projection at (u, v, 1) / per_z, with (u, v) clamped to a little more than the image.
     """
     fx, fy, rotation = lens.fx, lens.fy, lens.rotation
-    u, v = clamped(u, v, lens, options)
+    u, v = clamp_directions(u, v, lens, options)
     along_x = [(rotation[0][j] - u * rotation[2][j]) * per_z for j in range(3)]
     along_y = [(rotation[1][j] - v * rotation[2][j]) * per_z for j in range(3)]
     along_x = [fx * p + lens.skew * q for p, q in zip(along_x, along_y, strict=True)]
@@ -201,21 +163,21 @@ def _footprint(
     return [_dot(along_x, axis) for axis in axes], [fy * _dot(along_y, axis) for axis in axes]
 
 
-def clamped(u: Values, v: Values, lens: Lens, options: Options) -> tuple[Values, Values]:
-    """Return the directions (u, v) = (x, y) / z limited to a little more than the image."""
+def clamp_directions(u: Values, v: Values, lens: Lens, options: ProjectionOptions) -> tuple[Values, Values]:
+    """Clamp the directions (u, v) = (x, y) / z to a little more than the image."""
     fx, fy, cx, cy = lens.fx, lens.fy, lens.cx, lens.cy
     margin_x, margin_y = CLAMP_MARGIN * 0.5 * options.width / fx, CLAMP_MARGIN * 0.5 * options.height / fy
-    u = _clip(u, -cx / fx - margin_x, (options.width - cx) / fx + margin_x)
-    return u, _clip(v, -cy / fy - margin_y, (options.height - cy) / fy + margin_y)
+    u = _clamp(u, -cx / fx - margin_x, (options.width - cx) / fx + margin_x)
+    return u, _clamp(v, -cy / fy - margin_y, (options.height - cy) / fy + margin_y)
 
 
-def _clip(x: Values, low: Values, high: Values) -> Values:
-    """Return x limited to [low, high]."""
+def _clamp(x: Values, low: Values, high: Values) -> Values:
+    """Clamp x to [low, high]."""
     return jnp.minimum(jnp.maximum(x, low), high)
 
 
 def _compensation(ratio: Values) -> Values:
-    """Return sqrt(ratio) of the areas before and after the dilation (Yu et al. 2024, Mip-Splatting, eq. 9).
+    """Compute sqrt(ratio) of the areas before and after the dilation (Yu et al. 2024, Mip-Splatting, eq. 9).
 
     Below MIN_COMPENSATION the result is under ALPHA_MIN and the Gaussian is culled; the bound keeps the root's slope
     finite.
@@ -224,7 +186,7 @@ def _compensation(ratio: Values) -> Values:
 
 
 def _extent(opacity: Values, a: Values, c: Values) -> tuple[Values, Values]:
-    """Return the half-size, px, of the box around the ellipse alpha = ALPHA_MIN of covariance (a, ., c)."""
+    """Compute the half-size, px, of the box around the ellipse alpha = ALPHA_MIN of covariance (a, ., c)."""
     opacity, a, c = jax.tree.map(lax.stop_gradient, (opacity, a, c))
     twice_level = 2 * jnp.log(jnp.maximum(opacity / ALPHA_MIN, 1.0))
     return jnp.sqrt(twice_level * a), jnp.sqrt(twice_level * c)

@@ -1,20 +1,22 @@
-"""Scenes that tests and benchmarks share: random Gaussians before one camera."""
+"""Scenes that tests and benchmarks share: random Gaussians in front of one camera."""
 
 import re
 from typing import NamedTuple
 
 import numpy as np
 
+from kernels.project.types import CameraMatrices, Gaussians3D
+
 
 class SceneSpec(NamedTuple):
-    """A random scene; `make_scene` draws it."""
+    """A random scene; `make_scene` samples it."""
 
     gaussians: int
     width: int  # px
     height: int  # px
-    extent: tuple[float, float, float] = (2.0, 2.0, 2.0)  # half-size of the box of means, metres
-    max_scale: float = 0.02  # metres; scales are uniform between 0 and this
-    distance: float = 4.0  # of the camera from the centre of the box, metres
+    extent: tuple[float, float, float] = (2.0, 2.0, 2.0)  # half-size of the box of means, meters
+    max_scale: float = 0.02  # meters; scales are uniform between 0 and this
+    distance: float = 4.0  # of the camera from the center of the box, meters
     sh_degree: int = 0
     focal: float = 0.8  # in image widths
 
@@ -32,23 +34,26 @@ BENCHMARKS = {
 }
 
 _RANDOM = re.compile(r"(\d+)_(\d+)x(\d+)")
-KNOWN = f"{', '.join(BENCHMARKS)}, or GAUSSIANS_WIDTHxHEIGHT"
+SCENE_NAMES = f"{', '.join(BENCHMARKS)}, or GAUSSIANS_WIDTHxHEIGHT"
 
 
-def named(name: str) -> SceneSpec:
-    """Return the scene of a name: one of `BENCHMARKS`, or GAUSSIANS_WIDTHxHEIGHT such as 300_64x48.
+def named_scene(name: str) -> SceneSpec:
+    """Look up the scene of a name: one of `BENCHMARKS`, or GAUSSIANS_WIDTHxHEIGHT such as 300_64x48.
 
     Raises:
-        ValueError: there is none.
+        ValueError: if the name is neither.
     """
-    found = _RANDOM.fullmatch(name)
-    if name not in BENCHMARKS and found is None:
-        raise ValueError(f"scene {name} is unknown: use some of {KNOWN}.")
-    return BENCHMARKS.get(name) or SceneSpec(*map(int, found.groups()), max_scale=0.1)
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    match = _RANDOM.fullmatch(name)
+    if match is None:
+        raise ValueError(f"unknown scene {name}: expected one of {SCENE_NAMES}.")
+    gaussians, width, height = map(int, match.groups())
+    return SceneSpec(gaussians, width, height, max_scale=0.1)
 
 
 def make_scene(spec: SceneSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw the array arguments of `project`; the camera looks at the box along z, slightly turned."""
+    """Sample the fields of `Gaussians3D` and `CameraMatrices`; the camera looks roughly along z."""
     N, half = spec.gaussians, np.array(spec.extent)
     quats = rng.standard_normal((N, 4))
     angle = rng.uniform(-0.1, 0.1)
@@ -67,3 +72,9 @@ def make_scene(spec: SceneSpec, rng: np.random.Generator) -> dict[str, np.ndarra
         "K": K,
     }
     return {name: array.astype(np.float32) for name, array in scene.items()}
+
+
+def scene_records(scene: dict) -> tuple[Gaussians3D, CameraMatrices]:
+    """Group the arrays of `make_scene` as the records that `project` takes."""
+    gaussians = Gaussians3D(*(scene[name] for name in Gaussians3D._fields))
+    return gaussians, CameraMatrices(scene["camera_from_world"], scene["K"])

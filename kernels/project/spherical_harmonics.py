@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 MAX_DEGREE = 3
-BAND_OF = (0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3)
+SH_BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3)  # of every basis function
 
 
 def sh_basis(directions: Float[Array, "*n 3"], coefficients: int = 16) -> Float[Array, "*n K"]:
@@ -17,14 +17,14 @@ def sh_basis(directions: Float[Array, "*n 3"], coefficients: int = 16) -> Float[
         ValueError: if `coefficients` is not the square of degree + 1.
     """
     if coefficients not in (1, 4, 9, 16):
-        raise ValueError(f"{coefficients=} must be 1, 4, 9 or 16: one of (degree + 1)^2 up to degree {MAX_DEGREE}")
+        raise ValueError(f"invalid {coefficients=}: expected (degree + 1)^2 with a degree from 0 to {MAX_DEGREE}")
     return jnp.stack(basis_columns(directions[..., 0], directions[..., 1], directions[..., 2], coefficients), -1)
 
 
 def basis_columns(
     x: Float[Array, "*n"], y: Float[Array, "*n"], z: Float[Array, "*n"], coefficients: int
 ) -> list[Float[Array, "*n"]]:
-    """Return the basis functions of `sh_basis` one by one."""
+    """Evaluate the basis functions of `sh_basis` as separate columns."""
     xx, yy, zz = x * x, y * y, z * z
     functions = [
         lambda: jnp.full_like(x, 0.28209479177387814),
@@ -50,7 +50,7 @@ def basis_columns(
 def sh_color(
     sh: Float[Array, "N K 3"], directions: Float[Array, "N 3"], degree: int | Int[Array, ""]
 ) -> Float[Array, "N 3"]:
-    """Return max(0, sum of the bands up to `degree` + 1/2); bands above `degree` count as 0."""
+    """Evaluate max(0, sum of the bands up to `degree` + 1/2); bands above `degree` count as 0."""
     basis = sh_basis(directions, sh.shape[1])
-    mask = jnp.array(BAND_OF[: sh.shape[1]]) <= degree
+    mask = jnp.array(SH_BAND[: sh.shape[1]]) <= degree
     return jnp.maximum(jnp.sum((basis * mask)[..., None] * sh, 1) + 0.5, 0.0)

@@ -1,6 +1,5 @@
 """Front-to-back alpha blending of projected Gaussians, tile by tile."""
 
-from kernels.bin_tiles.config import default_tile
-from kernels.rasterize.api import check_inputs, rasterize
+from kernels.rasterize.api import rasterize
 
-__all__ = ["check_inputs", "default_tile", "rasterize"]
+__all__ = ["rasterize"]

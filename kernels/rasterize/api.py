@@ -5,22 +5,19 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.common.implementation import choose
+from kernels.bin_tiles.types import Bins
+from kernels.common.implementation import choose_implementation
+from kernels.project.types import Projected
 from kernels.rasterize import primitives, reference
+from kernels.rasterize.alpha_blending import splat_table
 from kernels.rasterize.config import RasterConfig
 
 
 def rasterize(
-    mean2d: Float[Array, "N 2"],
-    conic: Float[Array, "N 3"],
-    opacity: Float[Array, "N"],
+    projected: Projected,
     features: Float[Array, "N C"],
     bins: Bins,
     *,
-    width: int,
-    height: int,
-    tile: int = 16,
     implementation: str | None = None,
     config: RasterConfig | None = None,
 ) -> tuple[Float[Array, "H W C"], Float[Array, "H W"]]:
@@ -33,52 +30,40 @@ def rasterize(
         T_i = prod_{j<i} (1 - alpha_j);  w_i = alpha_i T_i
 
     There is no background in it: add (1 - alpha) * background. Depth, normals and the like are feature
-    channels. The walk stops where T < 1e-4 in all pixels of a tile; nothing is dropped before that.
-    Differentiable in the four arrays by every jax transformation in both modes, once: second derivatives
-    raise NotImplementedError (the reference has them). Results are bitwise reproducible. A Gaussian with a
-    NaN leaves every pixel alone if its conic, mean or opacity holds it; finite features are the caller's duty
-    (see `check_inputs`).
+    channels. Blending stops where T < 1e-4 in all pixels of a tile; nothing is dropped before that.
+    Differentiable in mean2d, conic, opacity and features by every jax transformation in both modes, once: second
+    derivatives raise NotImplementedError (the reference has them). Results are bitwise reproducible. A Gaussian whose
+    conic, mean or opacity is NaN changes no pixel; features must be finite (see `check_finite`).
 
     Args:
-        mean2d: px.
-        conic: inverse 2-D covariance (a, b, c), 1/px^2.
-        opacity: [0, 1); 0 means culled.
+        projected: N Gaussians; opacity 0 means culled. Depth, extent and color are not read.
         features: any number of channels.
-        bins: tile lists of the same Gaussians, image and `tile`, from `kernels.bin_tiles.bin_tiles`.
-        width: image width, pixels.
-        height: image height, pixels.
-        tile: side of a tile, pixels.
+        bins: tile lists of the same Gaussians, from `kernels.bin_tiles`; they hold the image size.
         implementation: None, "reference" (dense, small scenes), "xla", "pallas" (interpreted on a CPU), "mosaic" (GPU).
         config: block sizes of the Pallas kernels; None takes those measured on the device, if any were.
 
     Raises:
-        ValueError: for an unknown implementation, or if `bins` was made for another image, tile or set of
+        ValueError: for an unknown implementation, a tile that "mosaic" cannot hold, or `bins` of another number of
             Gaussians.
     """
-    name = choose(implementation)
-    columns, rows = tile_grid(width, height, tile)
-    if bins.tile_starts.shape[0] != rows * columns + 1:
-        raise ValueError(
-            f"bins hold {bins.tile_starts.shape[0] - 1} tiles but {width=}, {height=}, {tile=} make "
-            f"{rows * columns}: give bin_tiles and rasterize the same numbers"
-        )
-    if name == "mosaic" and tile * tile % 128:
-        raise ValueError(f"{tile=}: the kernels of 'mosaic' hold 128 pixels at a time: use a tile of 16 or 32")
-    if bins.order.shape[0] != mean2d.shape[0]:
-        raise ValueError(f"bins were made for {bins.order.shape[0]} Gaussians, not for {mean2d.shape[0]}")
-    if mean2d.shape[0] == 0:
-        return jnp.zeros((height, width, features.shape[1])), jnp.zeros((height, width))
-    table = jnp.concatenate([mean2d, conic, opacity[:, None], features], -1)
+    name = choose_implementation(implementation)
+    grid, N = bins.grid, projected.depth.shape[0]
+    if name == "mosaic" and grid.tile * grid.tile % 128:
+        raise ValueError(f"invalid tile={grid.tile}: expected 16 or 32 with implementation='mosaic'")
+    if bins.order.shape[0] != N:
+        raise ValueError(f"bins list {bins.order.shape[0]} Gaussians, but projected has {N}: bin these Gaussians")
+    if N == 0:
+        return jnp.zeros((grid.height, grid.width, features.shape[1])), jnp.zeros((grid.height, grid.width))
+    table = splat_table(projected, features)
     if name == "reference":
-        image = reference.forward(table, bins, width=width, height=height)
+        image = reference.forward(table, bins)
     else:
-        size = {"width": width, "height": height, "tile": tile}
-        image, _ = primitives.forward(table, bins, **size, implementation=name, config=config)
+        image, _ = primitives.forward(table, bins, implementation=name, config=config)
     return image[..., :-1], image[..., -1]
 
 
-def check_inputs(**arrays: Array | np.ndarray) -> None:
-    """Raise if an array holds a NaN or an infinity (for use outside jit, on what is about to be rasterized).
+def check_finite(**arrays: Array | np.ndarray) -> None:
+    """Raise if an array has a NaN or an infinity (for use outside jit, on the inputs of `rasterize`).
 
     Raises:
         ValueError: naming the first such argument and row.
@@ -87,6 +72,6 @@ def check_inputs(**arrays: Array | np.ndarray) -> None:
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         if len(bad):
             raise ValueError(
-                f"{name} has {len(bad)} values that are not finite, the first at index "
-                f"{tuple(bad[0].tolist())}: remove those Gaussians or find out what made them"
+                f"{name} has {len(bad)} values that are not finite, the first at index {tuple(bad[0].tolist())}: "
+                f"remove those Gaussians"
             )

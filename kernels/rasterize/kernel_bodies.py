@@ -1,4 +1,4 @@
-"""Kernel bodies of `rasterize`, for both backends (`pixels`); every reference is the whole array."""
+"""Kernel bodies of `rasterize`, for both backends (`gpu_backends`); every reference is the whole array."""
 
 import functools
 from collections.abc import Callable
@@ -8,22 +8,24 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental.pallas import triton as plgpu
 
-from kernels.common.pallas import rows
-from kernels.rasterize.alpha_blending import T_STOP, adjoint_step, blend_step, splat_of, tangent_step
-from kernels.rasterize.gpu_backends import anchor
+from kernels.bin_tiles.types import TileGrid
+from kernels.common.constants import T_STOP
+from kernels.common.pallas import program_rows
+from kernels.rasterize.alpha_blending import adjoint_step, blend_step, splat_of, tangent_step
+from kernels.rasterize.gpu_backends import Backend, anchor
 
 Ref = Any  # a Pallas reference
 
 
-def walk(
+def walk_segment(
     ids_ref: Ref, table_ref: Ref, begin: Array, end: Array, chunk: int, visit: Callable, state: tuple
 ) -> tuple[tuple, Array]:
-    """Run state = visit(i, row, state) for i in [begin, end) until state[0], the transmittance, is spent.
+    """Run state = visit(i, row, state) for i in [begin, end) until state[0], the transmittance, is at most T_STOP.
 
-    Returned are the last state and the position behind the last one visited.
+    The results are the last state and the position behind the last visited one.
 
-    `row` holds the numbers of the i-th Gaussian as scalars. They are asked for while the one before is worked on,
-    and its index one step earlier: two loads that wait for each other would take longer than the arithmetic.
+    `row` is the row of the i-th Gaussian as scalars. It is loaded during the step before, and its index one step
+    earlier: two dependent loads take longer than the arithmetic of a step.
     """
     last = jnp.maximum(end - 1, 0)
 
@@ -48,7 +50,7 @@ def walk(
 
 
 def clear(slots_ref: Ref, emission_ref: Ref, position: Array, end: Array) -> None:
-    """Write 0 to the slots of the intersections in [position, end), which a walk did not visit."""
+    """Write 0 to the slots of the intersections in [position, end), which a walk skipped."""
 
     def one(i: Array, _: None) -> None:
         slot = emission_ref[i]
@@ -63,22 +65,11 @@ def _columns(table_ref: Ref, row: Array) -> list[Array]:
     return [table_ref[row, k] for k in range(table_ref.shape[1])]
 
 
-def forward_kernel(
-    tile_ref: Ref,
-    begin_ref: Ref,
-    end_ref: Ref,
-    ids_ref: Ref,
-    table_ref: Ref,
-    out_ref: Ref,
-    *,
-    on,
-    width,
-    tile,
-    chunk,
-):
-    """Blend one segment from T = 1: features, and last the T behind it."""
-    segment = on.program()
-    px, py = on.centres(tile_ref[segment], width, tile)
+def forward_kernel(*refs: Ref, backend: Backend, grid: TileGrid, chunk: int) -> None:
+    """Blend one segment from T = 1; store features and, last, the T behind it."""
+    tile_ref, begin_ref, end_ref, ids_ref, table_ref, out_ref = refs
+    segment = backend.program()
+    px, py = backend.pixel_centers(tile_ref[segment], grid)
     channels, begin = out_ref.shape[1] - 1, begin_ref[segment]
 
     def visit(_: Array, row: list, state: tuple) -> tuple:
@@ -87,14 +78,14 @@ def forward_kernel(
         return (T, *out)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * channels)
-    (T, *out), _ = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
+    (T, *out), _ = walk_segment(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate((*out, T)):
-        on.store(out_ref, segment, k, value=values, zero=anchor(begin))
+        backend.store(out_ref, segment, k, value=values, zero=anchor(begin))
 
 
-def combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref, *, on):
-    """Blend the segments of a tile: what is in front of each, and the whole with its alpha."""
-    tile = on.program()
+def combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: Ref, *, backend: Backend) -> None:
+    """Blend the segments of a tile; store the prefix of each, and the total with its alpha."""
+    tile = backend.program()
     channels, pixels = part_ref.shape[1] - 1, part_ref.shape[2]
 
     def add(i: Array, state: tuple) -> tuple:
@@ -109,23 +100,11 @@ def combine_kernel(of_tile_ref: Ref, part_ref: Ref, prefix_ref: Ref, total_ref: 
         total_ref[tile, k, :] = values
 
 
-def tangent_kernel(
-    tile_ref: Ref,
-    begin_ref: Ref,
-    end_ref: Ref,
-    ids_ref: Ref,
-    table_ref: Ref,
-    table_dot_ref: Ref,
-    out_ref: Ref,
-    *,
-    on,
-    width,
-    tile,
-    chunk,
-):
-    """Blend one segment and its tangent from T = 1: T, its tangent, features, their tangents."""
-    segment = on.program()
-    px, py = on.centres(tile_ref[segment], width, tile)
+def tangent_kernel(*refs: Ref, backend: Backend, grid: TileGrid, chunk: int) -> None:
+    """Blend one segment and its tangent from T = 1; store T, its tangent, features, their tangents."""
+    tile_ref, begin_ref, end_ref, ids_ref, table_ref, table_dot_ref, out_ref = refs
+    segment = backend.program()
+    px, py = backend.pixel_centers(tile_ref[segment], grid)
     channels, begin = out_ref.shape[1] // 2 - 1, begin_ref[segment]
 
     def visit(i: Array, row: list, state: tuple) -> tuple:
@@ -136,14 +115,14 @@ def tangent_kernel(
         return (T, T_dot, *out, *out_dot)
 
     state = (jnp.ones_like(py), *[jnp.zeros_like(py)] * (2 * channels + 1))
-    state, _ = walk(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
+    state, _ = walk_segment(ids_ref, table_ref, begin, end_ref[segment], chunk, visit, state)
     for k, values in enumerate(state):
-        on.store(out_ref, segment, k, value=values, zero=anchor(begin))
+        backend.store(out_ref, segment, k, value=values, zero=anchor(begin))
 
 
-def combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref, *, on):
+def combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref, *, backend: Backend) -> None:
     """Blend the tangents of the segments of a tile."""
-    tile = on.program()
+    tile = backend.program()
     channels, pixels = part_ref.shape[1] // 2 - 1, part_ref.shape[2]
 
     def add(i: Array, state: tuple) -> tuple:
@@ -160,51 +139,44 @@ def combine_tangent_kernel(of_tile_ref: Ref, part_ref: Ref, total_ref: Ref, *, o
         total_ref[tile, k, :] = values
 
 
-def adjoint_kernel(
-    tile_ref: Ref,
-    begin_ref: Ref,
-    end_ref: Ref,
-    ids_ref: Ref,
-    emission_ref: Ref,
-    table_ref: Ref,
-    prefix_ref: Ref,
-    inputs_ref: Ref,
-    _: Ref,
-    slots_ref: Ref,
-    *,
-    on,
-    width,
-    tile,
-    chunk,
-):
-    """Write the sums over a tile that make up the cotangents of every intersection of a segment."""
-    segment = on.program()
+def adjoint_kernel(*refs: Ref, backend: Backend, grid: TileGrid, chunk: int) -> None:
+    """Store the sums over a tile from which the cotangents of every intersection of a segment follow."""
+    tile_ref, begin_ref, end_ref, ids_ref, emission_ref, table_ref, prefix_ref, inputs_ref, _, slots_ref = refs
+    segment = backend.program()
     tile_index, begin = tile_ref[segment], begin_ref[segment]
-    px, py = on.centres(tile_index, width, tile)
-    load = functools.partial(on.load, zero=anchor(begin))
-    everything, *v_out, v_alpha = [load(inputs_ref, tile_index, k) for k in range(inputs_ref.shape[1])]
+    px, py = backend.pixel_centers(tile_index, grid)
+    load = functools.partial(backend.load, zero=anchor(begin))
+    total, *v_out, v_alpha = [load(inputs_ref, tile_index, k) for k in range(inputs_ref.shape[1])]
     *front, T = [load(prefix_ref, segment, k) for k in range(prefix_ref.shape[1])]
-    behind = everything - (1 - T) * v_alpha
+    behind = total - (1 - T) * v_alpha
     for f, v in zip(front, v_out, strict=True):
         behind = behind - f * v
 
     def visit(i: Array, row: list, state: tuple) -> tuple:
-        slot = emission_ref[i]
-        T, behind, pull = adjoint_step(splat_of(row), px, py, *state, tuple(v_out), v_alpha)
-        on.write_totals(slots_ref, slot, [*on.moments(pull), *(pull.weight * v for v in v_out)])
+        slot, (T, behind) = emission_ref[i], state
+        T, behind, cotangents = adjoint_step(splat_of(row), px, py, T, behind, tuple(v_out), v_alpha)
+        backend.write_totals(slots_ref, slot, [*backend.moments(cotangents), *(cotangents.weight * v for v in v_out)])
         return T, behind
 
     end = end_ref[segment]
-    _, position = walk(ids_ref, table_ref, begin, end, chunk, visit, (T, behind))
-    if on.fills:
+    _, position = walk_segment(ids_ref, table_ref, begin, end, chunk, visit, (T, behind))
+    if backend.is_output_uninitialized:
         clear(slots_ref, emission_ref, position, end)
 
 
 def reduce_kernel(
-    order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, block, columns, width
-):
-    """Add up the slots of `block` Gaussians, a row of a vector each."""
-    rank = rows(block)
+    order_ref: Ref,
+    first_ref: Ref,
+    last_ref: Ref,
+    slots_ref: Ref,
+    sums_ref: Ref,
+    *,
+    block: int,
+    columns: int,
+    width: int,
+) -> None:
+    """Sum the slots of `block` Gaussians, one row of a vector each."""
+    rank = program_rows(block)
     first, last = plgpu.load(first_ref.at[rank]), plgpu.load(last_ref.at[rank])
     column = jnp.arange(width, dtype=jnp.int32)[None, :]
     inside = column < columns
@@ -220,17 +192,19 @@ def reduce_kernel(
 
 
 def reduce_one_by_one_kernel(
-    order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, on, block
-):
-    """Add up the slots of `block` Gaussians, one number after the other."""
+    order_ref: Ref, first_ref: Ref, last_ref: Ref, slots_ref: Ref, sums_ref: Ref, *, backend: Backend, block: int
+) -> None:
+    """Sum the slots of `block` Gaussians, one number after the other."""
     columns, count = slots_ref.shape[1], order_ref.shape[0]
 
     def gaussian(rank: Array, _: None) -> None:
-        add = lambda i, sums: tuple(s + slots_ref[i, k] for k, s in enumerate(sums))
+        def add(i: Array, sums: tuple) -> tuple:
+            return tuple(s + slots_ref[i, k] for k, s in enumerate(sums))
+
         sums = lax.fori_loop(first_ref[rank], last_ref[rank], add, (jnp.float32(0),) * columns)
         splat = order_ref[rank]
         for k, value in enumerate(sums):
             sums_ref[splat, k] = value
 
-    start = on.program() * block
+    start = backend.program() * block
     lax.fori_loop(start, jnp.minimum(start + block, count), gaussian, None)

@@ -1,9 +1,9 @@
-"""Rasterize, its tangent and its adjoint as Pallas kernels, for both backends (`pixels`).
+"""Rasterize, its tangent and its adjoint as Pallas kernels, for both backends (`gpu_backends`).
 
 One program walks one segment of a tile list with all pixels of the tile in registers. Segments are blended
-from T = 1 on their own and combined front to back afterwards (blending is associative). The adjoint starts
+from T = 1 independently and combined front to back afterwards (blending is associative). The adjoint starts
 every segment from the saved prefix, writes the partial sums of each intersection to a slot of its own, in
-emission order, and adds up the slots of a Gaussian, which are contiguous: no atomics, hence bitwise
+emission order, and sums the slots of a Gaussian, which are contiguous: no atomics, hence bitwise
 reproducible.
 """
 
@@ -15,16 +15,16 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jaxtyping import Float
 
-from kernels.bin_tiles.types import Bins, tile_grid
-from kernels.common.pallas import launch
+from kernels.bin_tiles.types import Bins, TileGrid
+from kernels.common.pallas import Launch, launch
 from kernels.rasterize import kernel_bodies
-from kernels.rasterize.alpha_blending import GEOMETRY, from_moments
+from kernels.rasterize.alpha_blending import FOOTPRINT_COLUMNS, from_moments
 from kernels.rasterize.config import RasterConfig, choose_config
 from kernels.rasterize.gpu_backends import Backend, Mosaic
-from kernels.rasterize.segments import Segments, cut, segment_count
+from kernels.rasterize.segments import Segments, cut, max_segments
 from kernels.rasterize.tile_walk import from_tiles, to_tiles
 
-GAUSSIANS = 16  # a program of `_sum_slots_one_by_one`
+BLOCK = 16  # Gaussians per program of `_sum_slots_one_by_one`
 
 
 @dataclass(frozen=True)
@@ -32,46 +32,40 @@ class Kernels:
     """The walks of `kernels.rasterize.xla` as kernels.
 
     Attributes:
-        on: the backend.
-        config: block sizes; None takes the best known.
+        backend: compiler of the kernels.
+        config: block sizes; None takes `choose_config`.
     """
 
-    on: Backend
+    backend: Backend
     config: RasterConfig | None = None
 
-    def saved_shape(self, capacity: int, channels: int, width: int, height: int, tile: int) -> tuple[int, ...]:
-        """Return the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
-        columns, rows = tile_grid(width, height, tile)
-        length = (self.config or choose_config(capacity, rows * columns)).segment
-        return segment_count(capacity, rows * columns, length), channels, tile * tile
+    def saved_shape(self, capacity: int, channels: int, grid: TileGrid) -> tuple[int, ...]:
+        """Compute the shape of the prefixes that `forward` saves: sums and T in front of every segment."""
+        length = (self.config or choose_config(capacity, grid.num_tiles)).segment
+        return max_segments(capacity, grid.num_tiles, length), channels, grid.tile**2
 
     def cut(self, bins: Bins) -> tuple[RasterConfig, Segments]:
-        """Return the block sizes and the segments of the lists."""
-        capacity, tiles = bins.ids.shape[0], bins.tile_starts.shape[0] - 1
-        config = self.config or choose_config(capacity, tiles)
-        return config, cut(bins.tile_starts, segment_count(capacity, tiles, config.segment), config.segment)
+        """Choose the block sizes and cut the lists into segments."""
+        capacity, num_tiles = bins.capacity, bins.grid.num_tiles
+        config = self.config or choose_config(capacity, num_tiles)
+        return config, cut(bins.tile_starts, max_segments(capacity, num_tiles, config.segment), config.segment)
 
     def forward(
-        self, table: Float[Array, "N F"], bins: Bins, *, width: int, height: int, tile: int
+        self, table: Float[Array, "N F"], bins: Bins
     ) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "S C_and_T P"]]:
-        """Return the features with, last, the accumulated alpha; and the prefix of every segment."""
+        """Compute the features with, last, the accumulated alpha; and the prefix of every segment."""
         config, segments = self.cut(bins)
-        channels, tiles = table.shape[1] - GEOMETRY + 1, bins.tile_starts.shape[0] - 1
-        shape = (segments.tile.shape[0], channels, tile * tile)
-        blocks = (*shape[:2], *self.on.shape_of(tile))
-        kernel = functools.partial(kernel_bodies.forward_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
-        operands = (*segments[:3], bins.ids, table)
-        (partial,) = self.on.start(kernel, "rasterize_forward", shape[0], [blocks], config.warps, *operands)
-        prefix, total = self.on.start(
-            functools.partial(kernel_bodies.combine_kernel, on=self.on),
-            "rasterize_combine",
-            tiles,
-            [shape, (tiles, channels, tile * tile)],
-            config.combine_warps,
-            segments.of_tile,
-            partial.reshape(shape),
-        )
-        return from_tiles(total, width, height, tile), prefix
+        num_segments, num_tiles = segments.tile.shape[0], bins.grid.num_tiles
+        pixels = table.shape[1] - FOOTPRINT_COLUMNS + 1, bins.grid.tile**2
+        kernel = functools.partial(kernel_bodies.forward_kernel, grid=bins.grid, chunk=config.chunk)
+        how = Launch("rasterize_forward", num_segments, config.warps)
+        blocks = (num_segments, pixels[0], *self.backend.shape_of(bins.grid.tile))
+        (partial,) = self.backend.run(kernel, how, [blocks], *segments[:3], bins.ids, table)
+        how = Launch("rasterize_combine", num_tiles, config.combine_warps)
+        shapes = [(num_segments, *pixels), (num_tiles, *pixels)]
+        operands = segments.of_tile, partial.reshape(shapes[0])
+        prefix, total = self.backend.run(kernel_bodies.combine_kernel, how, shapes, *operands)
+        return from_tiles(total, bins.grid), prefix
 
     def tangent(
         self,
@@ -79,28 +73,19 @@ class Kernels:
         saved: Float[Array, "S C_and_T P"],
         table_dot: Float[Array, "N F"],
         bins: Bins,
-        *,
-        width: int,
-        height: int,
-        tile: int,
     ) -> Float[Array, "H W C_and_alpha"]:
-        """Return the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
+        """Compute the tangent of the image for the tangent `table_dot` (log opacity in column 5)."""
         config, segments = self.cut(bins)
-        channels, tiles = saved.shape[1], bins.tile_starts.shape[0] - 1
-        kernel = functools.partial(kernel_bodies.tangent_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
-        shape = (segments.tile.shape[0], 2 * channels, *self.on.shape_of(tile))
-        operands = (*segments[:3], bins.ids, table, table_dot)
-        (partial,) = self.on.start(kernel, "rasterize_tangent", shape[0], [shape], config.warps, *operands)
-        (total,) = self.on.start(
-            functools.partial(kernel_bodies.combine_tangent_kernel, on=self.on),
-            "rasterize_combine_tangent",
-            tiles,
-            [(tiles, channels, tile * tile)],
-            config.combine_warps,
-            segments.of_tile,
-            partial.reshape(*shape[:2], -1),
-        )
-        return from_tiles(total, width, height, tile)
+        num_segments, num_tiles, channels = segments.tile.shape[0], bins.grid.num_tiles, saved.shape[1]
+        kernel = functools.partial(kernel_bodies.tangent_kernel, grid=bins.grid, chunk=config.chunk)
+        how = Launch("rasterize_tangent", num_segments, config.warps)
+        blocks = (num_segments, 2 * channels, *self.backend.shape_of(bins.grid.tile))
+        (partial,) = self.backend.run(kernel, how, [blocks], *segments[:3], bins.ids, table, table_dot)
+        how = Launch("rasterize_combine_tangent", num_tiles, config.combine_warps)
+        operands = segments.of_tile, partial.reshape(*blocks[:2], -1)
+        shape = (num_tiles, channels, bins.grid.tile**2)
+        (total,) = self.backend.run(kernel_bodies.combine_tangent_kernel, how, [shape], *operands)
+        return from_tiles(total, bins.grid)
 
     def adjoint(
         self,
@@ -109,48 +94,36 @@ class Kernels:
         saved: Float[Array, "S C_and_T P"],
         v: Float[Array, "H W C_and_alpha"],
         bins: Bins,
-        *,
-        width: int,
-        height: int,
-        tile: int,
     ) -> Float[Array, "N F"]:
-        """Return the cotangent of the table (log opacity in column 5) for the cotangent `v` of the image."""
+        """Compute the cotangent of the table (log opacity in column 5) for the cotangent `v` of the image."""
         config, segments = self.cut(bins)
         total = jnp.sum(image * v, -1, keepdims=True)
-        inputs = to_tiles(jnp.concatenate([total, v], -1), tile)
-        inputs, saved = (x.reshape(*x.shape[:2], *self.on.shape_of(tile)) for x in (inputs, saved))
-        slots = jnp.zeros((bins.ids.shape[0], table.shape[1]), jnp.float32)
-        kernel = functools.partial(kernel_bodies.adjoint_kernel, on=self.on, width=width, tile=tile, chunk=config.chunk)
+        inputs = to_tiles(jnp.concatenate([total, v], -1), bins.grid)
+        inputs, saved = (x.reshape(*x.shape[:2], *self.backend.shape_of(bins.grid.tile)) for x in (inputs, saved))
+        slots = jnp.zeros((bins.capacity, table.shape[1]), jnp.float32)
+        kernel = functools.partial(kernel_bodies.adjoint_kernel, grid=bins.grid, chunk=config.chunk)
+        how = Launch("rasterize_adjoint", segments.tile.shape[0], config.warps)
         operands = (*segments[:3], bins.ids, bins.emission, table, saved, inputs, slots)
-        count = segments.tile.shape[0]
-        (slots,) = self.on.start(kernel, "rasterize_adjoint", count, [slots.shape], config.warps, *operands, into=True)
+        (slots,) = self.backend.run(kernel, how, [slots.shape], *operands, in_place=True)
         return from_moments(self.sum_slots(slots, bins, config.reduce_block), table[:, 2:5])
 
     def sum_slots(self, slots: Float[Array, "capacity F"], bins: Bins, block: int) -> Float[Array, "N F"]:
-        """Add up the slots of every Gaussian in emission order."""
-        if isinstance(self.on, Mosaic):
+        """Sum the slots of every Gaussian in emission order."""
+        if isinstance(self.backend, Mosaic):
             return self._sum_slots_one_by_one(slots, bins)
         N, F = bins.order.shape[0], slots.shape[1]
         padding = (0, -N % block)
-        # Padding goes to rows of its own behind the last Gaussian.
+        # Padding rows lie behind the last Gaussian.
         order = jnp.concatenate([bins.order, jnp.arange(N, N + padding[1], dtype=jnp.int32)])
-        (sums,) = launch(
-            functools.partial(kernel_bodies.reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F)),
-            "rasterize_sum_slots",
-            (N + padding[1]) // block,
-            [(N + padding[1], F)],
-            1,
-            self.on.interpret,
-            order,
-            jnp.pad(bins.first, padding),
-            jnp.pad(bins.last, padding),
-            slots,
-        )
+        kernel = functools.partial(kernel_bodies.reduce_kernel, block=block, columns=F, width=pl.next_power_of_2(F))
+        how = Launch("rasterize_sum_slots", (N + padding[1]) // block)
+        operands = order, jnp.pad(bins.first, padding), jnp.pad(bins.last, padding), slots
+        (sums,) = launch(kernel, how, [(N + padding[1], F)], *operands, interpret=self.backend.interpret)
         return sums[:N]
 
     def _sum_slots_one_by_one(self, slots: Float[Array, "capacity F"], bins: Bins) -> Float[Array, "N F"]:
-        """Add them up number by number: this backend cannot load from many places at once."""
+        """Sum number by number: the Mosaic backend has no gather load."""
         N, F = bins.order.shape[0], slots.shape[1]
-        kernel = functools.partial(kernel_bodies.reduce_one_by_one_kernel, on=self.on, block=GAUSSIANS)
-        operands = bins.order, bins.first, bins.last, slots
-        return self.on.start(kernel, "rasterize_sum_slots", pl.cdiv(N, GAUSSIANS), [(N, F)], 1, *operands)[0]
+        kernel = functools.partial(kernel_bodies.reduce_one_by_one_kernel, block=BLOCK)
+        how, operands = Launch("rasterize_sum_slots", pl.cdiv(N, BLOCK)), (bins.order, bins.first, bins.last, slots)
+        return self.backend.run(kernel, how, [(N, F)], *operands)[0]

@@ -2,16 +2,17 @@
 
 Three primitives on a table (N, F) of packed Gaussians and an image (H, W, C + 1) of features and alpha:
 
-    forward(table, bins)                       -> image, saved    saved: what an implementation wants back
+    forward(table, bins)                       -> image, saved    saved: residuals of the implementation
     tangent(table, image, saved, dtable, bins) -> dimage          linear in dtable; transposes to adjoint
     adjoint(table, image, saved, v, bins)      -> vtable          linear in v; transposes to tangent
 
-A custom_vjp would forbid forward mode and a custom_jvp of a Pallas kernel cannot be transposed; with a
-primitive of its own for the linear map, grad, jvp, linearize, vmap over anything, jacfwd, checkpoint, scan
-and shard_map all follow. Derivatives of the linear maps with respect to the table (second derivatives) are
-not implemented and say so.
+A custom_vjp would forbid forward mode and a custom_jvp of a Pallas kernel cannot be transposed. With a
+primitive for the linear map, grad, jvp, linearize, vmap over anything, jacfwd, checkpoint, scan and shard_map
+all follow. Derivatives of the linear maps with respect to the table (second derivatives) raise
+NotImplementedError.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,10 +21,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 from jaxtyping import Float
 
-from kernels.bin_tiles.types import Bins
-from kernels.common.primitives import bind, define, zero
+from kernels.bin_tiles.types import Bins, TileGrid
+from kernels.common.constants import ALPHA_MIN
+from kernels.common.primitives import bind, define, zero_tangent
 from kernels.rasterize import pallas_gpu, xla
-from kernels.rasterize.alpha_blending import ALPHA_MIN, GEOMETRY
+from kernels.rasterize.alpha_blending import FOOTPRINT_COLUMNS
 from kernels.rasterize.config import RasterConfig
 from kernels.rasterize.gpu_backends import Mosaic, Triton
 
@@ -33,92 +35,56 @@ ADJOINT = Primitive("rasterize_adjoint")
 
 
 def forward(
-    table: Float[Array, "N F"],
-    bins: Bins,
-    *,
-    width: int,
-    height: int,
-    tile: int,
-    implementation: str,
-    config: RasterConfig | None = None,
+    table: Float[Array, "N F"], bins: Bins, *, implementation: str, config: RasterConfig | None = None
 ) -> tuple[Float[Array, "H W C_and_alpha"], Float[Array, "..."]]:
-    """Rasterize packed Gaussians (mean2d, conic, opacity, features) with differentiable primitives.
+    """Rasterize a `splat_table` with differentiable primitives.
 
     Args:
         table: one row per Gaussian.
         bins: their lists.
-        width: pixels.
-        height: pixels.
-        tile: side of a tile, pixels.
         implementation: "xla", "pallas" or "mosaic".
-        config: block sizes of the kernels; None takes the best known.
+        config: block sizes of the kernels; None takes those measured on the device, if any were.
 
     Returns:
-        Features with, last, the accumulated alpha; and what the implementation saved for its other walks.
+        Features with, last, the accumulated alpha; and the residuals of the implementation.
     """
-    how = {"implementation": implementation, "config": config}
-    return tuple(bind(FORWARD, table, *bins, width=width, height=height, tile=tile, **how))
+    image, saved = bind(FORWARD, table, *bins.arrays, grid=bins.grid, implementation=implementation, config=config)
+    return image, saved
 
 
-# ---- what runs
+# ---- evaluation
 
 
 def _module(implementation: str, config: RasterConfig | None, interpret: bool) -> Any:
-    """Return the object with the functions saved_shape, forward, tangent and adjoint."""
+    """Select the object with the functions saved_shape, forward, tangent and adjoint."""
     if implementation == "xla":
         return xla
     return pallas_gpu.Kernels(Mosaic() if implementation == "mosaic" else Triton(interpret), config)
 
 
-def _forward(
-    table: Array, *bins: Array, interpret: bool, implementation: str, config: RasterConfig | None, **size: int
-) -> list[Array]:
-    return list(_module(implementation, config, interpret).forward(table, Bins(*bins), **size))
+def _forward(table: Array, *bins: Array, grid: TileGrid, **how: Any) -> list[Array]:
+    return list(_module(**how).forward(table, Bins(*bins, grid=grid)))
 
 
 def _tangent(
-    table: Array,
-    image: Array,
-    saved: Array,
-    dtable: Array,
-    *bins: Array,
-    interpret: bool,
-    implementation: str,
-    config: RasterConfig | None,
-    **size,
+    table: Array, image: Array, saved: Array, dtable: Array, *bins: Array, grid: TileGrid, **how: Any
 ) -> list[Array]:
-    return [_module(implementation, config, interpret).tangent(table, saved, dtable, Bins(*bins), **size)]
+    return [_module(**how).tangent(table, saved, dtable, Bins(*bins, grid=grid))]
 
 
 def _adjoint(
-    table: Array,
-    image: Array,
-    saved: Array,
-    v: Array,
-    *bins: Array,
-    interpret: bool,
-    implementation: str,
-    config: RasterConfig | None,
-    **size,
+    table: Array, image: Array, saved: Array, v: Array, *bins: Array, grid: TileGrid, **how: Any
 ) -> list[Array]:
-    return [_module(implementation, config, interpret).adjoint(table, image, saved, v, Bins(*bins), **size)]
+    return [_module(**how).adjoint(table, image, saved, v, Bins(*bins, grid=grid))]
 
 
 # ---- shapes: updated from an operand, which keeps its sharding and manual axes
 
 
-def _forward_shapes(
-    table: Any,
-    *bins: Any,
-    width: int,
-    height: int,
-    tile: int,
-    implementation: str,
-    config: RasterConfig | None,
-) -> list:
-    channels = table.shape[1] - GEOMETRY + 1
-    saved = _module(implementation, config, True).saved_shape(bins[0].shape[0], channels, width, height, tile)
-    return [table.update(shape=(height, width, channels)), table.update(shape=saved)]
+def _forward_shapes(table: Any, *bins: Any, grid: TileGrid, implementation: str, config: RasterConfig | None) -> list:
+    channels = table.shape[1] - FOOTPRINT_COLUMNS + 1
+    saved = _module(implementation, config, True).saved_shape(bins[0].shape[0], channels, grid)
+    return [table.update(shape=(grid.height, grid.width, channels)), table.update(shape=saved)]
 
 
 define(FORWARD, _forward, _forward_shapes)
@@ -129,36 +95,36 @@ define(ADJOINT, _adjoint, lambda table, *_, **__: [table])
 # ---- differentiation
 
 
-def _forward_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple[list, list]:
+def _forward_jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[list, list]:
     image, saved = bind(FORWARD, *primals, **params)
     table, *bins = primals
     if type(tangents[0]) is ad.Zero:
-        return [image, saved], [zero(image), zero(saved)]
-    # The linear maps take the logarithm of the opacity: its derivative is what a walk has at hand.
+        return [image, saved], [zero_tangent(image), zero_tangent(saved)]
+    # The linear maps take the logarithm of the opacity: a walk computes the derivative with respect to it.
     opacity = table[:, 5]
     per_log = jnp.where(opacity >= ALPHA_MIN, 1 / jnp.maximum(opacity, ALPHA_MIN), 0.0)
     dtable = tangents[0] * jnp.ones_like(table).at[:, 5].set(per_log)
     (dimage,) = bind(TANGENT, table, image, saved, dtable, *bins, **params)
-    return [image, saved], [dimage, zero(saved)]
+    return [image, saved], [dimage, zero_tangent(saved)]
 
 
 def _linear_rules(primitive: Primitive, transposed: Primitive) -> None:
-    """Make `primitive` linear in operand 3 only, with `transposed` as its transpose."""
+    """Register `primitive` as linear in operand 3 only, with `transposed` as its transpose."""
 
-    def jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple[list, list]:
+    def jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[list, list]:
         if any(type(t) is not ad.Zero for i, t in enumerate(tangents) if i != 3):
             raise NotImplementedError(
-                "rasterize has no second derivatives: use implementation='reference', or stop_gradient"
+                "rasterize has no second derivatives: use implementation='reference' or stop_gradient"
             )
         result = bind(primitive, *primals, **params)
         tangent = tangents[3]
         if type(tangent) is ad.Zero:
-            return result, [zero(r) for r in result]
+            return result, [zero_tangent(r) for r in result]
         return result, bind(primitive, *primals[:3], tangent, *primals[4:], **params)
 
-    def transpose(cotangents: list, *operands: Any, **params: Any) -> list:
+    def transpose(cotangents: Sequence, *operands: Any, **params: Any) -> list:
         (cotangent,) = cotangents
-        results = [None] * len(operands)
+        results: list[Array | None] = [None] * len(operands)
         if type(cotangent) is not ad.Zero:
             (results[3],) = bind(transposed, *operands[:3], cotangent, *operands[4:], **params)
         return results

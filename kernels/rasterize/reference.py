@@ -8,9 +8,9 @@ from kernels.bin_tiles.types import Bins
 from kernels.rasterize.alpha_blending import alpha_of, falloff, splat_of
 
 
-def forward(table: Float[Array, "N F"], bins: Bins, *, width: int, height: int) -> Float[Array, "H W C_and_alpha"]:
-    """Return the features and, last, the accumulated alpha; reads only the depth order of `bins`."""
-    x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
+def forward(table: Float[Array, "N F"], bins: Bins) -> Float[Array, "H W C_and_alpha"]:
+    """Compute the features and, last, the accumulated alpha; of the lists only the depth order is read."""
+    x, y = jnp.meshgrid(jnp.arange(bins.grid.width) + 0.5, jnp.arange(bins.grid.height) + 0.5)
     splat = splat_of(list(table[bins.order].T[:, :, None, None]))
     alpha, _ = alpha_of(splat.opacity, falloff(splat.mean2d, splat.conic, x, y)[2])  # (N, H, W)
     T = jnp.cumprod(1 - alpha, 0)

@@ -1,4 +1,4 @@
-"""Tile lists cut into segments of bounded length, so that a crowded tile is the work of many programs."""
+"""Tile lists cut into segments of bounded length, so that several programs share a crowded tile."""
 
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ class Segments(NamedTuple):
     of_tile: Int[Array, "tiles_and_end"]  # segment range of every tile
 
 
-def segment_count(capacity: int, tiles: int, length: int) -> int:
-    """Return how many segments lists of `capacity` intersections can have at most."""
-    return capacity // length + tiles
+def max_segments(capacity: int, num_tiles: int, length: int) -> int:
+    """Compute the largest number of segments that lists of `capacity` intersections can have."""
+    return capacity // length + num_tiles
 
 
 def cut(tile_starts: Int[Array, "tiles_and_end"], count: int, length: int) -> Segments:
@@ -31,6 +31,6 @@ def cut(tile_starts: Int[Array, "tiles_and_end"], count: int, length: int) -> Se
     tile = expand(pieces, end, count)
     k = jnp.arange(count, dtype=jnp.int32)
     begin = tile_starts[tile] + (k - of_tile[tile]) * length
-    live = k < end[-1]
+    is_used = k < end[-1]
     stop = jnp.minimum(begin + length, tile_starts[tile + 1])
-    return Segments(tile, jnp.where(live, begin, 0), jnp.where(live, stop, 0), of_tile)
+    return Segments(tile, jnp.where(is_used, begin, 0), jnp.where(is_used, stop, 0), of_tile)

@@ -16,7 +16,7 @@ def ssim(
     window: str = "gaussian11",
     implementation: Literal["reference", "xla"] | None = None,
 ) -> Float[Array, "H W"]:
-    """Return the structural similarity of two images at every pixel, averaged over channels.
+    """Compute the structural similarity of two images at every pixel, averaged over channels.
 
     With local means m, variances s^2 and covariance s_ab under a separable window, zeros outside the image:
 
@@ -26,8 +26,8 @@ def ssim(
     of 3D Gaussian splatting. Differentiable in both modes in both images.
 
     Args:
-        a: (H, W, C) colours in [0, 1].
-        b: (H, W, C) colours in [0, 1].
+        a: (H, W, C) colors in [0, 1].
+        b: (H, W, C) colors in [0, 1].
         window: "gaussian11" (11 x 11 taps, sigma 1.5) or "uniform7" (7 x 7 equal taps).
         implementation: "reference" (dense convolution), "xla" (separable) or None (the fast one).
 
@@ -35,10 +35,10 @@ def ssim(
         ValueError: if the images differ in shape or are not (H, W, C), or a name is unknown.
     """
     if a.ndim != 3 or a.shape != b.shape:
-        raise ValueError(f"ssim needs two images of one (H, W, C) shape, got {a.shape} and {b.shape}")
+        raise ValueError(f"invalid shapes {a.shape} and {b.shape}: expected two images of one (H, W, C) shape")
     taps = window_taps(window)
     if implementation == "reference":
         return ssim_reference(a, b, taps)
     if implementation in (None, "xla"):
         return ssim_xla(a, b, taps)
-    raise ValueError(f"{implementation=} is unknown: use 'reference', 'xla' or None")
+    raise ValueError(f"invalid {implementation=}: expected 'reference', 'xla' or None")

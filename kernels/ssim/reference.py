@@ -10,7 +10,7 @@ C2 = 0.03**2
 
 
 def window_taps(window: str) -> Float[np.ndarray, "k"]:
-    """Return the odd, symmetric one-dimensional window called `window`; its taps sum to one.
+    """Build the odd, symmetric one-dimensional window called `window`; its taps sum to one.
 
     Raises:
         ValueError: if `window` is neither "gaussian11" (sigma 1.5) nor "uniform7".
@@ -20,7 +20,7 @@ def window_taps(window: str) -> Float[np.ndarray, "k"]:
     elif window == "uniform7":
         taps = np.ones(7)
     else:
-        raise ValueError(f"{window=} is unknown: use 'gaussian11' or 'uniform7'")
+        raise ValueError(f"invalid {window=}: expected 'gaussian11' or 'uniform7'")
     return (taps / taps.sum()).astype(np.float32)
 
 
@@ -30,7 +30,7 @@ def combine_moments(
     mean_squares: Float[Array, "C H W"],
     mean_product: Float[Array, "C H W"],
 ) -> Float[Array, "H W"]:
-    """Return SSIM averaged over channels from local means of a, b, a^2 + b^2 and a b.
+    """Compute SSIM averaged over channels from local means of a, b, a^2 + b^2 and a b.
 
     Wang et al. 2004, eq. 13; only the sum of both variances enters, so four means suffice instead of five.
     """

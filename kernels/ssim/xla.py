@@ -1,8 +1,8 @@
 """Separable SSIM map in plain XLA operations; forward and reverse mode come from JAX.
 
-The blur has two forms with one meaning, chosen by the platform the program is lowered for. CPU: products with
+The blur has two forms with one meaning, selected by the platform of the lowering. CPU: products with
 banded matrices, because XLA's depthwise convolutions there are an order of magnitude slower and fused shifted
-adds do not vectorise in the backward pass. Elsewhere: shifted adds, which fuse into one bandwidth-bound pass.
+adds do not vectorize in the backward pass. Elsewhere: shifted adds, which fuse into one bandwidth-bound pass.
 """
 
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ def blur_shifted(images: Float[Array, "C H W"], taps: Float[np.ndarray, "k"]) ->
         size = images.shape[axis]
         padding = [(half, half) if i == axis else (0, 0) for i in range(3)]
         padded = jnp.pad(images, padding)
-        images = sum(tap * lax.slice_in_dim(padded, k, k + size, axis=axis) for k, tap in enumerate(taps))
+        shifted = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(len(taps))]
+        images = jnp.asarray(sum(tap * image for tap, image in zip(taps, shifted, strict=True)))
     return images
 
 
@@ -42,7 +43,7 @@ def blur_banded(images: Float[Array, "C H W"], taps: Float[np.ndarray, "k"]) -> 
 
 
 def _band(first: int, last: int, start: int, stop: int, taps: Float[np.ndarray, "k"]) -> Float[np.ndarray, "n m"]:
-    """Return the matrix that maps inputs first..last to blurred outputs start..stop."""
+    """Build the matrix that maps inputs first..last to blurred outputs start..stop."""
     half = len(taps) // 2
     offset = np.arange(first, last)[:, None] - np.arange(start, stop)[None]
     return np.where(abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0).astype(taps.dtype)

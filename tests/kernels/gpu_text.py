@@ -1,4 +1,4 @@
-"""Programs as they are for a GPU, which need not be there."""
+"""Programs lowered for a GPU; no GPU is needed."""
 
 import contextlib
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 
 def text_for_gpus(function: Callable, *arguments: object) -> str:
-    """Return the program that a function is on a GPU, which need not be there."""
+    """Lower a function for a GPU and return the text of the program."""
     with _hopper():
         return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
 
 
 def _hopper() -> contextlib.AbstractContextManager:
-    """Return a context in which JAX believes in an H100, where it needs to be told."""
+    """Build a context in which JAX lowers for an H100; only newer versions of JAX need one."""
     if jax.__version_info__ < (0, 11):
         return contextlib.nullcontext()
     device = AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")

@@ -7,41 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.bin_tiles import bin_tiles, default_tile, tile_grid
+from kernels import Projected, ProjectionOptions, TileGrid, bin_tiles, default_tile, project
 from kernels.bin_tiles.xla import sort_by_tile
-from kernels.project import Projected, project
-from kernels.project.specs import TINY, make_scene
+from kernels.project.specs import TINY, make_scene, scene_records
 
 W, H = TINY.width, TINY.height
-PROJECT = jax.jit(lambda scene: project(**scene, width=W, height=H))
+PROJECT = jax.jit(lambda scene: project(*scene_records(scene), ProjectionOptions(W, H)))
+BIN = jax.jit(bin_tiles, static_argnames=("capacity", "num_parts", "implementation"))
 
 
 def bins_of(p: Projected, tile: int = 8, capacity: int = 2000, name: str = "xla", size: tuple = (W, H)):
-    return BIN(p, tile, capacity, name, size)
-
-
-def _bin(p, tile, capacity, name, size):
-    return bin_tiles(
-        p.mean2d,
-        p.conic,
-        p.opacity,
-        p.extent,
-        p.depth,
-        width=size[0],
-        height=size[1],
-        tile=tile,
-        capacity=capacity,
-        implementation=name,
-    )
-
-
-def _part(p, part, parts, name):
-    size = {"width": W, "height": H, "tile": 8, "capacity": 2000}
-    return bin_tiles(*p[:3], p.extent, p.depth, **size, part=part, parts=parts, implementation=name)
-
-
-PART = jax.jit(_part, static_argnums=(2, 3))
-BIN = jax.jit(_bin, static_argnums=(1, 2, 3, 4))
+    return BIN(p, TileGrid(*size, tile), capacity=capacity, implementation=name)
 
 
 def scene() -> Projected:
@@ -49,7 +25,7 @@ def scene() -> Projected:
 
 
 def alphas(p: Projected) -> np.ndarray:
-    """Return alpha (N, H, W) before the cut, in float64."""
+    """Compute alpha (N, H, W) before the cut, in float64."""
     x, y = np.meshgrid(np.arange(W) + 0.5, np.arange(H) + 0.5)
     a, b, c = np.asarray(p.conic, np.float64).T[:, :, None, None]
     dx, dy = (np.asarray(p.mean2d[:, k], np.float64)[:, None, None] - q for k, q in ((0, x), (1, y)))
@@ -65,14 +41,14 @@ def lists(bins) -> list[list[int]]:
 def test_lists_hold_what_is_visible_front_to_back(tile):
     p = scene()
     bins, alpha = bins_of(p, tile), alphas(p)
-    columns, _ = tile_grid(W, H, tile)
+    columns = bins.grid.columns
     wider = alphas(p._replace(opacity=p.opacity * 1.2))  # what the slack of the test may add
     for t, ids in enumerate(lists(bins)):
         box = np.s_[:, t // columns * tile : (t // columns + 1) * tile, t % columns * tile : (t % columns + 1) * tile]
         visible = np.flatnonzero((alpha[box] >= 1 / 255 + 1e-6).any((1, 2)))
         assert set(visible) <= set(ids), "a visible Gaussian is missing"
         touching = np.flatnonzero((wider[box] >= 1 / 255).any((1, 2)))
-        # The list may keep an ellipse that passes between pixel centres, but nothing far away.
+        # The list may keep an ellipse that passes between pixel centers, but nothing far away.
         assert len(set(ids) - set(touching)) <= 0.2 * len(ids) + 2
         assert len(set(ids)) == len(ids)
         depth = np.asarray(p.depth)[ids]
@@ -83,21 +59,21 @@ def test_lists_hold_what_is_visible_front_to_back(tile):
 @pytest.mark.parametrize(("tile", "capacity"), [(8, 2000), (16, 40)])
 def test_matches_reference(tile, capacity, name):
     p = scene()
-    got, wanted = bins_of(p, tile, capacity, name), bins_of(p, tile, capacity, "reference")
-    used = int(wanted.tile_starts[-1])
+    got, expected = bins_of(p, tile, capacity, name), bins_of(p, tile, capacity, "reference")
+    used = int(expected.tile_starts[-1])
     assert used > 20
     for name in ("tile_starts", "order", "first", "last"):
-        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
     for name in ("ids", "emission"):
-        np.testing.assert_array_equal(getattr(got, name)[:used], getattr(wanted, name)[:used], err_msg=name)
-    assert int(got.needed) >= int(wanted.needed)
-    if wanted.needed <= capacity:
-        assert int(got.needed) == int(wanted.needed)
+        np.testing.assert_array_equal(getattr(got, name)[:used], getattr(expected, name)[:used], err_msg=name)
+    assert int(got.num_intersections) >= int(expected.num_intersections)
+    if expected.num_intersections <= capacity:
+        assert int(got.num_intersections) == int(expected.num_intersections)
 
 
 def test_emission_numbers_invert_the_lists():
     bins = bins_of(scene())
-    used = int(bins.needed)
+    used = int(bins.num_intersections)
     emission, ids = np.asarray(bins.emission)[:used], np.asarray(bins.ids)[:used]
     np.testing.assert_array_equal(np.sort(emission), np.arange(used))
     owner = np.empty(used, int)
@@ -111,11 +87,11 @@ def test_emission_numbers_invert_the_lists():
 def test_overflow_keeps_the_front_and_is_reported(name):
     p = scene()
     full, small = bins_of(p, name=name), bins_of(p, capacity=40, name=name)
-    assert int(full.needed) > 40 and int(small.needed) > 40
+    assert int(full.num_intersections) > 40 and int(small.num_intersections) > 40
     assert int(small.tile_starts[-1]) <= 40
-    for kept, all_ids in zip(lists(small), lists(full), strict=True):
-        assert kept == all_ids[: len(kept)]
-    enough = bins_of(p, capacity=int(small.needed), name=name)
+    for short, all_ids in zip(lists(small), lists(full), strict=True):
+        assert short == all_ids[: len(short)]
+    enough = bins_of(p, capacity=int(small.num_intersections), name=name)
     assert lists(enough) == lists(full)
 
 
@@ -132,7 +108,7 @@ def test_nothing_to_list():
     for case in (dead, jax.tree.map(lambda x: x[:0], p)):
         for name in ("xla", "pallas", "reference"):
             bins = bins_of(case, name=name)
-            assert int(bins.needed) == 0 and int(bins.tile_starts[-1]) == 0
+            assert int(bins.num_intersections) == 0 and int(bins.tile_starts[-1]) == 0
             assert bins.order.shape == case.depth.shape
 
 
@@ -147,12 +123,12 @@ def test_not_a_number_is_listed_nowhere(name):
         extent=p.extent.at[3].set(jnp.nan),
     )
     bins = bins_of(broken, name=name)
-    wanted = bins_of(p._replace(opacity=p.opacity.at[rows[:4]].set(0.0)), name=name)
-    assert lists(bins) == lists(wanted)
+    expected = bins_of(p._replace(opacity=p.opacity.at[rows[:4]].set(0.0)), name=name)
+    assert lists(bins) == lists(expected)
 
 
 @pytest.mark.parametrize("last", [416, 65535, 65536, 10_000_000])
-def testsort_by_tile_is_stable_for_any_number_of_tiles(last):
+def test_sort_by_tile_is_stable_for_any_number_of_tiles(last):
     tiles = np.random.default_rng().integers(0, 7, 3000) * (last // 6 - 1)
     got, places = sort_by_tile(jnp.asarray(tiles, jnp.int32), last)
     order = np.argsort(tiles, kind="stable")
@@ -172,20 +148,20 @@ def test_count_beyond_int32_saturates(name, N):
         extent=jnp.full((N, 2), 1e5),
         color=jnp.zeros((N, 3)),
     )
-    assert int(bins_of(p, 16, 64, name, size=(side, side)).needed) == 2**31 - 1
+    assert int(bins_of(p, 16, 64, name, size=(side, side)).num_intersections) == 2**31 - 1
 
 
 def test_gradients_stop_and_bad_arguments_are_named():
     p = scene()
-    kinds = {"width": W, "height": H, "capacity": 100, "implementation": "xla"}
+    grid = TileGrid(W, H)
 
     def loss(mean2d):
-        bins = bin_tiles(mean2d, p.conic, p.opacity, p.extent, p.depth, **kinds)
+        bins = bin_tiles(p._replace(mean2d=mean2d), grid, capacity=100, implementation="xla")
         return jnp.sum(mean2d) + bins.tile_starts[-1].astype(jnp.float32)
 
     np.testing.assert_array_equal(jax.jit(jax.grad(loss))(p.mean2d), 1)
     with pytest.raises(ValueError, match="capacity=0"):
-        bin_tiles(p.mean2d, p.conic, p.opacity, p.extent, p.depth, **{**kinds, "capacity": 0})
+        bin_tiles(p, grid, capacity=0)
     with pytest.raises(ValueError, match="'gpu'"):
         default_tile("gpu")
 
@@ -193,15 +169,15 @@ def test_gradients_stop_and_bad_arguments_are_named():
 @pytest.mark.parametrize("name", ["xla", "pallas", "reference"])
 @pytest.mark.parametrize("parts", [3, 7])  # of 4 rows of tiles
 def test_parts_share_out_the_tile_rows(name, parts):
-    p, (columns, _) = scene(), tile_grid(W, H, 8)
+    p, grid = scene(), TileGrid(W, H, 8)
     whole = lists(bins_of(p, 8, 2000, "xla"))
-    needed = 0
+    count = 0
     for part in range(parts):
-        bins = PART(p, part, parts, name)
-        of_part = [t // columns % parts == part for t in range(len(whole))]
+        bins = BIN(p, grid, capacity=2000, part=part, num_parts=parts, implementation=name)
+        of_part = [t // grid.columns % parts == part for t in range(len(whole))]
         assert lists(bins) == [ids if own else [] for ids, own in zip(whole, of_part, strict=True)]
         spans = zip(*map(np.asarray, (bins.order, bins.first, bins.last)), strict=True)
-        by_emission = np.asarray(bins.ids)[np.argsort(np.asarray(bins.emission)[: int(bins.needed)])]
+        by_emission = np.asarray(bins.ids)[np.argsort(np.asarray(bins.emission)[: int(bins.num_intersections)])]
         assert all((by_emission[a:b] == k).all() for k, a, b in spans)
-        needed += int(bins.needed)
-    assert needed == sum(map(len, whole))
+        count += int(bins.num_intersections)
+    assert count == sum(map(len, whole))

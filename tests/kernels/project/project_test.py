@@ -1,15 +1,16 @@
-"""`project` against a naive EWA projection in float64, and the promises about culling."""
+"""`project` against a naive EWA projection in float64, and the rules of culling."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.project import project, sh_basis, sh_color
-from kernels.project.specs import TINY, make_scene
+from kernels import CameraMatrices, ProjectionOptions, project, sh_basis, sh_color
+from kernels.project.specs import TINY, make_scene, scene_records
 
-SIZE = {"width": TINY.width, "height": TINY.height}
-RUN = jax.jit(lambda scene: project(**scene, **SIZE))
+OPTIONS = ProjectionOptions(TINY.width, TINY.height)
+ANTIALIASED = ProjectionOptions(TINY.width, TINY.height, antialiased=True)
+RUN = jax.jit(lambda scene: project(*scene_records(scene), OPTIONS))
 
 
 def naive(scene: dict, i: int, eps2d: float = 0.3) -> tuple:
@@ -35,7 +36,7 @@ def naive(scene: dict, i: int, eps2d: float = 0.3) -> tuple:
 
 
 def in_view(scene: dict, result) -> np.ndarray:
-    """Return which visible Gaussians lie inside the image, where the Jacobian is not clamped."""
+    """Select the visible Gaussians that lie inside the image, where the Jacobian is not clamped."""
     inside = (result.mean2d > 0) & (result.mean2d < np.array([TINY.width, TINY.height]))
     return np.flatnonzero((result.opacity > 0) & inside.all(-1))
 
@@ -43,16 +44,17 @@ def in_view(scene: dict, result) -> np.ndarray:
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_matches_naive_projection(antialiased):
     scene = make_scene(TINY, np.random.default_rng())
-    result = jax.jit(lambda s: project(**s, **SIZE, antialiased=antialiased))(scene)
-    chosen = in_view(scene, result)
-    assert len(chosen) > 5
-    for i in chosen:
+    options = ANTIALIASED if antialiased else OPTIONS
+    result = jax.jit(lambda s: project(*scene_records(s), options))(scene)
+    selected = in_view(scene, result)
+    assert len(selected) > 5
+    for i in selected:
         mean, covariance, depth, compensation = naive(scene, i)
         inverse = np.linalg.inv(covariance)
         np.testing.assert_allclose(result.mean2d[i], mean, rtol=1e-4, atol=1e-3)
         scale = np.abs(inverse).max()
-        wanted = [inverse[0, 0], inverse[0, 1], inverse[1, 1]]
-        np.testing.assert_allclose(result.conic[i], wanted, rtol=2e-3, atol=1e-3 * scale)
+        expected = [inverse[0, 0], inverse[0, 1], inverse[1, 1]]
+        np.testing.assert_allclose(result.conic[i], expected, rtol=2e-3, atol=1e-3 * scale)
         np.testing.assert_allclose(result.depth[i], depth, rtol=1e-5)
         opacity = scene["opacities"][i] * (compensation if antialiased else 1)
         np.testing.assert_allclose(result.opacity[i], opacity, rtol=1e-3)
@@ -61,9 +63,9 @@ def test_matches_naive_projection(antialiased):
 def test_extent_bounds_alpha():
     scene = make_scene(TINY, np.random.default_rng())
     result = RUN(scene)
-    chosen = in_view(scene, result)
+    selected = in_view(scene, result)
     angle = np.linspace(0, 2 * np.pi, 400)
-    for i in chosen:
+    for i in selected:
         a, b, c = np.asarray(result.conic[i], np.float64)
         level = np.log(float(result.opacity[i]) * 255)
         unit = np.stack([np.cos(angle), np.sin(angle)])
@@ -72,8 +74,8 @@ def test_extent_bounds_alpha():
 
 
 def loss(scene: dict, weights: tuple) -> jax.Array:
-    """Return a random linear function of everything differentiable (depth of culled Gaussians left out)."""
-    p = project(**scene, **SIZE, antialiased=True)
+    """Compute a random linear function of everything differentiable (depth of culled Gaussians left out)."""
+    p = project(*scene_records(scene), ANTIALIASED)
     outputs = (p.mean2d, p.conic, p.opacity, jnp.where(p.opacity > 0, p.depth, 0), p.color)
     return sum(
         jnp.sum(jnp.where((p.opacity > 0).reshape(-1, *[1] * (o.ndim - 1)), o * w, 0))
@@ -90,19 +92,21 @@ def test_gradients_match_finite_differences():
         weights = tuple(jnp.asarray(rng.normal(size=s)) for s in ((N, 2), (N, 3), (N,), (N,), (N, 3)))
         run, differentiate = jax.jit(loss), jax.jit(jax.grad(loss))
         gradient = differentiate(scene, weights)
-        # Colour sees means and pose as constants, so they are checked without it.
+        # Color is constant in means and pose, so they are checked without it.
         geometry = (*weights[:4], jnp.zeros((N, 3)))
         gradient_geometry = differentiate(scene, geometry)
         for name, value in scene.items():
-            held = name in ("means", "camera_from_world")
-            g, w = (gradient_geometry, geometry) if held else (gradient, weights)
+            is_constant = name in ("means", "camera_from_world")
+            g, w = (gradient_geometry, geometry) if is_constant else (gradient, weights)
             direction = rng.normal(size=value.shape)
             step = 1e-6
             plus, minus = ({**scene, name: value + s * step * direction} for s in (1, -1))
-            wanted = (run(plus, w) - run(minus, w)) / (2 * step)
+            expected = (run(plus, w) - run(minus, w)) / (2 * step)
             got = jnp.sum(g[name] * direction)
-            assert abs(wanted) > 0, name
-            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name)
+            assert abs(expected) > 0, name
+            np.testing.assert_allclose(
+                got, expected, rtol=1e-3, atol=1e-4 * float(jnp.abs(g[name]).max()), err_msg=name
+            )
 
 
 @pytest.mark.parametrize("gaussians", [3, 21])
@@ -110,11 +114,11 @@ def test_blocks_that_are_not_full_change_nothing(gaussians):
     scene = make_scene(TINY._replace(gaussians=gaussians), np.random.default_rng())
 
     def total(scene: dict, name: str) -> jax.Array:
-        return sum(jnp.sum(jnp.sin(x)) for x in project(**scene, **SIZE, implementation=name))
+        return sum(jnp.sum(jnp.sin(x)) for x in project(*scene_records(scene), OPTIONS, implementation=name))
 
-    got, wanted = (jax.jit(jax.value_and_grad(total), static_argnums=1)(scene, name) for name in ("xla", "reference"))
-    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-4)
-    for name, gradient in wanted[1].items():
+    got, expected = (jax.jit(jax.value_and_grad(total), static_argnums=1)(scene, name) for name in ("xla", "reference"))
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-4)
+    for name, gradient in expected[1].items():
         np.testing.assert_allclose(got[1][name], gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max(), err_msg=name)
 
 
@@ -127,10 +131,11 @@ def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
     weights = [jnp.asarray(rng.normal(size=(150, n)), jnp.float32) for n in (2, 3, 1, 1, 3)]
 
     def outputs(scene: dict, name: str) -> list:
-        p = project(**scene, **SIZE, antialiased=antialiased, implementation=name)
-        seen = (p.opacity > 0)[:, None]
+        options = ANTIALIASED if antialiased else OPTIONS
+        p = project(*scene_records(scene), options, implementation=name)
+        visible = (p.opacity > 0)[:, None]
         columns = (p.mean2d, p.conic, p.opacity[:, None], p.depth[:, None], p.color)
-        return [jnp.where(seen, x, 0) for x in columns]
+        return [jnp.where(visible, x, 0) for x in columns]
 
     def run(scene: dict, direction: dict, name: str) -> dict:
         loss = lambda s: sum(jnp.sum(w * x) for w, x in zip(weights, outputs(s, name), strict=True))
@@ -143,15 +148,20 @@ def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
     # Compiling is what takes time here.
     quick = None if jax.default_backend() == "gpu" else {"xla_backend_optimization_level": 0}
     run = jax.jit(run, static_argnums=2, compiler_options=quick)
-    got, wanted = (run(scene, direction, name) for name in ("pallas", "reference"))
-    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
+    got, expected = (run(scene, direction, name) for name in ("pallas", "reference"))
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True):
         assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b) + 1e-6, jax.tree_util.keystr(path)
 
 
 def test_kernel_takes_a_batch_of_cameras():
     scene = {k: jnp.asarray(v) for k, v in make_scene(TINY, np.random.default_rng()).items()}
-    poses = jnp.stack([scene.pop("camera_from_world")] * 2).at[1, 0, 3].add(0.1)
-    run = lambda name: jax.vmap(lambda T: project(**scene, camera_from_world=T, **SIZE, implementation=name))(poses)
+    gaussians, camera = scene_records(scene)
+    poses = jnp.stack([camera.camera_from_world] * 2).at[1, 0, 3].add(0.1)
+
+    def run(name: str):
+        of_pose = lambda T: project(gaussians, CameraMatrices(T, camera.K), OPTIONS, implementation=name)
+        return jax.vmap(of_pose)(poses)
+
     for a, b in zip(run("pallas"), run("reference"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -175,13 +185,16 @@ def test_what_cannot_be_seen_is_culled_with_finite_gradients():
     assert np.all(np.asarray(result.opacity)[bad] == 0) and np.all(np.asarray(result.extent)[bad] == 0)
     for field in (result.mean2d, result.conic, result.opacity, result.extent, result.color):
         assert np.isfinite(field).all()
-    gradient = jax.jit(
-        jax.grad(lambda s: sum(jnp.sum(x**2) for x in (lambda p: (p.mean2d, p.opacity, p.color))(project(**s, **SIZE))))
-    )(scene)
+
+    def squares(scene: dict) -> jax.Array:
+        p = project(*scene_records(scene), OPTIONS)
+        return sum(jnp.sum(x**2) for x in (p.mean2d, p.opacity, p.color))
+
+    gradient = jax.jit(jax.grad(squares))(scene)
     for name, g in gradient.items():
         assert np.isfinite(g).all(), name
     np.testing.assert_array_equal(np.asarray(gradient["opacities"])[bad], 0)
-    # The neighbours do not notice: the same scene without the bad rows.
+    # The other Gaussians do not change: the same scene without the bad rows.
     rest = {k: jnp.asarray(v if k in ("camera_from_world", "K") else v[12:]) for k, v in scene.items()}
     np.testing.assert_allclose(RUN(rest).mean2d, result.mean2d[12:], rtol=1e-6)
 
@@ -204,9 +217,9 @@ def test_sh_degree_masks_bands_also_when_traced():
     directions = jnp.asarray(directions / np.linalg.norm(directions, axis=-1, keepdims=True))
     sh = jnp.asarray(rng.normal(size=(20, 16, 3)))
     traced = jax.jit(sh_color)
-    for degree, kept in ((0, 1), (1, 4), (2, 9), (3, 16)):
-        wanted = sh_color(sh[:, :kept], directions, degree)
-        np.testing.assert_allclose(traced(sh, directions, jnp.int32(degree)), wanted, atol=1e-6)
+    for degree, count in ((0, 1), (1, 4), (2, 9), (3, 16)):
+        expected = sh_color(sh[:, :count], directions, degree)
+        np.testing.assert_allclose(traced(sh, directions, jnp.int32(degree)), expected, atol=1e-6)
 
 
 def test_sh_basis_is_orthonormal():
@@ -222,11 +235,11 @@ def test_sh_basis_is_orthonormal():
 def test_impossible_arguments_are_named():
     scene = make_scene(TINY, np.random.default_rng())
 
-    def shapes(scene, **options):
-        return jax.eval_shape(lambda s: project(**s, **{**SIZE, **options}), scene)
+    def shapes(scene, options=OPTIONS, implementation=None):
+        return jax.eval_shape(lambda s: project(*scene_records(s), options, implementation=implementation), scene)
 
     with pytest.raises(ValueError, match="width"):
-        shapes(scene, width=0)
+        shapes(scene, ProjectionOptions(0, TINY.height))
     with pytest.raises(ValueError, match="'cuda'"):
         shapes(scene, implementation="cuda")
     with pytest.raises(ValueError, match="coefficients=5"):

@@ -10,25 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.bin_tiles import bin_tiles
-from kernels.rasterize import rasterize
-from kernels.rasterize.specs import SplatSpec, make_splats
+from kernels import TileGrid, bin_tiles, rasterize
+from kernels.rasterize.specs import SplatSpec, make_splats, projected_of
 
 SPEC = SplatSpec(24, 13, 9, 2)
-TILE = 8
-BINNED = ("mean2d", "conic", "opacity", "extent", "depth")
+GRID = TileGrid(SPEC.width, SPEC.height, 8)
 ROOT = Path(__file__).parents[3]
 
 
 def render(splats: dict, name: str = "xla"):
-    """Return features and alpha stacked."""
-    size = {"width": SPEC.width, "height": SPEC.height, "tile": TILE}
-    bins = bin_tiles(*(splats[k] for k in BINNED), **size, capacity=200, implementation="xla")
-    arguments = (splats[k] for k in ("mean2d", "conic", "opacity", "features"))
-    return jnp.dstack(rasterize(*arguments, bins, **size, implementation=name))
+    """Render features and alpha, stacked."""
+    projected = projected_of(splats)
+    bins = bin_tiles(projected, GRID, capacity=200, implementation="xla")
+    return jnp.dstack(rasterize(projected, splats["features"], bins, implementation=name))
 
 
-def draw(seed: int | None = None) -> dict:
+def random_splats(seed: int | None = None) -> dict:
     return {k: jnp.asarray(v) for k, v in make_splats(SPEC, np.random.default_rng(seed)).items()}
 
 
@@ -37,13 +34,13 @@ def close(a, b, tolerance=1e-4):
 
 
 def moved(splats: dict, shift):
-    """Return the splats with their means moved by `shift` px and brightened: a function of three numbers."""
+    """Move the means by `shift` px and scale the features: a function of three numbers."""
     return {**splats, "mean2d": splats["mean2d"] + shift[:2], "features": splats["features"] * (1 + shift[2])}
 
 
 def test_modes_agree_under_every_transformation():
     """jvp, jacfwd, vmap of tangents, linearize, vjp, linear_transpose, checkpoint, scan: one Jacobian."""
-    splats = draw()
+    splats = random_splats()
     zero, basis = jnp.zeros(3), jnp.eye(3)
 
     def image(shift):
@@ -75,15 +72,15 @@ def test_modes_agree_under_every_transformation():
         )
 
     weight, jacobians, gradients = transformed()
-    wanted = jax.jit(jax.jacfwd(lambda s: render(moved(splats, s), "reference")))(zero)
+    expected = jax.jit(jax.jacfwd(lambda s: render(moved(splats, s), "reference")))(zero)
     for got in jacobians.values():
-        close(got, wanted)
+        close(got, expected)
     for got in gradients.values():
-        close(got, jnp.einsum("hwc,hwcd->d", weight, wanted))
+        close(got, jnp.einsum("hwc,hwcd->d", weight, expected))
 
 
 def test_batches_of_tangents_and_cotangents_through_the_kernels():
-    splats = draw()
+    splats = random_splats()
 
     def jacobians(name):
         def first_row(shift):
@@ -92,14 +89,14 @@ def test_batches_of_tangents_and_cotangents_through_the_kernels():
         return jax.jacfwd(first_row)(jnp.zeros(3)), jax.jacrev(first_row)(jnp.zeros(3))
 
     forward, reverse = jax.jit(jacobians, static_argnums=0)("pallas")
-    wanted, _ = jax.jit(jacobians, static_argnums=0)("reference")
-    close(forward, wanted)
-    close(reverse, wanted)
+    expected, _ = jax.jit(jacobians, static_argnums=0)("reference")
+    close(forward, expected)
+    close(reverse, expected)
 
 
 def test_vmap_over_cameras_and_gradients():
     """A batch of lists, splats and cotangents equals one call per element."""
-    scenes = [draw() for _ in range(2)]
+    scenes = [random_splats() for _ in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *scenes)
 
     def loss(splats):
@@ -117,7 +114,7 @@ def test_vmap_over_cameras_and_gradients():
 @pytest.mark.parametrize("outer", [jax.grad, jax.jacfwd])
 @pytest.mark.parametrize("inner", [jax.grad, jax.jacfwd])
 def test_second_derivatives_say_that_they_are_missing(outer, inner):
-    splats = draw()
+    splats = random_splats()
     loss = outer(lambda s: inner(lambda t: jnp.sum(render(moved(splats, t)) ** 2))(s)[0])
     with pytest.raises(NotImplementedError, match="second derivatives"):
         jax.eval_shape(loss, jnp.zeros(3))
@@ -125,7 +122,7 @@ def test_second_derivatives_say_that_they_are_missing(outer, inner):
 
 def test_derivative_of_a_linearized_map_is_itself():
     """A map linear in its tangent may be differentiated by it, to any order."""
-    splats = draw()
+    splats = random_splats()
 
     def quadratic(direction):
         tangent = jax.jvp(lambda s: render(moved(splats, s)), (jnp.zeros(3),), (direction,))[1]
@@ -137,8 +134,8 @@ def test_derivative_of_a_linearized_map_is_itself():
 
 
 def test_a_gradient_is_one_walk_forward_and_one_back():
-    """No tangent walk hides in reverse mode, and a value alone takes one walk."""
-    splats = draw()
+    """Reverse mode runs no tangent walk, and a value alone takes one walk."""
+    splats = random_splats()
     text = str(jax.make_jaxpr(jax.grad(lambda s: jnp.sum(render(s))))(splats))
     assert [text.count(f"rasterize_{name}[") for name in ("forward", "tangent", "adjoint")] == [1, 0, 1]
 
@@ -151,26 +148,26 @@ sys.path.insert(0, {tests!r})
 import rasterize_transforms_test as t
 
 mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
-scenes = [t.draw(k) for k in range(2)]
+scenes = [t.random_splats(k) for k in range(2)]
 stacked = jax.tree.map(lambda *x: jnp.stack(x), *scenes)
 
-def one(splats, gain, name):
-    return jnp.sum(jnp.sin(gain * t.render(splats, name)))
+def one(splats, scale, name):
+    return jnp.sum(jnp.sin(scale * t.render(splats, name)))
 
 def mixed(splats):
     # The features of scene 0 on every device: operands of one call that vary differently.
     return {{**splats, "features": scenes[0]["features"]}}
 
-def plain(stacked, gain):
-    return sum(one(mixed(jax.tree.map(lambda x: x[k], stacked)), gain, "xla") for k in range(2))
+def plain(stacked, scale):
+    return sum(one(mixed(jax.tree.map(lambda x: x[k], stacked)), scale, "xla") for k in range(2))
 
-wanted = jax.jit(jax.value_and_grad(plain, argnums=(0, 1)))(stacked, jnp.float32(1.5))
+expected = jax.jit(jax.value_and_grad(plain, argnums=(0, 1)))(stacked, jnp.float32(1.5))
 for name in ("xla", "pallas"):
-    def local(part, gain):
-        return jax.lax.psum(one(mixed(jax.tree.map(lambda x: x[0], part)), gain, name), "d")
+    def local(part, scale):
+        return jax.lax.psum(one(mixed(jax.tree.map(lambda x: x[0], part)), scale, name), "d")
 
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P("d"), P()), out_specs=P())
-    t.close(jax.jit(jax.value_and_grad(sharded, argnums=(0, 1)))(stacked, jnp.float32(1.5)), wanted)
+    t.close(jax.jit(jax.value_and_grad(sharded, argnums=(0, 1)))(stacked, jnp.float32(1.5)), expected)
 print("sharded ok")
 """
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from kernels.ssim import ssim
+from kernels import ssim
 from kernels.ssim.reference import window_taps
 from kernels.ssim.specs import TEST_SHAPES
 from kernels.ssim.xla import blur_banded, blur_shifted
 
 
 def pair(shape, rng=None):
-    """Two images that resemble each other, as a render and its target do."""
+    """Make two similar images, like a render and its target."""
     rng = rng or np.random.default_rng()
     a = rng.random(shape, np.float32)
     return jnp.asarray(a), jnp.asarray(np.clip(a + 0.2 * rng.normal(size=shape), 0, 1).astype(np.float32))
