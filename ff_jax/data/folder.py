@@ -1,4 +1,4 @@
-"""Write a scene to its folder form and read it back; docs/scene_contract.md specifies the form."""
+"""Write scene data to a folder and read it back; docs/scene_contract.md specifies the format."""
 
 import json
 import re
@@ -6,27 +6,29 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, read_npz
-from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, Readout, SceneData, SparsePoints
 from ff_jax.runtime.atomic_files import explain_full_disk
 
 FORMAT = "driving-scene"
 VERSION = 1
-LINES = ("rows", "columns")  # of a read-out; by `Readout.columns`
-COPIED = (".png", ".jpg", ".jpeg")  # image files that are copied byte for byte
+LINES = ("rows", "columns")  # of a read-out, indexed by `Readout.columns`
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of files that are copied byte for byte
 
 Array = np.ndarray
+T = TypeVar("T")
 
 
 def write_folder(scene: SceneData, path: Path) -> Path:
-    """Write a scene as a folder that appears whole or not at all.
+    """Write a scene as a folder, atomically: the folder is complete or absent.
 
-    Image files are copied as they are; everything computed is stored as 8-bit PNG or float32 .npz.
+    Image files are copied byte for byte; computed arrays are stored as 8-bit PNG or float32 .npz.
 
     Raises:
         ValueError: `path` exists, or a source of the scene cannot be loaded.
@@ -35,7 +37,7 @@ def write_folder(scene: SceneData, path: Path) -> Path:
     if path.exists():
         raise ValueError(f"{path} exists; remove it or choose another folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays within one file system.
+    # In the same parent, so that the rename stays within one file system.
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with explain_full_disk(path):
@@ -52,7 +54,7 @@ def read_folder(path: Path) -> SceneData:
     """Read a scene folder; images and LiDAR points stay on disk.
 
     Raises:
-        ValueError: scene.json is missing, or entries of it cannot be understood (all of them are listed).
+        ValueError: scene.json is missing, or some of its entries are invalid (all of them are listed).
     """
     scene, problems = parse(path)
     if problems or scene is None:
@@ -61,19 +63,19 @@ def read_folder(path: Path) -> SceneData:
 
 
 def parse(path: Path) -> tuple[SceneData | None, list[str]]:
-    """Read a scene folder as far as it can be understood, and list what cannot."""
+    """Read the valid entries of a scene folder, and list the problems of the others."""
     file = path / "scene.json"
     try:
         content = json.loads(file.read_text())
     except OSError:
-        return None, [f"{file}: no such file; give a folder that write_folder made."]
+        return None, [f"{file}: no such file; use a folder that write_folder made."]
     except ValueError as error:
         return None, [f"{file}: not valid JSON ({error}); restore it."]
-    found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
-    if found != (FORMAT, VERSION):
-        return None, [f"{file}: format and version are {found}; expected {(FORMAT, VERSION)}: convert it again."]
+    actual = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
+    if actual != (FORMAT, VERSION):
+        return None, [f"{file}: format and version are {actual}; expected {(FORMAT, VERSION)}: convert it again."]
     problems: list[str] = []
-    head = _try(lambda: _head(content), f"{file}", problems)
+    head = _try(lambda: _read_head(content), f"{file}", problems)
     readers = {"frames": _read_frame, "sweeps": _read_sweep, "boxes": _read_box, "lanes": _read_lane}
     lists = {key: _read_list(path, content, key, read, problems) for key, read in readers.items()}
     points = None
@@ -83,8 +85,8 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
 
 
 def _read_list(root: Path, content: dict, key: str, read: Callable, problems: list[str]) -> tuple:
-    """Read a list of records; those that cannot be understood are reported and left out."""
-    records, found = content.get(key, []), []
+    """Read a list of records; invalid ones are reported and left out."""
+    records, items = content.get(key, []), []
     if not isinstance(records, list):
         problems.append(f"{root}/scene.json: {key} is not a list; make it one.")
         return ()
@@ -92,8 +94,8 @@ def _read_list(root: Path, content: dict, key: str, read: Callable, problems: li
         file = (record.get("image") or record.get("file")) if isinstance(record, dict) else None
         where = f"{root}/scene.json: {key}[{number}]" + (f" ({file})" if file else "")
         item = _try(lambda record=record: read(root, record), where, problems)
-        found += [] if item is None else [item]
-    return tuple(found)
+        items += [] if item is None else [item]
+    return tuple(items)
 
 
 def _write(scene: SceneData, root: Path) -> None:
@@ -102,7 +104,7 @@ def _write(scene: SceneData, root: Path) -> None:
         "version": VERSION,
         "name": scene.name,
         "source": scene.source,
-        "licence": scene.licence,
+        "license": scene.license,
         "times": scene.times.tolist(),
         "world_from_ego": scene.world_from_ego.tolist(),
         "frames": [_write_frame(root, i, frame) for i, frame in enumerate(scene.frames)],
@@ -111,14 +113,15 @@ def _write(scene: SceneData, root: Path) -> None:
         "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
         "points": None if scene.points is None else "points.npz",
     }
-    if scene.points is not None:
-        arrays = {"xyz": scene.points.xyz} | ({} if scene.points.rgb is None else {"rgb": scene.points.rgb})
-        np.savez_compressed(root / "points.npz", **arrays)
+    if scene.points is not None and scene.points.rgb is not None:
+        np.savez_compressed(root / "points.npz", xyz=scene.points.xyz, rgb=scene.points.rgb)
+    elif scene.points is not None:
+        np.savez_compressed(root / "points.npz", xyz=scene.points.xyz)
     (root / "scene.json").write_text(json.dumps(content))
 
 
 def _write_frame(root: Path, number: int, frame: Frame) -> dict:
-    stem = f"{number:06d}_{_plain(frame.camera)}"
+    stem = f"{number:06d}_{_safe_name(frame.camera)}"
     return {
         "camera": frame.camera,
         "time_index": frame.time_index,
@@ -145,12 +148,12 @@ def _read_readout(record: dict | None) -> Readout | None:
         return None
     lines = _typed(record, "lines", str)
     if lines not in LINES:
-        raise ValueError(f"lines of the readout are {lines!r}; make them {' or '.join(LINES)}")
+        raise ValueError(f"invalid readout {lines=}: expected {' or '.join(LINES)}")
     return Readout(_array(record, "motion", (6,)), lines == LINES[True])
 
 
-def _write_sweep(root: Path, number: int, sweep: Sweep) -> dict:
-    name = f"lidar/{number:06d}_{_plain(sweep.sensor)}.npz"
+def _write_sweep(root: Path, number: int, sweep: LidarSweep) -> dict:
+    name = f"lidar/{number:06d}_{_safe_name(sweep.sensor)}.npz"
     (root / "lidar").mkdir(exist_ok=True)
     xyz, intensity = sweep.load()
     np.savez_compressed(root / name, xyz=xyz, intensity=intensity)
@@ -170,38 +173,41 @@ def _write_box(box: Box) -> dict:
 
 
 def _write_pixels(source: Source, root: Path, stem: str) -> str:
-    """Store an image or a mask, and return its path relative to `root`."""
-    copied = isinstance(source, ImageFile | MaskFile) and source.path.suffix.lower() in COPIED
-    name = stem + (source.path.suffix.lower() if copied else ".png")
+    """Write an image or a mask, and return its path relative to `root`."""
+    file = source.path if isinstance(source, ImageFile | MaskFile) else None
+    suffix = file.suffix.lower() if file else ""
+    name = stem + (suffix if suffix in IMAGE_SUFFIXES else ".png")
     (root / name).parent.mkdir(exist_ok=True)
-    if copied and source.path.is_file():
-        shutil.copyfile(source.path, root / name)
+    if file and suffix in IMAGE_SUFFIXES and file.is_file():
+        shutil.copyfile(file, root / name)
     else:
         pixels = np.clip(np.rint(source.load() * 255), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(root / name)
     return name
 
 
-def _plain(text: str) -> str:
+def _safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "_", text)
 
 
-def _head(content: dict) -> tuple[str, str, str, Float[Array, "T"], Float[Array, "T 4 4"]]:
+def _read_head(content: dict) -> tuple[str, str, str, Float[Array, "T"], Float[Array, "T 4 4"]]:
     times = _array(content, "times", (None,))
     poses = _array(content, "world_from_ego", (len(times), 4, 4))
-    name, source, licence = (_typed(content, key, str) for key in ("name", "source", "licence"))
-    return name, source, licence, times, poses
+    if "license" not in content and "licence" in content:  # the spelling of earlier releases
+        content = content | {"license": content["licence"]}
+    name, source, license = (_typed(content, key, str) for key in ("name", "source", "license"))
+    return name, source, license, times, poses
 
 
 def _read_frame(root: Path, record: dict) -> Frame:
     masks = {kind: MaskFile(_inside(root, file)) for kind, file in record.get("masks", {}).items()}
     unknown = sorted(set(masks) - set(MASKS))
     if unknown:
-        raise ValueError(f"mask {unknown[0]!r} does not exist; use {', '.join(MASKS)}")
+        raise ValueError(f"invalid mask {unknown[0]!r}: expected one of {', '.join(MASKS)}")
     return Frame(
         camera=_typed(record, "camera", str),
         time_index=_typed(record, "time_index", int),
-        time=float(_typed(record, "time", int, float)),
+        time=float(_typed(record, "time", float)),
         K=_array(record, "K", (3, 3)),
         world_from_camera=_array(record, "world_from_camera", (4, 4)),
         width=_typed(record, "width", int),
@@ -215,10 +221,10 @@ def _read_frame(root: Path, record: dict) -> Frame:
     )
 
 
-def _read_sweep(root: Path, record: dict) -> Sweep:
+def _read_sweep(root: Path, record: dict) -> LidarSweep:
     points = PointFile(_inside(root, record["file"]))
     pose, index = _array(record, "world_from_lidar", (4, 4)), _typed(record, "time_index", int)
-    return Sweep(index, pose, points, _typed(record, "sensor", str))
+    return LidarSweep(index, pose, points, _typed(record, "sensor", str))
 
 
 def _read_box(root: Path, record: dict) -> Box:
@@ -239,39 +245,42 @@ def _read_lane(root: Path, record: dict) -> Lane:
 def _read_sparse(path: Path) -> SparsePoints:
     arrays = read_npz(path)
     if "xyz" not in arrays or arrays["xyz"].ndim != 2 or arrays["xyz"].shape[1] != 3:
-        raise ValueError(f"{path}: needs an array 'xyz' of shape (N, 3)")
+        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3)")
     if "rgb" in arrays and arrays["rgb"].shape != arrays["xyz"].shape:
-        raise ValueError(f"{path}: rgb has shape {arrays['rgb'].shape}; make it {arrays['xyz'].shape}")
+        raise ValueError(f"{path}: rgb has shape {arrays['rgb'].shape}; expected {arrays['xyz'].shape}")
     return SparsePoints(arrays["xyz"], arrays.get("rgb"))
 
 
 def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array, "..."]:
-    """Return a number array of a record; None in `shape` leaves that length free."""
+    """Read an array of numbers from a record; None in `shape` allows any length."""
     try:
         array = np.array(record[key], float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{key} is not an array of numbers ({error})") from error
     if len(array.shape) != len(shape) or any(s not in (None, a) for s, a in zip(shape, array.shape, strict=True)):
-        wanted = "x".join("N" if length is None else str(length) for length in shape)
-        raise ValueError(f"{key} has shape {array.shape}; make it {wanted}")
+        expected = "x".join("N" if length is None else str(length) for length in shape)
+        raise ValueError(f"{key} has shape {array.shape}; expected {expected}")
     return array
 
 
-def _typed(record: dict, key: str, *kinds: type) -> str | int | float:
-    value = record[key]
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r}; make it {' or '.join(kind.__name__ for kind in kinds)}")
+def _typed(record: dict, key: str, kind: type[T]) -> T:
+    """Read an entry of one type from a record; an integer is also a float."""
+    value: Any = record[key]
+    kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if type(value) not in kinds:  # a bool is an int to `isinstance`
+        raise ValueError(f"{key} is {value!r}; expected {kind.__name__}")
     return value
 
 
 def _inside(root: Path, name: str) -> Path:
+    """Resolve a file name, which must stay below the folder."""
     if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{name!r} is not a path below the folder; make it relative to scene.json")
+        raise ValueError(f"{name!r} is not a path below the folder; use a path relative to scene.json")
     return root / name
 
 
-def _try(read: Callable, where: str, problems: list[str]):
-    """Return read(), or None with the error added to `problems`."""
+def _try(read: Callable[[], T], where: str, problems: list[str]) -> T | None:
+    """Call `read`; on an error add it to `problems` and return None."""
     try:
         return read()
     except KeyError as error:

@@ -1,7 +1,7 @@
-"""Lazy sources: images, masks and point sets that are decoded only when `load` is called.
+"""Lazy arrays: images, masks and point sets that are decoded only when `load` is called.
 
-A source is compared and hashed by identity, so it can be the key of a cache. Everything that touches a file
-goes through this module, which is therefore the only one that turns unreadable files into clear errors.
+Sources are compared and hashed by identity, so a source can be the key of a cache. All reading of image, mask and
+point files is in this module, and so are the error messages about unreadable files.
 """
 
 import io
@@ -20,17 +20,17 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Base of all sources; also what a computed (rendered, decoded from a container) source is made of.
+    """One lazy array: a name and a function that reads, decodes or renders it.
 
     `compute` returns an image (H, W, 3) float32 in [0, 1], a mask (H, W) float32 in [0, 1] or points (N, 4)
-    float32 (x, y, z in metres and intensity), by the place where the source stands.
+    float32 (x, y, z in meters and intensity), according to the field that holds the source.
     """
 
-    name: str  # for messages: a path, or what computes the data
+    name: str  # for messages: a path, or a description of the computation
     compute: Callable[[], Array]
 
     def load(self) -> Array:
-        """Decode or compute the data; nothing is kept."""
+        """Decode or compute the array, without a cache."""
         return self.compute()
 
 
@@ -58,7 +58,7 @@ class EncodedImage(Source):
 
 @dataclass(frozen=True, eq=False, init=False)
 class MaskFile(Source):
-    """A grey image file, loaded as (H, W) float32 in [0, 1]: the share of each pixel that the mask covers."""
+    """A grayscale image file, loaded as (H, W) float32 in [0, 1]: the share of each pixel that the mask covers."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class MaskFile(Source):
 
 @dataclass(frozen=True, eq=False, init=False)
 class PointFile(Source):
-    """An .npz file with `xyz` (N, 3) in metres and optional `intensity` (N,), loaded as (N, 4) float32."""
+    """An .npz file with `xyz` (N, 3) in meters and optional `intensity` (N,), loaded as (N, 4) float32."""
 
     path: Path
 
@@ -79,7 +79,7 @@ class PointFile(Source):
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) in pixels from the header of an image file, without decoding it.
+    """Read (width, height) in pixels from the header of an image file, without decoding it.
 
     Raises:
         ValueError: the file is missing or is not an image.
@@ -92,7 +92,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file.
+    """Read the bytes of a file.
 
     Raises:
         ValueError: the file is missing or cannot be read.
@@ -104,7 +104,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_object(path: Path, key: str) -> dict:
-    """Return the JSON object in a file; `key` is what it should hold, for the message.
+    """Read the JSON object in a file; `key` is an entry that it should hold, for the message.
 
     Raises:
         ValueError: the file is missing, not JSON or not an object.
@@ -112,7 +112,7 @@ def read_object(path: Path, key: str) -> dict:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise ValueError(f"{path}: no such file; give the folder that holds {path.name}.") from error
+        raise ValueError(f"{path}: no such file; use the folder that holds {path.name}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
     if not isinstance(content, dict):
@@ -121,28 +121,28 @@ def read_object(path: Path, key: str) -> dict:
 
 
 def read_image(path: Path) -> Float32[Array, "H W 3"]:
-    """Decode an image file to colours in [0, 1]; grey images are repeated, an alpha channel is dropped.
+    """Decode an image file to colors in [0, 1]; grayscale is repeated, an alpha channel is dropped.
 
     Raises:
         ValueError: the file is missing, truncated or not an image.
     """
-    return _colours(_decode(path))
+    return _colors(_decode(path))
 
 
 def decode_image(data: bytes, name: str) -> Float32[Array, "H W 3"]:
-    """Decode the bytes of an image file to colours in [0, 1]; `name` is where they come from, for the message.
+    """Decode the bytes of an image file to colors in [0, 1]; `name` is their origin, for the message.
 
     Raises:
         ValueError: the bytes are truncated or not an image.
     """
     try:
-        return _colours(_pixels(io.BytesIO(data)))
+        return _colors(_pixels(io.BytesIO(data)))
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise ValueError(f"{name}: the image cannot be decoded; the file is damaged: restore it.") from error
 
 
 def read_mask(path: Path) -> Float32[Array, "H W"]:
-    """Decode a grey image file to [0, 1]; of a colour image the first channel counts.
+    """Decode a grayscale image file to [0, 1]; a color image gives its first channel.
 
     Raises:
         ValueError: the file is missing, truncated or not an image.
@@ -152,7 +152,7 @@ def read_mask(path: Path) -> Float32[Array, "H W"]:
 
 
 def read_points(path: Path) -> Float32[Array, "N 4"]:
-    """Read x, y, z in metres and intensity (0 where the file has none) from an .npz file.
+    """Read x, y, z in meters and intensity (0 where the file has none) from an .npz file.
 
     Raises:
         ValueError: the file is missing, not an .npz file, or lacks `xyz` (N, 3).
@@ -160,8 +160,8 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
     arrays = read_npz(path)
     xyz = arrays.get("xyz")
     if xyz is None or xyz.ndim != 2 or xyz.shape[1] != 3:
-        found = "nothing" if xyz is None else f"shape {xyz.shape}"
-        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {found}; write it again.")
+        actual = "nothing" if xyz is None else f"shape {xyz.shape}"
+        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {actual}; write it again.")
     intensity = arrays.get("intensity", np.zeros(len(xyz)))
     if intensity.shape != (len(xyz),):
         raise ValueError(f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,).")
@@ -169,7 +169,7 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """Return all arrays of an .npz file.
+    """Read all arrays of an .npz file.
 
     Raises:
         ValueError: the file is missing or damaged.
@@ -196,19 +196,20 @@ def _pixels(file: Path | io.BytesIO) -> Shaped[Array, "..."]:
         return np.asarray(image)
 
 
-def _colours(pixels: Shaped[Array, "..."]) -> Float32[Array, "H W 3"]:
+def _colors(pixels: Shaped[Array, "..."]) -> Float32[Array, "H W 3"]:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, -1)
     return _to_unit(pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1))
 
 
 def _to_unit(pixels: Shaped[Array, "..."]) -> Float32[Array, "..."]:
-    # Pillow opens 16-bit grey images as 32-bit integers whose values still end at 65535.
-    top = 255.0 if pixels.dtype == np.uint8 else 65535.0
-    return pixels.astype(np.float32) / np.float32(top)
+    # Pillow opens 16-bit gray images as 32-bit integers whose values still end at 65535.
+    maximum = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    return pixels.astype(np.float32) / np.float32(maximum)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    """Describe why a file cannot be read."""
     if not path.is_file():
         return f"{path}: no such file; restore it or remove its entry."
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,28 +1,33 @@
-"""Open whatever a config names as a driving log."""
+"""Open the driving log that a config or a source string names."""
 
 from dataclasses import replace
+from typing import Any
 
+from ff_jax.data.config import DataConfig
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.loader import scaled
 from ff_jax.data.scene_data import SceneData, hold_out, select
-from ff_jax.data.synthetic import WorldConfig
-from ff_jax.data.synthetic.driving_log import world_scene
-from ff_jax.pipeline.config import DataConfig
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
 
 
-def open_log(config: DataConfig, shifts: tuple[float, ...] = ()) -> SceneData:
-    """Return the log that `config` names, at the size and with the hold-out it asks for.
+def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **settings: Any) -> SceneData:
+    """Open a driving log, scale its images, and select cameras and test frames.
 
     Args:
-        config: source, size and selection.
-        shifts: lateral shifts (metres, left positive) at which the built-in world also gives test frames.
+        config: source, size and selection; or the source alone: "world" or the path of a log (`formats.registry`).
+        shifts: lateral shifts (meters, left positive) at which the synthetic street ("world") also gives test frames.
+        **settings: with a source, other fields of `DataConfig`; the images of a log keep their size by default.
 
     Raises:
-        ValueError: the source is not a log of a known format (see `formats.detect`), or it is broken.
+        ValueError: the source is not a log of a known format, or it is broken.
     """
+    if isinstance(config, str):
+        size: dict[str, Any] = {} if config == "world" else {"width": 0}
+        config = DataConfig(source=config, **(size | settings))
     if config.source == "world":
-        world = WorldConfig(num_frames=config.frames, moving=config.moving)
-        log = world_scene(config.seed, world, config.width, config.height, test_shifts=shifts)
+        street = StreetConfig(num_frames=config.frames, moving=config.moving)
+        log = street_log(config.seed, street, config.width, config.height, test_shifts=shifts)
     else:
         log = open_source(config.source)
         if config.width and config.width < max(frame.width for frame in log.frames):

@@ -1,48 +1,49 @@
-"""Check a scene, in memory or as a folder, and report everything that is wrong with it at once."""
+"""Validate scene data, in memory or in a folder, and report all problems at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
 
 from ff_jax.data.folder import parse
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, image_size
-from ff_jax.data.scene_data import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, SceneData, Sweep
+from ff_jax.data.scene_data import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, LidarSweep, SceneData
 
 RIGID_TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
 FOCAL_RANGE = (0.1, 20.0)  # focal length over image width: from beyond fisheye to a strong telephoto lens
-MAX_CAMERA_DISTANCE = 30.0  # metres between a camera and its ego pose: a long truck passes
-MAX_FROM_ORIGIN = 20_000.0  # metres from the world origin: float32 resolves 2 mm there
-MAX_LIDAR_RANGE = 2000.0  # metres; larger values are another unit
+MAX_CAMERA_DISTANCE = 30.0  # meters between a camera and its ego pose: a long truck passes
+MAX_FROM_ORIGIN = 20_000.0  # meters from the world origin: float32 resolves 2 mm there
+MAX_LIDAR_RANGE = 2000.0  # meters; larger values are another unit
 
 Array = np.ndarray
+T = TypeVar("T")
 
 
 def validate(scene: SceneData | Path, *, decode: bool = False) -> SceneData:
-    """Check a scene or a scene folder, and return the scene.
+    """Validate a scene or a scene folder, and return the scene.
 
     Args:
-        scene: the scene, or the path of its folder form.
-        decode: also decode every image, mask and sweep (slow: reads the whole log); otherwise only
-            the headers of image files and the LiDAR files on disk are looked at.
+        scene: the scene, or the path of its folder.
+        decode: also decode every image, mask and sweep (slow: reads the whole log). Without it only the headers of
+            image files and the LiDAR files on disk are read.
 
     Raises:
-        ValueError: with one line for each problem: where it is, the value, and what to do.
+        ValueError: the scene has problems: one line for each, with its place, the value and the remedy.
     """
     where = str(scene) if isinstance(scene, Path) else repr(scene.name)
-    problems: list[str] = []
-    if isinstance(scene, Path):
-        scene, problems = parse(scene)
-    if scene is not None:
-        problems += find_problems(scene, decode=decode)
-    if problems:
+    data, problems = parse(scene) if isinstance(scene, Path) else (scene, [])
+    if data is not None:
+        problems += find_problems(data, decode=decode)
+    if problems or data is None:
         raise ValueError(f"{len(problems)} problem(s) in {where}:\n- " + "\n- ".join(problems))
-    return scene
+    return data
 
 
 def find_problems(scene: SceneData, *, decode: bool = False) -> list[str]:
-    """Return one line for each problem of a scene; see `validate`."""
+    """List the problems of a scene, one line each; see `validate`."""
     problems = [*_timeline(scene), *_duplicates(scene)]
     for number, frame in enumerate(scene.frames):
         where = f"frame {number} ({frame.camera}, time index {frame.time_index}, {frame.image.name})"
@@ -60,25 +61,25 @@ def find_problems(scene: SceneData, *, decode: bool = False) -> list[str]:
 
 def _timeline(scene: SceneData) -> Iterator[str]:
     if len(scene.times) == 0:
-        yield "times: there are none; give at least one."
+        yield "times: there are none; add at least one."
     for index in np.flatnonzero(~(np.diff(scene.times) > 0)):
         before, after = scene.times[index], scene.times[index + 1]
         yield f"times[{index + 1}] = {after} does not follow {before}; make the times increase strictly."
     if not np.isfinite(scene.times).all():
         index = np.flatnonzero(~np.isfinite(scene.times))[0]
-        yield f"times[{index}] = {scene.times[index]} is not finite; give seconds from the start."
+        yield f"times[{index}] = {scene.times[index]} is not finite; use seconds from the start."
     if len(scene.world_from_ego) != len(scene.times):
-        found = f"{len(scene.world_from_ego)} poses for {len(scene.times)} times"
-        yield f"world_from_ego has {found}; give one each."
+        counts = f"{len(scene.world_from_ego)} poses for {len(scene.times)} times"
+        yield f"world_from_ego has {counts}; expected one per time."
     for index, pose in enumerate(scene.world_from_ego):
         yield from (f"world_from_ego[{index}]: {text}." for text in _rigid("the pose", pose))
     farthest = np.abs(scene.world_from_ego[:, :3, 3]).max(initial=0)
     if farthest > MAX_FROM_ORIGIN:
         yield f"world_from_ego reaches {farthest:.0f} m from the origin; start the world at the first pose."
     if not scene.frames:
-        yield "frames: there are none; give at least one."
+        yield "frames: there are none; add at least one."
     elif all(frame.split != "train" for frame in scene.frames):
-        yield "frames: none has the split 'train'; nothing can be reconstructed without one."
+        yield "frames: none has the split 'train'; add at least one."
 
 
 def _duplicates(scene: SceneData) -> Iterator[str]:
@@ -87,56 +88,56 @@ def _duplicates(scene: SceneData) -> Iterator[str]:
         *((f"box of track {b.track_id!r} at time index {b.time_index}", "") for b in scene.boxes),
         *((f"sweep of {s.sensor!r} at time index {s.time_index}", s.points.name) for s in scene.sweeps),
     ]
-    seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for key, name in keyed:
-        if key in seen:
-            files = f" ({seen[key]}, {name})" if name else ""
+        if key in first:
+            files = f" ({first[key]}, {name})" if name else ""
             yield f"duplicate {key}{files}; keep one of them."
-        seen.setdefault(key, name)
+        first.setdefault(key, name)
 
 
 def _frame_key(frame: Frame) -> str:
-    """Say what there may be one frame of; a test camera may stand at several places at one time."""
+    """Describe a frame by the values that must be unique; test cameras may have several poses at one time."""
     key = f"{frame.split} frame of camera {frame.camera!r} at time index {frame.time_index}"
     return key if frame.split == "train" else f"{key} at {np.round(frame.world_from_camera[:3, 3], 3).tolist()}"
 
 
 def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
     if not frame.camera:
-        yield "the camera has no name; give one"
+        yield "the camera has no name; add one"
     if frame.split not in SPLITS:
         yield f"split = {frame.split!r}; use one of {', '.join(SPLITS)}"
     if frame.exposure_id < 0:
         yield f"exposure_id = {frame.exposure_id} is negative; number exposures from 0"
     yield from (f"mask {k!r} does not exist; use one of {', '.join(MASKS)}" for k in set(frame.masks) - set(MASKS))
     if frame.distortion is not None and (len(frame.distortion) != 5 or not np.isfinite(frame.distortion).all()):
-        yield f"distortion = {frame.distortion.tolist()}; give five finite k1, k2, p1, p2, k3, or none"
+        yield f"distortion = {frame.distortion.tolist()}; use five finite numbers k1, k2, p1, p2, k3, or null"
     if frame.readout is not None and not np.isfinite(frame.readout.motion).all():
-        yield f"readout.motion = {frame.readout.motion.tolist()}; give six finite numbers, or no readout"
+        yield f"readout.motion = {frame.readout.motion.tolist()}; use six finite numbers, or no readout"
     yield from _intrinsics(frame)
     yield from _rigid("world_from_camera", frame.world_from_camera)
     yield from _index(scene, frame.time_index) or _placement(scene, frame)
 
 
 def _placement(scene: SceneData, frame: Frame) -> Iterator[str]:
-    """Compare the time and place of a frame with those of the ego vehicle."""
+    """Compare the time and the position of a frame with those of the ego vehicle."""
     time = scene.times[frame.time_index]
     step = np.median(np.diff(scene.times)) if len(scene.times) > 1 else np.inf
     if not np.isfinite(frame.time) or abs(frame.time - time) > step:
         yield f"time = {frame.time} is far from {time} s of its time index; use seconds from the start"
     if frame.time_index < len(scene.world_from_ego):
-        between = frame.world_from_camera[:3, 3] - scene.world_from_ego[frame.time_index, :3, 3]
-        if np.linalg.norm(between) > MAX_CAMERA_DISTANCE:
+        offset = frame.world_from_camera[:3, 3] - scene.world_from_ego[frame.time_index, :3, 3]
+        if np.linalg.norm(offset) > MAX_CAMERA_DISTANCE:
             yield (
-                f"the camera is {np.linalg.norm(between):.1f} m from the ego vehicle (more than "
-                f"{MAX_CAMERA_DISTANCE:g}); give both poses in the same world, in metres"
+                f"the camera is {np.linalg.norm(offset):.1f} m from the ego vehicle (more than "
+                f"{MAX_CAMERA_DISTANCE:g}); use the same world frame for both poses, in meters"
             )
 
 
 def _intrinsics(frame: Frame) -> Iterator[str]:
     K, size = frame.K, f"{frame.width}x{frame.height}"
     if frame.width < 1 or frame.height < 1:
-        yield f"the image size is {size}; give pixels"
+        yield f"the image size is {size}; use pixels"
         return
     if not np.isfinite(K).all():
         yield f"K has a value that is not finite: {K.tolist()}; calibrate the camera"
@@ -145,7 +146,7 @@ def _intrinsics(frame: Frame) -> Iterator[str]:
         yield f"K = {K.tolist()} is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; rectify the camera"
     for name, focal in (("fx", K[0, 0]), ("fy", K[1, 1])):
         if not FOCAL_RANGE[0] <= focal / frame.width <= FOCAL_RANGE[1]:
-            yield f"{name} = {focal} px does not suit an image of {size}; give K in pixels of this image"
+            yield f"{name} = {focal} px does not fit an image of {size}; use K in pixels of this image"
     if not (0 < K[0, 2] < frame.width and 0 < K[1, 2] < frame.height):
         yield f"the principal point ({K[0, 2]}, {K[1, 2]}) is outside the image of {size}; correct K"
 
@@ -153,48 +154,48 @@ def _intrinsics(frame: Frame) -> Iterator[str]:
 def _frame_files(frame: Frame, decode: bool) -> Iterator[str]:
     sources = {"image": (frame.image, (frame.height, frame.width, 3))}
     sources |= {f"{kind} mask": (s, (frame.height, frame.width)) for kind, s in frame.masks.items()}
-    for what, (source, shape) in sources.items():
+    for name, (source, shape) in sources.items():
         if isinstance(source, ImageFile | MaskFile):
-            found = _guarded(lambda source=source: image_size(source.path))
-            if isinstance(found, str):
-                yield f"{what}: {found}"
+            size = _result_or_error(partial(image_size, source.path))
+            if isinstance(size, str):
+                yield f"{name}: {size}"
                 continue
-            if found != (frame.width, frame.height):
+            if size != (frame.width, frame.height):
                 yield (
-                    f"the {what} {source.path} is {found[0]}x{found[1]}, the frame says "
+                    f"the {name} {source.path} is {size[0]}x{size[1]}, the frame says "
                     f"{frame.width}x{frame.height}; correct one of them"
                 )
                 continue
         if decode:
-            yield from _pixels(what, source, shape)
+            yield from _pixels(name, source, shape)
 
 
-def _pixels(what: str, source: Source, shape: tuple[int, ...]) -> Iterator[str]:
-    found = _guarded(source.load)
-    if isinstance(found, str):
-        yield f"{what}: {found}"
-    elif found.shape != shape:
-        yield f"the {what} has shape {found.shape}, expected {shape}; correct one of them"
-    elif not (np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1):
-        yield f"the {what} has values outside [0, 1], from {found.min()} to {found.max()}; scale it"
+def _pixels(name: str, source: Source, shape: tuple[int, ...]) -> Iterator[str]:
+    pixels = _result_or_error(source.load)
+    if isinstance(pixels, str):
+        yield f"{name}: {pixels}"
+    elif pixels.shape != shape:
+        yield f"the {name} has shape {pixels.shape}, expected {shape}; correct one of them"
+    elif not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+        yield f"the {name} has values outside [0, 1], from {pixels.min()} to {pixels.max()}; scale it"
 
 
-def _sweep(scene: SceneData, sweep: Sweep, decode: bool) -> Iterator[str]:
+def _sweep(scene: SceneData, sweep: LidarSweep, decode: bool) -> Iterator[str]:
     yield from _rigid("world_from_lidar", sweep.world_from_lidar)
     yield from _index(scene, sweep.time_index)
     if not decode and not isinstance(sweep.points, PointFile):
         return
-    found = _guarded(sweep.points.load)
-    if isinstance(found, str):
-        yield found
-    elif found.ndim != 2 or found.shape[1] != 4:
-        yield f"the points have shape {found.shape}; make it (N, 4): x, y, z, intensity"
-    elif len(found) == 0:
+    points = _result_or_error(sweep.points.load)
+    if isinstance(points, str):
+        yield points
+    elif points.ndim != 2 or points.shape[1] != 4:
+        yield f"the points have shape {points.shape}; expected (N, 4): x, y, z, intensity"
+    elif len(points) == 0:
         yield "it has no points; remove the sweep"
-    elif not np.isfinite(found).all():
-        yield f"point {np.flatnonzero(~np.isfinite(found).all(1))[0]} is not finite; remove such points"
-    elif np.abs(found[:, :3]).max() > MAX_LIDAR_RANGE:
-        yield f"a coordinate of {np.abs(found[:, :3]).max():.0f} is no LiDAR range in metres; convert it"
+    elif not np.isfinite(points).all():
+        yield f"point {np.flatnonzero(~np.isfinite(points).all(1))[0]} is not finite; remove such points"
+    elif np.abs(points[:, :3]).max() > MAX_LIDAR_RANGE:
+        yield f"a coordinate of {np.abs(points[:, :3]).max():.0f} is not a LiDAR range in meters; convert it"
 
 
 def _box(scene: SceneData, box: Box) -> Iterator[str]:
@@ -203,9 +204,9 @@ def _box(scene: SceneData, box: Box) -> Iterator[str]:
     if box.category not in CATEGORIES:
         yield f"category = {box.category!r}; use one of {', '.join(CATEGORIES)}"
     if not (np.isfinite(box.size).all() and (box.size > 0).all()):
-        yield f"size = {box.size.tolist()}; give a positive length, width and height in metres"
+        yield f"size = {box.size.tolist()}; use a positive length, width and height in meters"
     if box.num_points < -1:
-        yield f"num_points = {box.num_points}; give a count, or -1 if it is not known"
+        yield f"num_points = {box.num_points}; use a count, or -1 if it is unknown"
 
 
 def _lane(kind: str, points: Shaped[Array, "M 3"]) -> Iterator[str]:
@@ -224,9 +225,9 @@ def _sparse(scene: SceneData) -> Iterator[str]:
     if not np.isfinite(xyz).all():
         yield f"point {np.flatnonzero(~np.isfinite(xyz).all(1))[0]} is not finite; remove such points"
     if rgb is not None and rgb.shape != xyz.shape:
-        yield f"rgb has shape {rgb.shape} for xyz of shape {xyz.shape}; give one colour each"
+        yield f"rgb has shape {rgb.shape} for xyz of shape {xyz.shape}; expected one color per point"
     elif rgb is not None and not ((rgb >= 0) & (rgb <= 1)).all():
-        yield f"rgb goes from {rgb.min()} to {rgb.max()}; scale colours to [0, 1]"
+        yield f"rgb goes from {rgb.min()} to {rgb.max()}; scale colors to [0, 1]"
 
 
 def _index(scene: SceneData, time_index: int) -> tuple[str, ...]:
@@ -244,12 +245,12 @@ def _rigid(name: str, pose: Shaped[Array, "4 4"]) -> Iterator[str]:
     if error > RIGID_TOLERANCE or np.linalg.det(rotation) < 0 or not np.allclose(pose[3], [0, 0, 0, 1]):
         yield (
             f"{name} is not rigid (R^T R differs from I by {error:.2g}, det {np.linalg.det(rotation):.3g}, "
-            f"last row {pose[3].tolist()}); give a right-handed rotation and a translation, without scale"
+            f"last row {pose[3].tolist()}); use a right-handed rotation and a translation, without scale"
         )
 
 
-def _guarded(load):
-    """Return load(), or its error as text without the final full stop."""
+def _result_or_error(load: Callable[[], T]) -> T | str:
+    """Call `load`; on a ValueError return its text without the final period."""
     try:
         return load()
     except ValueError as error:

@@ -1,9 +1,9 @@
 """Read a log of the Argoverse 2 sensor data set: one folder with calibration/, sensors/, map/ and feather tables.
 
-A time step is a LiDAR sweep (10 Hz); of every ring camera (20 Hz) the image nearest in time belongs to it, placed where
-the vehicle was when it was taken. The images are undistorted already, so the distortion in the calibration is not used;
-the principal point is moved by half a pixel, because the calibration counts pixel centres at integers. Sweeps are given
-in the vehicle frame, with the motion of the vehicle undone, and are brought into the frame of the upper LiDAR.
+A time step is a LiDAR sweep (10 Hz) with the image nearest in time of every ring camera (20 Hz); the pose of an image
+is that at its own time. The images are undistorted, so the distortion of the calibration is not used; the principal
+point is moved by half a pixel, because the calibration has pixel centers at integers. Sweeps are stored in the vehicle
+frame, compensated for the motion of the vehicle, and are transformed to the frame of the upper LiDAR.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from jaxtyping import Float, Int64
 from ff_jax.data.formats import av2_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, read_columns, start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, Source
-from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, invert, transform
+from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid, transform
 
 POSES = "city_SE3_egovehicle.feather"
 LIDAR = "up_lidar"
-MAX_GAP = 60_000_000  # nanoseconds between a sweep and an image that belongs to it; sweeps are 100 ms apart
+MAX_GAP = 60_000_000  # nanoseconds between a sweep and its images; sweeps are 100 ms apart
 QUATERNION, TRANSLATION = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 CATEGORIES = {
     "vehicle": "REGULAR_VEHICLE LARGE_VEHICLE BUS BOX_TRUCK TRUCK TRUCK_CAB SCHOOL_BUS ARTICULATED_BUS "
@@ -34,7 +34,7 @@ def load(path: Path) -> SceneData:
     """Read the log in folder `path`; no image and no sweep is decoded.
 
     Raises:
-        ValueError: the folder is no sensor log, it has no images or no sweeps, or a table is damaged.
+        ValueError: the folder is not a sensor log, it has no images or no sweeps, or a table is damaged.
     """
     stamps = np.array(list(_stamped(path / "sensors/lidar", "feather")), np.int64)
     if len(stamps) == 0:
@@ -45,11 +45,11 @@ def load(path: Path) -> SceneData:
         raise ValueError(f"{path}/sensors/cameras holds no images of ring cameras; download the cameras of this log.")
     world_from_ego = poses[nearest(times, stamps)]
     try:
-        lidar, maps = _calibrated(path)[LIDAR], sorted((path / "map").glob("log_map_archive_*.json"))
+        lidar, maps = _extrinsics(path)[LIDAR], sorted((path / "map").glob("log_map_archive_*.json"))
         scene = SceneData(
             name=path.name,
             source="Argoverse 2 sensor data set",
-            licence="CC BY-NC-SA 4.0 (Argoverse 2)",
+            license="CC BY-NC-SA 4.0 (Argoverse 2)",
             times=(stamps - stamps[0]) * 1e-9,
             world_from_ego=world_from_ego,
             frames=frames,
@@ -58,12 +58,12 @@ def load(path: Path) -> SceneData:
             lanes=tuple(lane for file in maps for lane in av2_map.load(file)),
         )
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is no Argoverse 2 log ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not an Argoverse 2 log ({error!r}); download it again.") from error
     return start_at_vehicle(scene)
 
 
 def _poses(path: Path) -> tuple[Int64[Array, "T"], Float[Array, "T 4 4"]]:
-    """Return the times (nanoseconds, ascending) and poses of the vehicle in the city."""
+    """Read the times (nanoseconds, ascending) and poses of the vehicle in the city."""
     table = read_columns(path / POSES, ("timestamp_ns", *QUATERNION, *TRANSLATION))
     order = np.argsort(table["timestamp_ns"])
     return table["timestamp_ns"][order], _transforms(table)[order]
@@ -74,8 +74,8 @@ def _transforms(table: dict[str, Array]) -> Float[Array, "N 4 4"]:
     return pose(*columns)
 
 
-def _calibrated(path: Path) -> dict[str, Float[Array, "4 4"]]:
-    """Return ego_from_sensor of every sensor."""
+def _extrinsics(path: Path) -> dict[str, Float[Array, "4 4"]]:
+    """Read ego_from_sensor of every sensor."""
     table = read_columns(path / "calibration/egovehicle_SE3_sensor.feather", ("sensor_name", *QUATERNION, *TRANSLATION))
     return dict(zip(table["sensor_name"], _transforms(table), strict=True))
 
@@ -84,14 +84,14 @@ def _frames(
     path: Path, stamps: Int64[Array, "S"], times: Int64[Array, "T"], poses: Float[Array, "T 4 4"]
 ) -> tuple[Frame, ...]:
     keys = ("sensor_name", "fx_px", "fy_px", "cx_px", "cy_px", "width_px", "height_px")
-    table, ego_from_sensor = read_columns(path / "calibration/intrinsics.feather", keys), _calibrated(path)
+    table, ego_from_sensor = read_columns(path / "calibration/intrinsics.feather", keys), _extrinsics(path)
     frames = []
     for name, fx, fy, cx, cy, width, height in zip(*(table[key] for key in keys), strict=True):
         files = _stamped(path / "sensors/cameras" / name, "jpg")
         if not name.startswith("ring_") or not files:
             continue
-        taken = np.array(list(files), np.int64)
-        for step, stamp in enumerate(taken[nearest(taken, stamps)]):
+        image_stamps = np.array(list(files), np.int64)
+        for step, stamp in enumerate(image_stamps[nearest(image_stamps, stamps)]):
             if abs(stamp - stamps[step]) > MAX_GAP:
                 continue
             frame = Frame(
@@ -111,16 +111,16 @@ def _frames(
 
 def _sweep(
     path: Path, step: int, stamp: int, world_from_ego: Float[Array, "4 4"], ego_from_lidar: Float[Array, "4 4"]
-) -> Sweep:
+) -> LidarSweep:
     file = path / f"sensors/lidar/{stamp}.feather"
 
     def compute() -> Float[Array, "N 4"]:
         table = read_columns(file, ("x", "y", "z", "intensity"))
         xyz = np.stack([table[key] for key in "xyz"], -1).astype(float)
-        xyz = transform(invert(ego_from_lidar), xyz)
+        xyz = transform(invert_rigid(ego_from_lidar), xyz)
         return np.concatenate([xyz, table["intensity"][:, None] / 255], 1).astype(np.float32)
 
-    return Sweep(step, world_from_ego @ ego_from_lidar, Source(str(file), compute))
+    return LidarSweep(step, world_from_ego @ ego_from_lidar, Source(str(file), compute))
 
 
 def _boxes(path: Path, stamps: Int64[Array, "S"], world_from_ego: Float[Array, "S 4 4"]) -> tuple[Box, ...]:
@@ -141,6 +141,6 @@ def _boxes(path: Path, stamps: Int64[Array, "S"], world_from_ego: Float[Array, "
 
 
 def _stamped(folder: Path, suffix: str) -> dict[int, Path]:
-    """Return the files of a folder that are named by their time in nanoseconds, in order of time."""
+    """List the files of a folder whose names are their times in nanoseconds, in order of time."""
     files = {int(file.stem): file for file in folder.glob(f"*.{suffix}") if file.stem.isdigit()}
     return dict(sorted(files.items()))

@@ -1,5 +1,6 @@
-"""The vector map of an Argoverse 2 log: painted lane lines, edges of the drivable area, crosswalks."""
+"""Read the vector map of an Argoverse 2 log: painted lane lines, edges of the drivable area, crosswalks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ from ff_jax.data.lazy_arrays import read_object
 from ff_jax.data.scene_data import Lane
 
 UNMARKED = ("NONE", "UNKNOWN")
-SPACING = 1.0  # metres between the points of an edge
-BESIDE = 0.3  # metres to both sides of an edge, where it is decided whether the road goes on
+SPACING = 1.0  # meters between the points of an edge
+OFFSET = 0.3  # meters to both sides of an edge, where it is tested whether the road continues
 
 Array = np.ndarray
 
 
 def load(path: Path) -> tuple[Lane, ...]:
-    """Read a file log_map_archive_*.json; points in metres, city frame.
+    """Read a file log_map_archive_*.json; points in meters, city frame.
 
     Raises:
         ValueError: the file is missing or broken.
@@ -28,19 +29,19 @@ def load(path: Path) -> tuple[Lane, ...]:
         crossings = [(_points(c["edge1"]), _points(c["edge2"])) for c in content["pedestrian_crossings"].values()]
         lines = _lines(content["lane_segments"].values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no Argoverse 2 map ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not an Argoverse 2 map ({error!r}); download it again.") from error
     outlines = [_closed(np.concatenate([first, second[::-1]])) for first, second in crossings]
     groups = {"lane_line": lines, "road_edge": road_edges(areas), "crosswalk": outlines}
     return tuple(Lane(kind, points) for kind, group in groups.items() for points in group)
 
 
 def road_edges(areas: list[Float[Array, "_ 3"]]) -> list[Float[Array, "_ 3"]]:
-    """Return the parts of the outlines of drivable areas where the road ends.
+    """Find the parts of the outlines of drivable areas where the road ends.
 
-    Areas abut: where one goes on behind the outline of another, there is nothing to see on the road.
+    Areas abut: where another area continues behind an outline, the outline is not visible on the road.
 
     Args:
-        areas: closed outlines, metres.
+        areas: closed outlines, meters.
     """
     polygons, edges = [Polygon(area[:, :2]) for area in areas], []
     for area in areas:
@@ -48,14 +49,14 @@ def road_edges(areas: list[Float[Array, "_ 3"]]) -> list[Float[Array, "_ 3"]]:
         along = np.diff(points[:, :2], axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], -1) / np.linalg.norm(along, axis=1, keepdims=True)
         middle = (points[1:, :2] + points[:-1, :2]) / 2
-        ends = ~(_inside(polygons, middle + BESIDE * normal) & _inside(polygons, middle - BESIDE * normal))
+        ends = ~(_inside(polygons, middle + OFFSET * normal) & _inside(polygons, middle - OFFSET * normal))
         starts = np.flatnonzero(np.diff(np.pad(ends.astype(int), 1)))
         edges += [points[first : last + 1] for first, last in starts.reshape(-1, 2)]
     return edges
 
 
-def _lines(segments) -> list[Float[Array, "_ 3"]]:
-    """Return the painted boundaries of lane segments; neighbours both name the line between them."""
+def _lines(segments: Iterable[dict]) -> list[Float[Array, "_ 3"]]:
+    """Read the painted boundaries of lane segments, once where two neighbors share one."""
     lines = {}
     for segment in segments:
         for side in ("left", "right"):
@@ -68,7 +69,7 @@ def _lines(segments) -> list[Float[Array, "_ 3"]]:
 
 
 def _resample(outline: Float[Array, "M 3"]) -> Float[Array, "N 3"]:
-    """Divide every side into parts of at most `SPACING`; sides of no length are dropped."""
+    """Divide every side into parts of at most `SPACING`; sides of length 0 are dropped."""
     lengths = np.linalg.norm(np.diff(outline, axis=0), axis=1)
     outline = outline[np.concatenate([[True], lengths > 0])]
     counts = np.ceil(lengths[lengths > 0] / SPACING).astype(int)

@@ -1,38 +1,24 @@
-"""Read small excerpts of public logs that come as one `cameras.json` with images and point files beside it.
+"""Read small excerpts of public logs: a folder with one `cameras.json`, images and point files.
 
-Three kinds are known: a KITTI colour stereo pair ("kitti_stereo"), KITTI raw with LiDAR ("kitti_lidar") and
-a DGP/DDAD scene with six cameras, LiDAR and boxes ("dgp"). None of them has an ego pose, so the ego frame
-sits at the front camera. Their calibrations count pixel centres at integers (as OpenCV does), so the
-principal point is moved by half a pixel.
+There are three kinds: a KITTI color stereo pair ("kitti_stereo"), KITTI raw with LiDAR ("kitti_lidar") and a DGP/DDAD
+scene with six cameras, LiDAR and boxes ("dgp"). None has ego poses, so the ego frame is at the front camera. Their
+calibrations have pixel centers at integers (like OpenCV), so the principal point is moved by half a pixel.
 """
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from ff_jax.data.formats.dgp import DGP_CATEGORIES
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_npz, read_object
-from ff_jax.data.scene_data import Box, Frame, SceneData, SparsePoints, Sweep, ego_from_front_camera
+from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, SparsePoints, ego_from_front_camera
 
 KINDS = ("kitti_stereo", "kitti_lidar", "dgp")
-KITTI_PERIOD = 0.1  # seconds; KITTI raw without its time stamps is 10 Hz
+KITTI_PERIOD = 0.1  # seconds; the excerpt has no time stamps, and KITTI raw is 10 Hz
 DGP_FRONT = "CAMERA_01"
-DGP_CATEGORIES = {
-    "Car": "vehicle",
-    "Truck": "vehicle",
-    "Bus": "vehicle",
-    "Van/RV": "vehicle",
-    "Caravan/RV": "vehicle",
-    "Emergency Vehicle": "vehicle",
-    "Other Vehicle - Uncommon": "vehicle",
-    "Pedestrian": "pedestrian",
-    "Person": "pedestrian",
-    "Bicyclist": "cyclist",
-    "Bicycle": "cyclist",
-    "Motorcyclist": "cyclist",
-    "Motorcycle": "cyclist",
-}
 
 
 def load(path: Path, kind: str | None = None) -> SceneData:
@@ -40,24 +26,24 @@ def load(path: Path, kind: str | None = None) -> SceneData:
 
     Args:
         path: folder that holds cameras.json.
-        kind: one of KINDS; None finds it from the content.
+        kind: one of KINDS; None detects it from the content.
 
     Raises:
-        ValueError: cameras.json is missing or broken, or the kind is not known.
+        ValueError: cameras.json is missing or broken, or the kind is unknown.
     """
     index = read_object(path / "cameras.json", "frames")
     kind = kind or detect(index, path)
     if kind not in KINDS:
-        raise ValueError(f"{path}: {kind=} is not known; use one of {', '.join(KINDS)}.")
+        raise ValueError(f"{path}: invalid {kind=}: expected one of {', '.join(KINDS)}.")
     readers = {"kitti_stereo": _kitti_stereo, "kitti_lidar": _kitti_lidar, "dgp": _dgp}
     try:
         return readers[kind](path, index)
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}/cameras.json is not of kind {kind!r} ({error!r}); choose another kind.") from error
+        raise ValueError(f"{path}/cameras.json is not of kind {kind!r} ({error!r}); use another kind.") from error
 
 
 def detect(index: dict, path: Path) -> str:
-    """Return the kind of log that the parsed cameras.json of folder `path` describes.
+    """Detect the kind of log from the parsed cameras.json of folder `path`.
 
     Raises:
         ValueError: no kind matches.
@@ -69,25 +55,25 @@ def detect(index: dict, path: Path) -> str:
     if "boxes" in index:
         return "dgp"
     raise ValueError(
-        f"{path}/cameras.json has none of baseline_m, cam_from_lidar and boxes, so its kind is not known; "
-        f"name the kind: {', '.join(KINDS)}."
+        f"{path}/cameras.json has none of baseline_m, cam_from_lidar and boxes, so its kind is unknown; "
+        f"use kind= one of {', '.join(KINDS)}."
     )
 
 
 def _kitti_stereo(path: Path, index: dict) -> SceneData:
-    """Left frames train, right frames test: the right camera is a lateral shift of -baseline metres."""
+    """Read left frames for training and right frames for testing, a lateral shift of -baseline meters."""
     records = sorted(index["frames"], key=lambda record: (record["frame"], record["cam"]))
     left = [record for record in records if record["cam"] == "left"]
     frames = tuple(
-        # Both cameras fire together, so the exposure learnt from the left image serves the right one.
+        # Both cameras are synchronized, so the exposure of the left image is valid for the right one.
         _frame(path, r, r["frame"], r["time"], r["frame"], "train" if r["cam"] == "left" else "test")
         for r in records
     )
-    # stereo_points.npz is not used: it was triangulated with the right camera, which is the ground truth.
+    # stereo_points.npz is not used: it was triangulated with the test camera.
     points = SparsePoints(read_npz(path / "sfm_points.npz")["xyz"])
-    licence = "CC BY-NC-SA 3.0 (KITTI)"
-    source = "KITTI odometry 02, colour stereo, bundle-adjusted poses"
-    return _scene(path, source, licence, left, [r["time"] for r in left], frames, points=points)
+    license = "CC BY-NC-SA 3.0 (KITTI)"
+    source = "KITTI odometry 02, color stereo, bundle-adjusted poses"
+    return _scene(path, source, license, left, [r["time"] for r in left], frames, points=points)
 
 
 def _kitti_lidar(path: Path, index: dict) -> SceneData:
@@ -96,13 +82,13 @@ def _kitti_lidar(path: Path, index: dict) -> SceneData:
     frames = tuple(_frame(path, r, i, times[i], i, "train") for i, r in enumerate(records))
     archive = path / "lidar_fov_int16_5mm.npz"
     sweeps = tuple(
-        Sweep(i, np.array(r["l2w"], float), _archived(archive, f"xyz_{r['frame']:03d}", 0.005), "velodyne")
+        LidarSweep(i, np.array(r["l2w"], float), _archived(archive, f"xyz_{r['frame']:03d}", 0.005), "velodyne")
         for i, r in enumerate(records)
     )
     points = SparsePoints(read_npz(path / "sfm_points.npz")["xyz"])
-    licence = "CC BY-NC-SA 3.0 (KITTI)"
-    source = "KITTI raw 2011_09_26, colour camera and Velodyne, bundle-adjusted poses"
-    return _scene(path, source, licence, records, times, frames, sweeps=sweeps, points=points)
+    license = "CC BY-NC-SA 3.0 (KITTI)"
+    source = "KITTI raw 2011_09_26, color camera and Velodyne, bundle-adjusted poses"
+    return _scene(path, source, license, records, times, frames, sweeps=sweeps, points=points)
 
 
 def _dgp(path: Path, index: dict) -> SceneData:
@@ -116,13 +102,14 @@ def _dgp(path: Path, index: dict) -> SceneData:
     archive = path / "lidar.npz"
     poses = read_npz(archive)
     sweeps = tuple(
-        Sweep(r["frame"], poses[f"l2w_{r['frame']}"], _archived(archive, f"xyzi_{r['frame']}", 1.0)) for r, _ in front
+        LidarSweep(r["frame"], poses[f"l2w_{r['frame']}"], _archived(archive, f"xyzi_{r['frame']}", 1.0))
+        for r, _ in front
     )
     boxes = tuple(_dgp_box(record) for record in index["boxes"])
-    licence = "CC BY-NC-SA 4.0 (DDAD)"
+    license = "CC BY-NC-SA 4.0 (DDAD)"
     front_records, times = [r for r, _ in front], [t for _, t in front]
     source = "TRI DGP test scene 02 (DDAD), 6 cameras"
-    return _scene(path, source, licence, front_records, times, frames, sweeps=sweeps, boxes=boxes)
+    return _scene(path, source, license, front_records, times, frames, sweeps=sweeps, boxes=boxes)
 
 
 def _dgp_box(record: dict) -> Box:
@@ -148,14 +135,14 @@ def _frame(path: Path, record: dict, time_index: int, time: float, exposure_id: 
     )
 
 
-def _scene(path: Path, source: str, licence: str, front: list, times: list, frames: tuple, **more) -> SceneData:
-    """Assemble the scene with the ego frame at the front camera, whose records are `front`."""
+def _scene(path: Path, source: str, license: str, front: list, times: list, frames: tuple, **fields: Any) -> SceneData:
+    """Build the scene with the ego frame at the front camera, whose records are `front`."""
     poses = ego_from_front_camera(np.array([record["c2w"] for record in front], float))
-    return SceneData(path.name, source, licence, np.array(times, float), poses, frames, **more)
+    return SceneData(path.name, source, license, np.array(times, float), poses, frames, **fields)
 
 
 def _archived(archive: Path, key: str, scale: float) -> Source:
-    """Return a lazy source of (N, 4) points from one array, (N, 3) or (N, 4), of an .npz file."""
+    """Make the source of (N, 4) points from one array, (N, 3) or (N, 4), of an .npz file."""
 
     def compute() -> Float[np.ndarray, "N 4"]:
         with np.load(archive) as arrays:

@@ -1,7 +1,7 @@
 """Read a COLMAP reconstruction: a folder with images/ and sparse/0/ (or sparse/, or the model itself).
 
-Each folder below images/ is one camera. COLMAP's pixel centres lie at .5, as here. A reconstruction has no scale and no
-time of its own: `scale` says how many metres a unit is, and images follow each other 0.1 s apart.
+Each folder in images/ is one camera. Pixel centers are at .5. A reconstruction has no metric scale and no times:
+`scale` is the number of meters per unit, and images are 0.1 s apart.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ff_jax.data.formats.colmap_model import ModelCamera, ModelImage, read_model
 from ff_jax.data.formats.common import pinhole, pose
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
-from ff_jax.data.scene_data import SceneData, SparsePoints, invert
+from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
 
 Array = np.ndarray
 
@@ -22,14 +22,14 @@ def load(path: Path, scale: float = 1.0) -> SceneData:
 
     Args:
         path: folder of the images and the model.
-        scale: metres per unit of the reconstruction.
+        scale: meters per unit of the reconstruction.
 
     Raises:
-        ValueError: there is no model, a file of it is damaged, or a camera model is not known.
+        ValueError: there is no model, a file of it is damaged, or a camera model is not supported.
     """
     folders = [folder for folder in (path / "sparse/0", path / "sparse", path) if is_model(folder)]
     if not folders:
-        raise ValueError(f"{path} holds no COLMAP model; give the folder that holds sparse/0/cameras.bin or .txt.")
+        raise ValueError(f"{path} holds no COLMAP model; use the folder that holds sparse/0/cameras.bin or .txt.")
     cameras, images, xyz, rgb = read_model(folders[0])
     photos = [_photo(path, image, cameras) for image in images]
     points = SparsePoints(xyz, rgb / 255) if len(xyz) else None
@@ -37,7 +37,7 @@ def load(path: Path, scale: float = 1.0) -> SceneData:
 
 
 def is_model(folder: Path) -> bool:
-    """Return whether `folder` holds a text or binary model."""
+    """Test whether `folder` holds a text or binary model."""
     return any((folder / f"cameras{suffix}").is_file() for suffix in (".bin", ".txt"))
 
 
@@ -48,13 +48,13 @@ def _photo(path: Path, image: ModelImage, cameras: dict[int, ModelCamera]) -> Ph
         )
     camera = cameras[image.camera]
     K, distortion = lens(camera)
-    world_from_camera = invert(pose(np.array(image.quaternion), np.array(image.translation)))
+    world_from_camera = invert_rigid(pose(np.array(image.quaternion), np.array(image.translation)))
     file = path / "images" / image.name
     return Photo(image.name, file, K, distortion, world_from_camera, camera.width, camera.height)
 
 
 def lens(camera: ModelCamera) -> tuple[Float[Array, "3 3"], Float[Array, "5"] | None]:
-    """Return K and the distortion k1, k2, p1, p2, k3 (None for a pinhole) of a camera."""
+    """Convert a camera to K and the distortion k1, k2, p1, p2, k3 (None for a pinhole)."""
     values = camera.parameters
     if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
         values = (values[0], *values)

@@ -25,7 +25,7 @@ class ModelCamera(NamedTuple):
 
 
 class ModelImage(NamedTuple):
-    """One image: name, camera, and the rotation (w, x, y, z) and translation that lead from the world to it."""
+    """One image: name, camera, and rotation (w, x, y, z) and translation of camera_from_world."""
 
     name: str
     camera: int
@@ -36,10 +36,10 @@ class ModelImage(NamedTuple):
 def read_model(
     folder: Path,
 ) -> tuple[dict[int, ModelCamera], list[ModelImage], Float[Array, "N 3"], UInt8[Array, "N 3"]]:
-    """Return the cameras by number, the images, and the points and their colours of the model in `folder`.
+    """Read the cameras by number, the images, and the points and their colors of the model in `folder`.
 
     Raises:
-        ValueError: a file is missing, damaged, or names a camera model that is not known.
+        ValueError: a file is missing or damaged, or a camera model is not supported.
     """
     suffix = ".bin" if (folder / "cameras.bin").is_file() else ".txt"
     parsers = _BINARY if suffix == ".bin" else _TEXT
@@ -70,7 +70,7 @@ def _text_cameras(data: bytes) -> dict[int, ModelCamera]:
 
 def _text_images(data: bytes) -> list[ModelImage]:
     images = []
-    for line in _lines(data)[::2]:  # every second line holds the image's observations, and may be empty
+    for line in _lines(data)[::2]:  # every second line holds the observations of the image, and may be empty
         words = line.split(maxsplit=9)
         if words:
             values = tuple(map(float, words[1:8]))

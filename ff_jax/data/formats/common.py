@@ -1,4 +1,4 @@
-"""What the readers share: poses from quaternions, a world near the vehicle, a part of a log, column tables."""
+"""Shared by the readers: poses from quaternions, world origin, time ranges, categories, column tables."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Array = np.ndarray
 
 
 def pose(quaternion: Float[Array, "*n 4"], translation: Float[Array, "*n 3"]) -> Float[Array, "*n 4 4"]:
-    """Return rigid transforms from quaternions (w, x, y, z; scaled to length 1) and translations in metres."""
+    """Build rigid transforms from quaternions (w, x, y, z; normalized here) and translations in meters."""
     w, x, y, z = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -27,32 +27,44 @@ def pose(quaternion: Float[Array, "*n 4"], translation: Float[Array, "*n 3"]) ->
 
 
 def rigid(rotation: Float[Array, "*n 3 3"], translation: Float[Array, "*n 3"]) -> Float[Array, "*n 4 4"]:
-    """Return 4x4 transforms from rotations and translations."""
+    """Build 4x4 transforms from rotations and translations."""
     result = np.broadcast_to(np.eye(4), (*rotation.shape[:-2], 4, 4)).copy()
     result[..., :3, :3], result[..., :3, 3] = rotation, translation
     return result
 
 
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> Float[Array, "3 3"]:
-    """Return K in pixels."""
+    """Build K in pixels."""
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
-def nearest(times: Shaped[Array, "T"], wanted: Shaped[Array, "N"]) -> Int[Array, "N"]:
-    """Return the index of the entry of the sorted `times` that is nearest to each of `wanted`."""
-    after = np.clip(np.searchsorted(times, wanted), 1, max(len(times) - 1, 1))
-    closer = np.abs(times[after - 1] - wanted) <= np.abs(times[np.minimum(after, len(times) - 1)] - wanted)
+def nearest(times: Shaped[Array, "T"], queries: Shaped[Array, "N"]) -> Int[Array, "N"]:
+    """Find the index of the entry of the sorted `times` nearest to each query."""
+    after = np.clip(np.searchsorted(times, queries), 1, max(len(times) - 1, 1))
+    closer = np.abs(times[after - 1] - queries) <= np.abs(times[np.minimum(after, len(times) - 1)] - queries)
     return np.where(closer, after - 1, after)
+
+
+def choose(name: str, names: Sequence[str], option: str, path: Path) -> str:
+    """Choose one of the names that a data set holds; an empty `name` chooses the only one.
+
+    Raises:
+        ValueError: there is no such name, or `name` is empty and there are several.
+    """
+    if name in names or (len(names) == 1 and not name):
+        return name or names[0]
+    some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    raise ValueError(f"{path}: invalid ?{option}={name}: expected one of {some or '(there are none)'}.")
 
 
 def start_at_vehicle(scene: SceneData) -> SceneData:
     """Move the origin of the world to the first ego pose; its axes stay.
 
-    Maps and satellite positions count kilometres, of which single precision would keep centimetres only.
+    Coordinates of maps and satellites are kilometers, which single precision resolves to centimeters only.
     """
     origin = scene.world_from_ego[0, :3, 3].copy()
 
-    def moved(matrix: Float[Array, "*n 4 4"]) -> Float[Array, "*n 4 4"]:
+    def move(matrix: Float[Array, "*n 4 4"]) -> Float[Array, "*n 4 4"]:
         result = matrix.copy()
         result[..., :3, 3] -= origin
         return result
@@ -60,24 +72,24 @@ def start_at_vehicle(scene: SceneData) -> SceneData:
     points = scene.points and replace(scene.points, xyz=scene.points.xyz - origin)
     return replace(
         scene,
-        world_from_ego=moved(scene.world_from_ego),
-        frames=tuple(replace(f, world_from_camera=moved(f.world_from_camera)) for f in scene.frames),
-        sweeps=tuple(replace(s, world_from_lidar=moved(s.world_from_lidar)) for s in scene.sweeps),
-        boxes=tuple(replace(b, world_from_object=moved(b.world_from_object)) for b in scene.boxes),
+        world_from_ego=move(scene.world_from_ego),
+        frames=tuple(replace(f, world_from_camera=move(f.world_from_camera)) for f in scene.frames),
+        sweeps=tuple(replace(s, world_from_lidar=move(s.world_from_lidar)) for s in scene.sweeps),
+        boxes=tuple(replace(b, world_from_object=move(b.world_from_object)) for b in scene.boxes),
         lanes=tuple(replace(lane, points=lane.points - origin) for lane in scene.lanes),
         points=points,
     )
 
 
 def check_range(frames: tuple[int, int], count: int, where: str) -> None:
-    """Raise a ValueError unless `frames` (first, stop) names at least one of the `count` time steps of `where`."""
+    """Raise a ValueError unless `frames` (first, stop) is a nonempty range of the `count` time steps of `where`."""
     first, stop = frames
     if not 0 <= first < stop <= count:
-        raise ValueError(f"{where} has the time steps 0:{count}, not {first}:{stop}; choose a part of them.")
+        raise ValueError(f"{where} has the time steps 0:{count}, not {first}:{stop}; use a part of them.")
 
 
 def cut(scene: SceneData, frames: tuple[int, int]) -> SceneData:
-    """Keep the time steps first, ..., stop - 1 as a log of its own, which starts at time 0 and at its first pose.
+    """Cut out the time steps first, ..., stop - 1 as a new log, which starts at time 0 and at its first pose.
 
     Raises:
         ValueError: the log does not have these steps.
@@ -86,22 +98,22 @@ def cut(scene: SceneData, frames: tuple[int, int]) -> SceneData:
     first, stop = frames
     start = scene.times[first]
 
-    def kept(records: Sequence) -> tuple:
+    def cut_records(records: Sequence) -> tuple:
         return tuple(replace(r, time_index=r.time_index - first) for r in records if first <= r.time_index < stop)
 
     part = replace(
         scene,
         times=scene.times[first:stop] - start,
         world_from_ego=scene.world_from_ego[first:stop],
-        frames=tuple(replace(f, time=f.time - start) for f in kept(scene.frames)),
-        sweeps=kept(scene.sweeps),
-        boxes=kept(scene.boxes),
+        frames=tuple(replace(f, time=f.time - start) for f in cut_records(scene.frames)),
+        sweeps=cut_records(scene.sweeps),
+        boxes=cut_records(scene.boxes),
     )
     return start_at_vehicle(part)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, Shaped[Array, "..."]]:
-    """Return columns of a feather (Arrow) or Parquet file as arrays.
+    """Read columns of a feather (Arrow) or Parquet file as arrays.
 
     Raises:
         ValueError: pyarrow is missing, or the file is missing, damaged or lacks a column.
@@ -109,15 +121,15 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, Shaped[Array, 
     feather, parquet = _arrow(path)
     with _readable(path):
         if path.suffix == ".parquet":
-            wanted = set(columns) & set(parquet.read_schema(str(path)).names)
-            table = parquet.read_table(str(path), columns=sorted(wanted))
+            present = set(columns) & set(parquet.read_schema(str(path)).names)
+            table = parquet.read_table(str(path), columns=sorted(present))
         else:
             table = feather.read_table(str(path))
         return {name: table.column(name).to_numpy() for name in columns}
 
 
 def column_names(path: Path) -> frozenset[str]:
-    """Return the names of the columns of a Parquet file.
+    """Read the names of the columns of a Parquet file.
 
     Raises:
         ValueError: pyarrow is missing, or the file is missing or damaged.
@@ -128,7 +140,7 @@ def column_names(path: Path) -> frozenset[str]:
 
 
 def read_cell(path: Path, column: str, row: int) -> bytes | Shaped[Array, "n"] | None:
-    """Return one value of a Parquet file, bytes or the array of a list; only its group of rows is read.
+    """Read one value of a Parquet file, bytes or the array of a list; only its row group is read.
 
     Raises:
         ValueError: pyarrow is missing, or the file is missing, damaged or lacks the column.
@@ -145,7 +157,7 @@ def read_cell(path: Path, column: str, row: int) -> bytes | Shaped[Array, "n"] |
 
 
 def _arrow(path: Path) -> tuple[ModuleType, ModuleType]:
-    """Return the modules that read feather and Parquet files."""
+    """Import the modules that read feather and Parquet files."""
     try:
         from pyarrow import feather, parquet
     except ImportError as error:
@@ -155,13 +167,13 @@ def _arrow(path: Path) -> tuple[ModuleType, ModuleType]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while pyarrow reads a file into one sentence."""
+    """Convert the errors of pyarrow to a ValueError of one sentence."""
     from pyarrow import ArrowException
 
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"{path}: has no column {error.args[0]!r}; it is of another kind or version.") from error
+        raise ValueError(f"{path}: has no column {error.args[0]!r}; use a file of a supported version.") from error
     except (OSError, ArrowException, UnicodeDecodeError) as error:
         reason = "no such file" if not path.is_file() else f"cannot be read ({str(error).splitlines()[0]})"
         raise ValueError(f"{path}: {reason}; restore the file.") from error

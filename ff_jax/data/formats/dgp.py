@@ -1,8 +1,8 @@
 """Read a scene in the Dataset Governance Policy format of DDAD (https://github.com/TRI-ML/dgp): one scene folder.
 
 The folder holds scene_*.json, calibration/, ontology/, bounding_box_3d/, rgb/ and point_cloud/. Every datum has its own
-pose in the world. Boxes are read where the LiDAR was labelled. Images are rectified, and the principal point is moved
-by half a pixel, because the calibration counts pixel centres at integers.
+pose in the world. Boxes are read where the LiDAR has labels. Images are rectified, and the principal point is moved by
+half a pixel, because the calibration has pixel centers at integers.
 """
 
 from datetime import datetime
@@ -11,12 +11,26 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.formats.cameras_json import DGP_CATEGORIES
 from ff_jax.data.formats.common import pinhole, pose, start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_npz, read_object
-from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, invert
+from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid
 
-CATEGORIES = DGP_CATEGORIES | {"Bus/RV/Caravan": "vehicle", "Trailer": "vehicle"}  # of ontologies, by name
+DGP_CATEGORIES = {
+    "Car": "vehicle",
+    "Truck": "vehicle",
+    "Bus": "vehicle",
+    "Van/RV": "vehicle",
+    "Caravan/RV": "vehicle",
+    "Emergency Vehicle": "vehicle",
+    "Other Vehicle - Uncommon": "vehicle",
+    "Pedestrian": "pedestrian",
+    "Person": "pedestrian",
+    "Bicyclist": "cyclist",
+    "Bicycle": "cyclist",
+    "Motorcyclist": "cyclist",
+    "Motorcycle": "cyclist",
+}
+CATEGORIES = DGP_CATEGORIES | {"Bus/RV/Caravan": "vehicle", "Trailer": "vehicle"}  # other ontologies
 BOXES_3D = "1"  # key of this kind of annotation
 FIELDS = ("X", "Y", "Z", "INTENSITY")
 
@@ -27,16 +41,16 @@ def load(path: Path) -> SceneData:
     """Read the scene in folder `path`; no image and no point is decoded.
 
     Raises:
-        ValueError: the folder is no DGP scene, or one of its files is missing or broken.
+        ValueError: the folder is not a DGP scene, or one of its files is missing or broken.
     """
     files = sorted(path.glob("scene_*.json"))
     if len(files) != 1:
-        raise ValueError(f"{path} holds {len(files)} files scene_*.json; name the folder of one DGP scene.")
+        raise ValueError(f"{path} holds {len(files)} files scene_*.json; use the folder of one DGP scene.")
     index = read_object(files[0], "samples")
     try:
         return start_at_vehicle(_scene(path, index))
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{files[0]} is no DGP scene ({error!r}); restore the file.") from error
+        raise ValueError(f"{files[0]} is not a DGP scene ({error!r}); restore the file.") from error
 
 
 def _scene(path: Path, index: dict) -> SceneData:
@@ -58,7 +72,7 @@ def _scene(path: Path, index: dict) -> SceneData:
     return SceneData(
         name=path.name,
         source=f"DGP scene {index.get('name') or path.name}",
-        licence="CC BY-NC-SA 4.0 (DDAD)",
+        license="CC BY-NC-SA 4.0 (DDAD)",
         times=np.array([(_time(sample) - start).total_seconds() for sample in samples]),
         world_from_ego=np.stack([_ego(*pair) for pair in zip(groups, calibrations, strict=True)]),
         frames=tuple(frames),
@@ -82,14 +96,14 @@ def _frame(path: Path, step: int, record: dict, K: Float[Array, "3 3"], time: fl
     )
 
 
-def _sweep(path: Path, step: int, record: dict) -> Sweep:
+def _sweep(path: Path, step: int, record: dict) -> LidarSweep:
     cloud = record["datum"]["point_cloud"]
     file, columns = path / cloud["filename"], [cloud["point_format"].index(field) for field in FIELDS]
 
     def compute() -> Float[Array, "N 4"]:
         return read_npz(file)["data"][:, columns].astype(np.float32)
 
-    return Sweep(step, _pose(cloud["pose"]), Source(str(file), compute), record["id"]["name"])
+    return LidarSweep(step, _pose(cloud["pose"]), Source(str(file), compute), record["id"]["name"])
 
 
 def _boxes(path: Path, step: int, cloud: dict, names: dict[int, str]) -> list[Box]:
@@ -117,18 +131,18 @@ def _class_names(path: Path, index: dict) -> dict[int, str]:
 
 
 def _calibration(path: Path, key: str) -> dict[str, tuple[Float[Array, "3 3"], Float[Array, "4 4"]]]:
-    """Return K and ego_from_sensor of every sensor."""
+    """Read K and ego_from_sensor of every sensor."""
     content = read_object(path / "calibration" / f"{key}.json", "names")
     sensors = zip(content["names"], content["intrinsics"], content["extrinsics"], strict=True)
     return {n: (pinhole(i["fx"], i["fy"], i["cx"] + 0.5, i["cy"] + 0.5), _pose(e)) for n, i, e in sensors}
 
 
 def _ego(group: list[dict], calibration: dict) -> Float[Array, "4 4"]:
-    """Return world_from_ego of a sample, by its LiDAR where it has one."""
+    """Compute world_from_ego of a sample, from its LiDAR if it has one."""
     record = min(group, key=lambda record: "point_cloud" not in record["datum"])
     (datum,) = record["datum"].values()
     _, ego_from_sensor = calibration[record["id"]["name"]]
-    return _pose(datum["pose"]) @ invert(ego_from_sensor)
+    return _pose(datum["pose"]) @ invert_rigid(ego_from_sensor)
 
 
 def _pose(record: dict) -> Float[Array, "4 4"]:

@@ -1,9 +1,9 @@
 """Read KITTI: a drive of the raw data, a sequence of odometry, a sequence of tracking.
 
-The left colour camera trains; the right one is the test camera, half a metre to the right. Images are rectified, and
-the principal point is moved by half a pixel, because KITTI counts pixel centres at integers. The ego frame is that of
-the GPS/IMU unit (x forward, y left, z up), in odometry that of camera 0. Scans are as recorded: the vehicle's motion
-within a turn of the LiDAR is not undone. LiDAR points inside boxes are not counted.
+The left color camera is for training, the right one, half a meter to the right, for testing. Images are rectified, and
+the principal point is moved by half a pixel, because KITTI has pixel centers at integers. The ego frame is that of the
+GPS/IMU unit (x forward, y left, z up), in odometry that of camera 0. Scans are not compensated for the motion of the
+vehicle. LiDAR points inside boxes are not counted.
 """
 
 from collections.abc import Sequence
@@ -15,35 +15,35 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats import kitti_files as files
-from ff_jax.data.formats.common import pinhole, rigid, start_at_vehicle
+from ff_jax.data.formats.common import choose, pinhole, rigid, start_at_vehicle
 from ff_jax.data.formats.kitti_files import CATEGORIES, Label
 from ff_jax.data.lazy_arrays import ImageFile, Source, image_size
-from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert
+from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid
 
-PERIOD = 0.1  # seconds, where there are no time stamps
+PERIOD = 0.1  # seconds, of data without time stamps
 CAMERAS = {"left": 2, "right": 3}
 
 Array = np.ndarray
 
 
 class Rig(NamedTuple):
-    """The calibration: P (3, 4) of the colour cameras, and transforms between the sensors."""
+    """The calibration: P (3, 4) of the color cameras, and transforms between the sensors."""
 
     projections: dict[str, Float[Array, "3 4"]]
     rectified_from_lidar: Float[Array, "4 4"]
     ego_from_rectified: Float[Array, "4 4"]  # rectified camera 0
 
 
-class Layout(NamedTuple):
-    """Where the files of a log lie."""
+class KittiFiles(NamedTuple):
+    """The files of a log."""
 
     images: dict[str, Path]  # folder of each camera
     scans: Path
-    steps: Sequence[str]  # names of the files of the time steps, without endings
+    steps: Sequence[str]  # file names of the time steps, without suffix
 
 
 def load_raw(path: Path) -> SceneData:
-    """Read a drive, the folder DATE_drive_NUMBER_sync; the calibration lies in the folder above.
+    """Read a drive, the folder DATE_drive_NUMBER_sync; the calibration is in the parent folder.
 
     Raises:
         ValueError: a file is missing or damaged.
@@ -56,13 +56,15 @@ def load_raw(path: Path) -> SceneData:
     projections = {
         n: files.matrix(cameras, f"P_rect_0{i}", above / "calib_cam_to_cam.txt", 4) for n, i in CAMERAS.items()
     }
-    rig = Rig(projections, rectify @ lidar, invert(rectify @ lidar @ imu))
+    rig = Rig(projections, rectify @ lidar, invert_rigid(rectify @ lidar @ imu))
     steps = _steps(path / "image_02/data")
-    layout = Layout({n: path / f"image_0{i}/data" for n, i in CAMERAS.items()}, path / "velodyne_points/data", steps)
+    layout = KittiFiles(
+        {n: path / f"image_0{i}/data" for n, i in CAMERAS.items()}, path / "velodyne_points/data", steps
+    )
     rows = np.concatenate([files.read_numbers(path / f"oxts/data/{step}.txt", 6) for step in steps])
     tracklets = path / "tracklet_labels.xml"
     labels = files.read_tracklets(tracklets) if tracklets.is_file() else []
-    # Tracklets count file names, of which a drive may lack some.
+    # Tracklets count file names, and a drive may lack some.
     index = {int(step): i for i, step in enumerate(steps)}
     labels = [label._replace(step=index[label.step]) for label in labels if label.step in index]
     times = _stamps(path / "image_02/timestamps.txt", steps)
@@ -70,43 +72,41 @@ def load_raw(path: Path) -> SceneData:
 
 
 def load_odometry(path: Path) -> SceneData:
-    """Read a sequence of the odometry data, the folder sequences/NUMBER; its poses are in poses/NUMBER.txt beside.
+    """Read a sequence of the odometry data, the folder sequences/NUMBER, with its poses in ../poses/NUMBER.txt.
 
     Raises:
         ValueError: a file is missing or damaged; the sequences from 11 on have no poses.
     """
-    rig = _rig(path / "calib.txt", "Tr", invert(ego_from_front_camera(np.eye(4))))
+    rig = _rig(path / "calib.txt", "Tr", invert_rigid(ego_from_front_camera(np.eye(4))))
     table = files.read_numbers(path.parents[1] / f"poses/{path.name}.txt", 12).reshape(-1, 3, 4)
     poses = ego_from_front_camera(rigid(table[:, :, :3], table[:, :, 3]))
     steps = _steps(path / "image_2")
-    layout = Layout({n: path / f"image_{i}" for n, i in CAMERAS.items()}, path / "velodyne", steps)
+    layout = KittiFiles({n: path / f"image_{i}" for n, i in CAMERAS.items()}, path / "velodyne", steps)
     times = files.read_numbers(path / "times.txt", 1)[:, 0]
     return _scene(f"odometry_{path.name}", "KITTI odometry", times, poses, rig, layout, [], np.eye(4))
 
 
 def load_tracking(path: Path, sequence: str = "") -> SceneData:
-    """Read a sequence of the tracking data below `path`, the folder that holds image_02/, calib/, oxts/ and others.
+    """Read a sequence of the tracking data in `path`, the folder that holds image_02/, calib/, oxts/ and others.
 
     Raises:
         ValueError: no such sequence, or a file is missing or damaged.
     """
-    known = sorted(folder.name for folder in (path / "image_02").iterdir())
-    if sequence not in known:
-        raise ValueError(f"{path}: {sequence=} is none of its sequences; use ?sequence= one of {', '.join(known)}.")
+    sequence = choose(sequence, sorted(folder.name for folder in (path / "image_02").iterdir()), "sequence", path)
     calibration = path / f"calib/{sequence}.txt"
     rig = _rig(calibration, "Tr_velo_cam", np.eye(4))
     entries = files.read_calibration(calibration)
     rectify = rigid(files.matrix(entries, "R_rect", calibration, 3), np.zeros(3))
     imu = _padded(files.matrix(entries, "Tr_imu_velo", calibration, 4))
     lidar = rectify @ rig.rectified_from_lidar
-    rig = Rig(rig.projections, lidar, invert(lidar @ imu))
+    rig = Rig(rig.projections, lidar, invert_rigid(lidar @ imu))
     steps = _steps(path / "image_02" / sequence)
-    layout = Layout(
+    layout = KittiFiles(
         {n: path / f"image_0{i}" / sequence for n, i in CAMERAS.items()}, path / "velodyne" / sequence, steps
     )
     poses = files.gps_poses(files.read_numbers(path / f"oxts/{sequence}.txt", 6))
-    labelled = path / f"label_02/{sequence}.txt"
-    labels = files.read_labels(labelled) if labelled.is_file() else []
+    labeled = path / f"label_02/{sequence}.txt"
+    labels = files.read_labels(labeled) if labeled.is_file() else []
     times = PERIOD * np.arange(len(steps))
     return _scene(f"tracking_{sequence}", "KITTI tracking", times, poses, rig, layout, labels, np.eye(4))
 
@@ -117,13 +117,13 @@ def _scene(
     times: Float[Array, "T"],
     poses: Float[Array, "P 4 4"],
     rig: Rig,
-    layout: Layout,
+    layout: KittiFiles,
     labels: list[Label],
     rectified_from_label: Float[Array, "4 4"],
 ) -> SceneData:
     if not len(times) == len(poses) == len(layout.steps):
-        found = f"{len(layout.steps)} images, {len(times)} times and {len(poses)} poses"
-        raise ValueError(f"{layout.images['left']}: the log has {found}; download it again.")
+        counts = f"{len(layout.steps)} images, {len(times)} times and {len(poses)} poses"
+        raise ValueError(f"{layout.images['left']}: the log has {counts}; download it again.")
     steps = [
         (i, step, pose @ rig.ego_from_rectified) for i, (step, pose) in enumerate(zip(layout.steps, poses, strict=True))
     ]
@@ -131,7 +131,7 @@ def _scene(
     scene = SceneData(
         name=name,
         source=source,
-        licence="CC BY-NC-SA 3.0 (KITTI)",
+        license="CC BY-NC-SA 3.0 (KITTI)",
         times=times - times[0],
         world_from_ego=poses,
         frames=tuple(
@@ -148,7 +148,7 @@ def _scene(
 
 
 def _frames(
-    layout: Layout, rig: Rig, index: int, step: str, time: float, world_from_rectified: Float[Array, "4 4"]
+    layout: KittiFiles, rig: Rig, index: int, step: str, time: float, world_from_rectified: Float[Array, "4 4"]
 ) -> list[Frame]:
     frames = []
     for camera, folder in layout.images.items():
@@ -167,15 +167,15 @@ def _frames(
                     width=width,
                     height=height,
                     image=ImageFile(file),
-                    exposure_id=index,  # both cameras fire together
+                    exposure_id=index,  # both cameras are synchronized
                     split="train" if camera == "left" else "test",
                 )
             )
     return frames
 
 
-def _sweep(index: int, file: Path, pose: Float[Array, "4 4"]) -> Sweep:
-    return Sweep(index, pose, Source(str(file), lambda: files.read_scan(file)), "velodyne")
+def _sweep(index: int, file: Path, pose: Float[Array, "4 4"]) -> LidarSweep:
+    return LidarSweep(index, pose, Source(str(file), lambda: files.read_scan(file)), "velodyne")
 
 
 def _box(label: Label, world_from_sensor: Float[Array, "4 4"]) -> Box:
@@ -184,7 +184,7 @@ def _box(label: Label, world_from_sensor: Float[Array, "4 4"]) -> Box:
 
 
 def _rig(path: Path, lidar: str, ego_from_rectified: Float[Array, "4 4"]) -> Rig:
-    """Return the calibration of odometry and tracking, whose projections are called P2 and P3."""
+    """Read the calibration of odometry and tracking, with the projections P2 and P3."""
     entries = files.read_calibration(path)
     projections = {name: files.matrix(entries, f"P{number}", path, 4) for name, number in CAMERAS.items()}
     return Rig(projections, _padded(files.matrix(entries, lidar, path, 4)), ego_from_rectified)
@@ -202,12 +202,12 @@ def _padded(transform: Float[Array, "3 4"]) -> Float[Array, "4 4"]:
 def _steps(folder: Path) -> list[str]:
     steps = sorted(file.stem for file in folder.glob("*.png"))
     if not steps:
-        raise ValueError(f"{folder} holds no images; download the colour images of this log.")
+        raise ValueError(f"{folder} holds no images; download the color images of this log.")
     return steps
 
 
 def _stamps(path: Path, steps: list[str]) -> Float[Array, "T"]:
-    """Return the seconds since the first of the time stamps that belong to `steps`."""
+    """Read the times of `steps`, seconds since the first one."""
     lines = files.read_text(path).splitlines()
     try:
         stamps = [datetime.fromisoformat(lines[int(step)]) for step in steps]

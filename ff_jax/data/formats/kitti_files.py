@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from ff_jax.data.formats.common import rigid
 from ff_jax.data.lazy_arrays import read_file
 
-EARTH_RADIUS = 6378137.0  # metres
+EARTH_RADIUS = 6378137.0  # meters
 CATEGORIES = {"Car": "vehicle", "Van": "vehicle", "Truck": "vehicle", "Tram": "vehicle", "Cyclist": "cyclist"}
 CATEGORIES |= {"Pedestrian": "pedestrian", "Person": "pedestrian", "Person (sitting)": "pedestrian"}
 
@@ -31,7 +31,7 @@ class Label(NamedTuple):
 
 
 def read_numbers(path: Path, columns: int) -> Float[Array, "N C"]:
-    """Return the first `columns` numbers of every line.
+    """Read the first `columns` numbers of every line.
 
     Raises:
         ValueError: the file is missing or not such a table.
@@ -44,7 +44,7 @@ def read_numbers(path: Path, columns: int) -> Float[Array, "N C"]:
 
 
 def read_calibration(path: Path) -> dict[str, Float[Array, "n"]]:
-    """Return the entries `name: numbers` of a calibration file; entries that are no numbers are left out.
+    """Read the entries `name: numbers` of a calibration file; other entries are left out.
 
     Raises:
         ValueError: the file is missing.
@@ -60,34 +60,34 @@ def read_calibration(path: Path) -> dict[str, Float[Array, "n"]]:
 
 
 def matrix(entries: dict[str, Float[Array, "n"]], name: str, path: Path, columns: int) -> Float[Array, "3 C"]:
-    """Return the entry `name` of a calibration as a matrix of three rows.
+    """Read the entry `name` of a calibration as a matrix of three rows.
 
     Raises:
         ValueError: there is no such entry.
     """
-    found = entries.get(name, np.zeros(0))
-    if found.size != 3 * columns:
-        raise ValueError(f"{path}: has no 3x{columns} matrix {name}; restore the file.")
-    return found.reshape(3, columns)
+    values = entries.get(name, np.zeros(0))
+    if values.size != 3 * columns:
+        raise ValueError(f"{path}: has no 3x{columns} matrix {name}; download it again.")
+    return values.reshape(3, columns)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file.
+    """Read the text of a file.
 
     Raises:
-        ValueError: the file is missing or no text.
+        ValueError: the file is missing or not a text file.
     """
     try:
         return read_file(path).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text; restore the file.") from error
+        raise ValueError(f"{path}: is not a text file; download it again.") from error
 
 
 def read_scan(path: Path) -> Float32[Array, "N 4"]:
-    """Return x, y, z (metres) and reflectance of a LiDAR scan.
+    """Read x, y, z (meters) and reflectance of a LiDAR scan.
 
     Raises:
-        ValueError: the file is missing or cut off.
+        ValueError: the file is missing or truncated.
     """
     data = read_file(path)
     if len(data) % 16 or not data:
@@ -96,7 +96,7 @@ def read_scan(path: Path) -> Float32[Array, "N 4"]:
 
 
 def gps_poses(rows: Float[Array, "T C"]) -> Float[Array, "T 4 4"]:
-    """Return world_from_imu of GPS/IMU rows: latitude, longitude (degrees), altitude, roll, pitch, yaw (radians), ...
+    """Compute world_from_imu of GPS/IMU rows: latitude, longitude (degrees), altitude, roll, pitch, yaw (radians), ...
 
     The world is the Mercator projection at the latitude of the first row: x east, y north, z up.
     """
@@ -109,7 +109,7 @@ def gps_poses(rows: Float[Array, "T C"]) -> Float[Array, "T 4 4"]:
 
 
 def about(axis: str, angle: Float[Array, "T"]) -> Float[Array, "T 3 3"]:
-    """Return right-handed rotations about one of the axes "x", "y", "z"."""
+    """Build right-handed rotations about one of the axes "x", "y", "z"."""
     first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
     result = np.broadcast_to(np.eye(3), (len(angle), 3, 3)).copy()
     result[:, first, first] = result[:, second, second] = np.cos(angle)
@@ -118,32 +118,40 @@ def about(axis: str, angle: Float[Array, "T"]) -> Float[Array, "T 3 3"]:
 
 
 def read_tracklets(path: Path) -> list[Label]:
-    """Return the boxes of a tracklet_labels.xml, in the LiDAR frame; its positions are at the bottom of the box.
+    """Read the boxes of a tracklet_labels.xml, in the LiDAR frame; its positions are at the bottom of the box.
 
     Raises:
-        ValueError: the file is missing or no such file.
+        ValueError: the file is missing or of another type.
     """
     labels = []
     try:
         for number, item in enumerate(ElementTree.fromstring(read_file(path)).findall("./tracklets/item")):
-            height, width, length = (float(item.findtext(key)) for key in "hwl")
-            for step, pose in enumerate(item.findall("./poses/item"), int(item.findtext("first_frame"))):
-                centre = np.array([float(pose.findtext(key)) for key in ("tx", "ty", "tz")])
-                turned = about("z", np.array([float(pose.findtext("rz"))]))[0]
-                placed = rigid(turned, centre + np.array([0, 0, height / 2]))
-                labels.append(Label(str(number), item.findtext("objectType"), step, (length, width, height), placed))
+            height, width, length = (float(_entry(item, key)) for key in "hwl")
+            for step, pose in enumerate(item.findall("./poses/item"), int(_entry(item, "first_frame"))):
+                center = np.array([float(_entry(pose, key)) for key in ("tx", "ty", "tz")])
+                rotation = about("z", np.array([float(_entry(pose, "rz"))]))[0]
+                lidar_from_object = rigid(rotation, center + np.array([0, 0, height / 2]))
+                size = length, width, height
+                labels.append(Label(str(number), _entry(item, "objectType"), step, size, lidar_from_object))
     except (ElementTree.ParseError, TypeError) as error:
-        raise ValueError(f"{path}: is damaged or of another type ({error}); download it again.") from error
+        raise ValueError(f"{path} is damaged or of another type ({error}); download it again.") from error
     return labels
 
 
+def _entry(item: ElementTree.Element, key: str) -> str:
+    text = item.findtext(key)
+    if text is None:
+        raise TypeError(f"an entry {key} is missing")
+    return text
+
+
 def read_labels(path: Path) -> list[Label]:
-    """Return the boxes of a tracking label file, in the frame of the rectified camera 0.
+    """Read the boxes of a tracking label file, in the frame of the rectified camera 0.
 
     Positions are at the bottom of the box; rotation_y turns the object's forward direction from x towards -z.
 
     Raises:
-        ValueError: the file is missing or no such file.
+        ValueError: the file is missing or of another type.
     """
     labels = []
     for words in map(str.split, read_text(path).splitlines()):
@@ -151,10 +159,10 @@ def read_labels(path: Path) -> list[Label]:
             height, width, length, x, y, z, turn = map(float, words[10:17])
             step, track, kind = int(words[0]), words[1], words[2]
         except (IndexError, ValueError) as error:
-            raise ValueError(f"{path}: is no file of tracking labels ({error}); restore the file.") from error
+            raise ValueError(f"{path} is not a file of tracking labels ({error}); restore the file.") from error
         cos, sin = np.cos(turn), np.sin(turn)
         axes = np.array([[cos, sin, 0], [0, 0, -1], [-sin, cos, 0]])
         if kind != "DontCare":
-            placed = rigid(axes, np.array([x, y - height / 2, z]))
-            labels.append(Label(track, kind, step, (length, width, height), placed))
+            camera_from_object = rigid(axes, np.array([x, y - height / 2, z]))
+            labels.append(Label(track, kind, step, (length, width, height), camera_from_object))
     return labels

@@ -1,15 +1,15 @@
 """Read a data set of Nerfstudio: a folder with transforms.json (https://docs.nerf.studio/quickstart/data_conventions.html).
 
-Camera axes there are those of OpenGL (x right, y up, z backward). Intrinsics stand at the top or with each image, and
-count pixel centres at .5. A mask is black where the image is not to be used. Without `train_filenames` and
-`test_filenames` all images train. Scale and times as in `colmap.py`.
+Camera axes are those of OpenGL (x right, y up, z backward). Intrinsics are global or per image, with pixel centers at
+.5. A mask is black where the image is not usable. Without `test_filenames` all images are for training. Scale and times
+as in `colmap.py`.
 """
 
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from plyfile import PlyData, PlyParseError
+from plyfile import PlyData, PlyElement, PlyParseError
 
 from ff_jax.data.formats.common import pinhole
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
@@ -27,10 +27,10 @@ def load(path: Path, scale: float = 1.0) -> SceneData:
 
     Args:
         path: folder that holds transforms.json.
-        scale: metres per unit of the poses.
+        scale: meters per unit of the poses.
 
     Raises:
-        ValueError: transforms.json or the point cloud is missing or broken, or the camera model is not known.
+        ValueError: transforms.json or the point cloud is missing or broken, or the camera model is not supported.
     """
     content = read_object(path / "transforms.json", "frames")
     try:
@@ -68,12 +68,12 @@ def _points(path: Path) -> SparsePoints:
     try:
         vertices = PlyData.read(str(path))["vertex"]
         xyz = _columns(vertices, ("x", "y", "z"))
-        colours = ("red", "green", "blue")
-        coloured = set(colours) <= {p.name for p in vertices.properties}
-        return SparsePoints(xyz, _columns(vertices, colours) / 255 if coloured else None)
+        colors = ("red", "green", "blue")
+        colored = set(colors) <= {p.name for p in vertices.properties}
+        return SparsePoints(xyz, _columns(vertices, colors) / 255 if colored else None)
     except (OSError, KeyError, ValueError, PlyParseError) as error:
         raise ValueError(f"{path}: cannot be read as PLY ({error}); restore it or remove ply_file_path.") from error
 
 
-def _columns(vertices, names: tuple[str, ...]) -> Float[Array, "N C"]:
+def _columns(vertices: PlyElement, names: tuple[str, ...]) -> Float[Array, "N C"]:
     return np.stack([vertices[name] for name in names], -1).astype(float)

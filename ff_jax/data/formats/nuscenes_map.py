@@ -1,29 +1,29 @@
-"""The map expansion of nuScenes near a log: dividers, edges of the drivable area, crossings. Its ground is flat."""
+"""Read the map expansion of nuScenes near a log: dividers, edges of the drivable area, crossings; z is 0."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ff_jax.data.lazy_arrays import read_object
 from ff_jax.data.scene_data import Lane
 
-RADIUS = 100.0  # metres from the vehicle's way; maps are of whole districts
+RADIUS = 100.0  # meters from the trajectory of the vehicle; maps cover whole districts
 
 Array = np.ndarray
 
 
-def load(path: Path, way: Float[Array, "T 3"]) -> tuple[Lane, ...]:
-    """Return the map around the positions `way` (metres, world), or nothing where there is no map file.
+def load(path: Path, trajectory: Float[Array, "T 3"]) -> tuple[Lane, ...]:
+    """Read the map around a trajectory (meters, world); empty if there is no map file.
 
     Raises:
         ValueError: the file is broken.
     """
     if not path.is_file():
         return ()
-    content, tree = read_object(path, "node"), cKDTree(way[:, :2])
+    content, tree = read_object(path, "node"), KDTree(trajectory[:, :2])
     try:
         lines = list(_lines(content))
     except (KeyError, TypeError) as error:
@@ -32,7 +32,7 @@ def load(path: Path, way: Float[Array, "T 3"]) -> tuple[Lane, ...]:
     for kind, points in lines:
         inside = tree.query(points[:, :2])[0] < RADIUS
         runs = np.flatnonzero(np.diff(np.pad(inside.astype(int), 1))).reshape(-1, 2)
-        if kind == "crosswalk":  # it stays whole
+        if kind == "crosswalk":  # never cut
             runs = [(0, len(points))] if inside.any() else []
         lanes += [Lane(kind, points[first:stop]) for first, stop in runs if stop - first > 1]
     return tuple(lanes)

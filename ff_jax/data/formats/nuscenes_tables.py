@@ -7,17 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.formats.common import pose
+from ff_jax.data.formats.common import choose, pose
 from ff_jax.data.lazy_arrays import read_file
 
 Array = np.ndarray
 
 
 class Record(NamedTuple):
-    """What one sensor recorded at one time."""
+    """One measurement of one sensor."""
 
     time: int  # microseconds
-    key: bool  # belongs to an annotated key frame
+    key: bool  # part of an annotated key frame
     file: str
     width: int
     height: int
@@ -36,38 +36,31 @@ class Tables(NamedTuple):
 
 
 def read_tables(path: Path, version: str, scene: str) -> Tables:
-    """Return the records of one scene; `version` and `scene` may be empty where there is only one.
+    """Read the records of one scene; `version` and `scene` may be empty if there is only one.
 
     Raises:
         ValueError: no such version or scene, or a table is missing or broken.
     """
     versions = sorted(folder.name for folder in path.glob("v1.0-*") if (folder / "scene.json").is_file())
-    folder = path / _only(version, versions, "version", path)
+    folder = path / choose(version, versions, "version", path)
     try:
         scenes = {record["name"]: record for record in _table(folder, "scene").values()}
-        chosen = scenes[_only(scene, sorted(scenes), "scene", path)]
+        scene_record = scenes[choose(scene, sorted(scenes), "scene", path)]
         samples = {
             token: record
             for token, record in _table(folder, "sample").items()
-            if record["scene_token"] == chosen["token"]
+            if record["scene_token"] == scene_record["token"]
         }
-        location = _table(folder, "log")[chosen["log_token"]]["location"]
-        return Tables(chosen["name"], location, _records(folder, samples), _tracks(folder, samples))
+        location = _table(folder, "log")[scene_record["log_token"]]["location"]
+        return Tables(scene_record["name"], location, _records(folder, samples), _tracks(folder, samples))
     except (KeyError, TypeError, ValueError) as error:
         if str(path) in str(error):
             raise
         raise ValueError(f"{folder}: the tables lack an entry ({error!r}); download them again.") from error
 
 
-def _only(wanted: str, known: list[str], what: str, path: Path) -> str:
-    if wanted in known or (len(known) == 1 and not wanted):
-        return wanted or known[0]
-    shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-    raise ValueError(f"{path}: {what}={wanted!r} names none; use ?{what}= one of {shown or '(there are none)'}.")
-
-
 def _table(folder: Path, name: str) -> dict[str, dict]:
-    """Return a table by token."""
+    """Read a table, by token."""
     path = folder / f"{name}.json"
     try:
         return {record["token"]: record for record in json.loads(read_file(path))}
@@ -76,12 +69,12 @@ def _table(folder: Path, name: str) -> dict[str, dict]:
 
 
 def _records(folder: Path, samples: dict[str, dict]) -> dict[str, list[Record]]:
-    sensors, mounted = _table(folder, "sensor"), _table(folder, "calibrated_sensor")
-    poses, found = _table(folder, "ego_pose"), {}
+    sensors, calibrations = _table(folder, "sensor"), _table(folder, "calibrated_sensor")
+    poses, records = _table(folder, "ego_pose"), {}
     for record in _table(folder, "sample_data").values():
         if record["sample_token"] not in samples:
             continue
-        sensor = mounted[record["calibrated_sensor_token"]]
+        sensor = calibrations[record["calibrated_sensor_token"]]
         entry = Record(
             time=record["timestamp"],
             key=record["is_key_frame"],
@@ -92,8 +85,8 @@ def _records(folder: Path, samples: dict[str, dict]) -> dict[str, list[Record]]:
             ego_from_sensor=_pose(sensor),
             world_from_ego=_pose(poses[record["ego_pose_token"]]),
         )
-        found.setdefault(sensors[sensor["sensor_token"]]["channel"], []).append(entry)
-    return {channel: sorted(entries, key=lambda entry: entry.time) for channel, entries in sorted(found.items())}
+        records.setdefault(sensors[sensor["sensor_token"]]["channel"], []).append(entry)
+    return {channel: sorted(entries, key=lambda entry: entry.time) for channel, entries in sorted(records.items())}
 
 
 def _tracks(folder: Path, samples: dict[str, dict]) -> dict[str, list[dict]]:
@@ -108,7 +101,7 @@ def _tracks(folder: Path, samples: dict[str, dict]) -> dict[str, list[dict]]:
 
 
 def category(name: str) -> str:
-    """Return the contract's category for one of nuScenes, such as vehicle.car or human.pedestrian.adult."""
+    """Convert a category of nuScenes, such as vehicle.car or human.pedestrian.adult, to one of CATEGORIES."""
     if name.startswith(("vehicle.bicycle", "vehicle.motorcycle")):
         return "cyclist"
     return {"vehicle": "vehicle", "human": "pedestrian"}.get(name.split(".")[0], "other")

@@ -1,8 +1,9 @@
-"""Read the columns of a pickled pandas table, without pandas and without running what a pickle names.
+"""Read the columns of a pickled pandas table, without pandas and without executing the functions that a pickle names.
 
-A pickle can name any function to call. Here every name stands for an inert record of its arguments, except the few with
-which numpy rebuilds arrays; any other name is refused. Two layouts of pandas' block manager are known: that of versions
-before 1.3 (with which PandaSet was made) and that since.
+Logs are untrusted files, and a pickle can name any function to call, so `pandas.read_pickle` would run code from a
+download. Reading such files safely is a requirement of this project. Here every name maps to an inert record of its
+arguments, except the few functions with which NumPy rebuilds arrays; all other names are rejected. Two layouts of the
+block manager of pandas are supported: before version 1.3 (the one of PandaSet), and since.
 """
 
 import codecs
@@ -20,10 +21,10 @@ Array = np.ndarray
 
 
 def read_table(path: Path) -> dict[str, Shaped[Array, "N"]]:
-    """Return the columns of the table in a file *.pkl.gz, by name.
+    """Read the columns of the table in a file *.pkl.gz, by name.
 
     Raises:
-        ValueError: the file is missing, damaged, or holds something else than a table of plain columns.
+        ValueError: the file is missing, damaged, or not a table of plain columns.
     """
     data = read_file(path)
     try:
@@ -34,8 +35,10 @@ def read_table(path: Path) -> dict[str, Shaped[Array, "N"]]:
 
 
 class _Table:
+    manager: "_Manager"
+
     def __setstate__(self, state: dict):
-        self.manager = state.get("_mgr", state.get("_data"))
+        self.manager = state["_mgr"] if "_mgr" in state else state["_data"]
 
     def columns(self) -> dict[str, Shaped[Array, "N"]]:
         names, blocks = self.manager.content()
@@ -43,16 +46,19 @@ class _Table:
 
 
 class _Manager:
-    def __new__(cls, *arguments):
+    arguments: tuple
+    state: tuple | None = None
+
+    def __new__(cls, *arguments: object):
         manager = super().__new__(cls)
-        manager.arguments, manager.state = arguments, None
+        manager.arguments = arguments
         return manager
 
     def __setstate__(self, state: tuple):
         self.state = state
 
     def content(self) -> tuple[list, list[tuple[Shaped[Array, "C N"], list[int]]]]:
-        """Return the names of the columns, and blocks: rows of values and which columns they are."""
+        """List the names of the columns, and blocks: rows of values with their column numbers."""
         if self.state is not None:  # axes, values, items, {version: the same in full}
             inner = self.state[3]["0.14.1"]
             axes, blocks = inner["axes"], [(block["values"], block["mgr_locs"]) for block in inner["blocks"]]
@@ -92,9 +98,9 @@ OTHERS = {("builtins", "slice"): slice, ("__builtin__", "slice"): slice, ("_code
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
-        """Return what a name in the pickle stands for."""
+        """Map a name in the pickle to its replacement."""
         tables = {"pandas": NAMES, "numpy": NUMPY}
-        found = tables.get(module.split(".")[0], {}).get(name) or OTHERS.get((module, name))
-        if found is None:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no plain table does")
-        return found
+        replacement = tables.get(module.split(".")[0], {}).get(name) or OTHERS.get((module, name))
+        if replacement is None:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of a plain table")
+        return replacement

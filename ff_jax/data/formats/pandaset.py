@@ -1,9 +1,9 @@
 """Read a sequence of PandaSet: one folder with camera/, lidar/ and annotations/ (https://pandaset.org).
 
-A time step is a sweep of the spinning LiDAR with the images of all cameras. Camera poses are those of OpenCV axes in
-the world; the ego frame sits at the front camera. LiDAR points are stored in the world, with the vehicle's motion
-undone. The principal point is moved by half a pixel, because the calibration counts pixel centres at integers. Objects
-that both LiDARs see are labelled once for each, as seen by it; the label of the spinning LiDAR is read.
+A time step is a sweep of the spinning LiDAR with the images of all cameras. Camera poses have OpenCV axes; the ego
+frame is at the front camera. LiDAR points are stored in the world, compensated for the motion of the vehicle. The
+principal point is moved by half a pixel, because the calibration has pixel centers at integers. Objects in the range of
+both LiDARs have one label for each; the label of the spinning LiDAR is read.
 """
 
 import json
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from ff_jax.data.formats.common import pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_file, read_object
-from ff_jax.data.scene_data import Box, Frame, SceneData, Sweep, ego_from_front_camera, invert, transform
+from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid, transform
 
 FRONT = "front_camera"
 FORWARD_LIDAR = 1  # number of the second, forward-facing LiDAR in points and labels
@@ -29,7 +29,7 @@ VEHICLES = (
     "Tram / Subway",
 )
 VEHICLES += ("Other Vehicle - Construction Vehicle", "Emergency Vehicle", "Towed Object", "Train")
-CATEGORIES = dict.fromkeys(VEHICLES, "vehicle")
+CATEGORIES: dict[str, str] = dict.fromkeys(VEHICLES, "vehicle")
 CATEGORIES |= dict.fromkeys(("Pedestrian", "Pedestrian with Object"), "pedestrian")
 CATEGORIES |= dict.fromkeys(("Bicycle", "Motorcycle", "Motorized Scooter", "Other Vehicle - Pedicab"), "cyclist")
 
@@ -40,12 +40,12 @@ def load(path: Path) -> SceneData:
     """Read the sequence in folder `path`; no image and no sweep is decoded.
 
     Raises:
-        ValueError: the folder is no sequence, or a file is missing or broken.
+        ValueError: the folder is not a sequence, or a file is missing or broken.
     """
     try:
         return start_at_vehicle(_scene(path))
     except (IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is no PandaSet sequence ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not a PandaSet sequence ({error!r}); download it again.") from error
 
 
 def _scene(path: Path) -> SceneData:
@@ -56,7 +56,7 @@ def _scene(path: Path) -> SceneData:
     return SceneData(
         name=f"pandaset_{path.name}",
         source="PandaSet",
-        licence="CC BY 4.0 and the PandaSet dataset terms of use",
+        license="CC BY 4.0 and the PandaSet dataset terms of use",
         times=stamps - stamps[0],
         world_from_ego=ego_from_front_camera(_poses(path / f"camera/{FRONT}/poses.json", len(stamps))),
         frames=tuple(sorted(frames, key=lambda frame: frame.time_index)),
@@ -86,17 +86,17 @@ def _frames(folder: Path, stamps: Float[Array, "T"]) -> list[Frame]:
     ]
 
 
-def _sweep(file: Path, step: int, world_from_lidar: Float[Array, "4 4"]) -> Sweep:
+def _sweep(file: Path, step: int, world_from_lidar: Float[Array, "4 4"]) -> LidarSweep:
     def compute() -> Float[Array, "N 4"]:
         table = read_table(file)
         missing = sorted({"x", "y", "z", "i"} - set(table))
         if missing:
             raise ValueError(f"{file}: has no column {missing[0]!r}; download it again.")
         world = np.stack([table[axis] for axis in "xyz"], -1).astype(float)
-        points = transform(invert(world_from_lidar), world)
+        points = transform(invert_rigid(world_from_lidar), world)
         return np.concatenate([points, table["i"][:, None].astype(float) / 255], 1).astype(np.float32)
 
-    return Sweep(step, world_from_lidar, Source(str(file), compute))
+    return LidarSweep(step, world_from_lidar, Source(str(file), compute))
 
 
 def _boxes(path: Path, step: int) -> list[Box]:
@@ -106,14 +106,14 @@ def _boxes(path: Path, step: int) -> list[Box]:
     table = read_table(file)
     boxes = []
     for i in np.flatnonzero(table["cuboids.sensor_id"].astype(float) != FORWARD_LIDAR):
-        # At yaw 0 an object looks along y; its length is dimensions.y.
+        # At yaw 0 an object points along y; its length is dimensions.y.
         cos, sin = np.cos(table["yaw"][i] + np.pi / 2), np.sin(table["yaw"][i] + np.pi / 2)
-        centre, size = (
+        center, size = (
             np.array([table[f"{key}.{axis}"][i] for axis in "xyz"], float) for key in ("position", "dimensions")
         )
-        placed = rigid(np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], float), centre)
+        world_from_object = rigid(np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], float), center)
         category = CATEGORIES.get(str(table["label"][i]), "other")
-        boxes.append(Box(str(table["uuid"][i]), category, step, placed, size[[1, 0, 2]]))
+        boxes.append(Box(str(table["uuid"][i]), category, step, world_from_object, size[[1, 0, 2]]))
     return boxes
 
 

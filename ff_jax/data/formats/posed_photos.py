@@ -1,4 +1,4 @@
-"""A log from posed photographs: what structure from motion gives, which knows neither time nor vehicle nor metres."""
+"""Build a log from posed photographs of structure from motion, without times, a vehicle or a metric scale."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from ff_jax.data.formats.common import start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile
 from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, ego_from_front_camera
 
-PERIOD = 0.1  # seconds between time steps: photographs carry no times, and 10 Hz is what logs have
+PERIOD = 0.1  # seconds between time steps: photographs have no times, and logs have 10 Hz
 
 Array = np.ndarray
 
@@ -34,29 +34,29 @@ class Photo(NamedTuple):
 def photo_scene(
     name: str, source: str, photos: Sequence[Photo], points: SparsePoints | None, scale: float
 ) -> SceneData:
-    """Return the log of some photographs.
+    """Build the log of some photographs.
 
-    Photographs of one folder are one camera, and their names in order are its time steps: the first ones of all
-    cameras belong together, and so on. The ego frame sits at the first camera.
+    The photographs of one folder are one camera, and in order of name they are its time steps: the first ones of all
+    cameras share a time step, and so on. The ego frame is at the camera with the most photographs.
 
     Args:
         name: of the log.
-        source: where it comes from, in words.
+        source: its origin, in words.
         photos: at least one.
         points: sparse points, in units of the reconstruction.
-        scale: metres per unit of the reconstruction.
+        scale: meters per unit of the reconstruction.
 
     Raises:
         ValueError: there are no photographs or the scale is not positive.
     """
     if not photos or not scale > 0:
         raise ValueError(
-            f"{name}: has {len(photos)} posed images and {scale=}; give at least one, and metres per unit."
+            f"{name}: has {len(photos)} posed images and {scale=}; expected at least one image, and a positive scale."
         )
     cameras: dict[str, list[Photo]] = {}
     for photo in sorted(photos, key=lambda photo: photo.name):
         cameras.setdefault(str(PurePosixPath(photo.name).parent), []).append(photo)
-    longest = max(cameras.values(), key=len)  # of equals the first
+    longest = max(cameras.values(), key=len)  # the first one of equal length
     ordered = sorted(
         ((step, camera, photo) for camera, group in cameras.items() for step, photo in enumerate(group)),
         key=lambda entry: (entry[0], entry[1]),
@@ -65,7 +65,7 @@ def photo_scene(
     scene = SceneData(
         name=name,
         source=source,
-        licence="of the images",
+        license="of the images",
         times=PERIOD * np.arange(len(longest)),
         world_from_ego=ego,
         frames=tuple(_frame(i, *entry, scale) for i, entry in enumerate(ordered)),

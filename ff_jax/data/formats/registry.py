@@ -1,7 +1,7 @@
-"""Find out in which format a log is stored, and read it.
+"""Detect the format of a log and read it.
 
-A source is a path, with options behind a question mark: `PATH?scene=scene-0061&frames=0:40`. The option `frames`
-(first time step and the one behind the last) every format has; the others are the arguments of the reader's `load`.
+A source is a path with options after a question mark: `PATH?scene=scene-0061&frames=0:40`. All formats have the option
+`frames` (first time step, and the one after the last); the others are the arguments of the reader's `load`.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,27 +29,27 @@ from ff_jax.data.scene_data import SceneData
 
 
 class Format(NamedTuple):
-    """One format: what it is called, how its logs are recognised, its reader and the reader's options."""
+    """One format: its name, the test for its logs, its reader and the reader's options."""
 
     name: str
-    holds: Callable[[Path], bool]
+    matches: Callable[[Path], bool]
     load: Callable[..., SceneData]
     options: Mapping[str, Callable[[str], object]] = MappingProxyType({})
 
 
 def _has(*patterns: str) -> Callable[[Path], bool]:
-    """Return whether a folder holds something for every one of these patterns."""
+    """Make a test whether a folder has a file for every pattern."""
     return lambda path: path.is_dir() and all(any(path.glob(pattern)) for pattern in patterns)
 
 
 def boolean(text: str) -> bool:
-    """Return the truth value that "yes" or "no" names.
+    """Parse "yes" or "no".
 
     Raises:
         ValueError: another text.
     """
     if text not in ("yes", "no"):
-        raise ValueError(f"{text!r} is neither yes nor no.")
+        raise ValueError(f"invalid {text!r}: expected yes or no.")
     return text == "yes"
 
 
@@ -81,25 +81,25 @@ FORMATS = (
 
 
 def open_source(source: str) -> SceneData:
-    """Read the log that `source` names: a path, and options behind a question mark.
+    """Read the log of a source: a path, and options after a question mark.
 
     Raises:
-        ValueError: the path is no log of a known format, an option is not one of the format, or the log is broken.
+        ValueError: the path is not a log of a known format, the format lacks an option, or the log is broken.
     """
     location, _, query = source.partition("?")
     path, options = Path(location), dict(parse_qsl(query, keep_blank_values=True))
     for format in FORMATS:
-        if format.holds(path):
+        if format.matches(path):
             frames = _frames(options.pop("frames", None), source)
             arguments = {key: _argument(format, key, value) for key, value in options.items()}
-            if format.load is waymo_v1.load:  # its records are long: only those that are wanted are read
+            if format.load is waymo_v1.load:  # its records are long: read only the selected ones
                 return waymo_v1.load(path, frames)
             scene = format.load(path, **arguments)
             return cut(scene, frames) if frames else scene
     names = ", ".join(dict.fromkeys(format.name for format in FORMATS))
     raise ValueError(
-        f"{location} holds neither scene.json nor cameras.json nor another known log ({names}): name a log, or use "
-        "'world' for the built-in street."
+        f"{location} is not a log of a known format ({names}); use the path of a log, or 'world' for the synthetic "
+        "street."
     )
 
 
@@ -109,15 +109,17 @@ def _frames(text: str | None, source: str) -> tuple[int, int] | None:
     try:
         first, stop = map(int, text.split(":"))
     except ValueError:
-        raise ValueError(f"{source}: frames={text!r} is no range of time steps; write frames=FIRST:STOP.") from None
+        raise ValueError(f"{source}: invalid frames={text!r}: expected frames=FIRST:STOP.") from None
     return first, stop
 
 
 def _argument(format: Format, key: str, value: str) -> object:
     if key not in format.options:
-        known = ", ".join(["frames", *format.options])
-        raise ValueError(f"a {format.name} has no option {key!r}; it has {known}.")
+        names = ", ".join(["frames", *format.options])
+        raise ValueError(f"invalid option {key!r} of a {format.name}: expected one of {names}.")
+    parse = format.options[key]
     try:
-        return format.options[key](value)
+        return parse(value)
     except ValueError:
-        raise ValueError(f"{key}={value!r} is no {format.options[key].__name__}; give one.") from None
+        kind = "yes or no" if parse is boolean else parse.__name__
+        raise ValueError(f"invalid ?{key}={value}: expected {kind}.") from None

@@ -1,9 +1,9 @@
-"""Read one frame of the Waymo Open Dataset that comes as a `frame.json` with its five images beside it.
+"""Read one frame of the Waymo Open Dataset: a folder with a `frame.json` and its five images.
 
 The file holds, for every camera, K, the distortion (OpenCV k1, k2, p1, p2, k3) and `c2ego`; `ego2world`; 3D boxes in
-the vehicle frame (x forward, y left, z up); and 2D boxes, which are not read. Waymo's camera model lets image
-coordinates run from 0 at the first edge of the image to the width at the last one, so pixel centres lie at .5 already
-and the principal point stays as it is. Its world is far from the origin: here the world starts at the vehicle.
+the vehicle frame (x forward, y left, z up); and 2D boxes, which are not read. Image coordinates of Waymo's camera model
+are 0 at the left edge of the image and its width at the right edge, so pixel centers are at .5 and the principal point
+is unchanged. The log is far from the origin of Waymo's world, so the world is moved to the vehicle.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ CATEGORIES = {"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_
 def load(path: Path) -> SceneData:
     """Read the frame in folder `path` as a log of one time step; no image is decoded.
 
-    Boxes of signs are of the category "other". Images are undistorted when they are loaded.
+    Boxes of signs have the category "other". Images are undistorted on load.
 
     Raises:
         ValueError: frame.json is missing, broken or of another kind.
@@ -29,7 +29,7 @@ def load(path: Path) -> SceneData:
     try:
         return _scene(path, index)
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}/frame.json is no Waymo frame ({error!r}); restore the file.") from error
+        raise ValueError(f"{path}/frame.json is not a Waymo frame ({error!r}); restore the file.") from error
 
 
 def _scene(path: Path, index: dict) -> SceneData:
@@ -38,7 +38,7 @@ def _scene(path: Path, index: dict) -> SceneData:
     return SceneData(
         name=index["segment"],
         source="Waymo Open Dataset, one frame, 5 cameras",
-        licence="Waymo Dataset License Agreement for Non-Commercial Use",
+        license="Waymo Dataset License Agreement for Non-Commercial Use",
         times=np.zeros(1),
         world_from_ego=world_from_ego[None],
         frames=tuple(_frame(path, record, i, world_from_ego) for i, record in enumerate(index["cameras"])),

@@ -1,4 +1,4 @@
-"""The fields of the Waymo Open Dataset's messages that are read (dataset.proto, label.proto, map.proto)."""
+"""The fields that are read of the messages of the Waymo Open Dataset (dataset.proto, label.proto, map.proto)."""
 
 from ff_jax.data.formats.protobuf_wire import Field
 
@@ -9,7 +9,7 @@ CAMERA_CALIBRATION = {
     3: Field("extrinsic", TRANSFORM),
     4: Field("width", "int"),
     5: Field("height", "int"),
-    6: Field("direction", "int"),  # in which lines are read out
+    6: Field("direction", "int"),  # of the read-out
 }
 LASER_CALIBRATION = {
     1: Field("name", "int"),

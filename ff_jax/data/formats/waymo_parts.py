@@ -1,9 +1,9 @@
-"""What both versions of the Waymo Open Dataset share: cameras, LiDARs and labels as `waymo_messages` names them.
+"""Shared by both versions of the Waymo Open Dataset: cameras, LiDARs and labels, with the names of `waymo_messages`.
 
-Images are placed where the vehicle was at the middle of their exposure (each image carries that pose), LiDAR points
-and boxes at the pose of the frame, to which LiDAR pixels are brought by their own poses. How a camera moved while an
-image was read out follows from the vehicle's velocity. As in `waymo_frame.py`, principal points stay as they are,
-because Waymo's image coordinates begin at the edge of the first pixel. Boxes of signs are of the category "other".
+The pose of an image is that of the vehicle at the middle of the exposure (each image has this pose). LiDAR points and
+boxes have the pose of the frame, to which LiDAR pixels are compensated with their own poses. The motion of a camera
+during the read-out follows from the velocity of the vehicle. Principal points are unchanged, as in `waymo_frame.py`.
+Boxes of signs have the category "other".
 """
 
 import numpy as np
@@ -19,15 +19,15 @@ from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, Frame, Readout
 CAMERAS = {1: "FRONT", 2: "FRONT_LEFT", 3: "FRONT_RIGHT", 4: "SIDE_LEFT", 5: "SIDE_RIGHT"}
 LASERS = {1: "TOP", 2: "FRONT", 3: "SIDE_LEFT", 4: "SIDE_RIGHT", 5: "REAR"}
 CATEGORIES = {1: "vehicle", 2: "pedestrian", 4: "cyclist"}  # type of a label
-# Of a read-out: whether lines are columns, and whether the first one is the leftmost or topmost (1) or the last (-1).
+# Of a read-out: whether lines are columns, and whether it starts at the left or top (1), or right or bottom (-1).
 DIRECTIONS = {1: (False, 1), 2: (True, 1), 3: (False, -1), 4: (True, -1)}
-LICENCE = "Waymo Dataset License Agreement for Non-Commercial Use"
+LICENSE = "Waymo Dataset License Agreement for Non-Commercial Use"
 
 Array = np.ndarray
 
 
 def camera_frame(index: int, image: dict, camera: dict, start: float, source: Source) -> Frame:
-    """Return the frame of an image.
+    """Build the frame of an image.
 
     Args:
         index: time step.
@@ -52,25 +52,25 @@ def camera_frame(index: int, image: dict, camera: dict, start: float, source: So
 
 
 def readout_of(image: dict, camera: dict) -> Readout | None:
-    """Return how a camera moved during the read-out of an image; None where the record does not tell.
+    """Compute the motion of a camera during the read-out of an image; None if the record lacks it.
 
-    Between the trigger and the end of the read-out lies also the exposure of one line.
+    The time between the trigger and the end of the read-out includes the exposure of one line.
 
     Args:
         image: its pose, times (seconds), and velocity (m/s and rad/s of the vehicle, world axes).
         camera: its calibration.
     """
-    direction, velocity = DIRECTIONS.get(camera.get("direction")), image.get("velocity")
+    direction, velocity = DIRECTIONS.get(camera.get("direction") or 0), image.get("velocity")
     if direction is None or velocity is None or image.get("done") is None or image.get("trigger") is None:
         return None
     columns, sign = direction
     half = 0.5 * sign * (image["done"] - image["trigger"] - (image.get("exposure") or 0.0))
     speed, turn = (np.array([velocity[key] or 0.0 for key in keys], float) for keys in (SPEEDS, TURNS))
-    now, moved = matrix(image["pose"]), matrix(image["pose"]).astype(float).copy()
-    moved[:3, :3] = Rotation.from_rotvec(half * turn).as_matrix() @ moved[:3, :3]
-    moved[:3, 3] += half * speed
-    mounted = matrix(camera["extrinsic"]) @ np.linalg.inv(OPENCV_FROM_EGO)
-    step = np.linalg.inv(moved @ mounted) @ now @ mounted
+    middle, end = matrix(image["pose"]), matrix(image["pose"]).astype(float).copy()
+    end[:3, :3] = Rotation.from_rotvec(half * turn).as_matrix() @ end[:3, :3]
+    end[:3, 3] += half * speed
+    vehicle_from_camera = matrix(camera["extrinsic"]) @ np.linalg.inv(OPENCV_FROM_EGO)
+    step = np.linalg.inv(end @ vehicle_from_camera) @ middle @ vehicle_from_camera
     return Readout(2 * np.append(Rotation.from_matrix(step[:3, :3]).as_rotvec(), step[:3, 3]), columns)
 
 
@@ -80,11 +80,11 @@ def laser_points(
     laser: dict,
     world_from_vehicle: Float[Array, "4 4"],
 ) -> Float[Array, "N 4"]:
-    """Return the points of all returns of a laser: x, y, z (metres, LiDAR frame) and intensity.
+    """Convert the range images of all returns of a laser to points: x, y, z (meters, LiDAR frame) and intensity.
 
     Args:
         images: range images of the returns.
-        poses: of the vehicle at every pixel, the same for all returns; None where the frame's pose holds.
+        poses: of the vehicle at every pixel, the same for all returns; None for compensated images.
         laser: its calibration.
         world_from_vehicle: pose of the frame.
     """
@@ -93,27 +93,27 @@ def laser_points(
         limits = laser["inclination_min"], laser["inclination_max"]
         beams = waymo_lidar.uniform_inclinations(*limits, len(images[0]))
     extrinsic = matrix(laser["extrinsic"])
-    clouds = [waymo_lidar.lidar_points(image, beams, extrinsic, world_from_vehicle, poses) for image in images]
+    clouds = [waymo_lidar.range_image_points(image, beams, extrinsic, world_from_vehicle, poses) for image in images]
     return np.concatenate(clouds)
 
 
 def label_box(index: int, label: dict, world_from_vehicle: Float[Array, "4 4"]) -> Box:
-    """Return the box of a label of time step `index`."""
+    """Build the box of a label of time step `index`."""
     box = label["box"]
     cos, sin = np.cos(box["heading"]), np.sin(box["heading"])
     pose = np.array([[cos, -sin, 0, box["center_x"]], [sin, cos, 0, box["center_y"]], [0, 0, 1, box["center_z"]]])
-    # Lane-shift scores count the points of the top LiDAR; records before version 1.2 count all LiDARs only.
-    counted = [n for n in (label["top_points"], label["points"]) if n is not None]
+    # Lane-shift metrics use the points of the top LiDAR; records before version 1.2 have those of all LiDARs only.
+    counts = [n for n in (label["top_points"], label["points"]) if n is not None]
     return Box(
         track_id=label["id"],
         category=CATEGORIES.get(label["type"], "other"),
         time_index=index,
         world_from_object=world_from_vehicle @ np.vstack([pose, [0, 0, 0, 1]]),
         size=np.array([box["length"], box["width"], box["height"]]),
-        num_points=counted[0] if counted else -1,
+        num_points=counts[0] if counts else -1,
     )
 
 
 def matrix(transform: dict) -> Float[Array, "4 4"]:
-    """Return the 4x4 matrix of a Transform message."""
+    """Convert a Transform message to a 4x4 matrix."""
     return transform["transform"].reshape(4, 4)

@@ -1,6 +1,6 @@
 """Read a segment of the Waymo Open Dataset, Perception, version 1: one TFRecord file of `Frame` messages.
 
-How images, LiDAR and boxes are placed in time is told in `waymo_parts.py`.
+`waymo_parts.py` describes the poses of images, LiDAR and boxes.
 """
 
 import functools
@@ -13,39 +13,39 @@ from ff_jax.data.formats import tfrecord, waymo_lidar
 from ff_jax.data.formats.common import check_range, start_at_vehicle
 from ff_jax.data.formats.protobuf_wire import decode
 from ff_jax.data.formats.waymo_messages import FRAME
-from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENCE, camera_frame, label_box, laser_points, matrix
+from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENSE, camera_frame, label_box, laser_points, matrix
 from ff_jax.data.lazy_arrays import EncodedImage, Source
-from ff_jax.data.scene_data import Frame, Lane, SceneData, Sweep
+from ff_jax.data.scene_data import Frame, Lane, LidarSweep, SceneData
 
-CLOSEST = 3  # corners of an outline below which it encloses nothing
+MIN_CORNERS = 3  # of an outline with an area
 
 Array = np.ndarray
 
 
 def load(path: Path, frames: tuple[int, int] | None = None) -> SceneData:
-    """Read the segment in the TFRecord file `path`; images and range images are decoded when they are loaded.
+    """Read the segment in the TFRecord file `path`; images and range images are decoded on load.
 
-    Every record that is read is compared with its checksum, about 200 MB a second.
+    The checksum of every record is verified, at about 200 MB/s.
 
     Args:
         path: a file named segment-*.tfrecord.
-        frames: first time step and the one behind the last; None takes all.
+        frames: first time step and the one after the last; None reads all.
 
     Raises:
-        ValueError: the file is missing, damaged, cut off or holds something else, or lacks these time steps.
+        ValueError: the file is missing, damaged, truncated or of another type, or lacks these time steps.
     """
     spans = tfrecord.index_records(path)
     first, stop = frames or (0, len(spans))
     check_range((first, stop), len(spans), str(path))
     try:
         messages = [_decode(path, span) for span in spans[first:stop]]
-        # Only the first frame of a segment carries the map.
+        # Only the first frame of a segment has the map.
         head = messages[0] if first == 0 else _decode(path, spans[0])
         return start_at_vehicle(_scene(path, spans[first:stop], messages, head))
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: holds no Waymo Perception frames ({error}); give a segment-*.tfrecord.") from error
+        raise ValueError(f"{path}: holds no Waymo Perception frames ({error}); use a segment-*.tfrecord.") from error
 
 
 def _decode(path: Path, span: tuple[int, int]) -> dict:
@@ -60,7 +60,7 @@ def _scene(path: Path, spans: list[tuple[int, int]], messages: list[dict], head:
     return SceneData(
         name=calibration["name"],
         source="Waymo Open Dataset, Perception, version 1",
-        licence=LICENCE,
+        license=LICENSE,
         times=np.array([message["micros"] * 1e-6 - start for message in messages]),
         world_from_ego=np.stack([matrix(message["pose"]) for message in messages]),
         frames=tuple(
@@ -81,38 +81,38 @@ def _frame(path: Path, offset: int, index: int, image: dict, camera: dict, start
     return camera_frame(index, image, camera, start, source)
 
 
-def _sweeps(path: Path, offset: int, index: int, message: dict) -> list[Sweep]:
+def _sweeps(path: Path, offset: int, index: int, message: dict) -> list[LidarSweep]:
     world_from_vehicle, sweeps = matrix(message["pose"]), []
-    measured = {laser["name"]: laser for laser in message["lasers"] if laser["first"] and laser["first"]["ranges"]}
+    lasers = {laser["name"]: laser for laser in message["lasers"] if laser["first"] and laser["first"]["ranges"]}
     for calibration in message["context"]["lasers"]:
-        if calibration["name"] in measured:
-            sensor, laser = LASERS[calibration["name"]], measured[calibration["name"]]
+        if calibration["name"] in lasers:
+            sensor, laser = LASERS[calibration["name"]], lasers[calibration["name"]]
             read = functools.partial(_points, path, offset, laser, calibration, world_from_vehicle)
             source = Source(f"{path}: LiDAR {sensor} of time step {index}", read)
-            sweeps.append(Sweep(index, world_from_vehicle @ matrix(calibration["extrinsic"]), source, sensor))
+            sweeps.append(LidarSweep(index, world_from_vehicle @ matrix(calibration["extrinsic"]), source, sensor))
     return sweeps
 
 
 def _points(
     path: Path, offset: int, laser: dict, calibration: dict, world_from_vehicle: Float[Array, "4 4"]
 ) -> Float[Array, "N 4"]:
-    """Return the points of both returns of a laser; the second one has the pixel poses of the first."""
+    """Read the points of both returns of a laser; the second one has the pixel poses of the first."""
 
-    def unpacked(span: tuple[int, int]) -> Float[Array, "H W C"]:
+    def unpack(span: tuple[int, int]) -> Float[Array, "H W C"]:
         return waymo_lidar.unpack_matrix(tfrecord.read_span(path, offset + span[0], span[1] - span[0]), str(path))
 
-    poses = unpacked(laser["first"]["poses"]) if laser["first"]["poses"] else None
-    images = [unpacked(echo["ranges"]) for echo in (laser["first"], laser["second"]) if echo and echo["ranges"]]
+    poses = unpack(laser["first"]["poses"]) if laser["first"]["poses"] else None
+    images = [unpack(echo["ranges"]) for echo in (laser["first"], laser["second"]) if echo and echo["ranges"]]
     return laser_points(images, poses, calibration, world_from_vehicle)
 
 
 def _lanes(head: dict) -> list[Lane]:
-    """Return the map; the offset leads from the world of the poses to that of the map."""
+    """Read the map; the offset converts from the world of the poses to that of the map."""
     offset, lanes = _xyz(head["map_offset"]) if head["map_offset"] else np.zeros(3), []
     for feature in head["features"]:
         for kind in ("lane_line", "road_edge", "crosswalk"):
             points = [_xyz(point) for point in feature[kind]["points"]] if feature[kind] else []
-            if kind == "crosswalk" and len(points) >= CLOSEST:
+            if kind == "crosswalk" and len(points) >= MIN_CORNERS:
                 points.append(points[0])
             if len(points) > 1:
                 lanes.append(Lane(kind, np.stack(points) - offset))

@@ -1,1 +1,1 @@
-"""First points of a scene: from LiDAR, structure from motion, or at random."""
+"""Initial points of a scene: from LiDAR, structure from motion, or random."""

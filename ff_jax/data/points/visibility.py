@@ -1,12 +1,12 @@
-"""Which world points a camera sees, what colour they have there, and which points lie in a box."""
+"""Project world points to frames: visibility, colors, and points inside boxes."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from ff_jax.data.loader import load_image
-from ff_jax.data.scene_data import Box, Frame, SceneData, invert, transform
+from ff_jax.data.scene_data import Box, Frame, SceneData, invert_rigid, transform
 
-NEAR = 0.5  # metres: points closer to a camera belong to the own vehicle
+NEAR = 0.5  # meters: points closer to a camera belong to the ego vehicle
 
 Array = np.ndarray
 
@@ -14,8 +14,8 @@ Array = np.ndarray
 def project_points(
     frame: Frame, xyz: Float[Array, "N 3"]
 ) -> tuple[Float[Array, "N 2"], Float[Array, "N"], Bool[Array, "N"]]:
-    """Project world points: pixel coordinates (centres at .5), camera z in metres, and whether it is seen."""
-    points = transform(invert(frame.world_from_camera), xyz)
+    """Project world points: pixel coordinates (centers at .5), camera z in meters, and which are in the image."""
+    points = transform(invert_rigid(frame.world_from_camera), xyz)
     depth = points[:, 2]
     in_front = depth > NEAR
     pixels = (points @ frame.K.T)[:, :2] / np.where(in_front, depth, 1.0)[:, None]
@@ -24,76 +24,75 @@ def project_points(
 
 
 def color_points(
-    scene: SceneData,
-    xyz: Float[Array, "N 3"],
-    times: Float[Array, "N"] | None = None,
-    *,
-    window: float = np.inf,
+    scene: SceneData, xyz: Float[Array, "N 3"], times: Float[Array, "N"] | None = None, *, window: float = np.inf
 ) -> tuple[Float32[Array, "N 3"], Bool[Array, "N"]]:
-    """Return the colour of every point in a training image that sees it, and whether there is one.
+    """Look up the color of every point in a training image.
 
-    Of several images the one nearest in time is taken, or, without times, the one whose camera is nearest to
-    the point. Unseen points are grey. Every image is decoded at most once.
+    Of several images the one nearest in time is used, or, without times, the one whose camera is nearest to the
+    point. Every image is decoded at most once.
 
     Args:
         scene: the log.
-        xyz: points in the world, metres.
+        xyz: points in the world, meters.
         times: of the points, seconds.
-        window: images farther away in time than this are not looked at, seconds.
+        window: largest difference in time to an image, seconds.
+
+    Returns:
+        Colors in [0, 1] (gray for points in no image), and which points are in an image.
     """
     frames = [frame for frame in scene.frames if frame.split == "train"]
     if times is None:
-        chosen = _nearest_camera(frames, xyz)
+        source = _nearest_camera(frames, xyz)
     else:
-        chosen = _nearest_time(frames, xyz, times, window)
+        source = _nearest_time(frames, xyz, times, window)
     rgb = np.full((len(xyz), 3), 0.5, np.float32)
-    for number in np.unique(chosen[chosen >= 0]):
-        mine = np.flatnonzero(chosen == number)
-        pixels, _, _ = project_points(frames[number], xyz[mine])
+    for number in np.unique(source[source >= 0]):
+        rows = np.flatnonzero(source == number)
+        pixels, _, _ = project_points(frames[number], xyz[rows])
         column, row = pixels.astype(int).T
-        rgb[mine] = load_image(frames[number])[row, column]
-    return rgb, chosen >= 0
+        rgb[rows] = load_image(frames[number])[row, column]
+    return rgb, source >= 0
 
 
 def _nearest_camera(frames: list[Frame], xyz: Float[Array, "N 3"]) -> Int[Array, "N"]:
-    """Return which frame sees each point from the smallest depth; -1 where none does."""
-    best, chosen = np.full(len(xyz), np.inf), np.full(len(xyz), -1)
+    """Find the frame with the smallest depth of each point; -1 where it is in no image."""
+    best, source = np.full(len(xyz), np.inf), np.full(len(xyz), -1)
     for number, frame in enumerate(frames):
         _, depth, inside = project_points(frame, xyz)
         better = inside & (depth < best)
-        best[better], chosen[better] = depth[better], number
-    return chosen
+        best[better], source[better] = depth[better], number
+    return source
 
 
 def _nearest_time(
     frames: list[Frame], xyz: Float[Array, "N 3"], times: Float[Array, "N"], window: float
 ) -> Int[Array, "N"]:
-    """Return which frame that sees each point is nearest in time; -1 where none is."""
-    chosen = np.full(len(xyz), -1)
+    """Find the frame nearest in time whose image contains each point; -1 where there is none."""
+    source = np.full(len(xyz), -1)
     order = np.argsort(times, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(times[order])) + 1):
         if len(rows) == 0:
             continue
         distance = np.abs(np.array([frame.time for frame in frames]) - times[rows[0]])
-        # Nearest first, and each frame is asked only for what no nearer one has seen.
+        # Nearest first; each frame tests only the points that are not in a nearer one.
         for number in np.argsort(distance, kind="stable")[: int((distance <= window).sum())]:
             inside = project_points(frames[number], xyz[rows])[2]
-            chosen[rows[inside]] = number
+            source[rows[inside]] = number
             rows = rows[~inside]
-    return chosen
+    return source
 
 
-def seen_by_any(scene: SceneData, xyz: Float[Array, "N 3"]) -> Bool[Array, "N"]:
-    """Return which world points are in the image of some training camera."""
-    seen = np.zeros(len(xyz), bool)
+def is_visible(scene: SceneData, xyz: Float[Array, "N 3"]) -> Bool[Array, "N"]:
+    """Test which world points are in the image of some training camera."""
+    visible = np.zeros(len(xyz), bool)
     for frame in scene.frames:
         if frame.split == "train":
-            rest = np.flatnonzero(~seen)
-            seen[rest] = project_points(frame, xyz[rest])[2]
-    return seen
+            rest = np.flatnonzero(~visible)
+            visible[rest] = project_points(frame, xyz[rest])[2]
+    return visible
 
 
 def inside_box(box: Box, xyz: Float[Array, "N 3"], margin: float = 0.0) -> Bool[Array, "N"]:
-    """Return which world points lie in a box that is larger by `margin` metres on every side."""
-    local = transform(invert(box.world_from_object), xyz)
-    return (np.abs(local) <= box.size / 2 + margin).all(1)
+    """Test which world points are in a box that is larger by `margin` meters on every side."""
+    local = transform(invert_rigid(box.world_from_object), xyz)
+    return np.all(np.abs(local) <= box.size / 2 + margin, axis=1)

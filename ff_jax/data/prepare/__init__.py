@@ -1,1 +1,1 @@
-"""What users otherwise make by hand before reconstruction: sky masks, masks of the own vehicle, smooth tracks."""
+"""Prepare logs for reconstruction: sky masks, ego-vehicle masks, smooth tracks, structure from motion."""

@@ -1,4 +1,4 @@
-"""Smooth tracks and camera paths: measured poses jitter from one time to the next, what they stand for does not."""
+"""Smooth tracks and camera paths: remove the jitter of measured poses with smoothing splines."""
 
 from dataclasses import replace
 
@@ -22,40 +22,39 @@ def smooth_tracks(
     spin: float = 20.0,
     tilt: float = 0.5,
 ) -> SceneData:
-    """Return the log with the boxes of what moves on smooth paths; times and sizes stay.
+    """Smooth the poses of the boxes of moving tracks; times and sizes stay.
 
-    Every path is the most probable one if a box errs by `jitter` and velocity drifts like white acceleration noise
-    (a cubic smoothing spline, Whittaker 1923, with the physical units of both).
+    Every path is the most probable one for boxes with standard error `jitter` and a velocity with white acceleration
+    noise: a cubic smoothing spline (Whittaker, On a New Method of Graduation, 1923).
 
     Args:
         scene: the log.
-        jitter: standard error of a box's position per axis, metres.
+        jitter: standard error of a box's position per axis, meters.
         acceleration: root mean square acceleration over one second, m/s^2.
         turn_jitter: standard error of a box's rotation about each axis, degrees.
         spin: root mean square change of the yaw rate over one second, degrees/s^2.
-        tilt: the same of roll and pitch (about x and y of the box): what stands on the ground follows its slope.
+        tilt: the same of roll and pitch (about x and y of the box); small, because the ground is smooth.
 
     Raises:
         ValueError: a setting is not positive.
     """
     if min(jitter, acceleration, turn_jitter, spin, tilt) <= 0:
         raise ValueError(f"{jitter=}, {acceleration=}, {turn_jitter=}, {spin=}, {tilt=} must be positive.")
-    moving, smoothed = moving_tracks(scene), {}
+    moving, new_boxes = moving_tracks(scene), {}
     for name, boxes in tracks(scene).items():
         if name in moving and len(boxes) > 2:
             times = scene.times[[box.time_index for box in boxes]]
-            for box in _smoothed(boxes, times, jitter / acceleration, (turn_jitter / tilt, turn_jitter / spin)):
-                smoothed[name, box.time_index] = box
-    found = tuple(smoothed.get((box.track_id, box.time_index), box) for box in scene.boxes)
-    return replace(scene, boxes=found)
+            for box in _smooth_boxes(boxes, times, jitter / acceleration, (turn_jitter / tilt, turn_jitter / spin)):
+                new_boxes[name, box.time_index] = box
+    return replace(scene, boxes=tuple(new_boxes.get((b.track_id, b.time_index), b) for b in scene.boxes))
 
 
 def smooth_cameras(scene: SceneData, *, acceleration: float = 0.5, spin: float = 3.0) -> SceneData:
-    """Return the log with every camera on a smooth path, for poses that err independently from image to image.
+    """Smooth the path of every camera, for pose errors that are independent from image to image.
 
-    How much they err is estimated from the path itself (`scatter`), so exact poses of a smooth drive stay and those
-    that are off by decimetres move by as much. Road bumps that shake a camera count as errors: poses from a bundle
-    adjustment are better left alone.
+    The size of the errors is estimated from the path (`scatter`): exact poses of a smooth drive stay, and poses with
+    errors of decimeters move by as much. Road bumps that shake a camera count as errors, so do not smooth poses from a
+    bundle adjustment.
 
     Args:
         scene: the log.
@@ -67,33 +66,33 @@ def smooth_cameras(scene: SceneData, *, acceleration: float = 0.5, spin: float =
     """
     if min(acceleration, spin) <= 0:
         raise ValueError(f"{acceleration=}, {spin=} must be positive.")
-    moved = {}
+    poses = {}
     for camera in scene.cameras:
         frames = sorted((f for f in scene.frames if f.camera == camera), key=lambda f: f.time)
-        moved |= dict(zip(map(id, frames), _smooth_path(frames, acceleration, spin), strict=True))
-    return replace(scene, frames=tuple(replace(f, world_from_camera=moved[id(f)]) for f in scene.frames))
+        poses |= dict(zip(map(id, frames), _smooth_path(frames, acceleration, spin), strict=True))
+    return replace(scene, frames=tuple(replace(f, world_from_camera=poses[id(f)]) for f in scene.frames))
 
 
 def scatter(values: Float[Array, "T d"], times: Float[Array, "T"]) -> float:
-    """Return the standard error of measured values, from how far any 4 in a row are from a parabola over time.
+    """Estimate the standard error of measured values from the third differences of any 4 in a row.
 
-    0 for fewer than 4.
+    0 for fewer than 4 values.
     """
     if len(times) < 4:
         return 0.0
-    at = np.stack([times[i : len(times) - 3 + i] for i in range(4)])
-    apart = at[:, None] - at[None] + np.eye(4)[..., None]
-    weights = 1 / apart.prod(1)  # of the third divided difference
+    window = np.stack([times[i : len(times) - 3 + i] for i in range(4)])
+    gaps = window[:, None] - window[None] + np.eye(4)[..., None]
+    weights = 1 / gaps.prod(1)  # of the third divided difference
     weights /= np.linalg.norm(weights, axis=0)
-    off = sum(w[:, None] * values[i : len(times) - 3 + i] for i, w in enumerate(weights))
-    return float(np.sqrt(np.mean(off**2)))
+    residual = sum(w[:, None] * values[i : len(times) - 3 + i] for i, w in enumerate(weights))
+    return float(np.sqrt(np.mean(residual**2)))
 
 
-def smoothed_values(values: Float[Array, "T d"], times: Float[Array, "T"], ratio: float) -> Float[Array, "T d"]:
-    """Return the values of least sum |x - value|^2 + ratio^2 integral |x''|^2, second differences on uneven times.
+def smooth_values(values: Float[Array, "T d"], times: Float[Array, "T"], ratio: float) -> Float[Array, "T d"]:
+    """Minimize sum |x - value|^2 + ratio^2 integral |x''|^2 over x, with second differences on uneven times.
 
     Args:
-        values: measured.
+        values: measured values.
         times: seconds, increasing, 3 or more.
         ratio: standard error of a value over that of its acceleration, seconds^2.
     """
@@ -106,18 +105,18 @@ def smoothed_values(values: Float[Array, "T d"], times: Float[Array, "T"], ratio
     second[rows, rows + 2] = 1 / (after * mean)
     weighted = sparse.diags(np.sqrt(mean)) @ second.tocsr()
     system = sparse.eye(len(times)) + ratio**2 * (weighted.T @ weighted)
-    return spsolve(system.tocsc(), values).reshape(values.shape)
+    return np.asarray(spsolve(system.tocsc(), values)).reshape(values.shape)
 
 
-def _smoothed(
+def _smooth_boxes(
     boxes: tuple[Box, ...], times: Float[Array, "T"], ratio: float, turn_ratios: tuple[float, float]
 ) -> list[Box]:
-    """Return the boxes on a smooth path; `turn_ratios` are those of roll and pitch, and of yaw."""
+    """Smooth the poses of a track; `turn_ratios` belong to roll and pitch, and to yaw."""
     poses = np.stack([box.world_from_object for box in boxes])
-    centre, vectors = _about_mean(poses)
+    center, vectors = _about_mean(poses)
     parts = zip((vectors[:, :2], vectors[:, 2:]), turn_ratios, strict=True)
-    turns = np.concatenate([smoothed_values(part, times, turn_ratio) for part, turn_ratio in parts], 1)
-    poses = _posed(smoothed_values(poses[:, :3, 3], times, ratio), centre, turns)
+    turns = np.concatenate([smooth_values(part, times, turn_ratio) for part, turn_ratio in parts], 1)
+    poses = _make_poses(smooth_values(poses[:, :3, 3], times, ratio), center, turns)
     return [replace(box, world_from_object=pose) for box, pose in zip(boxes, poses, strict=True)]
 
 
@@ -125,26 +124,28 @@ def _smooth_path(frames: list[Frame], acceleration: float, spin: float) -> Float
     poses, times = np.stack([f.world_from_camera for f in frames]).astype(float), np.array([f.time for f in frames])
     if len(times) < 4:
         return poses
-    centre, vectors = _about_mean(poses)
+    center, vectors = _about_mean(poses)
     ratios = scatter(poses[:, :3, 3], times) / acceleration, scatter(vectors, times) / np.deg2rad(spin)
-    places, turns = (
-        smoothed_values(x, times, ratio) for x, ratio in zip((poses[:, :3, 3], vectors), ratios, strict=True)
+    positions, turns = (
+        smooth_values(x, times, ratio) for x, ratio in zip((poses[:, :3, 3], vectors), ratios, strict=True)
     )
-    return _posed(places, centre, turns)
+    return _make_poses(positions, center, turns)
 
 
 def _about_mean(poses: Float[Array, "T 4 4"]) -> tuple[Rotation, Float[Array, "T 3"]]:
-    """Return the mean rotation and rotation vectors from it.
+    """Split rotations into their mean and rotation vectors relative to it.
 
-    They are additive enough within a right angle of it, and cannot jump.
+    Within a right angle of the mean the vectors are nearly additive and continuous.
     """
     rotations = Rotation.from_matrix(poses[:, :3, :3])
-    centre = rotations.mean()
-    return centre, (centre.inv() * rotations).as_rotvec()
+    center = rotations.mean()
+    return center, (center.inv() * rotations).as_rotvec()
 
 
-def _posed(places: Float[Array, "T 3"], centre: Rotation, vectors: Float[Array, "T 3"]) -> Float[Array, "T 4 4"]:
-    poses = np.tile(np.eye(4), (len(places), 1, 1))
-    poses[:, :3, :3] = (centre * Rotation.from_rotvec(vectors)).as_matrix()
-    poses[:, :3, 3] = places
+def _make_poses(
+    positions: Float[Array, "T 3"], center: Rotation, vectors: Float[Array, "T 3"]
+) -> Float[Array, "T 4 4"]:
+    poses = np.tile(np.eye(4), (len(positions), 1, 1))
+    poses[:, :3, :3] = (center * Rotation.from_rotvec(vectors)).as_matrix()
+    poses[:, :3, 3] = positions
     return poses

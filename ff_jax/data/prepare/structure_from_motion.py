@@ -1,7 +1,7 @@
-"""Structure from motion with known poses: points to start from for logs without LiDAR (needs the package pycolmap).
+"""Structure from motion with known poses: initial points for logs without LiDAR (needs the package pycolmap).
 
-COLMAP (Schoenberger and Frahm, CVPR 2016) finds SIFT features, matches them, keeps the matches that agree on the motion
-between two images, and triangulates what is seen from places far enough apart. Cameras stay where the log has them.
+COLMAP (Schoenberger and Frahm, CVPR 2016) detects SIFT features, matches them, keeps the matches that agree with the
+motion between two images, and triangulates those with a sufficient angle. The camera poses of the log stay fixed.
 """
 
 import itertools
@@ -12,19 +12,20 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from ff_jax.data.loader import load_image, load_mask
-from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, invert
+from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, invert_rigid
 
-REACH = 6  # time steps between two images that are matched
-TURN = np.deg2rad(60)  # between their optical axes
+MAX_STEPS = 6  # time steps between two matched images
+MAX_ANGLE = np.deg2rad(60)  # between their optical axes
 
 
 def with_sparse_points(scene: SceneData) -> SceneData:
-    """Return the log with points triangulated from its training images, in place of those it had.
+    """Replace the sparse points of a log by points triangulated from its training images.
 
-    Features on what moves, and where an image is not valid, are left out.
+    Features on moving objects, and where an image is not valid, are left out.
 
     Raises:
         ImportError: pycolmap is not installed.
@@ -33,11 +34,11 @@ def with_sparse_points(scene: SceneData) -> SceneData:
     colmap = _colmap()
     frames = [frame for frame in scene.frames if frame.split == "train"]
     with tempfile.TemporaryDirectory() as folder:
-        points = _triangulated(colmap, frames, Path(folder))
+        points = _triangulate(colmap, frames, Path(folder))
     if not points:
         raise ValueError(
-            f"scene {scene.name!r}: no point could be triangulated from {len(frames)} training images; they must show "
-            "the same things from different places, with right poses."
+            f"scene {scene.name!r}: no point could be triangulated from {len(frames)} training images; use images of "
+            "the same objects from different positions, with correct poses."
         )
     xyz, rgb = np.stack([p.xyz for p in points]), np.stack([p.color for p in points]) / 255
     return replace(scene, points=SparsePoints(xyz, rgb))
@@ -52,7 +53,7 @@ def _colmap() -> ModuleType:
     return pycolmap
 
 
-def _triangulated(colmap: ModuleType, frames: Sequence[Frame], folder: Path) -> list:
+def _triangulate(colmap: ModuleType, frames: Sequence[Frame], folder: Path) -> list:
     names, database, cpu = [f"{i:06d}.png" for i in range(len(frames))], folder / "database.db", colmap.Device.cpu
     _write_images(frames, names, folder)
     colmap.extract_features(
@@ -64,9 +65,9 @@ def _triangulated(colmap: ModuleType, frames: Sequence[Frame], folder: Path) -> 
         device=cpu,
     )
     model = _with_poses(colmap, frames, names, database)
-    listed = folder / "pairs.txt"
-    listed.write_text("".join(f"{names[i]} {names[j]}\n" for i, j in _pairs(frames)))
-    pairing = colmap.ImportedPairingOptions(match_list_path=listed)
+    pair_list = folder / "pairs.txt"
+    pair_list.write_text("".join(f"{names[i]} {names[j]}\n" for i, j in _pairs(frames)))
+    pairing = colmap.ImportedPairingOptions(match_list_path=pair_list)
     colmap.match_image_pairs(database, pairing_options=pairing, device=cpu)
     (folder / "model").mkdir()
     model = colmap.triangulate_points(model, database, folder / "images", folder / "model")
@@ -74,9 +75,11 @@ def _triangulated(colmap: ModuleType, frames: Sequence[Frame], folder: Path) -> 
 
 
 def _write_images(frames: Sequence[Frame], names: Sequence[str], folder: Path) -> None:
+    def to_bytes(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+        return np.rint(array * 255).astype(np.uint8)
+
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
-    to_bytes = lambda array: np.rint(array * 255).astype(np.uint8)
     for frame, name in zip(frames, names, strict=True):
         Image.fromarray(to_bytes(load_image(frame))).save(folder / "images" / name)
         usable = (load_mask(frame, "valid") > 0.5) & (load_mask(frame, "dynamic") < 0.5)
@@ -84,11 +87,11 @@ def _write_images(frames: Sequence[Frame], names: Sequence[str], folder: Path) -
 
 
 def _with_poses(colmap: ModuleType, frames: Sequence[Frame], names: Sequence[str], database: Path):
-    """Return a model of the posed images; the cameras of the database become those of the log."""
+    """Build a model of the images with their poses, and set the cameras of the database to those of the log."""
     model = colmap.Reconstruction()
-    with colmap.Database.open(database) as stored:
+    with colmap.Database.open(database) as entries:
         for frame, name in zip(frames, names, strict=True):
-            image = stored.read_image_with_name(name)
+            image = entries.read_image_with_name(name)
             camera = colmap.Camera(
                 camera_id=image.camera_id,
                 model="PINHOLE",
@@ -97,9 +100,9 @@ def _with_poses(colmap: ModuleType, frames: Sequence[Frame], names: Sequence[str
                 params=[frame.K[0, 0], frame.K[1, 1], frame.K[0, 2], frame.K[1, 2]],
                 has_prior_focal_length=True,
             )
-            stored.update_camera(camera)
+            entries.update_camera(camera)
             model.add_camera_with_trivial_rig(camera)
-            pose = colmap.Rigid3d(invert(frame.world_from_camera)[:3])
+            pose = colmap.Rigid3d(invert_rigid(frame.world_from_camera)[:3])
             model.add_image_with_trivial_frame(
                 colmap.Image(name=name, camera_id=image.camera_id, image_id=image.image_id), pose
             )
@@ -107,10 +110,10 @@ def _with_poses(colmap: ModuleType, frames: Sequence[Frame], names: Sequence[str
 
 
 def _pairs(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    """Return the pairs of images that may show the same things: close in time, looking about the same way."""
+    """List the pairs of images that may overlap: close in time, with similar optical axes."""
     axis = [frame.world_from_camera[:3, 2] for frame in frames]
     return [
         (i, j)
         for i, j in itertools.combinations(range(len(frames)), 2)
-        if abs(frames[i].time_index - frames[j].time_index) <= REACH and axis[i] @ axis[j] >= np.cos(TURN)
+        if abs(frames[i].time_index - frames[j].time_index) <= MAX_STEPS and axis[i] @ axis[j] >= np.cos(MAX_ANGLE)
     ]

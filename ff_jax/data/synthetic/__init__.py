@@ -1,26 +1,26 @@
-"""A procedural street with exact ground truth at any camera: images, depth, LiDAR, boxes, lanes."""
+"""The synthetic street: a procedural scene with exact images, depth, LiDAR, boxes and lanes from any camera."""
 
-from ff_jax.data.synthetic.build import make_world
+from ff_jax.data.synthetic.build import make_street
 from ff_jax.data.synthetic.camera_rig import RIG, rig_camera
-from ff_jax.data.synthetic.labels import Boxes, boxes, lanes
-from ff_jax.data.synthetic.lidar import LidarPattern, LidarSweep, lidar_sweep
-from ff_jax.data.synthetic.render import render_world
-from ff_jax.data.synthetic.types import VEHICLE_CLASSES, Capacities, World, WorldConfig, WorldView
+from ff_jax.data.synthetic.labels import VehicleBoxes, lane_map, vehicle_boxes
+from ff_jax.data.synthetic.lidar import LidarPattern, LidarReturns, simulate_lidar
+from ff_jax.data.synthetic.render import render_street
+from ff_jax.data.synthetic.types import VEHICLE_CLASSES, Capacities, Street, StreetConfig, StreetView
 
 __all__ = [
     "RIG",
     "VEHICLE_CLASSES",
-    "Boxes",
     "Capacities",
     "LidarPattern",
-    "LidarSweep",
-    "World",
-    "WorldConfig",
-    "WorldView",
-    "boxes",
-    "lanes",
-    "lidar_sweep",
-    "make_world",
-    "render_world",
+    "LidarReturns",
+    "Street",
+    "StreetConfig",
+    "StreetView",
+    "VehicleBoxes",
+    "lane_map",
+    "make_street",
+    "render_street",
     "rig_camera",
+    "simulate_lidar",
+    "vehicle_boxes",
 ]

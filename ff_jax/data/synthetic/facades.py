@@ -1,19 +1,34 @@
-"""Procedural house fronts: walls, windows, doors and shops from the place on the face of a box."""
+"""Procedural house fronts: walls, windows, doors and shops as functions of the position on the face of a box."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from ff_jax.data.synthetic.procedural_noise import band, blend, hash_unit, mix, rect, smooth, stripes, tint, to_cell
+from ff_jax.data.synthetic.procedural_noise import (
+    band,
+    constant_color,
+    hash_unit,
+    mix,
+    rect,
+    smoothstep,
+    stripes,
+    sum_octaves,
+    to_cell,
+)
 
 # Columns of `style` for a house front.
 CELL, FLOOR, WINDOW_W, WINDOW_H, GROUND_FLOOR, BRICK, SHOP, SEED = range(8)
 SIGNS = ((0.45, 0.05, 0.04), (0.04, 0.12, 0.35), (0.05, 0.25, 0.12), (0.5, 0.32, 0.03), (0.07, 0.07, 0.08))
 
 
-class Look(NamedTuple):
+Scalar = Float[Array, "..."]
+Color = Float[Array, "3 ..."]  # linear albedo
+Style = Float[Array, "8 ..."]
+
+
+class Appearance(NamedTuple):
     """Surface properties before light falls on them."""
 
     albedo: Float[Array, "3 ..."]
@@ -21,30 +36,41 @@ class Look(NamedTuple):
     glow: Float[Array, "..."]  # emitted light
 
 
-class Face(NamedTuple):
-    """Where rays meet a wall."""
+class WallPoint(NamedTuple):
+    """A point of a wall that a ray hits."""
 
-    u: Float[Array, "..."]  # metres from the middle of the face
-    height: Float[Array, "..."]  # metres above the foot of the box
-    half: Float[Array, "..."]  # metres: half width of the face
-    top: Float[Array, "..."]  # metres: height of the box
-    size: Float[Array, "..."]  # metres: footprint
+    u: Float[Array, "..."]  # meters from the middle of the face
+    height: Float[Array, "..."]  # meters above the foot of the box
+    half: Float[Array, "..."]  # meters: half width of the face
+    top: Float[Array, "..."]  # meters: height of the box
+    size: Float[Array, "..."]  # meters: footprint
     noise: Float[Array, "9 ..."]
 
 
-def _wall(face: Face, color, trim, style):
+class Pane(NamedTuple):
+    """A point of a window pane in the grid of windows."""
+
+    column: Int[Array, "..."]
+    floor: Int[Array, "..."]
+    u: Float[Array, "..."]  # meters from the middle of the window
+    v: Float[Array, "..."]
+    half_width: Float[Array, "..."]  # meters
+    half_height: Float[Array, "..."]  # meters
+
+
+def _wall(face: WallPoint, color: Color, trim: Color, style: Style) -> Color:
     seed = to_cell(style[SEED] * 997.0)
     row = to_cell(face.height / 0.075)
     u = face.u + 0.115 * (row % 2)
     joint = jnp.maximum(stripes(face.height, 0.075, 0.012, face.size), stripes(u, 0.23, 0.012, face.size))
     brick = hash_unit(to_cell(u / 0.23) + seed, row, 31) - 0.5
-    brick = brick * (1.0 - smooth(face.size, 0.06, 0.2))
-    stain = blend(face.noise, (0.3, 0.12, 0.12, 0.2, 0.3, 0.15))
+    brick = brick * (1.0 - smoothstep(face.size, 0.06, 0.2))
+    stain = sum_octaves(face.noise, (0.3, 0.12, 0.12, 0.2, 0.3, 0.15))
     wall = color * (1.0 + 0.8 * stain)
     bricks = mix(color * (1.0 + 0.5 * brick + 0.5 * stain), 0.33, 0.75 * joint)
     wall = jnp.where(style[BRICK] > 0.5, bricks, wall)
     # Rain streaks below the roof and splashes above the ground.
-    weather = 1.0 - 0.25 * smooth(face.height, 1.0, 0.0) - 0.18 * smooth(face.top - face.height, 1.5, 0.0)
+    weather = 1.0 - 0.25 * smoothstep(face.height, 1.0, 0.0) - 0.18 * smoothstep(face.top - face.height, 1.5, 0.0)
     level = face.height - style[GROUND_FLOOR]
     course = jnp.where(level > -0.4, stripes(level + 0.16, style[FLOOR], 0.16, face.size), 0.0)
     corner = band(face.half - jnp.abs(face.u) - 0.2, 0.2, face.size) * (style[SEED] > 0.5)
@@ -52,19 +78,21 @@ def _wall(face: Face, color, trim, style):
     return mix(wall, (0.4 * trim + 0.2) * (1 + 0.5 * stain), stone) * weather
 
 
-def _pane(i, j, u, v, half_w, half_h, size, seed):
-    """Return albedo and glow of what is behind a window pane: room, curtain or blind."""
+def _pane(cell: Pane, size: Scalar, seed: Int[Array, "..."]) -> tuple[Color, Scalar]:
+    """Compute albedo and glow of the interior behind a window pane: room, curtain or blind."""
+    i, j, u, v, half_w, half_h = cell
     room = hash_unit(i, j * 7 + seed, 33)
     cloth = hash_unit(i + seed, j, 34)
-    drawn = jnp.where(cloth < 0.4, smooth(jnp.abs(u) / half_w, 0.35, 0.55), (v > half_h * (2.2 * cloth - 1.6)) * 1.0)
+    side = smoothstep(jnp.abs(u) / half_w, 0.35, 0.55)
+    curtain = jnp.where(cloth < 0.4, side, (v > half_h * (2.2 * cloth - 1.6)) * 1.0)
     fold = 0.75 + 0.25 * stripes(u, 0.11, 0.05, size)
-    color = mix(tint((0.015, 0.017, 0.02), u), tint((0.035, 0.03, 0.025), u), room)
-    color = mix(color, tint((0.42, 0.40, 0.35), u) * fold, drawn * (cloth < 0.8) * 0.8)
-    shadow = 1.0 - 0.5 * smooth(half_h - v, 0.28, 0.0) - 0.35 * smooth(half_w - jnp.abs(u), 0.12, 0.0)
+    color = mix(constant_color((0.015, 0.017, 0.02), u), constant_color((0.035, 0.03, 0.025), u), room)
+    color = mix(color, constant_color((0.42, 0.40, 0.35), u) * fold, curtain * (cloth < 0.8) * 0.8)
+    shadow = 1.0 - 0.5 * smoothstep(half_h - v, 0.28, 0.0) - 0.35 * smoothstep(half_w - jnp.abs(u), 0.12, 0.0)
     return color * shadow, jnp.where(room > 0.95, 0.25, 0.0)
 
 
-def _windows(face: Face, wall, trim, style):
+def _windows(face: WallPoint, wall: Color, trim: Color, style: Style) -> Appearance:
     """Set windows into the wall, one grid above the ground floor and one within it."""
     count = jnp.maximum(jnp.round(2 * face.half / style[CELL]), 1.0)
     cell_w = 2 * face.half / count
@@ -82,17 +110,17 @@ def _windows(face: Face, wall, trim, style):
     bars = jnp.maximum(band(u, 0.025, face.size), band(v - 0.3 * half_h, 0.025, face.size))
     sill = rect(u, v + half_h + 0.13, half_w + 0.16, 0.06, face.size) * fits
     below = rect(u, v + half_h + 0.33, half_w + 0.16, 0.14, face.size) * fits
-    pane, glow = _pane(i, j, u, v, half_w, half_h, face.size, to_cell(style[SEED] * 997.0))
+    pane, glow = _pane(Pane(i, j, u, v, half_w, half_h), face.size, to_cell(style[SEED] * 997.0))
     color = mix(wall * (1.0 - 0.35 * below), trim, jnp.maximum(outer, sill))
-    return Look(mix(color, mix(pane, trim, bars), inner), inner * (1.0 - bars), glow * inner)
+    return Appearance(mix(color, mix(pane, trim, bars), inner), inner * (1.0 - bars), glow * inner)
 
 
-def _sign_color(style):
+def _sign_color(style: Style) -> Color:
     k = to_cell(style[SEED] * 997.0) % len(SIGNS)
     return jnp.moveaxis(jnp.asarray(SIGNS, jnp.float32)[k], -1, 0)
 
 
-def _shop(face: Face, look: Look, style):
+def _shop(face: WallPoint, appearance: Appearance, style: Style) -> Appearance:
     """Replace the ground floor by shop windows, shop doors and a sign band."""
     seed, sign_color = to_cell(style[SEED] * 997.0), _sign_color(style)
     top = style[GROUND_FLOOR]
@@ -106,33 +134,39 @@ def _shop(face: Face, look: Look, style):
     half_w = jnp.where(door, 0.55, 0.5 * pitch - 0.22)
     inner = rect(u, v, half_w, half_h, face.size)
     frame = rect(u, v, half_w + 0.07, half_h + 0.07, face.size) - inner
-    goods = blend(face.noise, (0.0, 0.2, 0.0, 0.4), (0.9, 0.6))
-    glass = tint((0.05, 0.05, 0.05), u) * (1.0 + 1.6 * goods) + 0.25 * sign_color * smooth(goods, 0.1, 0.4)
+    goods = sum_octaves(face.noise, (0.0, 0.2, 0.0, 0.4), (0.9, 0.6))
+    glass = constant_color((0.05, 0.05, 0.05), u) * (1.0 + 1.6 * goods) + 0.25 * sign_color * smoothstep(
+        goods, 0.1, 0.4
+    )
     above = face.height - (top - 0.5)
     sign = band(above, 0.32, face.size) * band(face.u, face.half - 0.2, face.size)
     letter = hash_unit(to_cell(face.u / 0.16), to_cell(face.height / 0.13) + seed, 43) > 0.5
     text = band(above, 0.17, face.size) * band(face.u, jnp.minimum(face.half * 0.55, 2.8), face.size)
-    color = mix(look.albedo, sign_color * 0.9, sign)
-    color = mix(color, 0.75, 0.8 * text * letter * (1.0 - smooth(face.size, 0.1, 0.4)))
-    color = mix(mix(color, tint((0.07, 0.07, 0.07), u), frame), glass, inner)
+    color = mix(appearance.albedo, sign_color * 0.9, sign)
+    color = mix(color, 0.75, 0.8 * text * letter * (1.0 - smoothstep(face.size, 0.1, 0.4)))
+    color = mix(mix(color, constant_color((0.07, 0.07, 0.07), u), frame), glass, inner)
     here = (face.height < top) & (style[SHOP] > 0.5)
-    return Look(jnp.where(here, color, look.albedo), jnp.where(here, inner * 0.9, look.gloss), look.glow * ~here)
+    return Appearance(
+        jnp.where(here, color, appearance.albedo),
+        jnp.where(here, inner * 0.9, appearance.gloss),
+        appearance.glow * ~here,
+    )
 
 
-def _door(face: Face, look: Look, style):
+def _door(face: WallPoint, appearance: Appearance, style: Style) -> Appearance:
     """Put a house door with a frame into the ground floor of a house without a shop."""
     seed = to_cell(style[SEED] * 997.0)
     u = face.u - (hash_unit(seed, seed, 44) - 0.5) * face.half
     entry = rect(u, face.height - 1.1, 0.55, 1.15, face.size)
     panel = rect(u, face.height - 1.2, 0.4, 0.75, face.size)
     frame = rect(u, face.height - 1.15, 0.7, 1.32, face.size)
-    color = mix(look.albedo, tint((0.5, 0.48, 0.44), u), frame)
+    color = mix(appearance.albedo, constant_color((0.5, 0.48, 0.44), u), frame)
     color = mix(color, _sign_color(style) * 0.6 * (1.0 - 0.25 * panel), entry)
     here = (face.height < 2.6) & (style[SHOP] <= 0.5) & (style[GROUND_FLOOR] > 1.0) & (jnp.abs(u) < 0.8)
-    return Look(jnp.where(here, color, look.albedo), look.gloss * ~here, look.glow * ~here)
+    return Appearance(jnp.where(here, color, appearance.albedo), appearance.gloss * ~here, appearance.glow * ~here)
 
 
-def facade(face: Face, color: Float[Array, "3 ..."], trim: Float[Array, "3 ..."], style: Float[Array, "8 ..."]) -> Look:
-    """Return the look of a house wall."""
-    look = _windows(face, _wall(face, color, trim, style), trim, style)
-    return _shop(face, _door(face, look, style), style)
+def facade(face: WallPoint, color: Color, trim: Color, style: Style) -> Appearance:
+    """Compute the appearance of a house wall."""
+    appearance = _windows(face, _wall(face, color, trim, style), trim, style)
+    return _shop(face, _door(face, appearance, style), style)

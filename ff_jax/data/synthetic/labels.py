@@ -6,25 +6,25 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from ff_jax.data.synthetic.ground import place
+from ff_jax.data.synthetic.ground import street_to_world
 from ff_jax.data.synthetic.road_texture import ZEBRA_MARGIN
-from ff_jax.data.synthetic.types import World
+from ff_jax.data.synthetic.types import Street
 
 
 @struct.dataclass
-class Boxes:
-    """Tracked 3D boxes of one frame; object frame: centre of the box, x forward, y left, z up."""
+class VehicleBoxes:
+    """Tracked 3D boxes of one frame; object frame: center of the box, x forward, y left, z up."""
 
     track_id: Int[Array, "V"]
     kind: Int[Array, "V"]  # index into VEHICLE_CLASSES
-    world_from_object: Float[Array, "V 4 4"]  # metres
-    size: Float[Array, "V 3"]  # metres: length, width, height
+    world_from_object: Float[Array, "V 4 4"]  # meters
+    size: Float[Array, "V 3"]  # meters: length, width, height
     valid: Bool[Array, "V"]
 
 
-def boxes(world: World, time_index: int | Int[Array, ""]) -> Boxes:
-    """Return all vehicles at one frame; unused slots are not valid."""
-    own = world.vehicles
+def vehicle_boxes(street: Street, time_index: int | Int[Array, ""]) -> VehicleBoxes:
+    """Compute the boxes of all vehicles at one frame; unused slots are not valid."""
+    own = street.vehicles
     yaw, position = own.yaw[:, time_index], own.position[:, time_index]
     zero, one = jnp.zeros_like(yaw), jnp.ones_like(yaw)
     rows = (
@@ -34,33 +34,33 @@ def boxes(world: World, time_index: int | Int[Array, ""]) -> Boxes:
         (zero, zero, zero, one),
     )
     pose = jnp.stack([jnp.stack(row, -1) for row in rows], -2)
-    return Boxes(jnp.arange(1, yaw.shape[0] + 1), own.kind, pose, own.size, own.valid)
+    return VehicleBoxes(jnp.arange(1, yaw.shape[0] + 1), own.kind, pose, own.size, own.valid)
 
 
-def lanes(
-    world: World, low: float = -30.0, high: float = 120.0, step: float = 1.0
+def lane_map(
+    street: Street, low: float = -30.0, high: float = 120.0, step: float = 1.0
 ) -> list[tuple[str, Float[np.ndarray, "M 3"]]]:
-    """Return lane lines ("lane_line"), kerb feet ("road_edge") and the zebra ("crosswalk") in the world, metres.
+    """Trace lane lines ("lane_line"), curb feet ("road_edge") and the zebra ("crosswalk") in the world, meters.
 
-    The crossing is the closed outline of its paint, four corners.
+    The crosswalk is the closed outline of its paint, four corners.
 
     Args:
         world: the street.
-        low: metres along the street where the lines begin.
-        high: metres along the street where they end.
-        step: metres between points.
+        low: meters along the street where the lines begin.
+        high: meters along the street where they end.
+        step: meters between points.
     """
     s = np.arange(low, high + step / 2, step)
-    curvature = float(world.street.curvature)
+    curvature = float(street.road.curvature)
 
-    def line(n: float) -> np.ndarray:
-        return np.concatenate([place(curvature, s, np.full_like(s, n)), np.zeros((len(s), 1))], -1)
+    def line(n: float) -> Float[np.ndarray, "M 3"]:
+        return np.concatenate([street_to_world(curvature, s, np.full_like(s, n)), np.zeros((len(s), 1))], -1)
 
-    valid, offsets = np.asarray(world.street.line_valid), np.asarray(world.street.line_n, float)
-    kerbs = np.asarray(world.street.kerbs, float)
-    begin, end = np.asarray(world.street.crossing, float)
-    right, left = kerbs[0] + ZEBRA_MARGIN, kerbs[1] - ZEBRA_MARGIN
+    valid, offsets = np.asarray(street.road.line_valid), np.asarray(street.road.line_n, float)
+    curbs = np.asarray(street.road.curbs, float)
+    begin, end = np.asarray(street.road.crossing, float)
+    right, left = curbs[0] + ZEBRA_MARGIN, curbs[1] - ZEBRA_MARGIN
     corners = np.array([(begin, right), (begin, left), (end, left), (end, right), (begin, right)])
-    zebra = np.concatenate([place(curvature, *corners.T), np.zeros((5, 1))], -1)
-    painted = [("lane_line", line(n)) for n in offsets[valid]]
-    return [*painted, *(("road_edge", line(n)) for n in kerbs), ("crosswalk", zebra)]
+    zebra = np.concatenate([street_to_world(curvature, *corners.T), np.zeros((5, 1))], -1)
+    lane_lines = [("lane_line", line(n)) for n in offsets[valid]]
+    return [*lane_lines, *(("road_edge", line(n)) for n in curbs), ("crosswalk", zebra)]

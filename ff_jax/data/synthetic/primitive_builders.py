@@ -1,21 +1,22 @@
-"""Host-side building blocks: plain tuples, packed once into the fixed-size arrays of `Primitives`."""
+"""Build primitives on the host as tuples, and pack them once into the fixed-size arrays of `Primitives`."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike
 
 from ff_jax.data.synthetic.types import BOX, CYLINDER, ELLIPSOID, PANEL, Primitives
 
 Color = tuple[float, float, float]
 Vector = Sequence[float | int] | np.ndarray  # of three numbers, or the columns of a shape
 Scalar = float | int
-GREY: Color = (0.3, 0.3, 0.3)
+GRAY: Color = (0.3, 0.3, 0.3)
 
 
 class Part(NamedTuple):
-    """One primitive; lengths in metres, `center` and `yaw` in the frame of the owner."""
+    """One primitive; lengths in meters, `center` and `yaw` in the frame of the owner."""
 
     kind: int
     center: Vector
@@ -24,9 +25,15 @@ class Part(NamedTuple):
     radius: float
     material: int
     color: Color
-    trim: Color = GREY
+    trim: Color = GRAY
     style: Vector = ()
     owner: int = 0
+
+
+def to_color(values: Iterable[float]) -> Color:
+    """Convert three numbers to a color."""
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def box(
@@ -37,13 +44,13 @@ def box(
     *,
     yaw: Scalar = 0.0,
     taper: Vector = (0.0, 0.0, 0.0),
-    **look,
+    **attributes: Any,
 ) -> Part:
-    """Return a box of `size` (length, width, height) whose top is inset by `taper` (front, rear, side)."""
+    """Build a box of `size` (length, width, height) whose top is inset by `taper` (front, rear, side)."""
     (length, width, height), (front, rear, side) = size, taper
     bounds = (0.5 * (length - front), 0.5 * (length - rear), 0.5 * width - 0.5 * side, 0.5 * height)
     slopes = (front / height, rear / height, side / height)
-    return Part(BOX, center, yaw, (*bounds, *slopes), 0.5 * float(np.linalg.norm(size)), material, color, **look)
+    return Part(BOX, center, yaw, (*bounds, *slopes), 0.5 * float(np.linalg.norm(size)), material, color, **attributes)
 
 
 def cylinder(
@@ -54,15 +61,14 @@ def cylinder(
     color: Color,
     *,
     top: Scalar | None = None,
-    yaw: Scalar = 0.0,
     lying: bool = False,
-    **look,
+    **attributes: Any,
 ) -> Part:
-    """Return an upright cylinder (a cone frustum with `top` radius), or one that lies along y."""
+    """Build an upright cylinder (a cone frustum with `top` radius), or one with `lying` along y."""
     top = radius if top is None else top
     shape = (0.5 * (radius + top), (top - radius) / height, 0.5 * height, float(lying))
     bound = float(np.hypot(max(radius, top), 0.5 * height))
-    return Part(CYLINDER, center, yaw, shape, bound, material, color, **look)
+    return Part(CYLINDER, center, 0.0, shape, bound, material, color, **attributes)
 
 
 def ellipsoid(
@@ -73,10 +79,10 @@ def ellipsoid(
     *,
     leaves: Scalar = 9.0,
     frequency: Scalar = 1.0,
-    **look,
+    **attributes: Any,
 ) -> Part:
-    """Return an ellipsoid; `leaves` below 3 opens holes where the leaf field exceeds it."""
-    return Part(ELLIPSOID, center, 0.0, (*radii, leaves, frequency), float(max(radii)), material, color, **look)
+    """Build an ellipsoid; `leaves` below 3 opens holes where the leaf field exceeds it."""
+    return Part(ELLIPSOID, center, 0.0, (*radii, leaves, frequency), float(max(radii)), material, color, **attributes)
 
 
 def panel(
@@ -86,18 +92,17 @@ def panel(
     material: int,
     color: Color,
     *,
-    period: Scalar = 0.0,
-    duty: Scalar = 1.0,
+    slats: tuple[Scalar, Scalar] = (0.0, 1.0),
     yaw: Scalar = 0.0,
-    **look,
+    **attributes: Any,
 ) -> Part:
-    """Return an upright sheet along x; slats of `duty` * `period` metres if `period` > 0, with two rails."""
+    """Build an upright sheet along x, with two rails; `slats`: their period (meters; 0: solid) and share of it."""
     bound = 0.5 * float(np.hypot(length, height))
-    return Part(PANEL, center, yaw, (0.5 * length, 0.5 * height, period, duty), bound, material, color, **look)
+    return Part(PANEL, center, yaw, (0.5 * length, 0.5 * height, *slats), bound, material, color, **attributes)
 
 
-def at(part: Part, origin: Vector, yaw: Scalar) -> Part:
-    """Move a part that was built about the origin to `origin` (x, y, z), turned by `yaw`."""
+def move_part(part: Part, origin: Vector, yaw: Scalar) -> Part:
+    """Move a part from the origin to `origin` (x, y, z), and rotate it by `yaw`."""
     x, y, z = part.center
     c, s = np.cos(yaw), np.sin(yaw)
     return part._replace(
@@ -117,14 +122,14 @@ def pack(parts: Sequence[Part], counts: tuple[int, int, int, int]) -> Primitives
     """
     slots = []
     for kind, capacity in enumerate(counts):
-        mine = [part for part in parts if part.kind == kind]
-        if len(mine) > capacity:
+        own = [part for part in parts if part.kind == kind]
+        if len(own) > capacity:
             name = ("boxes", "cylinders", "ellipsoids", "panels")[kind]
-            raise ValueError(f"{len(mine)} {name} exceed the capacity of {capacity}: raise Capacities.{name}.")
-        empty = Part(kind, (0, 0, 0), 0.0, [1.0] * 7 if kind != CYLINDER else (1, 0, 1, 0), -1.0, 0, GREY)
-        slots += mine + [empty] * (capacity - len(mine))
+            raise ValueError(f"{len(own)} {name} exceed the capacity of {capacity}; raise Capacities.{name}.")
+        empty = Part(kind, (0, 0, 0), 0.0, [1.0] * 7 if kind != CYLINDER else (1, 0, 1, 0), -1.0, 0, GRAY)
+        slots += own + [empty] * (capacity - len(own))
 
-    def column(values, dtype=np.float32):
+    def column(values: ArrayLike | Sequence, dtype: type = np.float32) -> jax.Array:
         return jax.device_put(np.asarray(values, dtype))
 
     return Primitives(
@@ -138,5 +143,5 @@ def pack(parts: Sequence[Part], counts: tuple[int, int, int, int]) -> Primitives
         trim=column([p.trim for p in slots]),
         style=column([_padded(p.style, 8) for p in slots]),
         seed=column(np.arange(len(slots)) * 0.618034 % 1.0),
-        counts=tuple(counts),
+        counts=counts,
     )

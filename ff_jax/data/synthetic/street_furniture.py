@@ -1,23 +1,20 @@
-"""Trees, lamps, signs, railings and other things that stand beside the road (host side)."""
+"""Trees, lamps, signs, railings and other objects beside the road (host side)."""
+
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from ff_jax.data.synthetic.ground import place
-from ff_jax.data.synthetic.primitive_builders import Part, at, box, cylinder, ellipsoid, panel
+from ff_jax.data.synthetic.ground import street_to_world
+from ff_jax.data.synthetic.primitive_builders import Part, box, cylinder, ellipsoid, move_part, panel, to_color
 from ff_jax.data.synthetic.types import BARK, FOLIAGE, LAMP, METAL, PLAIN, SIGN
 
-GREENS = (
-    (0.075, 0.14, 0.03),
-    (0.10, 0.16, 0.035),
-    (0.05, 0.11, 0.03),
-    (0.13, 0.15, 0.04),
-    (0.16, 0.12, 0.035),
-)
+GREENS = ((0.075, 0.14, 0.03), (0.10, 0.16, 0.035), (0.05, 0.11, 0.03), (0.13, 0.15, 0.04), (0.16, 0.12, 0.035))
 STEEL = (0.09, 0.1, 0.1)
 
 
 def tree(rng: np.random.Generator, clusters: int) -> list[Part]:
-    """Return a tree about the origin with `clusters` leafy clusters."""
+    """Build a tree at the origin with `clusters` leafy clusters."""
     height, radius = rng.uniform(2.4, 3.4), rng.uniform(1.5, 2.3)
     trunk = rng.uniform(0.11, 0.2)
     green = np.array(GREENS[int(rng.integers(len(GREENS)))])
@@ -26,22 +23,22 @@ def tree(rng: np.random.Generator, clusters: int) -> list[Part]:
         cylinder((0, 0, height + 0.9), trunk * 0.7, 2.4, BARK, (0.1, 0.08, 0.06), top=0.03),
     ]
     for k in range(clusters):
-        # Golden-angle spiral over a dome: clusters cover the crown evenly.
+        # A golden-angle spiral over a dome covers the crown evenly.
         share = (k + 0.5) / clusters
         angle, lift = 2.4 * k + rng.uniform(-0.5, 0.5), rng.uniform(0.75, 1.0)
         out = radius * 0.72 * np.sqrt(1.0 - (1.0 - share) ** 2 * 0.9) * rng.uniform(0.7, 1.1)
         up = height + radius * (0.35 + 1.25 * (1.0 - share) * lift + 0.2 * rng.random())
         size = radius * rng.uniform(0.38, 0.62) * np.array([1.0, 1.0, rng.uniform(0.6, 0.85)])
-        color = tuple(float(c) for c in green * rng.uniform(0.7, 1.3))
+        color = to_color(green * rng.uniform(0.7, 1.3))
         center = (out * np.cos(angle), out * np.sin(angle), up)
-        look = {"leaves": rng.uniform(0.05, 0.5), "frequency": rng.uniform(2.2, 3.2)}
-        parts.append(ellipsoid(center, size, FOLIAGE, color, **look))
+        attributes = {"leaves": rng.uniform(0.05, 0.5), "frequency": rng.uniform(2.2, 3.2)}
+        parts.append(ellipsoid(center, size, FOLIAGE, color, **attributes))
     return parts
 
 
 def bush(rng: np.random.Generator) -> list[Part]:
-    """Return a low bush about the origin."""
-    green = tuple(float(c) for c in np.array(GREENS[int(rng.integers(4))]) * rng.uniform(0.8, 1.2))
+    """Build a low bush at the origin."""
+    green = to_color(np.array(GREENS[int(rng.integers(4))]) * rng.uniform(0.8, 1.2))
     size = rng.uniform(0.45, 0.9) * np.array([1.2, 1.0, 0.9])
     return [
         ellipsoid((dx, dy, size[2] * 0.7), size, FOLIAGE, green, leaves=rng.uniform(0.6, 1.0), frequency=2.4)
@@ -50,7 +47,7 @@ def bush(rng: np.random.Generator) -> list[Part]:
 
 
 def lamp(reach: float) -> list[Part]:
-    """Return a street lamp whose arm reaches `reach` metres along +y."""
+    """Build a street lamp with an arm of `reach` meters along +y."""
     return [
         cylinder((0, 0, 3.6), 0.09, 7.2, METAL, STEEL, top=0.05),
         cylinder((0, 0, 0.5), 0.14, 1.0, METAL, STEEL, top=0.12),
@@ -60,7 +57,7 @@ def lamp(reach: float) -> list[Part]:
 
 
 def road_sign(rng: np.random.Generator) -> list[Part]:
-    """Return a sign that faces oncoming drivers (towards -x)."""
+    """Build a road sign that faces traffic (towards -x)."""
     colors = ((0.03, 0.1, 0.4), (0.5, 0.04, 0.03), (0.6, 0.6, 0.58), (0.55, 0.38, 0.02))
     color, width = colors[int(rng.integers(4))], rng.uniform(0.5, 0.8)
     trim = (0.65, 0.65, 0.63) if max(color) - min(color) > 0.1 else (0.5, 0.04, 0.03)
@@ -77,7 +74,7 @@ def road_sign(rng: np.random.Generator) -> list[Part]:
 
 
 def traffic_light(reach: float) -> list[Part]:
-    """Return a mast with an arm of `reach` metres along +y and two signal heads."""
+    """Build a mast with an arm of `reach` meters along +y and two signal heads."""
     head = (0.28, 0.32, 0.95)
     return [
         cylinder((0, 0, 2.9), 0.09, 5.8, METAL, STEEL),
@@ -90,25 +87,25 @@ def traffic_light(reach: float) -> list[Part]:
 
 
 def shelter() -> list[Part]:
-    """Return a bus shelter, open towards +y."""
+    """Build a bus shelter, open towards +y."""
     return [
         box((0, 0.3, 2.45), (4.2, 1.7, 0.12), METAL, (0.12, 0.13, 0.14)),
         *[cylinder((x, y, 1.2), 0.04, 2.4, METAL, STEEL) for x in (-1.9, 1.9) for y in (-0.4, 1.0)],
-        panel((0, -0.42, 1.3), 3.9, 1.9, METAL, (0.07, 0.09, 0.09), period=0.97, duty=0.04),
+        panel((0, -0.42, 1.3), 3.9, 1.9, METAL, (0.07, 0.09, 0.09), slats=(0.97, 0.04)),
         box((1.95, 0.3, 1.3), (0.1, 1.2, 1.8), SIGN, (0.5, 0.2, 0.1), trim=(0.6, 0.6, 0.55), style=(0.3, 1.0)),
         box((-0.5, -0.1, 0.5), (2.2, 0.4, 0.06), PLAIN, (0.25, 0.14, 0.07)),
     ]
 
 
-def bin_() -> list[Part]:
-    """Return a litter bin."""
+def litter_bin() -> list[Part]:
+    """Build a litter bin."""
     return [cylinder((0, 0, 0.55), 0.22, 0.9, METAL, (0.04, 0.10, 0.06), top=0.26)]
 
 
 def pedestrian(rng: np.random.Generator) -> list[Part]:
-    """Return a person who stands at the origin."""
-    coat = tuple(float(c) for c in rng.uniform(0.02, 0.4, 3))
-    legs = tuple(float(c) for c in rng.uniform(0.02, 0.15, 3))
+    """Build a standing person at the origin."""
+    coat = to_color(rng.uniform(0.02, 0.4, 3))
+    legs = to_color(rng.uniform(0.02, 0.15, 3))
     turn, tall = rng.uniform(0, 2 * np.pi), rng.uniform(0.92, 1.08)
     skin = (0.42, 0.27, 0.2) if rng.random() < 0.6 else (0.18, 0.1, 0.07)
     parts = [
@@ -119,20 +116,39 @@ def pedestrian(rng: np.random.Generator) -> list[Part]:
         *[cylinder((0.03, y, 1.08), 0.045, 0.62, PLAIN, coat, top=0.06) for y in (-0.27, 0.27)],
     ]
     scaled = [p._replace(center=(p.center[0], p.center[1], p.center[2] * tall)) for p in parts]
-    return [at(p, (0, 0, 0), turn) for p in scaled]
+    return [move_part(p, (0, 0, 0), turn) for p in scaled]
 
 
-def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
-    """Furnish the strip behind one kerb; `side` is +1 on the left of the street."""
+class Course(NamedTuple):
+    """The road along its length."""
 
-    def put(parts, s, m, z=0.13):
-        x, y = place(curvature, s, kerb + side * m)
-        turn = curvature * s + (np.pi if side > 0 else 0.0)  # +y of a part looks at the road
-        return [at(p, (x, y, z), turn) for p in parts]
+    curvature: float  # 1/meter
+    low: float  # s where it begins, meters
+    high: float  # s where it ends, meters
+    crossing: Float[np.ndarray, "2"]  # s where the zebra crossing begins and ends, meters
 
-    def put_facing(parts, s, m):
-        x, y = place(curvature, s, kerb + side * m)
-        return [at(p, (x, y, 0.13), curvature * s) for p in parts]
+
+class Roadside(NamedTuple):
+    """The strip behind one curb."""
+
+    curb: float  # n of the curb, meters
+    side: int  # +1 on the left of the street, -1 on the right
+    verge: float  # width of the grass strip, meters
+    yard: float  # distance from the curb to the building line, meters
+
+
+def _furnish(rng: np.random.Generator, course: Course, strip: Roadside) -> list[Part]:
+    """Furnish the strip behind one curb."""
+    (curvature, low, high, crossing), (curb, side, verge, yard) = course, strip
+
+    def put(parts: list[Part], s: float, m: float, z: float = 0.13) -> list[Part]:
+        x, y = street_to_world(curvature, s, curb + side * m)
+        yaw = curvature * s + (np.pi if side > 0 else 0.0)  # +y of a part faces the road
+        return [move_part(p, (x, y, z), yaw) for p in parts]
+
+    def put_facing(parts: list[Part], s: float, m: float) -> list[Part]:
+        x, y = street_to_world(curvature, s, curb + side * m)
+        return [move_part(p, (x, y, 0.13), curvature * s) for p in parts]
 
     out: list[Part] = []
     spacing, start = rng.uniform(9.5, 14.0), low + rng.uniform(0, 8)
@@ -146,10 +162,10 @@ def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
         elif rng.random() < 0.55 and -10 < s < 120:
             out += put_facing(road_sign(rng), s + 0.35 * spacing, 0.55)
         if rng.random() < 0.35 and -10 < s < 90:
-            out += put(bin_(), s + 0.6 * spacing, 0.6)
+            out += put(litter_bin(), s + 0.6 * spacing, 0.6)
     out += put_facing(traffic_light(-side * 4.5), crossing[1] + 0.8, 0.5)
     for s in np.arange(crossing[1] + 1.6, crossing[1] + 9.0, 2.0):
-        out += put([panel((0, 0, 0.52), 1.9, 0.95, METAL, STEEL, period=0.16, duty=0.16)], float(s), 0.3)
+        out += put([panel((0, 0, 0.52), 1.9, 0.95, METAL, STEEL, slats=(0.16, 0.16))], float(s), 0.3)
         out += put([cylinder((0.97, 0, 0.52), 0.03, 1.05, METAL, STEEL)], float(s), 0.3)
     for s in np.arange(crossing[0] - 8.0, crossing[0] - 1.0, 1.6):
         out += put([cylinder((0, 0, 0.42), 0.07, 0.85, METAL, (0.06, 0.06, 0.06))], float(s), 0.35)
@@ -162,9 +178,13 @@ def _side(rng, curvature, kerb, side, verge, yard, low, high, crossing):
 
 
 def furniture(
-    rng: np.random.Generator, curvature: float, kerbs, verges, facades, low: float, high: float, crossing
+    rng: np.random.Generator,
+    course: Course,
+    curbs: tuple[float, float],
+    verges: Float[np.ndarray, "2"],
+    facades: Float[np.ndarray, "2"],
 ) -> list[Part]:
-    """Return everything that stands between the kerbs and the houses."""
-    right = _side(rng, curvature, kerbs[0], -1, verges[0], kerbs[0] - facades[0], low, high, crossing)
-    left = _side(rng, curvature, kerbs[1], 1, verges[1], facades[1] - kerbs[1], low, high, crossing)
+    """Build all objects between the curbs and the houses; `curbs`, `verges`, `facades` as in `Road`."""
+    right = _furnish(rng, course, Roadside(curbs[0], -1, verges[0], curbs[0] - facades[0]))
+    left = _furnish(rng, course, Roadside(curbs[1], 1, verges[1], facades[1] - curbs[1]))
     return right + left

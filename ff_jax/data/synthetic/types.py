@@ -1,7 +1,7 @@
-"""Data types of the procedural street: all arrays, so that another seed has the same shapes.
+"""Data types of the synthetic street: all arrays, so that another seed has the same shapes.
 
-World frame: the first ego pose; x forward, y left, z up, metres; the road surface is the plane z = 0.
-Street coordinates: `s` metres along the ego lane centre, `n` metres to its left (the lane centre is an arc).
+World frame: the first ego pose; x forward, y left, z up, meters; the roadway is the plane z = 0.
+Street coordinates: `s` meters along the ego lane center, `n` meters to its left (the lane center is an arc).
 """
 
 import dataclasses
@@ -10,18 +10,18 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-# Kinds of primitive, in the order in which they are stored.
+# Kinds of primitive, in storage order.
 BOX, CYLINDER, ELLIPSOID, PANEL = range(4)
 
-# Materials; the ground has none because its surface depends on the place alone.
-(FACADE, ROOF, PAINT, CABIN, TYRE, FOLIAGE, BARK, METAL, SIGN, PLAIN, LAMP) = range(11)
+# Materials; the ground has none because its albedo depends on the position alone.
+(FACADE, ROOF, PAINT, CABIN, TIRE, FOLIAGE, BARK, METAL, SIGN, PLAIN, LAMP) = range(11)
 
 VEHICLE_CLASSES = ("car", "van", "bus", "truck")
 
 
 @dataclasses.dataclass(frozen=True)
 class Capacities:
-    """Number of slots per kind of primitive; equal capacities mean that nothing is compiled again."""
+    """Number of slots per kind of primitive; streets of equal capacities share compiled programs."""
 
     boxes: int = 640
     cylinders: int = 352
@@ -29,52 +29,53 @@ class Capacities:
     panels: int = 128
 
     def counts(self) -> tuple[int, int, int, int]:
-        """Return the slots per kind in the order BOX, CYLINDER, ELLIPSOID, PANEL."""
+        """List the slots per kind in the order BOX, CYLINDER, ELLIPSOID, PANEL."""
         return (self.boxes, self.cylinders, self.ellipsoids, self.panels)
 
 
 @dataclasses.dataclass(frozen=True)
-class WorldConfig:
-    """Settings of a street and of the drive through it.
+class StreetConfig:
+    """Settings of a street, of the drive through it, and of the log's images.
 
-    The ego drives in the right lane. No vehicle stands or drives within `clear_left` metres to the left and
-    `clear_right` metres to the right of its path (except far ahead), so a shifted camera stays in free space.
+    The ego vehicle drives in the right lane. No vehicle stands or drives within `clear_left` meters to the left and
+    `clear_right` meters to the right of its path (except far ahead), so a shifted camera stays in free space.
     """
 
     num_frames: int = 24
     frame_rate: float = 10.0  # frames per second
-    speed: float = 11.0  # metres per second: 1.1 m between frames
-    moving: bool = True  # False: nothing but the ego moves
+    speed: float = 11.0  # meters per second: 1.1 m between frames
+    moving: bool = True  # False: only the ego vehicle moves
     num_moving: int = 3
     num_parked: int = 24
-    lead_gap: tuple[float, float] = (32.0, 45.0)  # metres from the first pose to the nearest vehicle driving ahead
-    clear_left: float = 6.5  # metres
-    clear_right: float = 3.5  # metres
-    lane_width: float = 3.4  # metres
-    max_curvature: float = 0.0012  # 1/metres
-    behind: float = 50.0  # metres of street behind the first pose
-    ahead: float = 190.0  # metres of street ahead of the first pose
-    camera_height: float = 1.55  # metres above the road
+    lead_gap: tuple[float, float] = (32.0, 45.0)  # meters from the first pose to the nearest vehicle driving ahead
+    clear_left: float = 6.5  # meters
+    clear_right: float = 3.5  # meters
+    lane_width: float = 3.4  # meters
+    max_curvature: float = 0.0012  # 1/meters
+    behind: float = 50.0  # meters of street behind the first pose
+    ahead: float = 190.0  # meters of street ahead of the first pose
+    camera_height: float = 1.55  # meters above the road
     horizontal_fov: float = 80.0  # degrees
     exposure_drift: bool = False  # a slowly changing gain and bias per frame
+    samples: int = 2  # rays per pixel along either axis, in the images of a log
     capacities: Capacities = Capacities()
 
 
 @struct.dataclass
 class Primitives:
-    """Solid shapes in the frame of their owner (0: the world, k: the centre of vehicle k).
+    """Solid shapes in the frame of their owner (0: the world, k: the center of vehicle k).
 
     shape columns:
       BOX        bound front, rear, side; half height; slope front, rear, side (x + slope z <= bound)
-      CYLINDER   mean radius; radius change per metre of height; half height; 1 if the axis is y and not z
-      ELLIPSOID  three radii; leaf threshold (> 3: solid); leaf frequency (1/metre)
+      CYLINDER   mean radius; radius change per meter of height; half height; 1 if the axis is y and not z
+      ELLIPSOID  three radii; leaf threshold (> 3: solid); leaf frequency (1/meter)
       PANEL      half length; half height; period of the slats (0: solid); share of a period that is solid
     """
 
-    center: Float[Array, "N 3"]  # metres
+    center: Float[Array, "N 3"]  # meters
     yaw: Float[Array, "N"]  # radians about z
     shape: Float[Array, "N 7"]
-    radius: Float[Array, "N"]  # metres: bounding sphere about `center`; negative in empty slots
+    radius: Float[Array, "N"]  # meters: bounding sphere about `center`; negative in empty slots
     owner: Int[Array, "N"]
     material: Int[Array, "N"]
     color: Float[Array, "N 3"]  # linear albedo
@@ -85,25 +86,25 @@ class Primitives:
 
 
 @struct.dataclass
-class Street:
-    """The road: an arc with straight cross-section, painted lines, kerbs, grass strips and pavements."""
+class Road:
+    """The road: an arc with straight cross-section, painted lines, curbs, grass strips and sidewalks."""
 
-    curvature: Float[Array, ""]  # 1/metre, positive to the left
-    kerbs: Float[Array, "2"]  # n of the right and of the left kerb face, metres
-    kerb_height: Float[Array, ""]  # metres
-    verges: Float[Array, "2"]  # metres: width of the grass strip behind either kerb
-    facades: Float[Array, "2"]  # n of the right and of the left building line, metres
-    line_n: Float[Array, "L"]  # lateral place of painted lines, metres
-    line_dash: Float[Array, "L"]  # metres of paint in a period; 0: solid
-    line_period: Float[Array, "L"]  # metres
+    curvature: Float[Array, ""]  # 1/meter, positive to the left
+    curbs: Float[Array, "2"]  # n of the right and of the left curb face, meters
+    curb_height: Float[Array, ""]  # meters
+    verges: Float[Array, "2"]  # meters: width of the grass strip behind either curb
+    facades: Float[Array, "2"]  # n of the right and of the left building line, meters
+    line_n: Float[Array, "L"]  # lateral position of painted lines, meters
+    line_dash: Float[Array, "L"]  # meters of paint in a period; 0: solid
+    line_period: Float[Array, "L"]  # meters
     line_valid: Bool[Array, "L"]
     line_yellow: Bool[Array, "L"]
-    crossing: Float[Array, "2"]  # s where the zebra crossing begins and ends, metres
-    bays: Float[Array, "2 2"]  # n range of the right and of the left parking bay, metres
+    crossing: Float[Array, "2"]  # s where the zebra crossing begins and ends, meters
+    bays: Float[Array, "2 2"]  # n range of the right and of the left parking bay, meters
     asphalt: Float[Array, "3"]  # linear albedo
     paving: Float[Array, "3"]  # linear albedo
-    slab: Float[Array, "2"]  # metres: length and width of a slab
-    offset: Float[Array, "2"]  # metres: moves all ground textures
+    slab: Float[Array, "2"]  # meters: length and width of a slab
+    offset: Float[Array, "2"]  # meters: moves all ground textures
 
 
 @struct.dataclass
@@ -122,33 +123,33 @@ class Sky:
 class Vehicles:
     """Tracked boxes; slot k has track id k + 1."""
 
-    position: Float[Array, "V T 3"]  # metres: centre of the box in the world
+    position: Float[Array, "V T 3"]  # meters: center of the box in the world
     yaw: Float[Array, "V T"]  # radians
-    size: Float[Array, "V 3"]  # metres: length, width, height
+    size: Float[Array, "V 3"]  # meters: length, width, height
     kind: Int[Array, "V"]  # index into VEHICLE_CLASSES
     valid: Bool[Array, "V"]
 
 
 @struct.dataclass
-class World:
-    """A street, what stands and drives on it, and the drive of the ego vehicle."""
+class Street:
+    """A street with its objects and vehicles, and the drive of the ego vehicle."""
 
     primitives: Primitives
-    street: Street
+    road: Road
     sky: Sky
     vehicles: Vehicles
     world_from_ego: Float[Array, "T 4 4"]
     times: Float[Array, "T"]  # seconds
-    exposures: Float[Array, "T 2"]  # gain and bias applied to the stored colours
+    exposures: Float[Array, "T 2"]  # gain and bias applied to the stored colors
     horizontal_fov: Float[Array, ""]  # degrees, of the cameras of the rig
-    camera_height: Float[Array, ""]  # metres
+    camera_height: Float[Array, ""]  # meters
 
 
 @struct.dataclass
-class WorldView:
-    """What one camera sees. Depth, instance and sky are those of the pixel centre."""
+class StreetView:
+    """Ground truth of one camera. Depth, instance and sky belong to the pixel center."""
 
     rgb: Float[Array, "*b H W 3"]  # [0, 1], as stored (gamma applied)
-    depth: Float[Array, "*b H W"]  # metres along the camera's z; 0 in the sky
+    depth: Float[Array, "*b H W"]  # meters along the camera's z; 0 in the sky
     instance: Int[Array, "*b H W"]  # track id; 0: none
     sky: Bool[Array, "*b H W"]

@@ -6,14 +6,14 @@ from jaxtyping import Float
 
 
 def dot(a: Float[Array, "3 ..."], b: Float[Array, "3 ..."]) -> Float[Array, "..."]:
-    """Return the inner product over the leading axis.
+    """Compute the inner product over the leading axis.
 
-    Written out: three terms fuse with their surroundings, and a reduction followed by a square root and two
-    divisions by it (x / |x| next to 1 / |x|) is miscompiled by the CPU backend of jaxlib 0.11.
+    Written out as three terms, which fuse with the surrounding code: the CPU backend of jaxlib 0.11 miscompiles a
+    reduction followed by a square root and two divisions by it (x / |x| next to 1 / |x|).
     """
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def norm(a: Float[Array, "3 ..."]) -> Float[Array, "..."]:
-    """Return the length over the leading axis."""
+    """Compute the length over the leading axis."""
     return jnp.sqrt(dot(a, a))

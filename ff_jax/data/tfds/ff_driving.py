@@ -1,13 +1,14 @@
-"""The TFDS builder of driving logs: ff_driving/frames, ff_driving/sweeps and ff_driving/log in ArrayRecord files.
+"""TFDS builder of driving logs: ff_driving/frames, ff_driving/sweeps and ff_driving/log in ArrayRecord files.
 
-Every log is a split of its name. Arrays of float64 are stored as bytes, because an example of TFDS holds floats in
-single precision. Images keep the bytes of their PNG or JPEG files; computed ones are stored as PNG.
+Every log is a split with its name. Arrays of float64 are stored as bytes, because TFDS examples hold floats in single
+precision. Images keep the bytes of their PNG or JPEG files; computed ones are stored as PNG.
 """
 
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -15,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ff_jax.data.lazy_arrays import EncodedImage, ImageFile, MaskFile, Source, read_file
-from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, SceneData, Sweep
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, SceneData
 
 PARTS = ("frames", "sweeps", "log")
 
@@ -49,7 +50,7 @@ FEATURES = {
         "sensor": tfds.features.Text(),
     },
     "log": {
-        **{key: tfds.features.Text() for key in ("name", "source", "licence")},
+        **{key: tfds.features.Text() for key in ("name", "source", "license")},
         "times": _numbers(None),
         "world_from_ego": _numbers(None, 4, 4),
         "box_track": tfds.features.Sequence(tfds.features.Text()),
@@ -79,63 +80,67 @@ class FfDriving(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "Frames, sweeps, boxes, lanes and poses of driving logs."}  # noqa: RUF012
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=part) for part in PARTS]  # noqa: RUF012
 
-    # Nothing is downloaded, so there are no checksums to look for beside this file (the search needs another package).
+    # Nothing is downloaded, so there is no file of checksums (the search for one needs another package).
     code_path = None
 
-    def __init__(self, *, scenes: Sequence[SceneData] = (), **options):
+    def __init__(self, *, scenes: Sequence[SceneData] = (), **options: Any):
         self.scenes = tuple(scenes)
         super().__init__(file_format="array_record", **options)
 
+    @property
+    def _part(self) -> str:
+        return self.builder_config.name if self.builder_config else ""
+
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(FEATURES[self.builder_config.name])
-        # Frames stay in the order of the log; whoever trains shuffles them.
+        features = tfds.features.FeaturesDict(FEATURES[self._part])
+        # Frames stay in the order of the log; `stream.py` shuffles them.
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
-    def _split_generators(self, dl_manager) -> dict:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         return {split_name(scene.name): self._generate_examples(scene) for scene in self.scenes}
 
     def _generate_examples(self, scene: SceneData) -> Iterator[tuple[int, dict]]:
-        if self.builder_config.name == "log":
+        if self._part == "log":
             yield 0, log_example(scene)
-        elif self.builder_config.name == "frames":
+        elif self._part == "frames":
             yield from enumerate(map(frame_example, scene.frames))
         else:
             yield from enumerate(map(sweep_example, scene.sweeps))
 
 
 def build(scenes: Sequence[SceneData], data_dir: Path) -> None:
-    """Store logs below `data_dir`; it must not hold any yet.
+    """Store logs in `data_dir`, which must not hold any yet.
 
     Raises:
         ValueError: there are no logs, two have the same name, or the folder holds logs already.
     """
     names = [split_name(scene.name) for scene in scenes]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"{len(names)} logs named {names}: give at least one, and names that differ.")
+        raise ValueError(f"{len(names)} logs named {names}: expected at least one, with different names.")
     if (data_dir / "ff_driving").exists():
         raise ValueError(f"{data_dir}/ff_driving exists; choose another folder or remove it.")
     for part in PARTS:
-        # A split without examples cannot be stored.
-        stored = [scene for scene in scenes if part != "sweeps" or scene.sweeps]
-        if stored:
-            FfDriving(scenes=stored, config=part, data_dir=str(data_dir)).download_and_prepare()
+        # TFDS cannot store a split without examples.
+        nonempty = [scene for scene in scenes if part != "sweeps" or scene.sweeps]
+        if nonempty:
+            FfDriving(scenes=nonempty, config=part, data_dir=str(data_dir)).download_and_prepare()
 
 
 def split_name(name: str) -> str:
-    """Return the split of a log: its name, with letters, digits and underscores only."""
+    """Make the split name of a log: letters, digits and underscores only."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def frame_example(frame: Frame) -> dict:
-    """Return the example of an image."""
-    masks = {kind: encoded(frame.masks[kind]) if kind in frame.masks else b"" for kind in MASKS}
+    """Build the example of an image."""
+    masks = {kind: encode(frame.masks[kind]) if kind in frame.masks else b"" for kind in MASKS}
     return {
         "camera": frame.camera,
         "time_index": frame.time_index,
         "time": np.array([frame.time], float),
         "K": frame.K.astype(float),
         "world_from_camera": frame.world_from_camera.astype(float),
-        "image": io.BytesIO(encoded(frame.image)),
+        "image": io.BytesIO(encode(frame.image)),
         "distortion": np.zeros(0) if frame.distortion is None else frame.distortion.astype(float),
         "readout": np.zeros(0) if frame.readout is None else np.append(frame.readout.motion, frame.readout.columns),
         "exposure_id": frame.exposure_id,
@@ -146,8 +151,8 @@ def frame_example(frame: Frame) -> dict:
     }
 
 
-def sweep_example(sweep: Sweep) -> dict:
-    """Return the example of a turn of a LiDAR."""
+def sweep_example(sweep: LidarSweep) -> dict:
+    """Build the example of a LiDAR sweep."""
     return {
         "time_index": sweep.time_index,
         "world_from_lidar": sweep.world_from_lidar.astype(float),
@@ -157,17 +162,18 @@ def sweep_example(sweep: Sweep) -> dict:
 
 
 def log_example(scene: SceneData) -> dict:
-    """Return the example of all that belongs to a log as a whole."""
-    head = {key: getattr(scene, key) for key in ("name", "source", "licence")}
+    """Build the example of a log without its images and sweeps."""
+    head = {key: getattr(scene, key) for key in ("name", "source", "license")}
     head |= {"times": scene.times.astype(float), "world_from_ego": scene.world_from_ego.astype(float)}
-    points = np.zeros((0, 3)) if scene.points is None else scene.points.xyz.astype(float)
-    bare = scene.points is None or scene.points.rgb is None
-    rgb = np.zeros((0, 3)) if bare else scene.points.rgb.astype(float)
-    return head | _boxes(scene.boxes) | _lanes(scene.lanes) | {"xyz": points, "rgb": rgb}
+    xyz = rgb = np.zeros((0, 3))
+    if scene.points is not None:
+        xyz = scene.points.xyz.astype(float)
+        rgb = rgb if scene.points.rgb is None else scene.points.rgb.astype(float)
+    return head | _boxes(scene.boxes) | _lanes(scene.lanes) | {"xyz": xyz, "rgb": rgb}
 
 
-def encoded(source: Source) -> bytes:
-    """Return the bytes of the image file behind a source, or a PNG file of what it computes."""
+def encode(source: Source) -> bytes:
+    """Read the bytes of the image file of a source, or encode its computed array as PNG."""
     if isinstance(source, EncodedImage):
         return source.read()
     if isinstance(source, ImageFile | MaskFile):

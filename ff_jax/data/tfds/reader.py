@@ -1,4 +1,4 @@
-"""Read driving logs from TFDS as scenes."""
+"""Read driving logs from TFDS as scene data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32
 
 from ff_jax.data.lazy_arrays import EncodedImage, Source, decode_image
-from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, Readout, SceneData, SparsePoints, Sweep
+from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, Readout, SceneData, SparsePoints
 from ff_jax.data.tfds.ff_driving import FfDriving, split_name
 
 Array = np.ndarray
 
 
 def log_names(data_dir: Path) -> list[str]:
-    """Return the names of the splits, one for each log below `data_dir`.
+    """List the names of the splits, one per log in `data_dir`.
 
     Raises:
         ValueError: there are no logs.
@@ -24,22 +24,24 @@ def log_names(data_dir: Path) -> list[str]:
 
 
 def read_log(data_dir: Path, log: str = "") -> SceneData:
-    """Return a log; images and sweeps are read when they are loaded.
+    """Read a log; images and sweeps are read on load.
 
     Args:
         data_dir: folder that holds ff_driving/.
-        log: its name; may be empty where there is only one.
+        log: its name; may be empty if there is only one.
 
     Raises:
         ValueError: there is no such log.
     """
-    name = chosen_split(data_dir, log)
+    name = find_split(data_dir, log)
     (head,) = stored_examples(data_dir, "log", name)
     frames, sweeps = stored_examples(data_dir, "frames", name), stored_examples(data_dir, "sweeps", name)
-    text = {key: head[key].decode() for key in ("name", "source", "licence")}
+    spelling = "license" if "license" in head else "licence"  # the spelling of earlier releases
     lanes = np.split(head["lane_points"], np.cumsum(head["lane_length"])[:-1]) if len(head["lane_kind"]) else []
     return SceneData(
-        **text,
+        name=head["name"].decode(),
+        source=head["source"].decode(),
+        license=head[spelling].decode(),
         times=head["times"],
         world_from_ego=head["world_from_ego"],
         frames=tuple(frame_of(frames, i, f"{data_dir}: frame {i} of {name}") for i in range(len(frames))),
@@ -51,7 +53,7 @@ def read_log(data_dir: Path, log: str = "") -> SceneData:
 
 
 def frame_of(examples: Sequence[dict], index: int, name: str) -> Frame:
-    """Return the frame that example `index` describes; `name` is what messages call it."""
+    """Build the frame of example `index`; `name` identifies it in messages."""
     example = examples[index]
     return Frame(
         camera=example["camera"].decode(),
@@ -79,10 +81,10 @@ def _mask(examples: Sequence[dict], index: int, kind: str, frame: str) -> Source
     return Source(name, compute)
 
 
-def _sweep(examples: Sequence[dict], index: int, name: str) -> Sweep:
+def _sweep(examples: Sequence[dict], index: int, name: str) -> LidarSweep:
     example = examples[index]
     source = Source(name, lambda: examples[index]["points"])
-    return Sweep(int(example["time_index"]), example["world_from_lidar"], source, example["sensor"].decode())
+    return LidarSweep(int(example["time_index"]), example["world_from_lidar"], source, example["sensor"].decode())
 
 
 def _box(head: dict, index: int) -> Box:
@@ -96,33 +98,32 @@ def _box(head: dict, index: int) -> Box:
     )
 
 
-def chosen_split(data_dir: Path, log: str) -> str:
-    """Return the split of a log, whose name may be empty where there is only one.
+def find_split(data_dir: Path, log: str) -> str:
+    """Find the split of a log, whose name may be empty if there is only one.
 
     Raises:
         ValueError: there is no such log.
     """
     names = log_names(data_dir)
-    wanted = split_name(log) if log else names[0]
-    if wanted not in names or (not log and len(names) > 1):
-        raise ValueError(f"{data_dir}: {log=} names none of its logs; use one of {', '.join(names)}.")
-    return wanted
+    split = split_name(log) if log else names[0]
+    if split not in names or (not log and len(names) > 1):
+        raise ValueError(f"{data_dir}: invalid {log=}; expected one of {', '.join(names)}.")
+    return split
 
 
 def stored_examples(data_dir: Path, part: str, log: str) -> Sequence[dict]:
-    """Return the examples of a part (one of PARTS) of a split, images as bytes; none where the log lacks this part."""
+    """Open the examples of a part (one of PARTS) of a split, with images as bytes; empty if the log lacks this part."""
     if part == "sweeps" and not (data_dir / "ff_driving/sweeps").is_dir():
         return ()
     builder = _builder(data_dir, part)
     if log not in builder.info.splits:
         return ()
-    return builder.as_data_source(
-        split=log, decoders={"image": tfds.decode.SkipDecoding()} if part == "frames" else None
-    )
+    decoders = {"image": tfds.decode.SkipDecoding()} if part == "frames" else None
+    return builder.as_data_source(split=log, decoders=decoders)  # pyright: ignore[reportCallIssue] (a logging decorator)
 
 
 def _builder(data_dir: Path, part: str) -> tfds.core.DatasetBuilder:
     path = data_dir / "ff_driving" / part / str(FfDriving.VERSION)
     if not (path / "dataset_info.json").is_file():
-        raise ValueError(f"{path} holds no driving logs; name the folder above ff_driving/, or build it first.")
+        raise ValueError(f"{path} holds no driving logs; use the folder above ff_driving/, or build it first.")
     return tfds.builder_from_directory(str(path))

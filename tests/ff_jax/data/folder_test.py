@@ -18,7 +18,7 @@ def scene(tmp_path):
 
 def assert_same(a, b):
     """Compare two scenes to the last bit."""
-    for name in ("name", "source", "licence"):
+    for name in ("name", "source", "license"):
         assert getattr(a, name) == getattr(b, name)
     np.testing.assert_array_equal(a.times, b.times)
     np.testing.assert_array_equal(a.world_from_ego, b.world_from_ego)
@@ -58,6 +58,15 @@ def test_round_trip_is_exact(scene, tmp_path):
     assert (again / "scene.json").read_text() == (path / "scene.json").read_text()
 
 
+def test_the_earlier_spelling_of_license_is_read_and_the_new_one_written(scene, tmp_path):
+    path = folder.write_folder(replace(scene, license="CC0"), tmp_path / "scene")
+    content = json.loads((path / "scene.json").read_text())
+    assert content["license"] == "CC0" and "licence" not in content
+    content["licence"] = content.pop("license")
+    (path / "scene.json").write_text(json.dumps(content))
+    assert folder.read_folder(path).license == "CC0"
+
+
 def test_computed_images_are_stored_with_eight_bits(scene, tmp_path):
     image = np.random.default_rng().random((tiny.HEIGHT, tiny.WIDTH, 3), np.float32)
     frame = replace(scene.frames[0], image=Source("computed", lambda: image), camera="odd name/../x")
@@ -79,10 +88,10 @@ def test_reading_decodes_no_image(scene, tmp_path, monkeypatch):
 
 
 def test_failed_write_leaves_nothing(scene, tmp_path):
-    def broken():
+    def raise_error():
         raise ValueError("camera unplugged")
 
-    frames = (*scene.frames, replace(scene.frames[0], image=Source("broken", broken)))
+    frames = (*scene.frames, replace(scene.frames[0], image=Source("broken", raise_error)))
     before = set(tmp_path.iterdir())
     with pytest.raises(ValueError, match="unplugged"):
         folder.write_folder(replace(scene, frames=frames), tmp_path / "scene")
@@ -114,10 +123,7 @@ def broken_entries():
         (lambda c: c["frames"][3].update(time_index="3"), ("frames[3]", "time_index is '3'", "int")),
         (lambda c: c["frames"][3].update(image="/etc/passwd"), ("frames[3]", "'/etc/passwd'", "relative")),
         (lambda c: c["frames"][3].update(image="../x.png"), ("frames[3]", "'../x.png'", "relative")),
-        (
-            lambda c: c["frames"][4].update(masks={"ego": "m.png"}),
-            ("frames[4]", "'ego'", "sky, valid, dynamic"),
-        ),
+        (lambda c: c["frames"][4].update(masks={"ego": "m.png"}), ("frames[4]", "'ego'", "sky, valid, dynamic")),
         (lambda c: c["frames"].append(7), ("frames[6]",)),
         (lambda c: c.update(frames=3), ("frames is not a list",)),
         (lambda c: c["sweeps"][1].pop("file"), ("sweeps[1]", "'file' is missing")),

@@ -1,5 +1,3 @@
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -16,18 +14,18 @@ def scene(tmp_path):
 
 
 @pytest.fixture
-def decoded(monkeypatch):
+def decoded_files(monkeypatch):
     """Return the list of files that have been decoded."""
     files, decode = [], lazy_arrays._decode
     monkeypatch.setattr(lazy_arrays, "_decode", lambda path: files.append(path.name) or decode(path))
     return files
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(scene, decoded):
+def test_nothing_is_decoded_before_it_is_asked_for(scene, decoded_files):
     small = loader.scaled(scene_data.hold_out(scene_data.select(scene, cameras=("a",)), 2), 0.5)
-    assert decoded == []
+    assert decoded_files == []
     loader.load_image(small.frames[1])
-    assert decoded == ["a1.png"]
+    assert decoded_files == ["a1.png"]
 
 
 def test_image_and_mask_equal_the_file(scene):
@@ -39,34 +37,6 @@ def test_image_and_mask_equal_the_file(scene):
     assert loader.load_mask(frame, "valid").min() == 1 and loader.load_mask(frame, "dynamic").max() == 0
     with pytest.raises(ValueError, match="'ego'"):
         loader.load_mask(frame, "ego")
-
-
-def test_cache_keeps_the_last_used_within_its_bytes(scene, decoded):
-    one = tiny.WIDTH * tiny.HEIGHT * 3 * 4
-    cache = loader.Loader(max_bytes=2 * one)
-    first, second, third = scene.frames[:3]
-    for frame in (first, second, first, third, first, second):
-        np.testing.assert_array_equal(cache.image(frame), loader.load_image(frame))
-        assert cache.bytes <= 2 * one
-    # Every comparison decodes once more; the cache itself decodes first, second, third, and second again.
-    assert len(decoded) - 6 == 4
-    with pytest.raises(ValueError):
-        cache.image(first)[0, 0] = 0
-
-
-@pytest.mark.parametrize("kept", [0, 2])
-def test_threads_may_share_a_cache(scene, monkeypatch, kept):
-    image, pause = np.random.default_rng().random((4, 4, 3), np.float32), sys.getswitchinterval()
-    monkeypatch.setattr(loader, "load_image", lambda _: image.copy())
-    cache = loader.Loader(max_bytes=kept * image.nbytes)
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(8) as threads:
-            for found in threads.map(cache.image, scene.frames * 1000):
-                np.testing.assert_array_equal(found, image)
-    finally:
-        sys.setswitchinterval(pause)
-    assert cache.bytes == kept * image.nbytes
 
 
 def test_area_scaling_is_the_mean_of_what_a_pixel_covers():
@@ -96,8 +66,8 @@ def test_scaling_refuses_what_makes_no_sense(scene, size):
         loader.scaled(scene, **size)
 
 
-def test_undistorted_image_shows_straight_what_the_lens_bent():
-    """Draw a smooth pattern as the lens bends it: undistortion must give the pinhole pattern back."""
+def test_undistortion_inverts_the_lens():
+    """Draw a smooth pattern distorted by the lens: undistortion must recover the pinhole pattern."""
 
     def pattern(x, y):
         return 0.5 + 0.25 * np.sin(6 * x + 1) * np.cos(5 * y) + 0.1 * x
@@ -112,8 +82,8 @@ def test_undistorted_image_shows_straight_what_the_lens_bent():
     rays = np.stack([x, y], -1)
     for _ in range(60):
         rays += np.stack([x, y], -1) - loader.distort(rays, distortion)
-    seen = pattern(rays[..., 0], rays[..., 1]).astype(np.float32)[..., None]
-    image, inside = loader.undistort(seen, K, distortion)
+    distorted = pattern(rays[..., 0], rays[..., 1]).astype(np.float32)[..., None]
+    image, inside = loader.undistort(distorted, K, distortion)
     error = np.abs(image[..., 0] - pattern(x, y))[inside]
     assert inside.mean() > 0.7 and error.max() < 0.02 and np.median(error) < 1e-3
 
@@ -123,10 +93,7 @@ def test_distortion_of_opencv_by_hand():
     x, y = 0.3, -0.2
     r2 = x**2 + y**2
     radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
-    expected = [
-        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2),
-        y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y,
-    ]
+    expected = [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2), y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y]
     np.testing.assert_allclose(loader.distort(np.array([x, y]), distortion), expected)
 
 

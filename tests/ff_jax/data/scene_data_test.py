@@ -14,8 +14,8 @@ def scene(tmp_path):
 
 def test_select_by_camera_split_and_time(scene):
     assert {f.camera for f in scene_data.select(scene, cameras=("b",)).frames} == {"b"}
-    held = scene_data.hold_out(scene, 2)
-    assert {f.time_index for f in scene_data.select(held, split="test").frames} == {1}
+    test_steps = scene_data.hold_out(scene, 2)
+    assert {f.time_index for f in scene_data.select(test_steps, split="test").frames} == {1}
     late = scene_data.select(scene, start=0.1, stop=0.2)
     assert {f.time_index for f in late.frames} == {s.time_index for s in late.sweeps} == {1}
     assert [box.time_index for box in late.boxes] == [1]
@@ -23,7 +23,7 @@ def test_select_by_camera_split_and_time(scene):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("expected", "words"),
     [
         ({"cameras": ("c",)}, ("'c'", "a, b")),
         ({"split": "val"}, ("split='val'", "train, test")),
@@ -31,9 +31,9 @@ def test_select_by_camera_split_and_time(scene):
         ({"split": "test"}, ("split='test'",)),
     ],
 )
-def test_select_says_what_does_not_exist(scene, wanted, words):
+def test_select_says_what_does_not_exist(scene, expected, words):
     with pytest.raises(ValueError) as error:
-        scene_data.select(scene, **wanted)
+        scene_data.select(scene, **expected)
     assert all(word in str(error.value) for word in words)
 
 
@@ -41,9 +41,9 @@ def test_select_says_what_does_not_exist(scene, wanted, words):
 def test_hold_out_takes_whole_steps_between_training_steps(scene, every):
     template = scene.frames[0]
     frames = tuple(replace(template, time_index=i, camera=c) for i in range(20) for c in "ab")
-    held = scene_data.hold_out(replace(scene, frames=frames), every)
-    test = {f.time_index for f in held.frames if f.split == "test"}
-    train = {f.time_index for f in held.frames if f.split == "train"}
+    test_steps = scene_data.hold_out(replace(scene, frames=frames), every)
+    test = {f.time_index for f in test_steps.frames if f.split == "test"}
+    train = {f.time_index for f in test_steps.frames if f.split == "train"}
     assert not test & train and len(test) == len(range(every // 2, 20, every))
     assert min(train) == 0 and all(np.diff(sorted(test)) == every)
     with pytest.raises(ValueError, match="every=1"):
@@ -77,6 +77,6 @@ def test_inverse_and_transform_undo_each_other():
     pose = tiny.pose(*rng.normal(size=3))
     pose[:3, :3] = Rotation.random(rng=rng).as_matrix()
     points = rng.normal(size=(5, 3))
-    back = scene_data.transform(scene_data.invert(pose), scene_data.transform(pose, points))
+    back = scene_data.transform(scene_data.invert_rigid(pose), scene_data.transform(pose, points))
     np.testing.assert_allclose(back, points, atol=1e-12)
-    np.testing.assert_allclose(scene_data.invert(pose), np.linalg.inv(pose), atol=1e-12)
+    np.testing.assert_allclose(scene_data.invert_rigid(pose), np.linalg.inv(pose), atol=1e-12)

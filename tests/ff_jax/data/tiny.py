@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile
-from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, Frame, Lane, SceneData, SparsePoints, Sweep
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, Frame, Lane, LidarSweep, SceneData, SparsePoints
 
 WIDTH, HEIGHT, STEPS = 24, 16, 3
 K = np.array([[20.0, 0, 12], [0, 20, 8], [0, 0, 1]])
@@ -26,7 +26,7 @@ def make_scene(folder: Path, rng=None, distortion=None) -> SceneData:
     return SceneData(
         name="tiny",
         source="made in a test",
-        licence="none",
+        license="none",
         times=np.array([0.0, 0.1, 0.2]),
         world_from_ego=np.stack([pose(step) for step in range(STEPS)]),
         frames=frames,
@@ -62,4 +62,4 @@ def make_sweep(folder, rng, step):
     path = folder / f"lidar{step}.npz"
     xyz = rng.uniform([3, -3, -1], [20, 3, 2], (60, 3)).astype(np.float32)
     np.savez(path, xyz=xyz, intensity=rng.random(60).astype(np.float32))
-    return Sweep(step, pose(step, 0, 0.3), PointFile(path))
+    return LidarSweep(step, pose(step, 0, 0.3), PointFile(path))

@@ -58,10 +58,10 @@ FRAMES = [
     ({"camera": ""}, "has no name"),
     ({"camera": "a"}, "duplicate train frame of camera 'a' at time index 1"),
     ({"exposure_id": -2}, "exposure_id = -2 is negative"),
-    ({"distortion": np.zeros(4)}, "distortion = [0.0, 0.0, 0.0, 0.0]; give five"),
+    ({"distortion": np.zeros(4)}, "distortion = [0.0, 0.0, 0.0, 0.0]; use five"),
     ({"distortion": np.array([0, np.inf, 0, 0, 0])}, "distortion = [0.0, inf, 0.0, 0.0, 0.0]"),
-    ({"K": bad_K(-20.0, 0, 0)}, "fx = -20.0 px does not suit an image of 24x16"),
-    ({"K": bad_K(2000.0, 1, 1)}, "fy = 2000.0 px does not suit"),
+    ({"K": bad_K(-20.0, 0, 0)}, "fx = -20.0 px does not fit an image of 24x16"),
+    ({"K": bad_K(2000.0, 1, 1)}, "fy = 2000.0 px does not fit"),
     ({"K": bad_K(40.0, 0, 2)}, "principal point (40.0, 8.0) is outside"),
     ({"K": bad_K(3.0, 0, 1)}, "rectify"),
     ({"K": bad_K(2.0, 2, 2)}, "is not [[fx, 0, cx]"),
@@ -106,19 +106,19 @@ def test_a_mask_of_another_size(scene):
 
 def test_computed_pixels_are_checked_when_decoding(scene):
     bright = np.full((16, 24, 3), 2.0, np.float32)
-    wrong = with_frame(scene, 0, image=Source("sun", lambda: bright))
-    assert validate(wrong) is wrong
-    assert "from 2.0 to 2.0" in message_of(wrong, decode=True)
-    wrong = with_frame(scene, 0, image=Source("sun", lambda: bright[:3]))
-    assert "(3, 24, 3), expected (16, 24, 3)" in message_of(wrong, decode=True)
+    invalid = with_frame(scene, 0, image=Source("sun", lambda: bright))
+    assert validate(invalid) is invalid
+    assert "from 2.0 to 2.0" in message_of(invalid, decode=True)
+    invalid = with_frame(scene, 0, image=Source("sun", lambda: bright[:3]))
+    assert "(3, 24, 3), expected (16, 24, 3)" in message_of(invalid, decode=True)
 
 
 POINTS = np.ones((5, 4), np.float32)
 SWEEPS = [
     (np.zeros((0, 4), np.float32), {}, "it has no points"),
     (np.where(np.arange(5)[:, None] == 3, np.nan, POINTS), {}, "point 3 is not finite"),
-    (POINTS * 1e5, {}, "a coordinate of 100000 is no LiDAR range"),
-    (POINTS[:, :3], {}, "have shape (5, 3); make it (N, 4)"),
+    (POINTS * 1e5, {}, "a coordinate of 100000 is not a LiDAR range"),
+    (POINTS[:, :3], {}, "have shape (5, 3); expected (N, 4)"),
     (POINTS, {"world_from_lidar": SCALED}, "world_from_lidar is not rigid"),
     (POINTS, {"time_index": 9}, "time index 9 is outside 0..2"),
 ]
@@ -152,13 +152,10 @@ REST = [
     ({"times": np.array([0.0, 0.2, 0.1])}, "times[2] = 0.1 does not follow 0.2"),
     ({"times": np.array([0.0, 0.1, np.nan])}, "times[2] = nan"),
     ({"times": np.array([0.0, 0.1])}, "world_from_ego has 3 poses for 2 times"),
-    (
-        {"world_from_ego": np.stack([tiny.pose(0), SCALED, tiny.pose(2)])},
-        "world_from_ego[1]: the pose is not rigid",
-    ),
+    ({"world_from_ego": np.stack([tiny.pose(0), SCALED, tiny.pose(2)])}, "world_from_ego[1]: the pose is not rigid"),
     ({"world_from_ego": np.stack([tiny.pose(4e5)] * 3)}, "reaches 400000 m from the origin"),
     ({"frames": ()}, "frames: there are none"),
-    ({"lanes": (Lane("kerb", LINE),)}, "lane 0: kind = 'kerb'; use one of lane_line"),
+    ({"lanes": (Lane("curb", LINE),)}, "lane 0: kind = 'curb'; use one of lane_line"),
     ({"lanes": (Lane("road_edge", LINE[:1]),)}, "lane 0: it has 1 point(s)"),
     ({"lanes": (Lane("road_edge", np.full((2, 3), np.inf)),)}, "lane 0: point 0 is not finite"),
     ({"points": SparsePoints(np.full((2, 3), np.nan))}, "sparse points: point 0 is not finite"),
@@ -192,7 +189,7 @@ def test_all_problems_come_in_one_error(scene):
     scene = with_frame(scene, 0, split="val", exposure_id=-1)
     scene = with_frame(scene, 5, K=bad_K(np.nan, 0, 0))
     box = Box("9", "tram", 0, tiny.pose(1), np.ones(3))
-    scene = replace(scene, lanes=(Lane("kerb", LINE),), boxes=(box,))
+    scene = replace(scene, lanes=(Lane("curb", LINE),), boxes=(box,))
     message = message_of(scene)
     assert message.startswith("5 problem(s) in 'tiny':\n- ")
     assert all(line.endswith(".") for line in message.splitlines()[1:])

@@ -43,5 +43,5 @@ def test_a_line_that_two_lanes_share_is_read_once_and_unpainted_ones_are_not(tmp
     assert sorted(lane.points[0, 1] for lane in lanes[:2]) == [3, 6]
     assert lanes[2].points[:, :2].tolist() == [[0, 0], [9, 0], [9, 3], [0, 3], [0, 0]]
     path.write_text("{}")
-    with pytest.raises(ValueError, match=r"is no Argoverse 2 map \(KeyError\('drivable_areas'\)\)"):
+    with pytest.raises(ValueError, match=r"is not an Argoverse 2 map \(KeyError\('drivable_areas'\)\)"):
         av2_map.load(path)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from ff_jax.data.formats import av2
 from ff_jax.data.formats.common import read_columns
 from ff_jax.data.points.visibility import inside_box
-from ff_jax.data.scene_data import boxes_at, invert, transform
+from ff_jax.data.scene_data import boxes_at, invert_rigid, transform
 from ff_jax.data.validate import validate
 
 pytest.importorskip("pyarrow")
@@ -19,7 +19,7 @@ LOG = "data/native/av2/sensor/val/7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
 
 @pytest.fixture(scope="module")
 def log(assets, tmp_path_factory) -> Path:
-    """The real log with images of one colour that the test writes where the data set keeps its own.
+    """The real log with images of one color that the test writes where the data set keeps its own.
 
     The piece in hand has no images; their times are those at which the log has poses of the vehicle.
     """
@@ -29,13 +29,13 @@ def log(assets, tmp_path_factory) -> Path:
         folder.chmod(0o755)
     (path).chmod(0o755)
     stamps = sorted(int(file.stem) for file in (path / "sensors/lidar").glob("*.feather"))
-    posed = read_columns(path / av2.POSES, ("timestamp_ns",))["timestamp_ns"]
+    with_pose = read_columns(path / av2.POSES, ("timestamp_ns",))["timestamp_ns"]
     table = read_columns(path / "calibration/intrinsics.feather", ("sensor_name", "width_px", "height_px"))
     for name, width, height in zip(*table.values(), strict=True):
         folder = path / "sensors/cameras" / name
         folder.mkdir(parents=True)
         Image.new("RGB", (int(width), int(height)), (90, 120, 60)).save(folder / "image.jpg")
-        for stamp in posed[(posed > stamps[0] - 60_000_000) & (posed < stamps[-1] + 60_000_000)][::3]:
+        for stamp in with_pose[(with_pose > stamps[0] - 60_000_000) & (with_pose < stamps[-1] + 60_000_000)][::3]:
             (folder / f"{stamp}.jpg").symlink_to(folder / "image.jpg")
     return path
 
@@ -72,7 +72,7 @@ def test_the_log_is_valid(scene):
 def test_the_rig_looks_around_and_the_vehicle_drives_forward(scene):
     step = scene.world_from_ego[0, :3, :3].T @ (scene.world_from_ego[1] - scene.world_from_ego[0])[:3, 3]
     assert step[0] > 0.03 and np.abs(step[1:]).max() < 0.01  # it has almost come to a stop
-    nearest = {f.camera: invert(scene.world_from_ego[0]) @ f.world_from_camera for f in scene.frames[:7]}
+    nearest = {f.camera: invert_rigid(scene.world_from_ego[0]) @ f.world_from_camera for f in scene.frames[:7]}
     assert nearest["ring_front_center"][0, 2] > 0.99 and nearest["ring_side_left"][1, 2] > 0.8
     assert nearest["ring_rear_right"][0, 2] < -0.5 and nearest["ring_rear_right"][1, 2] < -0.2
     # Cameras stand upright: y points down.
@@ -85,9 +85,9 @@ def test_boxes_hold_the_points_that_they_count(scene):
         world = sweep.load_world()
         world = world[np.linalg.norm(world - scene.world_from_ego[0, :3, 3], axis=1) < 60]
         boxes = [box for box in boxes_at(scene, sweep.time_index) if box.num_points >= 100]
-        found = [inside_box(box, world, 0.0).sum() for box in boxes]
+        actual = [inside_box(box, world, 0.0).sum() for box in boxes]
         assert len(boxes) > 10
-        np.testing.assert_allclose(found, [box.num_points for box in boxes], rtol=0.1, atol=5)
+        np.testing.assert_allclose(actual, [box.num_points for box in boxes], rtol=0.1, atol=5)
 
 
 @pytest.mark.assets
@@ -124,6 +124,6 @@ def test_points_are_in_the_frame_of_the_upper_lidar(assets, scene):
     sweep, pose = scene.sweeps[1], scene.world_from_ego[1]
     file = sorted((assets / LOG / "sensors/lidar").glob("*.feather"))[1]
     raw = np.stack(list(read_columns(file, ("x", "y", "z")).values()), -1).astype(float)
-    np.testing.assert_allclose(transform(invert(pose), sweep.load_world().astype(float)), raw, atol=1e-3)
-    np.testing.assert_allclose((invert(pose) @ sweep.world_from_lidar)[:3, 3], [1.35018, 0, 1.64042], atol=1e-6)
+    np.testing.assert_allclose(transform(invert_rigid(pose), sweep.load_world().astype(float)), raw, atol=1e-3)
+    np.testing.assert_allclose((invert_rigid(pose) @ sweep.world_from_lidar)[:3, 3], [1.35018, 0, 1.64042], atol=1e-6)
     assert 0 <= sweep.load()[1].min() and sweep.load()[1].max() <= 1

@@ -6,16 +6,12 @@ import pytest
 from ff_jax.data import lazy_arrays
 from ff_jax.data.formats import cameras_json
 from ff_jax.data.loader import load_image, scaled
-from ff_jax.data.points.initial import lidar_depth
+from ff_jax.data.points.lidar import lidar_depth
 from ff_jax.data.points.visibility import inside_box, project_points
-from ff_jax.data.scene_data import boxes_at, invert, moving_tracks, select, transform
+from ff_jax.data.scene_data import boxes_at, invert_rigid, moving_tracks, select, transform
 from ff_jax.data.validate import validate
 
-FOLDERS = {
-    "kitti_stereo": "kitti02_stereo_color",
-    "kitti_lidar": "kitti_jam_color_lidar",
-    "dgp": "ddad_dgp_6cam",
-}
+FOLDERS = {"kitti_stereo": "kitti02_stereo_color", "kitti_lidar": "kitti_jam_color_lidar", "dgp": "ddad_dgp_6cam"}
 
 
 def load(assets, kind, detect=False):
@@ -25,14 +21,14 @@ def load(assets, kind, detect=False):
 @pytest.mark.assets
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_every_kind_is_found_and_valid_and_decodes_nothing_on_loading(assets, kind, monkeypatch):
-    decoded, decode = [], lazy_arrays._decode
-    monkeypatch.setattr(lazy_arrays, "_decode", lambda path: decoded.append(path) or decode(path))
+    files, decode = [], lazy_arrays._decode
+    monkeypatch.setattr(lazy_arrays, "_decode", lambda path: files.append(path) or decode(path))
     scene = load(assets, kind, detect=True)
-    assert validate(scene) is scene and decoded == []
+    assert validate(scene) is scene and files == []
     frame = scene.frames[-1]
     image = load_image(frame)
-    assert image.shape == (frame.height, frame.width, 3) and 0.1 < image.mean() < 0.9 and len(decoded) == 1
-    assert "CC BY-NC-SA" in scene.licence and scene.times[0] == 0
+    assert image.shape == (frame.height, frame.width, 3) and 0.1 < image.mean() < 0.9 and len(files) == 1
+    assert "CC BY-NC-SA" in scene.license and scene.times[0] == 0
 
 
 @pytest.mark.assets
@@ -45,11 +41,11 @@ def test_vehicles_drive_forward_on_a_level_road(assets, kind):
 
 
 @pytest.mark.assets
-def test_stereo_right_camera_is_half_a_metre_to_the_right_and_held_out(assets):
+def test_stereo_right_camera_is_half_a_meter_to_the_right_and_held_out(assets):
     scene = load(assets, "kitti_stereo")
     assert {(f.camera, f.split) for f in scene.frames} == {("left", "train"), ("right", "test")}
     for left, right in zip(scene.frames[::2], scene.frames[1::2], strict=True):
-        ego_from_world = invert(scene.world_from_ego[left.time_index])
+        ego_from_world = invert_rigid(scene.world_from_ego[left.time_index])
         offset = (ego_from_world @ right.world_from_camera)[:3, 3]
         np.testing.assert_allclose(offset, [0, -0.533, 0], atol=0.01)
         assert left.time_index == right.time_index and left.exposure_id == right.exposure_id
@@ -60,8 +56,8 @@ def test_stereo_points_come_from_the_left_camera_alone(assets):
     scene = load(assets, "kitti_stereo")
     leaking = np.load(assets / "data" / FOLDERS["kitti_stereo"] / "stereo_points.npz")["xyz"]
     assert len(scene.points.xyz) == 3581 < len(leaking)
-    seen = [project_points(f, scene.points.xyz.astype(float))[2] for f in select(scene, split="train").frames]
-    assert np.any(seen, 0).mean() > 0.95
+    visible = [project_points(f, scene.points.xyz.astype(float))[2] for f in select(scene, split="train").frames]
+    assert np.any(visible, 0).mean() > 0.95
 
 
 @pytest.mark.assets
@@ -71,21 +67,21 @@ def test_kitti_lidar_falls_into_the_image_at_the_depth_of_sparse_points(assets, 
     frame, sweep = scene.frames[step], scene.sweeps[step]
     _, depth, inside = project_points(frame, sweep.load_world())
     assert inside.mean() > 0.8 and 2 < np.percentile(depth, 1) and np.percentile(depth, 99) < 90
-    height = transform(invert(scene.world_from_ego[step]), sweep.load_world())[:, 2]
+    height = transform(invert_rigid(scene.world_from_ego[step]), sweep.load_world())[:, 2]
     assert -2.2 < np.percentile(height, 1) < -1.2  # the road, below the camera
     image = lidar_depth(scene, frame)
-    pixels, known, inside = project_points(frame, scene.points.xyz.astype(float))
+    pixels, reference, inside = project_points(frame, scene.points.xyz.astype(float))
     column, row = pixels[inside].astype(int).T
-    measured, known = image[row, column], known[inside]
-    both = measured > 0
+    depths, reference = image[row, column], reference[inside]
+    both = depths > 0
     assert both.sum() > 20
-    np.testing.assert_allclose(np.median(known[both] / measured[both]), 1, atol=0.02)
+    np.testing.assert_allclose(np.median(reference[both] / depths[both]), 1, atol=0.02)
 
 
 @pytest.mark.assets
 def test_dgp_rig_looks_all_around(assets):
     scene = load(assets, "dgp")
-    ego_from_world = invert(scene.world_from_ego[0])
+    ego_from_world = invert_rigid(scene.world_from_ego[0])
     first = [frame for frame in scene.frames if frame.time_index == 0]
     views = {f.camera: (ego_from_world @ f.world_from_camera)[:3, 2] for f in first}
     assert views["CAMERA_01"][0] > 0.99 and views["CAMERA_09"][0] < -0.9
@@ -98,16 +94,16 @@ def test_dgp_rig_looks_all_around(assets):
 def test_dgp_boxes_hold_the_lidar_points_that_they_count(assets):
     scene = load(assets, "dgp")
     assert {box.category for box in scene.boxes} == {"vehicle"} and moving_tracks(scene)
-    found, counted = [], []
+    actual, counted = [], []
     for sweep in scene.sweeps:
         world = sweep.load_world()
         for box in boxes_at(scene, sweep.time_index):
             if box.num_points >= 50:
-                found.append(inside_box(box, world, 0.05).sum())
+                actual.append(inside_box(box, world, 0.05).sum())
                 counted.append(box.num_points)
     # The excerpt keeps every fifth point of the sweeps that the labels were counted on.
-    assert len(found) > 3 and min(found) > 0
-    assert 0.17 < sum(found) / sum(counted) < 0.23
+    assert len(actual) > 3 and min(actual) > 0
+    assert 0.17 < sum(actual) / sum(counted) < 0.23
 
 
 @pytest.mark.assets
@@ -128,7 +124,7 @@ def test_unknown_and_broken_folders(tmp_path):
     (tmp_path / "cameras.json").write_text("{}")
     with pytest.raises(ValueError, match="none of baseline_m, cam_from_lidar and boxes"):
         cameras_json.load(tmp_path)
-    with pytest.raises(ValueError, match="kind='nuscenes' is not known; use one of kitti_stereo"):
+    with pytest.raises(ValueError, match="invalid kind='nuscenes': expected one of kitti_stereo"):
         cameras_json.load(tmp_path, "nuscenes")
     with pytest.raises(ValueError, match=r"is not of kind 'dgp' \(KeyError\('frames'\)\)"):
         cameras_json.load(tmp_path, "dgp")

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from ff_jax.data.formats import colmap
 from ff_jax.data.formats.colmap_model import MODELS, ModelCamera
 from ff_jax.data.loader import distort
-from ff_jax.data.scene_data import invert
+from ff_jax.data.scene_data import invert_rigid
 from ff_jax.data.validate import validate
 
 CAMERAS = {3: ("OPENCV", [20.0, 21, 12, 8, 0.1, 0.02, 0.001, -0.002]), 7: ("SIMPLE_RADIAL", [19.0, 11.5, 8.5, -0.03])}
@@ -39,8 +39,8 @@ class Model:
         images = []
         for i, name in enumerate(NAMES):
             head = struct.pack("<I", 9 - i) + doubles(self.quaternions[i]) + doubles(self.translations[i])
-            seen = struct.pack("<Q", i) + struct.pack("<ddq", 1.5, 2.5, -1) * i
-            images.append(head + struct.pack("<I", self.cameras[i]) + name.encode() + b"\0" + seen)
+            pixels = struct.pack("<Q", i) + struct.pack("<ddq", 1.5, 2.5, -1) * i
+            images.append(head + struct.pack("<I", self.cameras[i]) + name.encode() + b"\0" + pixels)
         points = [
             struct.pack("<Q", i) + doubles(x) + bytes(c.tolist()) + doubles([0.5]) + struct.pack("<QII", 1, 0, 2)
             for i, (x, c) in enumerate(zip(self.xyz, self.rgb, strict=True))
@@ -62,7 +62,7 @@ def doubles(values):
 
 
 @pytest.fixture(params=["text", "binary"])
-def made(request, tmp_path):
+def reconstruction(request, tmp_path):
     rng, folder = np.random.default_rng(), tmp_path / "sparse/0"
     model = Model(rng)
     folder.mkdir(parents=True)
@@ -73,36 +73,36 @@ def made(request, tmp_path):
     return tmp_path, model
 
 
-def test_both_forms_of_a_model_are_read(made):
-    path, model = made
+def test_both_forms_of_a_model_are_read(reconstruction):
+    path, model = reconstruction
     scene = validate(colmap.load(path), decode=True)
     assert scene.cameras == ("front", "left") and len(scene.times) == 2
-    found = {frame.image.path.relative_to(path / "images").as_posix(): frame for frame in scene.frames}
-    steps = [found[name].time_index for name in NAMES]
+    actual = {frame.image.path.relative_to(path / "images").as_posix(): frame for frame in scene.frames}
+    steps = [actual[name].time_index for name in NAMES]
     assert steps == [1, 0, 0]  # the names of a camera's images are its order in time
     expected = np.broadcast_to(np.eye(4), (3, 4, 4)).copy()
     expected[:, :3, :3] = Rotation.from_quat(model.quaternions[:, [1, 2, 3, 0]]).as_matrix()
     expected[:, :3, 3] = model.translations
-    origin = invert(expected[1])[:3, 3]  # the world starts at the first image of the first camera
+    origin = invert_rigid(expected[1])[:3, 3]  # the world starts at the first image of the first camera
     for name, camera_from_world in zip(NAMES, expected, strict=True):
-        moved = invert(camera_from_world)
-        moved[:3, 3] -= origin
-        np.testing.assert_allclose(found[name].world_from_camera, moved, atol=1e-9)
+        scaled_points = invert_rigid(camera_from_world)
+        scaled_points[:3, 3] -= origin
+        np.testing.assert_allclose(actual[name].world_from_camera, scaled_points, atol=1e-9)
     np.testing.assert_allclose(scene.points.xyz, model.xyz - origin, atol=1e-9)
     np.testing.assert_allclose(scene.points.rgb, model.rgb / 255)
-    assert found[NAMES[0]].distortion.tolist() == [0.1, 0.02, 0.001, -0.002, 0]
-    assert found[NAMES[2]].distortion.tolist() == [-0.03, 0, 0, 0, 0]
-    assert found[NAMES[2]].K.tolist() == [[19, 0, 11.5], [0, 19, 8.5], [0, 0, 1]]
+    assert actual[NAMES[0]].distortion.tolist() == [0.1, 0.02, 0.001, -0.002, 0]
+    assert actual[NAMES[2]].distortion.tolist() == [-0.03, 0, 0, 0, 0]
+    assert actual[NAMES[2]].K.tolist() == [[19, 0, 11.5], [0, 19, 8.5], [0, 0, 1]]
 
 
-def test_scale_stretches_everything_but_the_lens(made):
-    path, _ = made
+def test_scale_stretches_everything_but_the_lens(reconstruction):
+    path, _ = reconstruction
     unit, scaled = colmap.load(path), colmap.load(path, scale=2.5)
     for a, b in zip(unit.frames, scaled.frames, strict=True):
         np.testing.assert_allclose(b.world_from_camera[:3, 3], 2.5 * a.world_from_camera[:3, 3], atol=1e-9)
         np.testing.assert_array_equal(b.world_from_camera[:3, :3], a.world_from_camera[:3, :3])
     np.testing.assert_allclose(scaled.points.xyz, 2.5 * unit.points.xyz, atol=1e-9)
-    with pytest.raises(ValueError, match=r"scale=0.0; give at least one, and metres per unit"):
+    with pytest.raises(ValueError, match=r"scale=0.0; expected at least one image, and a positive scale"):
         colmap.load(path, scale=0.0)
 
 
@@ -122,14 +122,14 @@ def test_every_lens_follows_its_formula():
         "RADIAL": ((30.0, 12, 8, k1, k2), rays * radial[:, None], (30, 30)),
         "OPENCV": ((30.0, 31, 12, 8, k1, k2, p1, p2), rays * radial[:, None] + skewed, (30, 31)),
     }
-    for model, (values, bent, focal) in cases.items():
+    for model, (values, distorted, focal) in cases.items():
         K, coefficients = colmap.lens(ModelCamera(model, 24, 16, tuple(map(float, values))))
-        found = rays if coefficients is None else distort(rays, coefficients)
-        np.testing.assert_allclose(found @ K[:2, :2] + K[:2, 2], bent * focal + [12, 8], atol=1e-9)
+        actual = rays if coefficients is None else distort(rays, coefficients)
+        np.testing.assert_allclose(actual @ K[:2, :2] + K[:2, 2], distorted * focal + [12, 8], atol=1e-9)
 
 
-def test_damaged_models_give_one_sentence(made):
-    path, _ = made
+def test_damaged_models_give_one_sentence(reconstruction):
+    path, _ = reconstruction
     folder = path / "sparse/0"
     suffix = "bin" if (folder / "cameras.bin").exists() else "txt"
     file = folder / f"images.{suffix}"
@@ -148,5 +148,5 @@ def test_damaged_models_give_one_sentence(made):
     with pytest.raises(ValueError, match=r"points3D.* cannot be read \(No such file"):
         colmap.load(path)
     cameras.unlink()
-    with pytest.raises(ValueError, match="holds no COLMAP model; give the folder"):
+    with pytest.raises(ValueError, match="holds no COLMAP model; use the folder"):
         colmap.load(path)

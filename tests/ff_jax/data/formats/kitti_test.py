@@ -5,7 +5,7 @@ from scipy.spatial.transform import Rotation
 
 from ff_jax.data.boxes import corners
 from ff_jax.data.formats import kitti, kitti_files
-from ff_jax.data.scene_data import boxes_at, invert, transform
+from ff_jax.data.scene_data import boxes_at, invert_rigid, transform
 from ff_jax.data.validate import validate
 
 STEPS = 3
@@ -107,14 +107,14 @@ LOADERS = {
 
 
 @pytest.fixture(params=LOADERS)
-def made(request, tmp_path):
+def recording(request, tmp_path):
     vehicle = Vehicle(np.random.default_rng())
     path = getattr(vehicle, request.param)(tmp_path)
     return request.param, path, vehicle, validate(LOADERS[request.param](path), decode=True)
 
 
-def test_lidar_points_fall_where_kittis_own_formula_puts_them(made):
-    _, _, vehicle, scene = made
+def test_lidar_points_fall_where_kittis_own_formula_puts_them(recording):
+    _, _, vehicle, scene = recording
     assert len(scene.frames) == 2 * STEPS and len(scene.sweeps) == STEPS
     assert {(f.camera, f.split) for f in scene.frames} == {("left", "train"), ("right", "test")}
     for frame in scene.frames:
@@ -122,17 +122,17 @@ def test_lidar_points_fall_where_kittis_own_formula_puts_them(made):
         np.testing.assert_allclose(frame.image.load(), vehicle.images[i, number - 2] / 255, atol=1e-6)
         lidar = np.concatenate([vehicle.scans[i, :, :3], np.ones((9, 1))], 1).T
         expected = vehicle.P[number] @ rigid(vehicle.rectify, [0, 0, 0]) @ vehicle.camera_from_lidar @ lidar
-        seen = transform(invert(frame.world_from_camera), scene.sweeps[i].load_world().astype(float))
-        found = seen @ frame.K.T
-        # KITTI counts pixel centres at integers.
-        np.testing.assert_allclose(found[:, :2] / found[:, 2:], (expected[:2] / expected[2]).T + 0.5, atol=1e-3)
+        points = transform(invert_rigid(frame.world_from_camera), scene.sweeps[i].load_world().astype(float))
+        actual = points @ frame.K.T
+        # KITTI counts pixel centers at integers.
+        np.testing.assert_allclose(actual[:, :2] / actual[:, 2:], (expected[:2] / expected[2]).T + 0.5, atol=1e-3)
     right, left = (next(f for f in scene.frames if f.camera == c).world_from_camera for c in ("right", "left"))
     # The cameras' P differ by 0.53 m to the right.
-    np.testing.assert_allclose(invert(left) @ right, rigid(np.eye(3), [0.53, 0, 0]), atol=1e-9)
+    np.testing.assert_allclose(invert_rigid(left) @ right, rigid(np.eye(3), [0.53, 0, 0]), atol=1e-9)
 
 
-def test_the_vehicle_moves_as_its_satellite_positions_say(made):
-    kind, _, vehicle, scene = made
+def test_the_vehicle_moves_as_its_satellite_positions_say(recording):
+    kind, _, vehicle, scene = recording
     if kind == "odometry":
         step = scene.world_from_ego[1, :3, 3] - scene.world_from_ego[0, :3, 3]
         np.testing.assert_allclose(scene.world_from_ego[0, :3, :3].T @ step, [1.3, 0, 0], atol=1e-9)
@@ -141,18 +141,18 @@ def test_the_vehicle_moves_as_its_satellite_positions_say(made):
     north = np.radians(0.5e-6) * 6378137
     expected = np.outer(range(STEPS), [east, north, 0.02])
     np.testing.assert_allclose(scene.world_from_ego[:, :3, 3], expected, atol=1e-4)
-    turned = Rotation.from_euler("xyz", vehicle.oxts[:, 3:6]).as_matrix()
-    np.testing.assert_allclose(scene.world_from_ego[:, :3, :3], turned, atol=1e-9)
+    yaw_rotation = Rotation.from_euler("xyz", vehicle.oxts[:, 3:6]).as_matrix()
+    np.testing.assert_allclose(scene.world_from_ego[:, :3, :3], yaw_rotation, atol=1e-9)
 
 
-def test_boxes_are_where_kittis_own_formula_puts_them(made):
-    kind, _, vehicle, scene = made
+def test_boxes_are_where_kittis_own_formula_puts_them(recording):
+    kind, _, vehicle, scene = recording
     if kind == "odometry":
         assert scene.boxes == ()
         return
     boxes = boxes_at(scene, 1)
     assert len(boxes) == 1 and len(scene.boxes) == (2 if kind == "raw" else STEPS)
-    found = corners(np.stack([box.world_from_object for box in boxes]), np.stack([box.size for box in boxes]))[0]
+    actual = corners(np.stack([box.world_from_object for box in boxes]), np.stack([box.size for box in boxes]))[0]
     if kind == "raw":
         assert boxes[0].category == "vehicle"
         x, y = np.meshgrid([2.5, -2.5], [0.95, -0.95])
@@ -162,31 +162,33 @@ def test_boxes_are_where_kittis_own_formula_puts_them(made):
     else:
         assert boxes[0].category == "cyclist" and boxes[0].track_id == "4"
         h, w, length, x, y, z, turn = vehicle.box.values()
-        turned = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+        yaw_rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
         signs = [(a, b, c) for a in (-0.5, 0.5) for b in (-1, 0) for c in (-0.5, 0.5)]
-        expected = [turned @ [a * length, b * h, c * w] + [x, y, z] for a, b, c in signs]
-        lidar_from_rectified = invert(rigid(vehicle.rectify, [0, 0, 0]) @ vehicle.camera_from_lidar)
+        expected = [yaw_rotation @ [a * length, b * h, c * w] + [x, y, z] for a, b, c in signs]
+        lidar_from_rectified = invert_rigid(rigid(vehicle.rectify, [0, 0, 0]) @ vehicle.camera_from_lidar)
         frame = scene.sweeps[1].world_from_lidar @ lidar_from_rectified
         forward = [np.cos(turn), 0, -np.sin(turn)]  # rotation_y turns x towards -z of the camera
     np.testing.assert_allclose(boxes[0].world_from_object[:3, 0], frame[:3, :3] @ forward, atol=1e-9)
     expected = transform(frame, np.array(expected))
-    distances = np.linalg.norm(found[:, None] - expected, axis=-1)
+    distances = np.linalg.norm(actual[:, None] - expected, axis=-1)
     assert distances.min(0).max() < 1e-6 and distances.min(1).max() < 1e-6
 
 
-def test_missing_and_damaged_files_give_one_sentence(made):
-    kind, path, _, _ = made
+def test_missing_and_damaged_files_give_one_sentence(recording):
+    kind, path, _, _ = recording
     load = LOADERS[kind]
     scan = next(path.rglob("*.bin"))
     scan.write_bytes(scan.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"\.bin: has 141 bytes, not four numbers"):
         [sweep.load() for sweep in load(path).sweeps]
-    broken = {"raw": "oxts/data/0000000001.txt", "odometry": "../../poses/02.txt", "tracking": "oxts/0007.txt"}[kind]
-    text = (path / broken).read_text()
-    (path / broken).write_text(text[:20] + "x")
+    damaged_file = {"raw": "oxts/data/0000000001.txt", "odometry": "../../poses/02.txt", "tracking": "oxts/0007.txt"}[
+        kind
+    ]
+    text = (path / damaged_file).read_text()
+    (path / damaged_file).write_text(text[:20] + "x")
     with pytest.raises(ValueError, match=r"not a table of \d+ numbers a line"):
         load(path)
-    (path / broken).unlink()
+    (path / damaged_file).unlink()
     with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
         load(path)
     calibration = {"raw": "../calib_cam_to_cam.txt", "odometry": "calib.txt", "tracking": "calib/0007.txt"}[kind]
@@ -197,12 +199,12 @@ def test_missing_and_damaged_files_give_one_sentence(made):
 
 def test_other_text_is_no_label_file(tmp_path):
     (tmp_path / "a.txt").write_text("0 4 Car 1 2\n")
-    with pytest.raises(ValueError, match="is no file of tracking labels"):
+    with pytest.raises(ValueError, match="is not a file of tracking labels"):
         kitti_files.read_labels(tmp_path / "a.txt")
     with pytest.raises(ValueError, match="is damaged or of another type"):
         kitti_files.read_tracklets(tmp_path / "a.txt")
     (tmp_path / "image_02/0001").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"sequence='2' is none of its sequences; use \?sequence= one of 0001"):
+    with pytest.raises(ValueError, match=r"invalid \?sequence=2: expected one of 0001"):
         kitti.load_tracking(tmp_path, "2")
     with pytest.raises(ValueError, match="0001 holds no images"):
         kitti._steps(tmp_path / "image_02/0001")

@@ -11,7 +11,7 @@ from ff_jax.data.validate import validate
 
 
 @pytest.fixture
-def made(tmp_path):
+def data_set(tmp_path):
     """A random data set in the layout of Nerfstudio's documentation, and its poses."""
     rng = np.random.default_rng()
     poses = np.broadcast_to(np.eye(4), (3, 4, 4)).copy()
@@ -38,8 +38,8 @@ def load(path, content, **more):
     return nerfstudio.load(path, **more)
 
 
-def test_frames_points_masks_and_splits(made):
-    path, content, poses, vertices = made
+def test_frames_points_masks_and_splits(data_set):
+    path, content, poses, vertices = data_set
     scene = validate(load(path, content), decode=True)
     assert scene.cameras == ("images",) and [f.split for f in scene.frames] == ["train", "train", "test"]
     for frame, pose in zip(scene.frames, poses, strict=True):
@@ -56,8 +56,8 @@ def test_frames_points_masks_and_splits(made):
     np.testing.assert_allclose(larger.points.xyz, 3 * scene.points.xyz, atol=1e-6)
 
 
-def test_what_is_wrong_is_said_in_one_sentence(made):
-    path, content, _, _ = made
+def test_what_is_wrong_is_said_in_one_sentence(data_set):
+    path, content, _, _ = data_set
     with pytest.raises(ValueError, match="camera model OPENCV_FISHEYE is none of OPENCV, PINHOLE; undistort"):
         load(path, content | {"camera_model": "OPENCV_FISHEYE"})
     with pytest.raises(ValueError, match=r"transforms\.json lacks an entry \(KeyError\('cy'\)\); add it"):

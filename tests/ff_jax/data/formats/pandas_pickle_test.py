@@ -38,9 +38,9 @@ class Writer:
 
     def called(self, name, *arguments, state=None):
         """Return something that is pickled as name(*arguments), with `state` set afterwards."""
-        made = _Call()
-        made.reduced = (self.names[name], arguments) + (() if state is None else (state,))
-        return made
+        data_bytes = _Call()
+        data_bytes.reduced = (self.names[name], arguments) + (() if state is None else (state,))
+        return data_bytes
 
     def index(self, names):
         return self.called("_new_Index", self.names["Index"], {"data": np.array(names, object), "name": None})
@@ -58,8 +58,8 @@ class Writer:
             state = (axes, [v for v, _ in blocks], [], {"0.14.1": {"axes": axes, "blocks": full}})
             manager = self.called("BlockManager", state=state)
             return self.called("DataFrame", state={"_data": manager, "_typ": "dataframe", "_metadata": []})
-        made = tuple(self.called("_unpickle_block", v, where(places), 2) for v, places in blocks)
-        manager = self.called("BlockManager", made, axes)
+        data_bytes = tuple(self.called("_unpickle_block", v, where(places), 2) for v, places in blocks)
+        manager = self.called("BlockManager", data_bytes, axes)
         return self.called("DataFrame", state={"_mgr": manager, "_typ": "dataframe", "attrs": {}, "_flags": {}})
 
     def write(self, path, columns, old):
@@ -95,11 +95,11 @@ def test_columns_of_both_layouts_are_read(writer, tmp_path, old):
         "t": rng.normal(size=5),
     }
     writer.write(tmp_path / "a.pkl.gz", columns, old)
-    found = read_table(tmp_path / "a.pkl.gz")
-    assert set(found) == set(columns)
+    actual = read_table(tmp_path / "a.pkl.gz")
+    assert set(actual) == set(columns)
     for name, values in columns.items():
-        np.testing.assert_array_equal(found[name], values)
-        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(actual[name], values)
+        assert actual[name].dtype == values.dtype
 
 
 def test_a_pickle_that_names_a_function_is_refused_and_not_run(tmp_path):
@@ -107,7 +107,7 @@ def test_a_pickle_that_names_a_function_is_refused_and_not_run(tmp_path):
     call = _Call()
     call.reduced = (os.mkdir, (str(tmp_path / "made"),))
     path.write_bytes(gzip.compress(pickle.dumps(call)))
-    with pytest.raises(ValueError, match=r"a\.pkl\.gz: cannot be read .*\(it names \w+\.mkdir, which no"):
+    with pytest.raises(ValueError, match=r"a\.pkl\.gz: cannot be read .*\(it names \w+\.mkdir, which is not"):
         read_table(path)
     assert not (tmp_path / "made").exists()
 

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from ff_jax.data.formats import pandaset
 from ff_jax.data.formats.registry import open_source
-from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert_rigid
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.formats.pandas_pickle_test import Writer
 
@@ -59,13 +59,13 @@ class Sequence:
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def sequence_folder(tmp_path, monkeypatch):
     path = tmp_path / "002"
     return Sequence(np.random.default_rng(), Writer(monkeypatch), path), path
 
 
-def test_a_sequence_is_read(made):
-    sequence, path = made
+def test_a_sequence_is_read(sequence_folder):
+    sequence, path = sequence_folder
     scene = validate(open_source(str(path)), decode=True)
     assert scene.name == "pandaset_002" and set(scene.cameras) == set(CAMERAS) and len(scene.frames) == 4
     np.testing.assert_allclose(scene.times, [0, 0.1], atol=1e-6)
@@ -81,25 +81,27 @@ def test_a_sequence_is_read(made):
         np.testing.assert_allclose(sweep.load()[1], 0.2, atol=1e-6)
 
 
-def test_labels_look_along_y_and_are_read_once(made):
-    _, path = made
+def test_labels_look_along_y_and_are_read_once(sequence_folder):
+    _, path = sequence_folder
     scene = pandaset.load(path)
     box, sign = boxes_at(scene, 1)
     assert (box.track_id, box.category, sign.track_id, sign.category) == ("a", "vehicle", "c", "other")
     # Yaw turns counter-clockwise from y, along which an object is long.
     np.testing.assert_allclose(box.world_from_object[:3, 0], [-np.sin(0.3), np.cos(0.3), 0], atol=1e-9)
     np.testing.assert_allclose(box.world_from_object[:3, 3], [11, 5, 0.5], atol=1e-9)
-    assert box.size.tolist() == [4.6, 1.9, 1.5] and np.linalg.det(invert(box.world_from_object)) == pytest.approx(1)
+    assert box.size.tolist() == [4.6, 1.9, 1.5] and np.linalg.det(invert_rigid(box.world_from_object)) == pytest.approx(
+        1
+    )
 
 
-def test_broken_sequences_give_one_sentence(made):
-    _, path = made
+def test_broken_sequences_give_one_sentence(sequence_folder):
+    _, path = sequence_folder
     for name, text, message in (
         ("lidar/timestamps.json", "[]", r"timestamps\.json: holds no list"),
         ("lidar/timestamps.json", "[1,", r"timestamps\.json: not valid JSON"),
         ("lidar/poses.json", "[{}]", r"poses\.json: has 1 poses for 2 sweeps"),
-        ("camera/front_camera/poses.json", "[{}, {}]", r"is no PandaSet sequence \(KeyError\('heading'\)\)"),
-        ("camera/front_camera/intrinsics.json", "{}", r"is no PandaSet sequence \(KeyError\('fx'\)\)"),
+        ("camera/front_camera/poses.json", "[{}, {}]", r"is not a PandaSet sequence \(KeyError\('heading'\)\)"),
+        ("camera/front_camera/intrinsics.json", "{}", r"is not a PandaSet sequence \(KeyError\('fx'\)\)"),
     ):
         whole = (path / name).read_text()
         (path / name).write_text(text)

@@ -52,7 +52,7 @@ def crc32c(data):
     return register ^ 0xFFFFFFFF
 
 
-def masked(crc):
+def mask_crc(crc):
     rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
@@ -62,5 +62,5 @@ def tfrecord(records):
     parts = []
     for record in records:
         length = struct.pack("<Q", len(record))
-        parts += [length, masked(crc32c(length)), record, masked(crc32c(record))]
+        parts += [length, mask_crc(crc32c(length)), record, mask_crc(crc32c(record))]
     return b"".join(parts)

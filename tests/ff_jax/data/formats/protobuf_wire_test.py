@@ -31,12 +31,12 @@ def test_what_is_encoded_is_decoded(packed):
         "ratio": float(np.float32(rng.normal())),
     }
     data = encode(message, TABLE, packed)
-    found = decode(data, TABLE)
-    start, stop = found.pop("blob")
+    actual = decode(data, TABLE)
+    start, stop = actual.pop("blob")
     assert data[start:stop] == message.pop("blob")
     for key in ("values", "floats"):
-        np.testing.assert_array_equal(found.pop(key), message.pop(key))
-    assert found == message
+        np.testing.assert_array_equal(actual.pop(key), message.pop(key))
+    assert actual == message
     # Fields that the table does not list are skipped.
     assert decode(data, {1: TABLE[1]}) == {"count": message["count"]}
 
@@ -53,7 +53,7 @@ def test_packed_and_single_numbers_of_one_field_are_joined():
     ("data", "message"),
     [
         (b"\x08\xff", "does not end"),
-        (varint(7 << 3 | 2) + varint(9) + b"abc", "ends behind its message"),
+        (varint(7 << 3 | 2) + varint(9) + b"abc", "is longer than its message"),
         (b"\x0b", "wire type 3"),
         (varint(1 << 3 | 1) + bytes(8), "'count' is of another type"),
         (varint(3 << 3 | 2) + varint(7) + bytes(7), "'values' is of another type"),

@@ -16,7 +16,7 @@ REAL = {
 
 @pytest.mark.assets
 @pytest.mark.parametrize("folder", REAL)
-def test_every_log_is_recognised(assets, folder):
+def test_every_log_is_recognized(assets, folder):
     assert len(open_source(str(assets / folder)).frames) == REAL[folder]
 
 
@@ -25,25 +25,31 @@ def test_a_part_of_a_log_is_named_behind_its_path(tmp_path):
     part = open_log(DataConfig(source=f"{tmp_path}/log?frames=1:3", width=0))
     assert len(part.times) == 2 and len(part.frames) == 4 and part.times[0] == 0
     for query, message in {
-        "frames=1": "frames='1' is no range of time steps; write frames=FIRST:STOP",
+        "frames=1": "invalid frames='1': expected frames=FIRST:STOP",
         "frames=1:9": "has the time steps 0:3, not 1:9",
-        "scene=a": r"a scene folder \(scene.json\) has no option 'scene'; it has frames\.",
+        "scene=a": r"invalid option 'scene' of a scene folder \(scene.json\): expected one of frames\.",
     }.items():
         with pytest.raises(ValueError, match=message):
             open_source(f"{tmp_path}/log?{query}")
 
 
+def test_a_string_is_a_source_with_default_settings(tmp_path):
+    write_folder(make_scene(tmp_path / "files"), tmp_path / "log")
+    assert open_log(f"{tmp_path}/log").name == "tiny"
+    street = open_log("world", shifts=(3.0,))
+    assert street.name == "street-0" and {frame.split for frame in street.frames} == {"train", "test"}
+
+
 def test_options_have_types(tmp_path):
     (tmp_path / "transforms.json").write_text("{}")
-    with pytest.raises(ValueError, match="scale='long' is no float; give one"):
+    with pytest.raises(ValueError, match=r"invalid \?scale=long: expected float"):
         open_source(f"{tmp_path}?scale=long")
 
 
 def test_what_is_no_log_is_refused_with_all_that_would_be_one(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"holds neither .* known log \(scene folder .*: name a log, or use 'world'"
-    ) as error:
+    message = r"is not a log of a known format \(scene folder .*; use the path of a log, or 'world'"
+    with pytest.raises(ValueError, match=message) as error:
         open_source(str(tmp_path))
     assert all(format.name in str(error.value) for format in FORMATS)
-    with pytest.raises(ValueError, match=r"none holds neither scene\.json nor"):
+    with pytest.raises(ValueError, match="none is not a log of a known format"):
         open_source(f"{tmp_path}/none?frames=0:1")

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.formats import common
-from ff_jax.data.scene_data import invert, transform
+from ff_jax.data.scene_data import invert_rigid, transform
 from ff_jax.data.validate import validate
 from tests.ff_jax.data.tiny import make_scene
 
@@ -14,20 +14,20 @@ from tests.ff_jax.data.tiny import make_scene
 def test_poses_from_quaternions_and_translations():
     rng = np.random.default_rng()
     quaternions, translations = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
-    found = common.pose(quaternions, translations)
+    actual = common.pose(quaternions, translations)
     np.testing.assert_allclose(
-        found[:, :3, :3], Rotation.from_quat(quaternions[:, [1, 2, 3, 0]]).as_matrix(), atol=1e-9
+        actual[:, :3, :3], Rotation.from_quat(quaternions[:, [1, 2, 3, 0]]).as_matrix(), atol=1e-9
     )
-    np.testing.assert_array_equal(found[:, :3, 3], translations)
-    np.testing.assert_array_equal(common.pose(quaternions[0], translations[0]), found[0])
+    np.testing.assert_array_equal(actual[:, :3, 3], translations)
+    np.testing.assert_array_equal(common.pose(quaternions[0], translations[0]), actual[0])
 
 
 def test_nearest_is_what_a_search_finds():
     rng = np.random.default_rng()
     for count in (1, 2, 9):
-        times, wanted = np.sort(rng.random(count)), rng.uniform(-0.2, 1.2, 30)
-        expected = np.abs(times[:, None] - wanted).argmin(0)
-        np.testing.assert_array_equal(common.nearest(times, wanted), expected)
+        times, queries = np.sort(rng.random(count)), rng.uniform(-0.2, 1.2, 30)
+        expected = np.abs(times[:, None] - queries).argmin(0)
+        np.testing.assert_array_equal(common.nearest(times, queries), expected)
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def scene(tmp_path):
     )
 
 
-def seen(scene, index):
+def in_ego_frame(scene, index):
     """Everything of a log at one time, as seen from the vehicle."""
-    ego = invert(scene.world_from_ego[index])
+    ego = invert_rigid(scene.world_from_ego[index])
     return [
         *(ego @ frame.world_from_camera for frame in scene.frames if frame.time_index == index),
         *(ego @ sweep.world_from_lidar for sweep in scene.sweeps if sweep.time_index == index),
@@ -64,11 +64,11 @@ def test_a_part_of_a_log_sees_the_same_from_its_own_start(scene):
     np.testing.assert_allclose(part.times, [0, 0.1])
     assert [frame.time for frame in part.frames] == pytest.approx([0, 0, 0.1, 0.1])
     for index in range(2):
-        for found, expected in zip(seen(part, index), seen(scene, index + 1), strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-6)
-    for wrong in ((1, 1), (2, 4), (-1, 2)):
+        for actual, expected in zip(in_ego_frame(part, index), in_ego_frame(scene, index + 1), strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-6)
+    for bad_range in ((1, 1), (2, 4), (-1, 2)):
         with pytest.raises(ValueError, match="'tiny' has the time steps 0:3, not"):
-            common.cut(scene, wrong)
+            common.cut(scene, bad_range)
 
 
 def test_missing_columns_and_packages_are_named(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from ff_jax.data.validate import validate
 from tests.ff_jax.data.formats.protobuf import encode, tfrecord
 
 RECORD = "data/native/waymo/pvps_data_one_frame.tfrecord"
-ORIGIN = np.array([-12_000.0, 34_000, 55])  # the worlds of real segments are tens of kilometres from theirs
+ORIGIN = np.array([-12_000.0, 34_000, 55])  # the worlds of real segments are tens of kilometers from theirs
 OFFSET = np.array([0.3, -0.2, 0.1])
 
 
@@ -50,7 +50,7 @@ def test_the_real_record_equals_the_frame_exported_from_it(assets, real):
 
 @pytest.mark.assets
 def test_a_record_of_another_kind_is_refused(assets):
-    with pytest.raises(ValueError, match=r"motion_data.*: holds no Waymo Perception frames .*; give a segment-"):
+    with pytest.raises(ValueError, match=r"motion_data.*: holds no Waymo Perception frames .*; use a segment-"):
         waymo_v1.load(assets / "data/native/waymo/motion_data_one_scenario.tfrecord")
 
 
@@ -124,10 +124,15 @@ class Segment:
         intrinsic = [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003]
         calibration = {"intrinsic": intrinsic, "extrinsic": transform(self.camera), "width": 24, "height": 16}
         calibration["direction"] = 4  # right to left
-        seen = self.poses[index] @ vehicle([0, 0, 0, 0.5, 0, 0])
+        lidar_points = self.poses[index] @ vehicle([0, 0, 0, 0.5, 0, 0])
         box = dict(center_x=9.0, center_y=index, center_z=1, width=2, length=4.5, height=1.6, heading=0.4)
         images = [
-            {"name": k, "jpeg": self.jpegs[2 * index + k - 1], "pose": transform(seen), "time": 100.04 + 0.1 * index}
+            {
+                "name": k,
+                "jpeg": self.jpegs[2 * index + k - 1],
+                "pose": transform(lidar_points),
+                "time": 100.04 + 0.1 * index,
+            }
             | {"velocity": self.velocity, **self.times}
             for k in (2, 1)
         ]
@@ -151,15 +156,15 @@ class Segment:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def segment_file(tmp_path_factory):
     segment = Segment(np.random.default_rng())
     path = tmp_path_factory.mktemp("waymo") / "segment-made.tfrecord"
     path.write_bytes(tfrecord([segment.record(i) for i in range(3)]))
     return path, segment, waymo_v1.load(path)
 
 
-def test_a_segment_has_frames_boxes_and_lanes_where_it_says(made):
-    _, segment, scene = made
+def test_a_segment_has_frames_boxes_and_lanes_where_it_says(segment_file):
+    _, segment, scene = segment_file
     assert validate(scene, decode=True) is scene and scene.name == "made"
     np.testing.assert_allclose(scene.times, [0, 0.1, 0.2], atol=1e-6)
     here = segment.poses[0][:3, 3]
@@ -169,8 +174,8 @@ def test_a_segment_has_frames_boxes_and_lanes_where_it_says(made):
     np.testing.assert_allclose(ahead[:3, 3], expected[:3, 3] - here, atol=1e-9)
     np.testing.assert_allclose(ahead[:3, [2, 0, 1]] * [1, -1, -1], expected[:3, :3], atol=1e-9)
     assert scene.frames[2].camera == "FRONT" and scene.frames[2].time == pytest.approx(0.14, abs=1e-6)
-    decoded = np.asarray(Image.open(io.BytesIO(segment.jpegs[2]))) / 255
-    np.testing.assert_allclose(scene.frames[2].image.load(), decoded, atol=1e-6)
+    frame_message = np.asarray(Image.open(io.BytesIO(segment.jpegs[2]))) / 255
+    np.testing.assert_allclose(scene.frames[2].image.load(), frame_message, atol=1e-6)
     (box,) = boxes_at(scene, 2)
     expected = segment.poses[2] @ vehicle([0, 0, 0.4, 9, 2, 1])
     expected[:3, 3] -= here
@@ -181,26 +186,26 @@ def test_a_segment_has_frames_boxes_and_lanes_where_it_says(made):
     np.testing.assert_allclose(scene.lanes[2].points, (segment.line - here)[[0, 1, 2, 0]], atol=1e-9)
 
 
-def test_a_read_out_follows_the_vehicle(made):
+def test_a_read_out_follows_the_vehicle(segment_file):
     """The rightmost column is read first, 24 ms before the pose of the image, the leftmost 24 ms after it."""
-    _, segment, scene = made
+    _, segment, scene = segment_file
     frame, velocity = scene.frames[0], segment.velocity
     assert frame.readout.columns
     pose = segment.poses[0] @ vehicle([0, 0, 0, 0.5, 0, 0])
     camera_from_world = lambda pose: np.linalg.inv(pose @ segment.camera @ np.linalg.inv(OPENCV_FROM_EGO))
     for share in (-0.5, -0.2, 0.5):  # of the image, from its left
-        moved, seconds = pose.copy(), -share * 0.048
+        shifted, seconds = pose.copy(), -share * 0.048
         turn = Rotation.from_rotvec(seconds * np.array([velocity[key] for key in ("w_x", "w_y", "w_z")]))
-        moved[:3, :3] = turn.as_matrix() @ pose[:3, :3]
-        moved[:3, 3] += seconds * np.array([velocity[key] for key in ("v_x", "v_y", "v_z")])
-        expected = camera_from_world(moved) @ np.linalg.inv(camera_from_world(pose))
+        shifted[:3, :3] = turn.as_matrix() @ pose[:3, :3]
+        shifted[:3, 3] += seconds * np.array([velocity[key] for key in ("v_x", "v_y", "v_z")])
+        expected = camera_from_world(shifted) @ np.linalg.inv(camera_from_world(pose))
         motion = share * frame.readout.motion
         np.testing.assert_allclose(Rotation.from_rotvec(motion[:3]).as_matrix(), expected[:3, :3], atol=1e-4)
         np.testing.assert_allclose(motion[3:], expected[:3, 3], atol=0.01)
 
 
-def test_range_images_become_the_points_that_each_pixel_measured(made):
-    _, segment, scene = made
+def test_range_images_become_the_points_that_each_pixel_measured(segment_file):
+    _, segment, scene = segment_file
     uniform = -1.2 + (np.arange(4) + 0.5) / 4 * 1.6
     for sweep, name, inclinations in zip(scene.sweeps[2:4], (1, 2), (segment.inclinations, uniform), strict=True):
         extrinsic, expected = segment.extrinsics[name], []
@@ -222,20 +227,20 @@ def test_range_images_become_the_points_that_each_pixel_measured(made):
         assert sweep.sensor == waymo_v1.LASERS[name]
 
 
-def test_a_part_of_a_segment_starts_at_its_own_first_frame_and_keeps_the_map(made):
-    path, _, scene = made
+def test_a_part_of_a_segment_starts_at_its_own_first_frame_and_keeps_the_map(segment_file):
+    path, _, scene = segment_file
     part = validate(waymo_v1.load(path, (1, 3)), decode=True)
     assert len(part.frames) == 4 and len(part.boxes) == 2 and len(part.lanes) == 3
-    moved = scene.world_from_ego[1, :3, 3]
-    np.testing.assert_allclose(part.world_from_ego[1, :3, 3], scene.world_from_ego[2, :3, 3] - moved, atol=1e-6)
-    np.testing.assert_allclose(part.lanes[0].points, scene.lanes[0].points - moved, atol=1e-6)
+    shifted = scene.world_from_ego[1, :3, 3]
+    np.testing.assert_allclose(part.world_from_ego[1, :3, 3], scene.world_from_ego[2, :3, 3] - shifted, atol=1e-6)
+    np.testing.assert_allclose(part.lanes[0].points, scene.lanes[0].points - shifted, atol=1e-6)
     np.testing.assert_array_equal(part.sweeps[0].points.load(), scene.sweeps[2].points.load())
-    with pytest.raises(ValueError, match="has the time steps 0:3, not 2:9; choose"):
+    with pytest.raises(ValueError, match="has the time steps 0:3, not 2:9; use"):
         waymo_v1.load(path, (2, 9))
 
 
-def test_a_damaged_range_image_gives_one_sentence(made, tmp_path):
-    path, segment, _ = made
+def test_a_damaged_range_image_gives_one_sentence(segment_file, tmp_path):
+    path, segment, _ = segment_file
     blob = bytearray(matrix_bytes(segment.images[2]))
     record = segment.record(0)
     blob[-20] ^= 255

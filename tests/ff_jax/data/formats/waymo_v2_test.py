@@ -22,7 +22,7 @@ def write(root, segment):
         root,
         "vehicle_pose",
         "VehiclePose",
-        [{STAMP: t, "world_from_vehicle.transform": row(p)} for t, p in placed(segment)],
+        [{STAMP: t, "world_from_vehicle.transform": row(p)} for t, p in pose_at(segment)],
     )
     calibration = dict(zip(waymo_v2.INTRINSICS, [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003], strict=True))
     cameras = [
@@ -73,7 +73,7 @@ def write(root, segment):
     put(root, "lidar_box", "LiDARBox", labels)
 
 
-def placed(segment):
+def pose_at(segment):
     return zip(STAMPS, segment.poses, strict=True)
 
 
@@ -102,7 +102,7 @@ def put(root, folder, component, records):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def segment_folder(tmp_path_factory):
     """One segment in both versions."""
     root, segment = tmp_path_factory.mktemp("waymo"), Segment(np.random.default_rng())
     write(root, segment)
@@ -110,8 +110,8 @@ def made(tmp_path_factory):
     return root, validate(waymo_v2.load(root), decode=True), waymo_v1.load(root / "made.tfrecord")
 
 
-def test_both_versions_of_a_segment_are_the_same_but_for_the_map(made):
-    _, second, first = made
+def test_both_versions_of_a_segment_are_the_same_but_for_the_map(segment_folder):
+    _, second, first = segment_folder
     assert second.name == first.name == "made" and second.lanes == ()
     np.testing.assert_allclose(second.times, first.times, atol=1e-9)
     np.testing.assert_allclose(second.world_from_ego, first.world_from_ego, atol=1e-9)
@@ -144,10 +144,10 @@ def test_both_versions_of_a_segment_are_the_same_but_for_the_map(made):
         np.testing.assert_array_equal(a.size, b.size)
 
 
-def test_segments_are_named_in_the_source(made):
-    root, _, _ = made
+def test_segments_are_named_in_the_source(segment_folder):
+    root, _, _ = segment_folder
     assert len(open_source(f"{root}?segment=made&frames=1:3").frames) == 4
-    with pytest.raises(ValueError, match=r"segment='x' names none; use \?segment= one of made"):
+    with pytest.raises(ValueError, match=r"invalid \?segment=x: expected one of made"):
         open_source(f"{root}?segment=x")
 
 

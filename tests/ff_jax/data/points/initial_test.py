@@ -5,9 +5,9 @@ import pytest
 
 from ff_jax.data.formats.cameras_json import load
 from ff_jax.data.lazy_arrays import Source
-from ff_jax.data.points import initial
-from ff_jax.data.points.visibility import inside_box, project_points, seen_by_any
-from ff_jax.data.scene_data import Frame, SparsePoints, Sweep
+from ff_jax.data.points import initial, lidar
+from ff_jax.data.points.visibility import inside_box, is_visible, project_points
+from ff_jax.data.scene_data import Frame, LidarSweep, SparsePoints
 from tests.ff_jax.data import tiny
 
 
@@ -23,7 +23,7 @@ def rng():
 
 def constant_sweep(xyz, step=0):
     rows = np.pad(np.asarray(xyz, np.float32), ((0, 0), (0, 1)))
-    return Sweep(step, tiny.pose(step), Source("rays", lambda: rows))
+    return LidarSweep(step, tiny.pose(step), Source("rays", lambda: rows))
 
 
 def test_lidar_depth_keeps_the_nearest_in_the_exact_pixel(scene, rng):
@@ -36,38 +36,38 @@ def test_lidar_depth_keeps_the_nearest_in_the_exact_pixel(scene, rng):
         if 0 <= u < 24 and 0 <= v < 16 and 2 <= x <= 25:
             old = expected[int(v), int(u)]
             expected[int(v), int(u)] = x if old == 0 else min(old, x)
-    depth = initial.lidar_depth(scene, frame, min_depth=2.0, max_depth=25.0)
-    seen = depth > 0  # points at random hide many others
-    np.testing.assert_allclose(depth[seen], expected[seen], rtol=1e-5)
-    assert 20 < seen.sum() < (expected > 0).sum()
-    assert initial.lidar_depth(scene, replace(frame, time_index=2)).max() == 0
+    depth = lidar.lidar_depth(scene, frame, min_depth=2.0, max_depth=25.0)
+    visible = depth > 0  # points at random hide many others
+    np.testing.assert_allclose(depth[visible], expected[visible], rtol=1e-5)
+    assert 20 < visible.sum() < (expected > 0).sum()
+    assert lidar.lidar_depth(scene, replace(frame, time_index=2)).max() == 0
 
 
 def test_lidar_points_are_static_seen_unique_and_few(scene, rng):
-    xyz, rgb = initial.lidar_points(scene, 1000, rng, voxel=0.0)
+    xyz, rgb = lidar.lidar_points(scene, 1000, rng, voxel=0.0)
     world = [sweep.load_world() for sweep in scene.sweeps]
-    static = [w[~inside_box(scene.boxes[i], w, initial.BOX_MARGIN)] for i, w in enumerate(world)]
+    static = [w[~inside_box(scene.boxes[i], w, lidar.BOX_MARGIN)] for i, w in enumerate(world)]
     expected = np.concatenate(static)
-    expected = expected[seen_by_any(scene, expected)]
+    expected = expected[is_visible(scene, expected)]
     expected = expected.astype(np.float32)
     np.testing.assert_array_equal(xyz[np.lexsort(xyz.T)], expected[np.lexsort(expected.T)])
     assert rgb.shape == xyz.shape and rgb.min() >= 0 and rgb.max() <= 1
-    few, _ = initial.lidar_points(scene, 7, rng)
+    few, _ = lidar.lidar_points(scene, 7, rng)
     assert len(few) == 7
-    coarse, _ = initial.lidar_points(scene, 1000, rng, voxel=2.0)
+    coarse, _ = lidar.lidar_points(scene, 1000, rng, voxel=2.0)
     cells = np.floor(coarse / 2.0)
     assert len(np.unique(cells, axis=0)) == len(coarse) < len(xyz)
 
 
 def test_of_a_long_log_cubes_are_drawn_evenly(scene, rng, monkeypatch):
-    whole, _ = initial.lidar_points(scene, 1000, rng)
-    monkeypatch.setattr(initial, "MOST", 40)
-    monkeypatch.setattr(initial, "SPARE", 0)
-    some, _ = initial.lidar_points(scene, 1000, rng)
+    whole, _ = lidar.lidar_points(scene, 1000, rng)
+    monkeypatch.setattr(lidar, "POINT_CAPACITY", 40)
+    monkeypatch.setattr(lidar, "CAPACITY_FACTOR", 0)
+    some, _ = lidar.lidar_points(scene, 1000, rng)
     assert 0 < len(some) <= 40 < len(whole) and set(map(tuple, some)) < set(map(tuple, whole))
-    # Neighbouring cubes, on both sides of the origin: what is drawn depends on no coordinate.
+    # Neighboring cubes, on both sides of the origin: what is drawn depends on no coordinate.
     cubes = np.stack(np.meshgrid(*[np.arange(-20, 20) * 0.05 + 0.025] * 3, [0.0]), -1).reshape(-1, 4)
-    half, quarter = (initial._drawn(cubes, share, 0.05) for share in (0.5, 0.25))
+    half, quarter = (lidar._subsample_voxels(cubes, share, 0.05) for share in (0.5, 0.25))
     assert len(half) == pytest.approx(len(cubes) / 2, rel=0.05) and set(map(tuple, quarter)) < set(map(tuple, half))
     assert len(quarter) == pytest.approx(len(cubes) / 4, rel=0.05)
     for axis in range(3):
@@ -77,7 +77,7 @@ def test_of_a_long_log_cubes_are_drawn_evenly(scene, rng, monkeypatch):
 
 def test_random_points_are_all_seen_and_far_ones_are_above_the_road(scene, rng):
     xyz, rgb = initial.random_points(rng, scene, 101, near=6.0, far=50.0)
-    assert xyz.shape == rgb.shape == (101, 3) and seen_by_any(scene, xyz.astype(float)).all()
+    assert xyz.shape == rgb.shape == (101, 3) and is_visible(scene, xyz.astype(float)).all()
     near, far = xyz[:50], xyz[50:]
     assert near[:, 0].max() < 2 + 6 and near[:, 2].min() >= -initial.FLOOR
     distance = np.linalg.norm(far - [1, 0, 0], axis=1)
@@ -88,7 +88,7 @@ def test_random_points_are_all_seen_and_far_ones_are_above_the_road(scene, rng):
 
 def test_random_points_give_up_when_no_camera_sees_the_road(scene, rng):
     away = tuple(replace(f, world_from_camera=tiny.pose(0, 0, 1e6)) for f in scene.frames)
-    with pytest.raises(ValueError, match=r"'tiny': the training cameras saw 0 of"):
+    with pytest.raises(ValueError, match=r"'tiny': 0 of"):
         initial.random_points(rng, replace(scene, frames=away), 10)
 
 
@@ -97,7 +97,7 @@ def test_nearest_distances_equal_brute_force(rng):
     distances = np.linalg.norm(xyz[:, None] - xyz[None], axis=-1)
     expected = np.sort(distances, 1)[:, 1:4].mean(1)
     np.testing.assert_allclose(initial.nearest_distances(xyz), expected, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"3 point\(s\) do not have 3 neighbours"):
+    with pytest.raises(ValueError, match=r"3 point\(s\) do not have 3 neighbors"):
         initial.nearest_distances(xyz[:3])
 
 
@@ -114,7 +114,7 @@ def test_interpolated_points_lie_on_a_plane(scene, rng):
     xyz, rgb = initial.interpolated_points(rng, scene, 400, reach=0.2)
     assert 100 < len(xyz) <= 400 and rgb.shape == xyz.shape
     np.testing.assert_allclose(xyz[:, 0], plane(xyz[:, 1], xyz[:, 2]), atol=1e-3)
-    assert seen_by_any(scene, xyz.astype(float)).mean() > 0.99
+    assert is_visible(scene, xyz.astype(float)).mean() > 0.99
 
 
 def test_initial_points_use_what_the_log_has(scene, rng):
@@ -138,10 +138,10 @@ def test_initial_points_use_what_the_log_has(scene, rng):
         initial.sparse_points(bare)
 
 
-def test_sparse_points_keep_their_colours(scene, rng):
+def test_sparse_points_keep_their_colors(scene, rng):
     xyz, rgb = rng.random((2, 5, 3)).astype(np.float32)
-    found = initial.sparse_points(replace(scene, points=SparsePoints(xyz, rgb)))
-    np.testing.assert_array_equal(found, (xyz, rgb))
+    actual = initial.sparse_points(replace(scene, points=SparsePoints(xyz, rgb)))
+    np.testing.assert_array_equal(actual, (xyz, rgb))
 
 
 @pytest.mark.assets
@@ -157,17 +157,17 @@ def test_points_between_sparse_points_agree_with_stereo(assets, rng):
     image[row, column] = true_depth[inside]
     pixels, depth, inside = project_points(frame, xyz.astype(float))
     column, row = pixels[inside].astype(int).T
-    known = image[row, column] > 0
-    error = np.abs(depth[inside][known] / image[row, column][known] - 1)
-    assert known.sum() > 500 and np.median(error) < 0.07
+    vertices = image[row, column] > 0
+    error = np.abs(depth[inside][vertices] / image[row, column][vertices] - 1)
+    assert vertices.sum() > 500 and np.median(error) < 0.07
 
 
 @pytest.mark.assets
-def test_lidar_points_of_a_real_log_show_its_colours(assets, rng):
-    """Project the coloured points into an image of another time: static surfaces keep their colour."""
+def test_lidar_points_of_a_real_log_show_its_colors(assets, rng):
+    """Project the colored points into an image of another time: static surfaces keep their color."""
     scene = load(assets / "data" / "kitti_jam_color_lidar")
     scene = replace(scene, sweeps=scene.sweeps[::10])
-    xyz, rgb = initial.lidar_points(scene, 5000, rng)
+    xyz, rgb = lidar.lidar_points(scene, 5000, rng)
     assert len(xyz) == 5000
     frame = scene.frames[23]
     pixels, _, inside = project_points(frame, xyz.astype(float))

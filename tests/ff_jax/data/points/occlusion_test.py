@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from ff_jax.data.points.occlusion import NEARER, _corner_minimum, beam_gaps, hidden, nearest_in_pixels
-from ff_jax.data.scene_data import invert, transform
-from ff_jax.data.synthetic import LidarPattern, WorldConfig, lidar_sweep, make_world, render_world
+from ff_jax.data.points.occlusion import NEARER, _corner_minimum, beam_gaps, nearest_in_pixels, occluded
+from ff_jax.data.scene_data import invert_rigid, transform
+from ff_jax.data.synthetic import LidarPattern, StreetConfig, make_street, render_street, simulate_lidar
 from ff_jax.data.synthetic.camera_rig import rig_camera
 
 WIDTH, HEIGHT = 240, 160
@@ -41,11 +41,11 @@ def test_few_points_get_the_widest_window():
 def test_a_corner_is_a_window_that_ends_at_the_pixel():
     depth = np.random.default_rng().random((9, 11))
     for size, down, right in [(1, False, False), (2, True, False), (3, False, True), (2, True, True)]:
-        found = _corner_minimum(depth, size, down, right)
+        actual = _corner_minimum(depth, size, down, right)
         for y, x in np.ndindex(depth.shape):
             rows = slice(y, y + size + 1) if down else slice(max(y - size, 0), y + 1)
             columns = slice(x, x + size + 1) if right else slice(max(x - size, 0), x + 1)
-            assert found[y, x] == depth[rows, columns].min()
+            assert actual[y, x] == depth[rows, columns].min()
 
 
 def test_what_nearer_points_surround_goes_and_what_lies_beside_them_stays():
@@ -54,8 +54,8 @@ def test_what_nearer_points_surround_goes_and_what_lies_beside_them_stays():
     sparse[3:9:2, 1:9:2] = 30  # behind its gaps
     sparse[2:10, 10:] = 30  # beside it
     sparse[5, 3] = 5 / (1 - 0.5 * NEARER)  # hardly farther: on the fence
-    found = hidden(sparse, radius)
-    assert found[3:9:2, 1:9:2].sum() == 11 and found.sum() == 11
+    actual = occluded(sparse, radius)
+    assert actual[3:9:2, 1:9:2].sum() == 11 and actual.sum() == 11
 
 
 def test_the_nearest_point_of_a_pixel_stays_with_its_own_window():
@@ -66,21 +66,21 @@ def test_the_nearest_point_of_a_pixel_stays_with_its_own_window():
 
 
 def test_leaks_on_the_street_disappear_and_other_points_stay():
-    world = make_world(1, WorldConfig(num_frames=3))
+    world = make_street(1, StreetConfig(num_frames=3))
     camera, pattern = rig_camera(world, 0, "front", WIDTH, HEIGHT), LidarPattern(azimuths=720, sector=90.0)
-    truth = np.asarray(jax.jit(lambda camera: render_world(world, camera, 0.0, samples=1).depth)(camera))
+    truth = np.asarray(jax.jit(lambda camera: render_street(world, camera, 0.0, samples=1).depth)(camera))
     key = jax.random.key(np.random.default_rng().integers(1 << 30))
-    sweep = jax.jit(lidar_sweep, static_argnames="pattern")(key, world, 0, pattern=pattern)
+    sweep = jax.jit(simulate_lidar, static_argnames="pattern")(key, world, 0, pattern=pattern)
     points = np.asarray(sweep.points, float)[np.asarray(sweep.valid)]
     K, pose = np.asarray(camera.K, float), np.asarray(sweep.world_from_lidar, float)
-    inside = transform(invert(np.asarray(camera.world_from_camera, float)) @ pose, points)
+    inside = transform(invert_rigid(np.asarray(camera.world_from_camera, float)) @ pose, points)
     pixels = inside[:, :2] / np.maximum(inside[:, 2:], 0.1) @ K[:2, :2].T + K[:2, 2]
-    seen = (inside[:, 2] > 0.5) & (pixels >= 0).all(1) & (pixels < [WIDTH, HEIGHT]).all(1)
+    visible = (inside[:, 2] > 0.5) & (pixels >= 0).all(1) & (pixels < [WIDTH, HEIGHT]).all(1)
     shape, gaps = (HEIGHT, WIDTH), beam_gaps(points)
-    sparse, radius = nearest_in_pixels(pixels[seen], inside[seen, 2], gaps[seen], shape, K[1, 1])
-    known = (sparse > 0) & (truth > 0)
-    leak = known & (sparse > truth + np.maximum(0.05 * truth, 0.3))
-    good = known & (np.abs(sparse - truth) <= np.maximum(0.05 * truth, 0.3))
-    gone = hidden(sparse, radius)
-    assert known.sum() > 500
+    sparse, radius = nearest_in_pixels(pixels[visible], inside[visible, 2], gaps[visible], shape, K[1, 1])
+    exact = (sparse > 0) & (truth > 0)
+    leak = exact & (sparse > truth + np.maximum(0.05 * truth, 0.3))
+    good = exact & (np.abs(sparse - truth) <= np.maximum(0.05 * truth, 0.3))
+    gone = occluded(sparse, radius)
+    assert exact.sum() > 500
     assert (leak & ~gone).sum() < 0.5 * leak.sum() and (good & gone).sum() < 0.2 * good.sum()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data.loader import camera_of, load_image
-from ff_jax.data.points.visibility import NEAR, color_points, inside_box, project_points, seen_by_any
+from ff_jax.data.points.visibility import NEAR, color_points, inside_box, is_visible, project_points
 from tests.ff_jax.data import tiny
 
 
@@ -33,12 +33,12 @@ def test_projection_agrees_with_the_camera_of_the_frame(scene):
             np.testing.assert_allclose(pixels[i], [u, v], atol=1e-3)
 
 
-def test_colour_is_that_of_the_nearest_time(scene):
+def test_color_is_that_of_the_nearest_time(scene):
     xyz = random_points()
     times = np.full(len(xyz), 0.1)
-    rgb, seen = color_points(scene, xyz, times)
-    np.testing.assert_array_equal(seen, seen_by_any(scene, xyz))
-    np.testing.assert_array_equal(rgb[~seen], 0.5)
+    rgb, visible = color_points(scene, xyz, times)
+    np.testing.assert_array_equal(visible, is_visible(scene, xyz))
+    np.testing.assert_array_equal(rgb[~visible], 0.5)
     frame = scene.frames[2]  # camera a at 0.1 s, the first of its time
     pixels, _, inside = project_points(frame, xyz)
     assert inside.any()
@@ -48,14 +48,14 @@ def test_colour_is_that_of_the_nearest_time(scene):
         np.testing.assert_array_equal(rgb[i], image[int(v), int(u)])
 
 
-def test_test_frames_neither_colour_nor_see(scene):
+def test_test_frames_neither_color_nor_see(scene):
     xyz = random_points()
     frames = tuple(replace(f, split="train" if f.time_index == 0 else "test") for f in scene.frames)
     only_first = replace(scene, frames=tuple(f for f in frames if f.split == "train"))
     mixed = replace(scene, frames=frames)
     for a, b in zip(color_points(mixed, xyz), color_points(only_first, xyz), strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(seen_by_any(mixed, xyz), seen_by_any(only_first, xyz))
+    np.testing.assert_array_equal(is_visible(mixed, xyz), is_visible(only_first, xyz))
 
 
 def test_points_in_a_turned_box():

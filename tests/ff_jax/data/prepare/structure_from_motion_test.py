@@ -23,9 +23,9 @@ def log_of_a_wall(rng) -> SceneData:
     x, y = (u - K[0, 2]) / K[0, 0] * DEPTH, (v - K[1, 2]) / K[1, 1] * DEPTH
 
     def frame(i):
-        moved = np.where(u < WIDTH / 3, 0.25 * i, 0.5 * i)
-        grey = ndimage.map_coordinates(paint, [200 + y * 18, 180 + (x + moved) * 18], order=1, mode="mirror")
-        image = np.repeat(grey[..., None], 3, 2).astype(np.float32)
+        shifted = np.where(u < WIDTH / 3, 0.25 * i, 0.5 * i)
+        gray = ndimage.map_coordinates(paint, [200 + y * 18, 180 + (x + shifted) * 18], order=1, mode="mirror")
+        image = np.repeat(gray[..., None], 3, 2).astype(np.float32)
         pose = np.eye(4)
         pose[:3, 3] = 0.5 * i, 2.0, 1.0
         masks = {"dynamic": Source("moving", lambda: (u < WIDTH / 3).astype(np.float32))}
@@ -38,11 +38,11 @@ def log_of_a_wall(rng) -> SceneData:
 def test_points_lie_where_the_images_show_them():
     pytest.importorskip("pycolmap")
     log = log_of_a_wall(np.random.default_rng())
-    found = with_sparse_points(log).points
-    assert len(found.xyz) >= 20 and found.rgb.shape == found.xyz.shape
-    assert 0 <= found.rgb.min() < found.rgb.max() <= 1
+    result = with_sparse_points(log).points
+    assert len(result.xyz) >= 20 and result.rgb.shape == result.xyz.shape
+    assert 0 <= result.rgb.min() < result.rgb.max() <= 1
     depth = lambda points: points.xyz[:, 2] - 1.0  # of the cameras' place
-    assert np.median(np.abs(depth(found) - DEPTH)) < 0.2 and (depth(found) > 1.5 * DEPTH).mean() < 0.02
+    assert np.median(np.abs(depth(result) - DEPTH)) < 0.2 and (depth(result) > 1.5 * DEPTH).mean() < 0.02
     unmasked = replace(log, frames=tuple(replace(frame, masks={}) for frame in log.frames))
     assert (depth(with_sparse_points(unmasked).points) > 1.5 * DEPTH).mean() > 0.05
 

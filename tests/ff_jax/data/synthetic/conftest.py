@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from ff_jax.data.synthetic import WorldConfig, make_world, render_world
+from ff_jax.data.synthetic import StreetConfig, make_street, render_street
 
 WIDTH, HEIGHT = 96, 64
 SEED = 7
@@ -11,12 +11,12 @@ SEED = 7
 
 @pytest.fixture(scope="session")
 def street():
-    return make_world(SEED, WorldConfig(exposure_drift=True))
+    return make_street(SEED, StreetConfig(exposure_drift=True))
 
 
 @pytest.fixture(scope="session")
 def render():
     """Render one ray per pixel; call it with WIDTH x HEIGHT cameras to compile once."""
     return jax.jit(
-        lambda world, camera, time, exposure: render_world(world, camera, time, samples=1, exposure=exposure)
+        lambda street, camera, time, exposure: render_street(street, camera, time, samples=1, exposure=exposure)
     )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.data.synthetic import LidarPattern, boxes, lidar_sweep, render_world, rig_camera
+from ff_jax.data.synthetic import LidarPattern, render_street, rig_camera, simulate_lidar, vehicle_boxes
 from tests.ff_jax.data.synthetic.conftest import HEIGHT, WIDTH
 
 PATTERN = LidarPattern(beams=16, azimuths=240)
@@ -13,13 +13,13 @@ PATTERN = LidarPattern(beams=16, azimuths=240)
 
 @pytest.fixture(scope="module")
 def sweep():
-    return jax.jit(lambda key, world, index: lidar_sweep(key, world, index, PATTERN))
+    return jax.jit(lambda key, street, index: simulate_lidar(key, street, index, PATTERN))
 
 
 @pytest.fixture(scope="module")
 def render_depth():
-    """Render depth alone: without colours the compiler has little left to do."""
-    return jax.jit(lambda world, camera, time: render_world(world, camera, time, samples=1).depth)
+    """Render depth alone: without colors the compiler has little left to do."""
+    return jax.jit(lambda street, camera, time: render_street(street, camera, time, samples=1).depth)
 
 
 def test_points_lie_on_rendered_surfaces(street, render_depth, sweep):
@@ -33,13 +33,13 @@ def test_points_lie_on_rendered_surfaces(street, render_depth, sweep):
     image = np.asarray(render_depth(street, seen_from, 0.4))
     points = np.asarray(got.points)[np.asarray(got.valid)]
     lidar = np.asarray(got.world_from_lidar)
-    seen = (points @ lidar[:3, :3].T + lidar[:3, 3]) @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    in_camera = (points @ lidar[:3, :3].T + lidar[:3, 3]) @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
     K = np.asarray(camera.K)
-    u, v = (K[k, k] * seen[:, k] / np.maximum(seen[:, 2], 1e-6) + K[k, 2] for k in range(2))
-    ok = (seen[:, 2] > 1) & (u > 0) & (u < WIDTH) & (v > 0) & (v < HEIGHT)
+    u, v = (K[k, k] * in_camera[:, k] / np.maximum(in_camera[:, 2], 1e-6) + K[k, 2] for k in range(2))
+    ok = (in_camera[:, 2] > 1) & (u > 0) & (u < WIDTH) & (v > 0) & (v < HEIGHT)
     depth = image[v[ok].astype(int), u[ok].astype(int)]
     assert ok.sum() > 200
-    assert np.mean(np.abs(depth - seen[ok, 2]) < 0.04 * seen[ok, 2] + 0.1) > 0.8
+    assert np.mean(np.abs(depth - in_camera[ok, 2]) < 0.04 * in_camera[ok, 2] + 0.1) > 0.8
 
 
 def test_ground_returns_are_on_the_ground(street, sweep):
@@ -52,20 +52,20 @@ def test_ground_returns_are_on_the_ground(street, sweep):
 
 
 def test_boxes_contain_the_points_of_their_vehicle(street, sweep):
-    found = 0
+    num_points = 0
     for index in (0, 12):
-        got, labels = sweep(jax.random.key(2), street, index), boxes(street, index)
+        got, labels = sweep(jax.random.key(2), street, index), vehicle_boxes(street, index)
         lidar, instance = np.asarray(got.world_from_lidar), np.asarray(got.instance)
         for track in np.unique(instance[instance > 0]):
-            world = np.asarray(got.points)[instance == track] @ lidar[:3, :3].T + lidar[:3, 3]
+            points = np.asarray(got.points)[instance == track] @ lidar[:3, :3].T + lidar[:3, 3]
             slot = int(np.flatnonzero(np.asarray(labels.track_id) == track)[0])
             assert bool(labels.valid[slot])
             pose = np.asarray(labels.world_from_object[slot])
-            local = (world - pose[:3, 3]) @ pose[:3, :3]
+            local = (points - pose[:3, 3]) @ pose[:3, :3]
             excess = np.abs(local) - np.asarray(labels.size[slot]) / 2
             assert excess.max() < 6 * PATTERN.range_noise
-            found += len(world)
-    assert found > 50
+            num_points += len(points)
+    assert num_points > 50
 
 
 def test_sweep_is_random_by_key_alone_and_loses_some_returns(street, sweep):

@@ -16,7 +16,7 @@ def test_filtered_patterns_are_averages_of_sharp_ones():
     np.testing.assert_allclose(got, (np.abs(fine) <= 1.1).mean(1), atol=5e-3)
 
 
-def test_hash_is_uniform_and_differs_between_neighbours():
+def test_hash_is_uniform_and_differs_between_neighbors():
     i, j = jnp.meshgrid(jnp.arange(-100, 100), jnp.arange(-100, 100))
     values = np.asarray(hash_unit(i, j))
     assert values.min() >= 0 and values.max() < 1

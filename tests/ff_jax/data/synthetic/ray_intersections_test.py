@@ -10,16 +10,16 @@ from ff_jax.data.synthetic.ray_casting import reach_cone
 from ff_jax.data.synthetic.ray_intersections import hit, local_normal, unpack
 from ff_jax.data.synthetic.types import BOX, CYLINDER, ELLIPSOID, METAL, PANEL
 
-GREY = (0.3, 0.3, 0.3)
+GRAY = (0.3, 0.3, 0.3)
 COUNTS = (1, 1, 1, 1)
 RAYS = 1500
 
 
 def _row(part):
     """Return the geometry row of a single static part."""
-    made = pack([part], COUNTS)
+    packed = pack([part], COUNTS)
     k = part.kind
-    row = [*made.center[k], jnp.cos(made.yaw[k]), jnp.sin(made.yaw[k]), *made.shape[k]]
+    row = [*packed.center[k], jnp.cos(packed.yaw[k]), jnp.sin(packed.yaw[k]), *packed.shape[k]]
     return unpack(jnp.stack(row)[None])
 
 
@@ -37,10 +37,10 @@ def _inside(part, p):
 
 
 PARTS = {
-    "box": box((0, 0, 0), (2.0, 1.4, 1.0), METAL, GREY, taper=(0.5, 0.2, 0.3)),
-    "cone": cylinder((0, 0, 0), 0.9, 1.8, METAL, GREY, top=0.3),
-    "wheel": cylinder((0, 0, 0), 0.8, 0.6, METAL, GREY, lying=True),
-    "ball": ellipsoid((0, 0, 0), (1.0, 0.6, 0.8), METAL, GREY),
+    "box": box((0, 0, 0), (2.0, 1.4, 1.0), METAL, GRAY, taper=(0.5, 0.2, 0.3)),
+    "cone": cylinder((0, 0, 0), 0.9, 1.8, METAL, GRAY, top=0.3),
+    "wheel": cylinder((0, 0, 0), 0.8, 0.6, METAL, GRAY, lying=True),
+    "ball": ellipsoid((0, 0, 0), (1.0, 0.6, 0.8), METAL, GRAY),
 }
 
 
@@ -79,7 +79,7 @@ def test_rays_steeper_than_the_flank_of_a_cone_hit_it():
 
 
 def test_slats_let_rays_through():
-    part = panel((0, 0, 0), 4.0, 1.0, METAL, GREY, period=0.2, duty=0.5)
+    part = panel((0, 0, 0), 4.0, 1.0, METAL, GRAY, slats=(0.2, 0.5))
     x = jnp.linspace(-1.9, 1.9, 400)
     origin = jnp.stack([x, 0 * x - 3.0, 0 * x])
     direction = jnp.stack([0 * x, 0 * x + 1, 0 * x])
@@ -91,7 +91,7 @@ def test_slats_let_rays_through():
 
 
 def test_leaves_have_holes_that_close_with_distance():
-    part = ellipsoid((0, 0, 0), (1.0, 1.0, 1.0), METAL, GREY, leaves=0.2, frequency=2.5)
+    part = ellipsoid((0, 0, 0), (1.0, 1.0, 1.0), METAL, GRAY, leaves=0.2, frequency=2.5)
     u = np.linspace(-0.5, 0.5, 30)
     y, z = (jnp.asarray(a.ravel(), jnp.float32) for a in np.meshgrid(u, u))
     origin = jnp.stack([0 * y - 5, y, z])

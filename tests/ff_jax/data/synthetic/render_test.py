@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.data.synthetic import Capacities, WorldConfig, make_world, render_world, rig_camera
+from ff_jax.data.synthetic import Capacities, StreetConfig, make_street, render_street, rig_camera
 from ff_jax.data.synthetic.primitive_builders import box, pack
 from ff_jax.data.synthetic.types import METAL
 from ff_jax.render.camera import make_camera
@@ -15,7 +15,7 @@ PLAIN_EXPOSURE = jnp.array([1.0, 0.0])
 
 
 def _camera(position, right=0.0, focal=60.0):
-    """Look along world x from `position`, moved `right` metres to the right."""
+    """Look along world x from `position`, moved `right` meters to the right."""
     K = np.array([[focal, 0, WIDTH / 2], [0, focal, HEIGHT / 2], [0, 0, 1]])
     pose = np.eye(4)
     pose[:3, :3] = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -23,8 +23,8 @@ def _camera(position, right=0.0, focal=60.0):
     return make_camera(K, pose, WIDTH, HEIGHT)
 
 
-def _with_parts(world, parts):
-    return world.replace(primitives=pack(parts, Capacities().counts()))
+def _with_parts(street, parts):
+    return street.replace(primitives=pack(parts, Capacities().counts()))
 
 
 def _pixel_rays(camera):
@@ -34,9 +34,9 @@ def _pixel_rays(camera):
 
 
 def test_depth_of_a_box_and_of_the_road_is_exact(street, render):
-    world = _with_parts(street, [box((12.0, 1.0, 1.5), (4.0, 2.0, 3.0), METAL, (0.5, 0.4, 0.3))])
+    street = _with_parts(street, [box((12.0, 1.0, 1.5), (4.0, 2.0, 3.0), METAL, (0.5, 0.4, 0.3))])
     camera = _camera((0.0, 0.0, 1.5))
-    depth = np.asarray(render(world, camera, 0.0, PLAIN_EXPOSURE).depth)
+    depth = np.asarray(render(street, camera, 0.0, PLAIN_EXPOSURE).depth)
     rays = _pixel_rays(camera)
     left, up = -10.0 * rays[..., 0], 1.5 - 10.0 * rays[..., 1]  # world y, z on the plane of the front face
     face = (left > 0.05) & (left < 1.95) & (up > 0.05) & (up < 2.95)
@@ -48,23 +48,23 @@ def test_depth_of_a_box_and_of_the_road_is_exact(street, render):
     np.testing.assert_allclose(depth[road], expected[road], rtol=1e-4)
 
 
-def test_a_face_seen_from_the_side_keeps_colour_and_depth(street, render):
-    world = _with_parts(street, [box((12.0, 0.0, 3.0), (4.0, 6.0, 6.0), METAL, (0.5, 0.4, 0.3))])
+def test_a_face_seen_from_the_side_keeps_color_and_depth(street, render):
+    street = _with_parts(street, [box((12.0, 0.0, 3.0), (4.0, 6.0, 6.0), METAL, (0.5, 0.4, 0.3))])
     pixels, depth = 6, 10.0
-    first = render(world, _camera((0.0, 0.0, 1.5)), 0.0, PLAIN_EXPOSURE)
+    first = render(street, _camera((0.0, 0.0, 1.5)), 0.0, PLAIN_EXPOSURE)
     # A fronto-parallel face at depth z moves by f * shift / z pixels: here by whole pixels.
-    second = render(world, _camera((0.0, 0.0, 1.5), right=pixels * depth / 60.0), 0.0, PLAIN_EXPOSURE)
+    second = render(street, _camera((0.0, 0.0, 1.5), right=pixels * depth / 60.0), 0.0, PLAIN_EXPOSURE)
     columns = slice(WIDTH // 2 - 10, WIDTH // 2 + 14)
     rows = slice(HEIGHT // 2 - 18, HEIGHT // 2 + 6)
-    moved = slice(columns.start - pixels, columns.stop - pixels)
+    shifted = slice(columns.start - pixels, columns.stop - pixels)
     np.testing.assert_allclose(first.depth[rows, columns], depth, atol=1e-4)
-    np.testing.assert_allclose(second.depth[rows, moved], depth, atol=1e-4)
-    np.testing.assert_allclose(first.rgb[rows, columns], second.rgb[rows, moved], atol=0.02)
+    np.testing.assert_allclose(second.depth[rows, shifted], depth, atol=1e-4)
+    np.testing.assert_allclose(first.rgb[rows, columns], second.rgb[rows, shifted], atol=0.02)
     assert np.std(np.asarray(first.rgb[rows, columns])) > 1e-3  # a textured face, or the test is void
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_points_reproject_to_the_same_depth_and_colour(street, render, shift):
+def test_points_reproject_to_the_same_depth_and_color(street, render, shift):
     camera = rig_camera(street, 0, "front", WIDTH, HEIGHT)
     pose = np.array(camera.world_from_camera)
     pose[:3, 3] += shift * np.asarray(street.world_from_ego[0])[:3, 1]
@@ -72,14 +72,17 @@ def test_points_reproject_to_the_same_depth_and_colour(street, render, shift):
     first, second = (render(street, c, 0.0, PLAIN_EXPOSURE) for c in (camera, other))
     depth = np.asarray(first.depth)
     points = _pixel_rays(camera) * depth[..., None]
-    world = points @ np.array(camera.world_from_camera)[:3, :3].T + np.array(camera.world_from_camera)[:3, 3]
-    seen = world @ np.array(other.camera_from_world)[:3, :3].T + np.array(other.camera_from_world)[:3, 3]
+    street = points @ np.array(camera.world_from_camera)[:3, :3].T + np.array(camera.world_from_camera)[:3, 3]
+    in_camera = street @ np.array(other.camera_from_world)[:3, :3].T + np.array(other.camera_from_world)[:3, 3]
     K = np.asarray(other.K)
-    u, v = (np.floor(K[k, k] * seen[..., k] / np.maximum(seen[..., 2], 1e-6) + K[k, 2]).astype(int) for k in range(2))
-    inside = (depth > 0) & (depth < 30) & (seen[..., 2] > 0.5)
+    u, v = (
+        np.floor(K[k, k] * in_camera[..., k] / np.maximum(in_camera[..., 2], 1e-6) + K[k, 2]).astype(int)
+        for k in range(2)
+    )
+    inside = (depth > 0) & (depth < 30) & (in_camera[..., 2] > 0.5)
     inside &= (u >= 0) & (u < WIDTH) & (v >= 0) & (v < HEIGHT)
     z = np.asarray(second.depth)[v[inside], u[inside]]
-    gap = (z - seen[..., 2][inside]) / seen[..., 2][inside]
+    gap = (z - in_camera[..., 2][inside]) / in_camera[..., 2][inside]
     same = np.abs(gap) < 0.05
     assert same.mean() > 0.75
     # A surface hides what is behind it: only at silhouettes may the other view look past the point.
@@ -117,20 +120,20 @@ def test_exposure_changes_the_brightness(street, render):
     np.testing.assert_allclose(dark, 0.5 * plain, atol=1e-5)
     np.testing.assert_allclose(lifted, np.minimum(plain + 0.1, 1.0), atol=1e-5)
     assert np.ptp(np.asarray(street.exposures)[:, 0]) > 0.05  # exposure_drift=True
-    assert (np.asarray(make_world(SEED).exposures) == [1.0, 0.0]).all()
+    assert (np.asarray(make_street(SEED).exposures) == [1.0, 0.0]).all()
 
 
 def test_another_seed_is_another_street_without_another_compilation(street, render):
     camera = rig_camera(street, 0, "front", WIDTH, HEIGHT)
     first = render(street, camera, 0.0, PLAIN_EXPOSURE)
     compiled = render._cache_size()
-    again = render(make_world(SEED, WorldConfig(exposure_drift=True)), camera, 0.0, PLAIN_EXPOSURE)
+    again = render(make_street(SEED, StreetConfig(exposure_drift=True)), camera, 0.0, PLAIN_EXPOSURE)
     np.testing.assert_array_equal(first.rgb, again.rgb)
-    second = render(make_world(SEED + 1, WorldConfig(moving=False)), camera, 0.5, PLAIN_EXPOSURE)
+    second = render(make_street(SEED + 1, StreetConfig(moving=False)), camera, 0.5, PLAIN_EXPOSURE)
     assert render._cache_size() == compiled
     assert np.mean(np.abs(np.asarray(first.rgb - second.rgb))) > 0.03
 
 
 def test_samples_below_one_are_refused(street):
     with pytest.raises(ValueError, match="samples=0"):
-        render_world(street, rig_camera(street, 0, "front", WIDTH, HEIGHT), 0.0, samples=0)
+        render_street(street, rig_camera(street, 0, "front", WIDTH, HEIGHT), 0.0, samples=0)

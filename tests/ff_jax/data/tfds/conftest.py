@@ -13,7 +13,7 @@ from tests.ff_jax.data.tiny import HEIGHT, WIDTH, make_scene
 
 
 def with_every_kind_of_source(scene, rng) -> SceneData:
-    """The log, with one image that is computed, one inside another file, one test frame, and coloured points."""
+    """The log, with one image that is computed, one inside another file, one test frame, and colored points."""
     pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "jpeg")
@@ -26,7 +26,7 @@ def with_every_kind_of_source(scene, rng) -> SceneData:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def data_set(tmp_path_factory):
     """The folder, and the logs by name."""
     pytest.importorskip("tensorflow_datasets")
     from ff_jax.data.tfds import ff_driving
