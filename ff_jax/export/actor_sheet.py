@@ -1,4 +1,4 @@
-"""An index of the actors of a scene: one picture each, with its id and class."""
+"""Draw an index of the actors of a scene: one picture each, with id and class."""
 
 from collections.abc import Sequence
 
@@ -12,36 +12,37 @@ from ff_jax.data.scene_data import Box, Frame, SceneData, boxes_at
 from ff_jax.export.figures import contact_sheet
 
 SIZE = (240, 160)  # pixels of one picture
-ACROSS = 5
-AROUND = 0.25  # of the box, on every side
+NUM_COLUMNS = 5
+MARGIN = 0.25  # of the box, on every side
 
 
 def actor_sheet(log: SceneData, names: Sequence[str]) -> UInt8[np.ndarray, "H W 3"]:
-    """Return a contact sheet of tracks, each where a recorded image shows it largest.
+    """Draw a contact sheet of tracks, each cut from the recorded image where it is largest.
 
     Args:
         log: the driving log.
-        names: track ids; their place is the actor's number.
+        names: track ids, in the order of actor numbers.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `names` is empty.
     """
     if not names:
-        raise ValueError(f"log {log.name!r} has no actors: nothing that is boxed moves.")
+        raise ValueError(f"log {log.name!r} has no actors: no labeled box moves.")
     pictures, labels = [], []
     for number, name in enumerate(names):
         picture, category = _largest(log, name)
         pictures.append(picture)
         labels.append(f"{number}: {name} ({category})")
-    rows = [range(i, min(i + ACROSS, len(names))) for i in range(0, len(names), ACROSS)]
+    rows = [range(i, min(i + NUM_COLUMNS, len(names))) for i in range(0, len(names), NUM_COLUMNS)]
     sheets = [contact_sheet([[pictures[i] for i in row]], [labels[i] for i in row], width=SIZE[0]) for row in rows]
     widest = max(sheet.shape[1] for sheet in sheets)
-    pad = lambda sheet: np.pad(sheet, ((0, 0), (0, widest - sheet.shape[1]), (0, 0)), constant_values=255)
-    return np.concatenate([pad(sheet) for sheet in sheets])
+    return np.concatenate(
+        [np.pad(sheet, ((0, 0), (0, widest - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
+    )
 
 
 def _largest(log: SceneData, name: str) -> tuple[Float[np.ndarray, "h w 3"], str]:
-    """Return the cut-out of the recorded image that shows a track largest, and its class."""
+    """Crop the largest image of a track from the recorded images; also return its class."""
     best, area, category = None, 0.0, "?"
     for frame in log.frames:
         for box in (box for box in boxes_at(log, frame.time_index) if box.track_id == name):
@@ -58,12 +59,12 @@ def _largest(log: SceneData, name: str) -> tuple[Float[np.ndarray, "h w 3"], str
 
 
 def _rectangle(frame: Frame, box: Box) -> Float[np.ndarray, "4"]:
-    """Return left, top, right, bottom (pixels, in the image) around a box, with some space; no area if unseen."""
-    seen = project_boxes(
+    """Compute left, top, right, bottom (pixels) around a box with a margin; no area if it is outside the image."""
+    projected = project_boxes(
         box.world_from_object[None], box.size[None], frame.K, frame.world_from_camera, frame.width, frame.height
     )
-    if not seen.partly_inside[0]:
+    if not projected.partly_inside[0]:
         return np.zeros(4)
-    low, high = seen.hulls[0].reshape(2, 2)
-    margin = AROUND * (high - low)
+    low, high = projected.hulls[0].reshape(2, 2)
+    margin = MARGIN * (high - low)
     return np.clip([low - margin, high + margin], 0, [frame.width - 1, frame.height - 1]).reshape(4)

@@ -1,4 +1,4 @@
-"""A results page in one file: no network, no other files, readable on a phone and on a desk."""
+"""Write a results page as one self-contained HTML file."""
 
 import base64
 import os
@@ -7,48 +7,49 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
-from ff_jax.export.figures import eig_scale
-from ff_jax.export.image_bytes import data_address, heat
-from ff_jax.export.records import LOWER_IS_BETTER, Curve, Panel, Report, Row, Series, metric_names, shift_name
-from ff_jax.export.svg import line_chart
-from ff_jax.export.tables import head
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.export.colormaps import heatmap
+from ff_jax.export.figures import eig_scale, svg_chart
+from ff_jax.export.image_bytes import data_url
+from ff_jax.export.records import LOWER_IS_BETTER, Curve, MetricsRow, Panel, Report, Series, metric_names, shift_name
+from ff_jax.export.tables import column_title
+from ff_jax.runtime.atomic_files import atomic_write
 
-VIDEO_LIMIT = 24 * 2**20  # bytes; a larger video is linked, or the page would take too long to open
+VIDEO_LIMIT = 24 * 2**20  # bytes; larger videos are linked, to keep the page small
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def write_page(path: str | Path, report: Report) -> None:
-    """Write `report` as one HTML file that needs nothing else (only a video above 24 MiB is linked).
+    """Write `report` as one HTML file without external resources (only a video above 24 MiB is linked).
 
     Raises:
-        FileNotFoundError: if the report names a video that does not exist.
-        DiskFullError: if the disk is full.
+        FileNotFoundError: the video of the report does not exist.
+        DiskFullError: the disk is full.
     """
     path = Path(path)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["address"] = data_address
+    environment.filters["data_url"] = data_url
     environment.filters["shift"] = shift_name
-    environment.filters["head"] = head
+    environment.filters["column_title"] = column_title
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
         tiles=_tiles(report.rows),
         table=_table(report.rows),
         panels=[_panel(p, report) for p in sorted(report.panels, key=lambda p: p.shift)],
         eig_maximum=_eig_maximum(report.panels),
-        charts=[_chart(c) for c in (*_shift_curves(report), *report.curves)],
+        charts=[Markup(svg_chart(curve)) for curve in (*_shift_curves(report), *report.curves)],
         video=None if report.video is None else _video(Path(report.video), path),
         facts=_flat(report.facts),
     )
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _tiles(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the headline: every metric at the largest shift."""
+def _tiles(rows: Sequence[MetricsRow]) -> list[dict[str, str]]:
+    """Collect the headline: every metric at the largest shift."""
     if not rows:
         return []
     row = max(rows, key=lambda r: abs(r.shift))
@@ -60,8 +61,8 @@ def _tiles(rows: Sequence[Row]) -> list[dict[str, str]]:
     return tiles[:4]
 
 
-def _table(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the summary: columns by metric, rows by shift, the mean last."""
+def _table(rows: Sequence[MetricsRow]) -> dict[str, Any]:
+    """Build the summary table: columns by metric, rows by shift, the mean last."""
     names = metric_names(rows)
     lines = [(shift_name(r.shift), [_cell(n, r) for n in names]) for r in sorted(rows, key=lambda r: r.shift)]
     if len(rows) > 1:
@@ -69,18 +70,18 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
     return {"names": [(n, "lower" if n in LOWER_IS_BETTER else "higher") for n in names], "lines": lines}
 
 
-def _mean(rows: Sequence[Row]) -> Row:
-    """Return the mean over rows of every metric that all of them have."""
+def _mean(rows: Sequence[MetricsRow]) -> MetricsRow:
+    """Average every metric that all rows have."""
 
     def average(sides: Sequence[Mapping[str, float]]) -> dict[str, float]:
         shared = [name for name in sides[0] if all(name in side for side in sides)]
         return {name: sum(side[name] for side in sides) / len(sides) for name in shared}
 
-    return Row(0, average([r.before for r in rows]), average([r.after for r in rows]))
+    return MetricsRow(0, average([r.before for r in rows]), average([r.after for r in rows]))
 
 
-def _cell(name: str, row: Row) -> dict[str, str]:
-    """Return before, after and difference of a metric as text, with "good" or "bad" for the difference."""
+def _cell(name: str, row: MetricsRow) -> dict[str, str]:
+    """Format before, after and difference of a metric, with the tone "good" or "bad" of the difference."""
     before, after = row.before.get(name), row.after.get(name)
     digits = 2 if name.upper().startswith(("PSNR", "FID")) else 3
     text = {"before": _number(before, digits), "after": _number(after, digits), "delta": "", "tone": ""}
@@ -102,19 +103,19 @@ def _eig_maximum(panels: Sequence[Panel]) -> float | None:
 
 
 def _panel(panel: Panel, report: Report) -> dict[str, Any]:
-    """Return the versions of one view as (name, picture) in the order they are offered."""
+    """Collect the versions of one view as (name, picture), in the order of the menu."""
     versions = [(name, view) for name, view in zip(report.names, (panel.before, panel.after), strict=False)]
     if panel.truth is not None:
         versions.append(("Ground truth", panel.truth))
     if panel.eig is not None:
-        versions.append(("EIG", heat(panel.eig, _eig_maximum(report.panels))))
-    alone = sum(other.shift == panel.shift for other in report.panels) == 1
-    name = shift_name(panel.shift) if alone else f"{shift_name(panel.shift)}, {panel.caption}"
+        versions.append(("EIG", heatmap(panel.eig, eig_scale([other.eig for other in report.panels]))))
+    is_unique = sum(other.shift == panel.shift for other in report.panels) == 1
+    name = shift_name(panel.shift) if is_unique else f"{shift_name(panel.shift)}, {panel.caption}"
     return {"shift": panel.shift, "name": name, "caption": panel.caption, "versions": versions}
 
 
 def _shift_curves(report: Report) -> list[Curve]:
-    """Return one chart of every metric against shift, if there is more than one shift."""
+    """Make one chart of every metric against shift, if there is more than one shift."""
     curves = []
     rows = sorted(report.rows, key=lambda r: r.shift)
     for name in metric_names(rows) if len(rows) > 1 else ():
@@ -127,22 +128,17 @@ def _shift_curves(report: Report) -> list[Curve]:
     return curves
 
 
-def _chart(curve: Curve) -> dict[str, Any]:
-    names = [series.name for series in curve.series] if len(curve.series) > 1 else []
-    return {"title": curve.title, "legend": names, "svg": jinja2.filters.Markup(line_chart(curve))}
-
-
 def _video(video: Path, page: Path) -> str:
-    """Return the address of a video: its content where that is small enough, a relative link otherwise."""
+    """Make the URL of a video: its content if small enough, a relative link otherwise."""
     if not video.is_file():
-        raise FileNotFoundError(f"the report names a video that does not exist: {video}")
+        raise FileNotFoundError(f"the video of the report does not exist: {video}")
     if video.stat().st_size > VIDEO_LIMIT:
         return Path(os.path.relpath(video, page.parent)).as_posix()
     return f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}"
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested facts as lines of dotted names and text."""
+    """Flatten nested facts to lines of dotted names and text."""
     lines = []
     for key, value in facts.items():
         if isinstance(value, Mapping):

@@ -1,51 +1,44 @@
-"""Pictures as bytes: 8-bit rounding, PNG files and data addresses for pages."""
+"""Encode pictures: 8-bit rounding, PNG files, JPEG bytes and data URLs."""
 
 import base64
 import io
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from jaxtyping import ArrayLike, Float, Shaped, UInt8
+from jaxtyping import ArrayLike, Shaped, UInt8
 from PIL import Image
 
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 
-Picture = Shaped[ArrayLike, "H W 3"]  # colours in [0, 1], or uint8
-LOSSLESS_PIXELS = 600_000  # larger pictures go into pages as JPEG, or the page grows beyond what a phone loads
+Picture = Shaped[ArrayLike, "H W 3"]  # colors in [0, 1], or uint8
+LOSSLESS_PIXELS = 600_000  # larger pictures are JPEG in pages, to keep pages small
 
 
 def to_uint8(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
-    """Return a picture with colours in [0, 1] as uint8; out of range clips, NaN is black."""
+    """Convert a picture with colors in [0, 1] to uint8; values out of range are clipped, NaN is black."""
     picture = np.asarray(picture)
     if picture.dtype == np.uint8:
         return picture
     if not np.issubdtype(picture.dtype, np.floating):
-        raise ValueError(f"pictures are float in [0, 1] or uint8, got {picture.dtype}")
+        raise ValueError(f"invalid picture of {picture.dtype}: expected float in [0, 1] or uint8")
     return np.round(np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
 
 
-def heat(values: Float[ArrayLike, "H W"], maximum: float | int, minimum: float | int = 0) -> UInt8[np.ndarray, "H W 3"]:
-    """Return a map as colours of "inferno": `minimum` and less is black, `maximum` and more pale yellow."""
-    scaled = (np.asarray(values, np.float64) - minimum) / max(maximum - minimum, 1e-12)
-    return matplotlib.colormaps["inferno"](np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)[..., :3]
-
-
 def save_png(path: str | Path, picture: Picture) -> None:
-    """Write a picture as PNG; the file appears whole or not at all."""
-    with replacing(path) as temporary:
+    """Write a picture as PNG, atomically."""
+    with atomic_write(path) as temporary:
         Image.fromarray(to_uint8(picture)).save(temporary, format="png")
 
 
 def jpeg(picture: Picture, quality: int = 85) -> bytes:
-    """Return a picture as the bytes of a JPEG file, small enough to be stored in a notebook."""
+    """Encode a picture as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(picture)).save(buffer, format="jpeg", quality=quality)
     return buffer.getvalue()
 
 
-def data_address(picture: Picture) -> str:
-    """Return a picture as a `data:` address for a page: PNG, or JPEG of high quality where it is large."""
+def data_url(picture: Picture) -> str:
+    """Encode a picture as a `data:` URL for a page: PNG, or JPEG of high quality if it is large."""
     pixels = to_uint8(picture)
     buffer = io.BytesIO()
     if pixels.shape[0] * pixels.shape[1] <= LOSSLESS_PIXELS:

@@ -1,8 +1,8 @@
-"""Gaussians as PLY files in the layout that the public 3D Gaussian splatting viewers read.
+"""Write and read Gaussians as PLY files in the layout of 3D Gaussian splatting viewers.
 
-One vertex a Gaussian, all float32: x y z, nx ny nz (zero), f_dc_0..2, f_rest_* (coefficients 1.. of red,
-then of green, then of blue), opacity (logit), scale_0..2 (log metres), rot_0..3 (wxyz). Source: the format
-of the authors' program for Kerbl et al. 2023, arXiv 2308.04079.
+One vertex per Gaussian, all float32: x y z, nx ny nz (zero), f_dc_0..2, f_rest_* (coefficients 1.. of red,
+then of green, then of blue), opacity (logit), scale_0..2 (log meters), rot_0..3 (wxyz). Source: the
+released program of Kerbl et al. 2023, arXiv 2308.04079.
 """
 
 from pathlib import Path
@@ -14,15 +14,15 @@ from jaxtyping import ArrayLike, Bool, Float
 from plyfile import PlyData, PlyElement, PlyParseError
 
 from ff_jax.render.gaussians import Gaussians
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 
 
 def write_ply(path: str | Path, gaussians: Gaussians, alive: Bool[ArrayLike, "N"]) -> None:
-    """Write the Gaussians whose `alive` is true; the file appears whole or not at all.
+    """Write the Gaussians whose `alive` is true, atomically.
 
     Raises:
-        ValueError: if the number of coefficients fits no degree from 0 to 3.
-        DiskFullError: if the disk is full.
+        ValueError: the number of coefficients fits no degree from 0 to 3.
+        DiskFullError: the disk is full.
     """
     _check_degree(gaussians.sh.shape[1], f"sh of shape {gaussians.sh.shape}")
     keep = np.asarray(alive)
@@ -40,19 +40,19 @@ def write_ply(path: str | Path, gaussians: Gaussians, alive: Bool[ArrayLike, "N"
     names = _properties(gaussians.sh.shape[1])
     rows = np.concatenate(columns, 1).astype("<f4")
     table = rows.view([(name, "<f4") for name in names])[:, 0]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(str(temporary))
 
 
 def read_ply(path: str | Path, capacity: int | None = None) -> tuple[Gaussians, Bool[Array, "N"]]:
-    """Read a 3D Gaussian splatting PLY of any degree from 0 to 3; return Gaussians and which slots are alive.
+    """Read a 3D Gaussian splatting PLY of degree 0 to 3; return Gaussians and the mask of alive slots.
 
     Args:
-        path: file with the properties that `write_ply` writes, in any order; further ones are ignored.
-        capacity: number of slots to fill up to; as many as Gaussians by default.
+        path: file with the properties of `write_ply`, in any order; further ones are ignored.
+        capacity: number of slots; the number of Gaussians by default.
 
     Raises:
-        ValueError: if it is not such a file, or holds more Gaussians than `capacity`.
+        ValueError: it is not such a file, or holds more Gaussians than `capacity`.
     """
     try:
         vertex = PlyData.read(str(path))["vertex"]
@@ -63,7 +63,7 @@ def read_ply(path: str | Path, capacity: int | None = None) -> tuple[Gaussians, 
     _check_degree(coefficients, f"{path} with {round(3 * coefficients - 3)} f_rest properties")
     names = [n for n in _properties(int(coefficients)) if n not in ("nx", "ny", "nz")]
     if missing := [n for n in names if n not in present]:
-        raise ValueError(f"{path} holds no 3D Gaussians: it lacks the properties {', '.join(missing)}")
+        raise ValueError(f"{path} has no 3D Gaussians: it lacks the properties {', '.join(missing)}")
     table = np.stack([np.asarray(vertex[name], np.float32) for name in names], 1)
     count = len(table)
     capacity = count if capacity is None else capacity
@@ -73,7 +73,7 @@ def read_ply(path: str | Path, capacity: int | None = None) -> tuple[Gaussians, 
 
 
 def _gaussians(table: Float[np.ndarray, "n p"], coefficients: int, capacity: int) -> Gaussians:
-    """Split the columns of `table`; empty slots are tiny, transparent and point forward."""
+    """Split the columns of `table`; empty slots are tiny and transparent."""
     count, rest = len(table), 3 * (coefficients - 1)
     filler = np.zeros((capacity - count, table.shape[1]), np.float32)
     filler[:, 6 + rest] = filler[:, 7 + rest : 10 + rest] = -10.0
@@ -86,13 +86,13 @@ def _gaussians(table: Float[np.ndarray, "n p"], coefficients: int, capacity: int
 
 
 def _properties(coefficients: int) -> list[str]:
-    """Return the names of a vertex's properties in the order of the file."""
+    """List the properties of a vertex in the order of the file."""
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
     names += [f"f_rest_{i}" for i in range(3 * (coefficients - 1))]
     return [*names, "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
 
 
 def _check_degree(coefficients: float | int, what: str) -> None:
-    """Refuse a number of coefficients a channel that no degree of spherical harmonics has."""
+    """Check that the number of coefficients per channel is that of a degree of spherical harmonics."""
     if coefficients not in (1, 4, 9, 16):
-        raise ValueError(f"{what} fits no degree from 0 to 3: 1, 4, 9 or 16 coefficients a channel are needed")
+        raise ValueError(f"{what} fits no degree from 0 to 3: expected 1, 4, 9 or 16 coefficients per channel")

@@ -1,6 +1,6 @@
-"""One table in three forms: for the terminal, for Markdown and for LaTeX."""
+"""Format tables as aligned text, Markdown and LaTeX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Text = Sequence[str]
@@ -8,12 +8,12 @@ Text = Sequence[str]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; rows of one `group` stand together.
+    """A table of text cells.
 
     Attributes:
-        title: what the table shows.
-        columns: heads of the columns; "^" at the end says that higher is better, "_" that lower is.
-        rows: cells, one for each column.
+        title: caption of the table.
+        columns: column titles; a "^" at the end means that higher is better, "_" that lower is.
+        rows: cells, one per column.
     """
 
     title: str
@@ -21,52 +21,50 @@ class Table:
     rows: Sequence[Text]
 
     def __post_init__(self):
-        """Check that every row fits."""
+        """Check the length of every row."""
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"table {self.title!r}: row {list(row)} has not {len(self.columns)} cells.")
+                raise ValueError(f"table {self.title!r}: row {list(row)} must have {len(self.columns)} cells.")
 
 
 _ARROWS = {"^": " \N{UPWARDS ARROW}", "_": " \N{DOWNWARDS ARROW}"}
 
 
-def head(column: str) -> str:
-    """Return a column's head with an arrow for the better direction."""
+def column_title(column: str) -> str:
+    """Format a column title with an arrow for the better direction."""
     return column[:-1] + _ARROWS[column[-1]] if column[-1:] in _ARROWS else column
 
 
 def as_text(table: Table) -> str:
-    """Return the table in aligned columns."""
-    lines = [[head(column) for column in table.columns], *map(list, table.rows)]
+    """Format the table in aligned columns."""
+    lines = [[column_title(column) for column in table.columns], *map(list, table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
-    cells = lambda line: [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
-    return "\n".join([table.title] + ["  ".join(cells(line)).rstrip() for line in lines])
+    text = [table.title]
+    for first, *others in lines:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        text.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(text)
 
 
 def as_markdown(table: Table) -> str:
-    """Return the table in Markdown, its title in bold above it."""
-    line = lambda cells: "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """Format the table in Markdown, with its title in bold above."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
     rule = line(["---"] + ["---:"] * (len(table.columns) - 1))
-    return "\n".join([f"**{table.title}**", "", line(map(head, table.columns)), rule, *map(line, table.rows)])
+    return "\n".join([f"**{table.title}**", "", line(map(column_title, table.columns)), rule, *map(line, table.rows)])
 
 
 def as_latex(table: Table) -> str:
-    """Return the table in LaTeX (needs the package booktabs), best values not marked."""
+    """Format the table in LaTeX (needs the package booktabs)."""
     arrows = {"^": r"$\uparrow$", "_": r"$\downarrow$"}
-    heads = [_escape(c[:-1]) + arrows[c[-1]] if c[-1:] in arrows else _escape(c) for c in table.columns]
-    line = lambda cells: " & ".join(cells) + r" \\"
-    return "\n".join(
-        [
-            f"% {table.title}",
-            r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
-            r"\toprule",
-            line(heads),
-            r"\midrule",
-            *[line(map(_escape, row)) for row in table.rows],
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+    titles = [_escape(c[:-1]) + arrows[c[-1]] if c[-1:] in arrows else _escape(c) for c in table.columns]
+    rows = [titles, *[list(map(_escape, row)) for row in table.rows]]
+    first, *others = [" & ".join(row) + r" \\" for row in rows]
+    begin = r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}"
+    body = [r"\toprule", first, r"\midrule", *others, r"\bottomrule"]
+    return "\n".join([f"% {table.title}", begin, *body, r"\end{tabular}"])
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Frames to MP4 as a stream: no more than one frame is in memory."""
+"""Encode frames as MP4 one at a time."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import ArrayLike, Shaped, UInt8
 
 from ff_jax.export.image_bytes import to_uint8
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 
 
 class VideoError(OSError):
-    """There is no ffmpeg, or it fails."""
+    """ffmpeg is missing or fails."""
 
 
 def write_mp4(
@@ -25,21 +25,21 @@ def write_mp4(
     *,
     quality: int = 18,
 ) -> int:
-    """Encode frames as H.264 in yuv420p, which every browser plays; return how many there were.
+    """Encode frames as H.264 in yuv420p, which every browser plays; return the number of frames.
 
-    Frames with an odd size get their last row or column repeated, as the format holds even sizes only. The
-    file appears whole or not at all.
+    The last row or column of an odd size is repeated, because the format needs even sizes. The file is written
+    atomically.
 
     Args:
-        path: the file to write, ending in .mp4.
-        frames: pictures of one size, colours in [0, 1] or uint8; taken one at a time.
-        fps: frames a second.
+        path: file to write, ending in .mp4.
+        frames: pictures of one size, colors in [0, 1] or uint8; consumed one at a time.
+        fps: frames per second.
         quality: constant rate factor from 0 (lossless) to 51; 18 is visually lossless.
 
     Raises:
-        ValueError: if there are no frames, or their sizes differ.
-        VideoError: if ffmpeg is missing or fails.
-        DiskFullError: if the disk is full.
+        ValueError: there are no frames, or their sizes differ.
+        VideoError: ffmpeg is missing or fails.
+        DiskFullError: the disk is full.
     """
     if not fps > 0:
         raise ValueError(f"{fps=} must be positive")
@@ -48,7 +48,7 @@ def write_mp4(
     if first is None:
         raise ValueError(f"no frames to write to {path}")
     first = _even(to_uint8(first))
-    with replacing(path) as temporary, _encoder(temporary, first, fps, quality) as pipe:
+    with atomic_write(path) as temporary, _encoder(temporary, first, fps, quality) as pipe:
         pipe.write(first.tobytes())
         count = 1
         for frame in frames:
@@ -62,21 +62,22 @@ def write_mp4(
 
 @contextmanager
 def _encoder(path: Path, first: UInt8[np.ndarray, "H W 3"], fps: float | int, quality: int) -> Iterator[IO[bytes]]:
-    """Run ffmpeg on the raw frames that are written to the yielded pipe."""
+    """Run ffmpeg on raw frames written to the yielded pipe."""
     height, width = first.shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    # Browsers take files without this tag for BT.709 or BT.601 by their size, and shift the colours.
+    # Without this tag browsers guess BT.709 or BT.601 from the size, which shifts the colors.
     tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-    colour = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags}"]
-    # The index goes to the front, so that a browser starts before it has the whole file.
+    colors = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags}"]
+    # The index at the front lets a browser start before it has the whole file.
     target = ["-c:v", "libx264", "-crf", str(quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    command = [_ffmpeg(), "-y", "-loglevel", "error", *source, *colour, *target, str(path)]
+    command = [_ffmpeg(), "-y", "-loglevel", "error", *source, *colors, *target, str(path)]
     with tempfile.TemporaryFile() as messages:
         process = Popen(command, stdin=PIPE, stderr=messages)
+        assert process.stdin is not None
         try:
             yield process.stdin
             process.stdin.close()
-        except BrokenPipeError as error:  # ffmpeg has ended early, and its own message says why
+        except BrokenPipeError as error:  # ffmpeg has ended early; its message has the reason
             raise VideoError(_failure(process.wait(), messages)) from error
         except BaseException:
             process.kill()
@@ -92,15 +93,15 @@ def _failure(code: int, messages: IO[bytes]) -> str:
 
 
 def _ffmpeg() -> str:
-    """Return the path of the ffmpeg program."""
+    """Find the ffmpeg program."""
     try:
-        # Imported here because the package brings a program of its own, which not every platform has.
+        # Imported here because the package has no program for some platforms.
         import imageio_ffmpeg
 
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
         raise VideoError(
-            "no ffmpeg program was found: install the package imageio[ffmpeg], or ffmpeg on the system path"
+            "no ffmpeg program: install the package imageio[ffmpeg], or ffmpeg on the system path"
         ) from error
 
 

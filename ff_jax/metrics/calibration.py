@@ -1,7 +1,7 @@
-"""How well a map of what is not known predicts where the render is wrong: ranking and calibration.
+"""Measure how well an uncertainty map predicts the error of a render: ranking and calibration.
 
-Scores and errors are flat arrays of pixels. Where scores tie, every order of the tied pixels counts the same: each
-of them gets their mean error, so that a constant map neither wins nor loses by the order of its pixels.
+Scores and errors are flat arrays of pixels. Pixels with tied scores get their mean error, so that the result does not
+depend on their order.
 """
 
 from typing import NamedTuple
@@ -21,37 +21,35 @@ class Reliability(NamedTuple):
 
 
 def spearman(score: Values, error: Values) -> float:
-    """Return Spearman's rank correlation; 0 if either is constant, which ranks nothing."""
+    """Compute Spearman's rank correlation; 0 if either array is constant."""
     _check(score, error)
     if np.ptp(score) == 0 or np.ptp(error) == 0:
         return 0.0
-    return float(stats.spearmanr(score, error).statistic)
+    # The result class of scipy is untyped.
+    return float(stats.spearmanr(score, error).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def by_score(score: Values, error: Values) -> Values:
-    """Return the errors in order of ascending score, tied ones replaced by their mean."""
+def sort_by_score(score: Values, error: Values) -> Values:
+    """Sort the errors by ascending score; errors of tied scores are replaced by their mean."""
     _check(score, error)
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    means = np.bincount(place.reshape(-1), np.asarray(error, np.float64)) / count
+    _, group, count = np.unique(score, return_inverse=True, return_counts=True)
+    means = np.bincount(group.reshape(-1), np.asarray(error, np.float64)) / count
     return np.repeat(means, count)
 
 
 def sparsification(score: Values, error: Values, fractions: Float[np.ndarray, "F"]) -> Float[np.ndarray, "F"]:
-    """Return the mean error of what is left when a fraction of the pixels, highest scores first, is removed.
-
-    At least one pixel is always left.
-    """
-    ordered = by_score(score, error)
+    """Compute the mean error after removing each fraction of the pixels, highest scores first; at least one stays."""
+    ordered = sort_by_score(score, error)
     means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
-    left = np.clip(np.round((1 - fractions) * len(ordered)).astype(int), 1, len(ordered))
-    return means[left - 1]
+    num_left = np.clip(np.round((1 - fractions) * len(ordered)).astype(int), 1, len(ordered))
+    return means[num_left - 1]
 
 
 def ause(score: Values, error: Values, count: int = 100) -> float:
-    """Return the area under the sparsification error (Ilg et al. 2018, arXiv 1802.07095), in units of the mean error.
+    """Compute the area under the sparsification error (Ilg et al. 2018, arXiv 1802.07095), in units of the mean error.
 
-    That is the area between the curve of `score` and the best possible one, which removes the largest errors
-    first: 0 for a perfect ranking, never negative.
+    That is the area between the curve of `score` and the optimal curve, which removes the largest errors first: 0 for
+    a perfect ranking, never negative.
     """
     fractions = np.arange(count) / count
     gap = sparsification(score, error, fractions) - sparsification(error, error, fractions)
@@ -60,12 +58,10 @@ def ause(score: Values, error: Values, count: int = 100) -> float:
 
 
 def admitted_psnr(score: Values, squared: Values, fractions: Float[np.ndarray, "F"]) -> Float[np.ndarray, "F"]:
-    """Return the PSNR (dB, peak 1) of the share `fractions` of the pixels that have the lowest scores.
-
-    This is the curve of FaithFusion's figure 3: it falls as pixels of higher gain are admitted.
+    """Compute the PSNR (dB, peak 1) of the fractions of the pixels with the lowest scores (FaithFusion, figure 3).
 
     Args:
-        score: of every pixel.
+        score: score of every pixel.
         squared: squared error of every pixel, mean over the channels.
         fractions: shares in (0, 1].
     """
@@ -82,26 +78,29 @@ def reliability(std: Values, squared: Values, bins: int = 15) -> Reliability:
     """
     order = np.argsort(std, kind="stable")
     groups = np.array_split(order, min(bins, len(order)))
-    root = lambda values: np.array([np.sqrt(np.mean(values[group])) for group in groups])
-    return Reliability(root(np.square(std, dtype=np.float64)), root(np.asarray(squared, np.float64)))
+
+    def root_mean(values: Values) -> Float[np.ndarray, "bins"]:
+        return np.array([np.sqrt(np.mean(values[group])) for group in groups])
+
+    return Reliability(root_mean(np.square(std, dtype=np.float64)), root_mean(np.asarray(squared, np.float64)))
 
 
 def miscalibration(groups: Reliability) -> float:
-    """Return the expected normalized calibration error (Levi et al. 2022, arXiv 1905.11659); 0 is perfect."""
+    """Compute the expected normalized calibration error (Levi et al. 2022, arXiv 1905.11659); 0 is perfect."""
     return float(np.mean(np.abs(groups.predicted - groups.observed) / groups.predicted))
 
 
-def rates(
+def detection_rates(
     score: Values, bad: Bool[np.ndarray, "P"], thresholds: Float[np.ndarray, "F"]
 ) -> tuple[Float[np.ndarray, "F"], Float[np.ndarray, "F"]]:
-    """Return, per threshold, the shares of bad and of good pixels whose score reaches it."""
+    """Compute the fractions of bad and of good pixels whose score is at least each threshold."""
     _check(score, bad)
 
-    def share(values: Values) -> Float[np.ndarray, "F"]:
+    def fraction(values: Values) -> Float[np.ndarray, "F"]:
         below = np.searchsorted(np.sort(values), thresholds, side="left")
         return 1 - below / max(len(values), 1)
 
-    return share(score[bad]), share(score[~bad])
+    return fraction(score[bad]), fraction(score[~bad])
 
 
 def _check(score: np.ndarray, other: np.ndarray) -> None:

@@ -1,14 +1,13 @@
-"""Scores of the pixels that the recording leaves open (UCR) and of those that it determines (HPR), apart.
+"""Score under-constrained regions (UCR) and high-precision regions (HPR) of an EIG map separately.
 
-FaithFusion (arXiv 2511.21113) splits the frames of a shifted drive at a threshold of the EIG map into under-constrained
-and high-precision regions and gives the FID of each. It does not say how the rest of a masked image is filled,
-whether the reference is masked, or whose map is used. Here:
+FaithFusion (arXiv 2511.21113) splits the frames of a shifted drive at a threshold of the EIG map and reports the FID of
+both regions. It does not state how the rest of a masked image is filled, whether the reference is masked, or which
+model's map is used. Here:
 
-- Both images of a pair get the same mask and the same fill, so what is hidden adds no difference between them. The
-  fill is mid-grey: it is close to the mean of natural images, so the rim of the mask is a weaker edge than with black.
-- The regions must come from the EIG map of one fixed model, for all models compared. With its own map each model would
-  choose its own pixels: one that is never in doubt would have no under-constrained region at all, and the hardest
-  pixels of every model would be scored against easier ones of the next.
+- Both images of a pair get the same mask and the same fill. The fill is mid-gray: it is close to the mean of natural
+  images, so that the mask has a weaker edge than with black.
+- The EIG map of one fixed model defines the regions for all models in a comparison. Otherwise each model would select
+  its own pixels, and an overconfident one would have no under-constrained region.
 """
 
 from typing import NamedTuple
@@ -19,33 +18,13 @@ from jaxtyping import ArrayLike, Bool, Float, Float32
 from ff_jax.metrics.image import masked_mean, psnr, ssim
 
 
-class Regions(NamedTuple):
-    """Every pixel is in exactly one of the two."""
-
-    ucr: Bool[np.ndarray, "H W"]  # under-constrained: the recording says little about it
-    hpr: Bool[np.ndarray, "H W"]  # high precision
-
-
 class RegionScore(NamedTuple):
-    """One region of one image; nan where it has no pixel."""
+    """Scores of one region of one image; NaN for an empty region."""
 
     psnr: float  # dB
     ssim: float
-    lpips: float  # nan without a distance map
-    share: float  # of the image's pixels
-
-
-def regions(eig: Float[ArrayLike, "H W"], threshold: float) -> Regions:
-    """Split the pixels of a view at `threshold` nats; those that reach it are under-constrained.
-
-    Raises:
-        ValueError: the map has values that are not numbers, or the threshold is not one.
-    """
-    eig = np.asarray(eig)
-    if np.isnan(eig).any() or np.isnan(threshold):
-        raise ValueError(f"{threshold=}, {np.isnan(eig).sum()} pixels of the EIG map are nan; give numbers in nats.")
-    ucr = eig >= threshold
-    return Regions(ucr, ~ucr)
+    lpips: float  # NaN without a distance map
+    share: float  # fraction of the pixels of the image
 
 
 def masked_pair(
@@ -54,10 +33,13 @@ def masked_pair(
     region: Bool[ArrayLike, "H W"],
     fill: float = 0.5,
 ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W 3"]]:
-    """Return both images with `fill` outside the region, for metrics that take whole images, such as FID."""
+    """Fill both images outside the region, for metrics of whole images such as FID."""
     inside = np.asarray(region)[..., None]
-    keep = lambda image: np.where(inside, np.asarray(image, np.float32), np.float32(fill))
-    return keep(render), keep(reference)
+    outside = np.float32(fill)
+    return (
+        np.where(inside, np.asarray(render, np.float32), outside),
+        np.where(inside, np.asarray(reference, np.float32), outside),
+    )
 
 
 def score_region(
@@ -69,10 +51,10 @@ def score_region(
     """Compare two images within one region.
 
     Args:
-        render: colours in [0, 1].
-        reference: the same view, colours in [0, 1].
-        region: pixels that count. Windows of SSIM and receptive fields of LPIPS look across its rim.
-        distance_map: LPIPS of every pixel.
+        render: colors in [0, 1].
+        reference: the same view, colors in [0, 1].
+        region: pixels that count. SSIM windows and LPIPS receptive fields extend beyond it.
+        distance_map: LPIPS per pixel.
     """
     region = np.asarray(region)
     if not region.any():

@@ -1,13 +1,12 @@
-"""Temporal consistency: how far the colours of a surface change from one frame of a video to the next.
+"""Measure temporal consistency: the change of a surface's color between consecutive frames of a video.
 
-Each frame is compared with its successor warped back into it (Lai et al. 2018, arXiv 1808.00449, section 3.2: the
-warping error). The warp needs no optical flow: it follows from the depth and the two cameras, as everything that
-counts stands still. A pixel counts if it has a depth, is not masked, lands inside the next frame, and the depth found
-there is that of the same surface, so that neither sees it through something else.
+Each frame is compared with its successor warped back into it (the warping error of Lai et al. 2018, arXiv 1808.00449,
+section 3.2). The warp follows from the depth and the two cameras, because only static pixels count. A pixel counts if
+it has a depth, is not masked, projects into the next frame, and both frames see the same surface there.
 
-Even a real video has such an error: resampling blurs, surfaces shine, exposures drift. `excess` subtracts the error of
-the real video, taken with the same depth, cameras and masks and so over the same pixels. A blurred video has a smaller
-error than a real one, so the figure says nothing without one for sharpness beside it.
+A real video has such an error too: from resampling, reflections and exposure. `excess_change` subtracts the error of
+the real video over the same pixels. A blurred video has a smaller error than a real one: report a measure of sharpness
+as well.
 """
 
 from collections.abc import Iterable
@@ -17,24 +16,24 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from ff_jax.data.scene_data import invert, transform
+from ff_jax.data.scene_data import invert_rigid, transform
 
 ROUNDING = 1e-6  # pixels
 
 
 class Pinhole(NamedTuple):
-    """Where a frame was taken from."""
+    """A pinhole camera."""
 
-    K: Float[np.ndarray, "3 3"]  # pixels, centres at .5
-    world_from_camera: Float[np.ndarray, "4 4"]  # metres, OpenCV axes
+    K: Float[np.ndarray, "3 3"]  # pixels, centers at .5
+    world_from_camera: Float[np.ndarray, "4 4"]  # meters, OpenCV axes
 
 
 class WarpError(NamedTuple):
-    """Change of colour between two frames, in units of the full range of a channel; nan if no pixel counts."""
+    """Change of color between two frames, in units of the full range of a channel; NaN if no pixel counts."""
 
     mae: float
     rmse: float
-    share: float  # of the pixels of the first frame that count
+    share: float  # fraction of the pixels of the first frame that count
 
 
 def warp_error(
@@ -51,79 +50,80 @@ def warp_error(
     """Compare a frame with the next one, warped back into it. All arrays are H x W.
 
     Args:
-        frame_t: colours in [0, 1].
-        frame_n: the next frame.
-        depth_t: camera z of the first frame in metres, true or rendered; 0 or not finite in the sky.
+        frame_t: first frame, colors in [0, 1].
+        frame_n: next frame.
+        depth_t: camera z of the first frame in meters, true or rendered; 0 or not finite in the sky.
         depth_n: camera z of the next frame.
-        camera_t: of the first frame.
-        camera_n: of the next frame.
-        mask: pixels of the first frame that count: neither sky nor moving. None counts all that have a depth.
-        tolerance: relative difference of depths up to which both frames see the same surface.
+        camera_t: camera of the first frame.
+        camera_n: camera of the next frame.
+        mask: pixels of the first frame that count: neither sky nor moving. None counts all with a depth.
+        tolerance: largest relative difference of depths on the same surface.
 
     Raises:
-        ValueError: the frames and the depth maps do not have one size.
+        ValueError: the frames and the depth maps differ in size.
     """
     mask = np.ones(depth_t.shape, bool) if mask is None else mask
     shapes = frame_t.shape[:2], frame_n.shape[:2], depth_t.shape, depth_n.shape, mask.shape
     if len(set(shapes)) > 1:
-        raise ValueError(f"frames, depth maps and mask of {shapes} do not fit together; give one size.")
-    rows, columns = np.nonzero(mask & _known(depth_t))
-    at, depth = reproject(np.stack([columns, rows], -1) + 0.5, depth_t[rows, columns], camera_t, camera_n)
-    same = (depth > 0) & _inside(at, *depth_t.shape)
-    # Inverse depth is linear in the image of a plane; 0 stands for the sky.
-    known = _known(depth_n)
-    inverse = np.where(known, 1 / np.where(known, depth_n, 1), 0)
-    same[same] = np.abs(depth[same] * sample(inverse[..., None], at[same])[:, 0] - 1) <= tolerance
+        raise ValueError(f"frames, depth maps and mask must have one size, got {shapes}.")
+    rows, columns = np.nonzero(mask & _has_depth(depth_t))
+    pixels, depth = reproject(np.stack([columns, rows], -1) + 0.5, depth_t[rows, columns], camera_t, camera_n)
+    same = (depth > 0) & _is_inside(pixels, *depth_t.shape)
+    # Inverse depth is linear in the image of a plane; 0 is the sky.
+    valid = _has_depth(depth_n)
+    inverse = np.where(valid, 1 / np.where(valid, depth_n, 1), 0)
+    same[same] = np.abs(depth[same] * sample(inverse[..., None], pixels[same])[:, 0] - 1) <= tolerance
     if not same.any():
         return WarpError(np.nan, np.nan, 0.0)
-    change = sample(frame_n, at[same]) - frame_t[rows[same], columns[same]]
+    change = sample(frame_n, pixels[same]) - frame_t[rows[same], columns[same]]
     return WarpError(float(np.abs(change).mean()), float(np.sqrt((change**2).mean())), float(same.sum() / mask.size))
 
 
 def reproject(
     pixels: Float[np.ndarray, "N 2"], depth: Float[np.ndarray, "N"], source: Pinhole, target: Pinhole
 ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
-    """Return where points of one view lie in another: pixels (centres at .5) and camera z in metres."""
+    """Project points of one view into another: pixels (centers at .5) and camera z in meters."""
     rays = np.pad(pixels, ((0, 0), (0, 1)), constant_values=1) @ np.linalg.inv(source.K).T
     world = transform(np.asarray(source.world_from_camera, np.float64), rays * depth[:, None])
-    points = transform(invert(np.asarray(target.world_from_camera, np.float64)), world)
+    points = transform(invert_rigid(np.asarray(target.world_from_camera, np.float64)), world)
     in_front = points[:, 2] > 0
     z = np.where(in_front, points[:, 2], 1.0)
     return (points @ target.K.T)[:, :2] / z[:, None], points[:, 2]
 
 
-def sample(image: Float[np.ndarray, "H W C"], at: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:
-    """Return bilinear samples at pixel coordinates (centres at .5) between the outermost centres."""
-    place = at.T[::-1] - 0.5
-    channels = [ndimage.map_coordinates(image[..., c], place, order=1, mode="nearest") for c in range(image.shape[-1])]
+def sample(image: Float[np.ndarray, "H W C"], pixels: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:
+    """Sample an image bilinearly at pixel coordinates (centers at .5) between the outermost centers."""
+    index = pixels.T[::-1] - 0.5
+    channels = [ndimage.map_coordinates(image[..., c], index, order=1, mode="nearest") for c in range(image.shape[-1])]
     return np.stack(channels, -1)
 
 
-def mean(pairs: Iterable[WarpError]) -> WarpError:
-    """Average over pairs of frames (the RMS by its square), leaving out pairs without a pixel in common.
+def mean_warp_error(pairs: Iterable[WarpError]) -> WarpError:
+    """Average over pairs of frames (the RMS by its square), without pairs that share no pixel.
 
     Raises:
         ValueError: there is no pair.
     """
     rows = np.array([*pairs], np.float64).reshape(-1, 3)
     if not len(rows):
-        raise ValueError("the warping error of no pair of frames is not defined; give at least two frames.")
-    used = rows[rows[:, 2] > 0]
-    if not len(used):
+        raise ValueError("the warping error needs at least one pair of frames.")
+    valid = rows[rows[:, 2] > 0]
+    if not len(valid):
         return WarpError(np.nan, np.nan, 0.0)
-    return WarpError(float(used[:, 0].mean()), float(np.sqrt((used[:, 1] ** 2).mean())), float(rows[:, 2].mean()))
+    return WarpError(float(valid[:, 0].mean()), float(np.sqrt((valid[:, 1] ** 2).mean())), float(rows[:, 2].mean()))
 
 
-def excess(video: WarpError, real: WarpError) -> float:
-    """Return by how much the mean absolute change exceeds that of the real video; negative if it is smoother."""
+def excess_change(video: WarpError, real: WarpError) -> float:
+    """Subtract the mean absolute change of the real video; negative if the video is smoother."""
     return video.mae - real.mae
 
 
-def _known(depth: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+def _has_depth(depth: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return np.isfinite(depth) & (depth > 0)
 
 
-def _inside(at: Float[np.ndarray, "N 2"], height: int, width: int) -> Bool[np.ndarray, "N"]:
-    """Return which pixels lie between the outermost centres: beyond them there is nothing to interpolate."""
+def _is_inside(pixels: Float[np.ndarray, "N 2"], height: int, width: int) -> Bool[np.ndarray, "N"]:
+    """Test which pixels lie between the outermost centers, where the image can be interpolated."""
     low, high = 0.5 - ROUNDING, np.array([width, height]) - 0.5 + ROUNDING
-    return ((at >= low) & (at <= high)).all(1)
+    inside = (pixels >= low) & (pixels <= high)
+    return inside[:, 0] & inside[:, 1]

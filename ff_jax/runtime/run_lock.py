@@ -1,4 +1,4 @@
-"""One run per folder: a lock that the operating system gives back when its process dies, however it dies."""
+"""Lock a run folder for one process; the operating system releases the lock when the process ends."""
 
 import errno
 import fcntl
@@ -10,25 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOCK = ".lock"  # says who holds the folder, for people; the lock itself is the system's
-_LOOK = 0.1  # seconds; longer than `is_held` has it in hand
-_UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems without locks
+_LOCK = ".lock"  # its text names the owner; the lock itself is kept by the operating system
+_RETRY_SECONDS = 0.1  # longer than `is_locked` keeps the lock
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without locks
 
 
 @contextmanager
-def hold(folder: str | Path) -> Iterator[None]:
-    """Keep every other process out of `folder`, which is made if missing, for the length of the block.
+def lock_run(folder: str | Path) -> Iterator[None]:
+    """Lock `folder`, which is made if missing, against other processes during the block.
 
-    A file system that has no locks gets a warning instead.
+    On a file system without locks a warning is logged instead.
 
     Raises:
-        ValueError: a live process holds it.
+        ValueError: another process has locked the folder.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
     file = _open(folder)
     try:
-        if not any(_take(file, folder) or time.sleep(_LOOK) for _ in range(3)):
+        if not any(_try_lock(file, folder) or time.sleep(_RETRY_SECONDS) for _ in range(3)):
             owner = (folder / _LOCK).read_text() or "another process"
             raise ValueError(f"{folder} is in use by {owner}: wait for it, or name another folder.")
         started = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -36,17 +36,17 @@ def hold(folder: str | Path) -> Iterator[None]:
         os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode())
         yield
     finally:
-        os.close(file)  # and with it the lock
+        os.close(file)  # releases the lock
 
 
-def is_held(folder: str | Path) -> bool:
-    """Return whether a live process holds `folder`."""
+def is_locked(folder: str | Path) -> bool:
+    """Check whether a live process has locked `folder`."""
     folder = Path(folder)
     if not (folder / _LOCK).exists():
         return False
     file = _open(folder)
     try:
-        return not _take(file, folder)
+        return not _try_lock(file, folder)
     finally:
         os.close(file)
 
@@ -56,18 +56,18 @@ def _open(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        sentence = f"{folder} cannot be written ({error.strerror}): name another folder, or change its rights"
-        raise type(error)(error.errno, sentence) from error
+        message = f"{folder} cannot be written ({error.strerror}): name another folder, or change its permissions"
+        raise type(error)(error.errno, message) from error
 
 
-def _take(file: int, folder: Path) -> bool:
-    """Return whether the lock could be had; it could on a file system without any."""
+def _try_lock(file: int, folder: Path) -> bool:
+    """Lock an open file and return whether that succeeded; a file system without locks counts as success."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in _UNSUPPORTED:
             raise
-        logging.getLogger(__name__).warning("%s cannot be locked: start no second run in it", folder)
+        logging.getLogger(__name__).warning("%s cannot be locked: do not start a second run in it", folder)
     return True

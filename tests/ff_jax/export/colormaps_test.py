@@ -1,4 +1,4 @@
-"""Pictures of EIG maps: what the colours say, and that nothing global is touched."""
+"""Pictures of EIG maps: what the colors say, and that nothing global is touched."""
 
 import sys
 

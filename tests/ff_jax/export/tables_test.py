@@ -32,5 +32,5 @@ def test_latex_escapes_and_points():
 
 
 def test_a_row_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"\['a'\] has not 2 cells"):
+    with pytest.raises(ValueError, match=r"\['a'\] must have 2 cells"):
         Table("t", ("x", "y"), [("a",)])

@@ -61,7 +61,7 @@ def test_reliability_recognizes_calibrated_errors(rng):
 def test_rates_equal_counting(rng):
     score, bad = rng.random(400), rng.random(400) < 0.3
     thresholds = np.array([0.0, 0.3, 0.9, 2.0])
-    hit, false = cal.rates(score, bad, thresholds)
+    hit, false = cal.detection_rates(score, bad, thresholds)
     np.testing.assert_allclose(hit, [(score[bad] >= t).mean() for t in thresholds])
     np.testing.assert_allclose(false, [(score[~bad] >= t).mean() for t in thresholds])
 
@@ -70,4 +70,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="equally long"):
         cal.spearman(np.zeros(0), np.zeros(0))
     with pytest.raises(ValueError, match="finite"):
-        cal.by_score(np.array([0.0, np.nan]), np.zeros(2))
+        cal.sort_by_score(np.array([0.0, np.nan]), np.zeros(2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ff_jax.metrics.confidence import mean_interval, over_seeds, paired_interval, resampled
+from ff_jax.metrics.confidence import bootstrap_statistic, mean_interval, paired_interval, seed_interval
 
 DRAWS = 200  # a true 95 % interval holds the mean in 180 of them or more with probability 0.999
 
@@ -50,7 +50,7 @@ def test_seeds_are_the_unit_however_many_frames_they_have(between):
     rng = np.random.default_rng(7)
 
     def draw():
-        return over_seeds({seed: rng.normal(rng.normal(0, between), 1, 30) for seed in range(4)})
+        return seed_interval({seed: rng.normal(rng.normal(0, between), 1, 30) for seed in range(4)})
 
     assert 0.9 <= coverage(draw, 0) <= 0.99
 
@@ -58,7 +58,7 @@ def test_seeds_are_the_unit_however_many_frames_they_have(between):
 def test_pretending_that_frames_are_seeds_is_overconfident():
     rng = np.random.default_rng()
     seeds = {seed: rng.normal(10 * seed, 1, 50) for seed in range(4)}
-    found, naive = over_seeds(seeds), mean_interval(np.concatenate([*seeds.values()]))
+    found, naive = seed_interval(seeds), mean_interval(np.concatenate([*seeds.values()]))
     assert found.mean == pytest.approx(naive.mean) and found.count == 4
     assert found.high - found.low > 3 * (naive.high - naive.low)
 
@@ -74,7 +74,7 @@ def test_pairs_remove_what_frames_share():
 
 def test_resampled_mean_equals_the_interval_of_the_mean():
     rows = np.random.default_rng().normal(size=(60, 1))
-    found = resampled(lambda sample: sample.mean(), rows, resamples=2000)
+    found = bootstrap_statistic(lambda sample: sample.mean(), rows, resamples=2000)
     expected = mean_interval(rows[:, 0])
     np.testing.assert_allclose(found, expected, atol=0.12 * (expected.high - expected.low))
 
@@ -85,17 +85,17 @@ def test_resampled_sets_cover_a_biased_statistic_at_its_own_size():
     draw = lambda: (rng.normal(0, 1, (40, 6)), rng.normal(0.6, 1, (50, 6)))
     expected = np.mean([distance(*draw()) for _ in range(4000)])
     assert expected > 6 * 0.36 + 0.2  # the bias
-    assert 0.87 <= coverage(lambda: resampled(distance, *draw()), expected) <= 0.99
+    assert 0.87 <= coverage(lambda: bootstrap_statistic(distance, *draw()), expected) <= 0.99
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="not all finite"):
+    with pytest.raises(ValueError, match="got 3 values: expected at least one, all finite"):
         mean_interval([1.0, np.inf, 2.0])
-    with pytest.raises(ValueError, match="found 0 values"):
-        over_seeds({})
+    with pytest.raises(ValueError, match="got 0 values"):
+        seed_interval({})
     with pytest.raises(ValueError, match=r"level=1\.5"):
         mean_interval([1.0, 2.0], level=1.5)
     with pytest.raises(ValueError, match="3 values before and 2 after"):
         paired_interval([1.0, 2.0, 3.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="samples of"):
-        resampled(np.mean, np.zeros((0, 2)))
+        bootstrap_statistic(np.mean, np.zeros((0, 2)))

@@ -7,7 +7,7 @@ from ff_jax.data.formats import cameras_json
 from ff_jax.data.lazy_arrays import read_image
 from ff_jax.data.loader import load_image
 from ff_jax.metrics import detectors
-from ff_jax.metrics.detectors import Detections, box_iou, load_detector, suppress
+from ff_jax.metrics.detectors import Detections, box_iou, load_detector, suppress_non_maxima
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -34,7 +34,7 @@ def naive_nms(candidates, iou):
 
 
 def letterbox(image, size, rows, columns, top, left):
-    """Resize with PyTorch, round to 8 bits as OpenCV does, and surround with grey 114."""
+    """Resize with PyTorch, round to 8 bits as OpenCV does, and surround with gray 114."""
     tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())[None] * 255
     small = torch.nn.functional.interpolate(tensor, (rows, columns), mode="bilinear", align_corners=False)
     canvas = torch.full((1, 3, size, size), 114.0)
@@ -43,8 +43,8 @@ def letterbox(image, size, rows, columns, top, left):
 
 
 def naive_yolox(session, image, least=0.25, iou=0.45):
-    gain = min(416 / image.shape[0], 416 / image.shape[1])
-    rows, columns = int(image.shape[0] * gain), int(image.shape[1] * gain)
+    scale = min(416 / image.shape[0], 416 / image.shape[1])
+    rows, columns = int(image.shape[0] * scale), int(image.shape[1] * scale)
     pixels = letterbox(image, 416, rows, columns, 0, 0)[:, ::-1].copy()
     output = session.run(None, {"images": pixels})[0][0]
     candidates, anchor = [], 0
@@ -59,20 +59,20 @@ def naive_yolox(session, image, least=0.25, iou=0.45):
                     continue
                 x, y = (v[0] + column) * stride, (v[1] + row) * stride
                 w, h = np.exp(v[2]) * stride, np.exp(v[3]) * stride
-                box = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) / gain
+                box = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) / scale
                 candidates.append((box, score, label))
     assert anchor == len(output)
     return naive_nms(candidates, iou)
 
 
 def naive_yolov5(session, image, least=0.25, iou=0.45):
-    gain = min(640 / image.shape[0], 640 / image.shape[1])
-    rows, columns = round(image.shape[0] * gain), round(image.shape[1] * gain)
+    scale = min(640 / image.shape[0], 640 / image.shape[1])
+    rows, columns = round(image.shape[0] * scale), round(image.shape[1] * scale)
     top, left = round((640 - rows) / 2 - 0.1), round((640 - columns) / 2 - 0.1)
     pixels = letterbox(image, 640, rows, columns, top, left) / 255
     output = session.run(None, {"images": pixels.astype(np.float16)})[0][0].astype(float)
     # The published inverse takes the margin before rounding, so boxes move by up to 2/3 of an input pixel.
-    published = [(640 - image.shape[1] * gain) / 2, (640 - image.shape[0] * gain) / 2]
+    published = [(640 - image.shape[1] * scale) / 2, (640 - image.shape[0] * scale) / 2]
     assert np.abs(np.subtract(published, [left, top])).max() < 0.7
     margin = np.array([left, top] * 2)
     candidates = []
@@ -81,7 +81,7 @@ def naive_yolov5(session, image, least=0.25, iou=0.45):
         score = v[4] * v[5 + label]
         if score > least:
             x, y, w, h = v[:4]
-            box = (np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) - margin) / gain
+            box = (np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) - margin) / scale
             candidates.append((box, score, label))
     return naive_nms(candidates, iou)
 
@@ -142,8 +142,8 @@ def test_ultralytics_layout_against_a_loop_over_anchors(tmp_path):
     output[0, 4:7] += rng.random((3, anchors)) * 0.5
     image = rng.random((height, width, 3)).astype(np.float32)
     found = load_detector(fixed_network(tmp_path / "a.onnx", output), "ultralytics", score=0.3)(image)
-    gain = min(64 / height, 96 / width)
-    margin = np.array([(96 - round(width * gain)) // 2, (64 - round(height * gain)) // 2] * 2)
+    scale = min(64 / height, 96 / width)
+    margin = np.array([(96 - round(width * scale)) // 2, (64 - round(height * scale)) // 2] * 2)
     candidates = []
     for v in output[0].T.astype(float):
         label = int(v[4:].argmax())
@@ -151,7 +151,7 @@ def test_ultralytics_layout_against_a_loop_over_anchors(tmp_path):
             box = np.array([v[0] - v[2] / 2, v[1] - v[3] / 2, v[0] + v[2] / 2, v[1] + v[3] / 2])
             candidates.append((box, v[4 + label], label))
     expected = naive_nms(candidates, 0.7)
-    boxes = np.clip([(c[0] - margin) / gain for c in expected], 0, [width, height, width, height])
+    boxes = np.clip([(c[0] - margin) / scale for c in expected], 0, [width, height, width, height])
     assert len(expected) > 10
     np.testing.assert_array_equal(found.classes, [c[2] for c in expected])
     np.testing.assert_allclose(found.scores, [c[1] for c in expected], rtol=1e-6)
@@ -171,9 +171,9 @@ def test_preprocessing_puts_the_image_where_it_says(layout, shape):
     bright = planes[0] > (1 + 114 / 255) / 2
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    expected = np.array([left, top, right, bottom]) * placement.gain + [placement.left, placement.top] * 2
-    # The share of a bright neighbour above which a pixel counts as bright is not one half.
-    np.testing.assert_allclose(edges, expected, atol=0.25 * placement.gain + 1)
+    expected = np.array([left, top, right, bottom]) * placement.scale + [placement.left, placement.top] * 2
+    # The share of a bright neighbor above which a pixel counts as bright is not one half.
+    np.testing.assert_allclose(edges, expected, atol=0.25 * placement.scale + 1)
     inside = planes[:, (rows[0] + rows[-1]) // 2, (columns[0] + columns[-1]) // 2]
     np.testing.assert_allclose(inside, [1, 128 / 255, 64 / 255], atol=1 / 255)
     corner = planes[:, -1, -1]
@@ -186,17 +186,17 @@ def test_suppression_equals_a_loop():
     low = rng.uniform(0, 60, (200, 2))
     boxes = np.concatenate([low, low + rng.uniform(5, 40, (200, 2))], 1).astype(np.float32)
     found = Detections(boxes, rng.random(200).astype(np.float32), rng.integers(0, 3, 200))
-    kept = suppress(found, 0.4)
+    kept = suppress_non_maxima(found, 0.4)
     expected = naive_nms(list(zip(boxes.astype(float), found.scores, found.classes, strict=True)), 0.4)
     assert 10 < len(expected) < 190
     np.testing.assert_array_equal(kept.scores, [c[1] for c in expected])
     np.testing.assert_array_equal(kept.classes, [c[2] for c in expected])
     np.testing.assert_allclose(kept.boxes, [c[0] for c in expected])
-    merged = suppress(found, 0.4, across_classes=True)
+    merged = suppress_non_maxima(found, 0.4, across_classes=True)
     blind = naive_nms(list(zip(boxes.astype(float), found.scores, np.zeros(200), strict=True)), 0.4)
     np.testing.assert_array_equal(merged.scores, [c[1] for c in blind])
     assert len(np.unique(merged.classes)) == 3
-    assert len(suppress(Detections(boxes[:0], found.scores[:0], found.classes[:0]), 0.4).scores) == 0
+    assert len(suppress_non_maxima(Detections(boxes[:0], found.scores[:0], found.classes[:0]), 0.4).scores) == 0
 
 
 def test_box_iou_equals_a_loop_and_is_zero_for_empty_boxes():
@@ -210,12 +210,14 @@ def test_box_iou_equals_a_loop_and_is_zero_for_empty_boxes():
 
 def test_wrong_layouts_and_networks_are_named(tmp_path):
     path = fixed_network(tmp_path / "a.onnx", np.zeros((1, 84, 10), np.float32))
-    with pytest.raises(ValueError, match="layout='detr' is not known; use one of yolox, yolov5, ultralytics"):
+    with pytest.raises(ValueError, match="invalid layout='detr': expected one of yolox, yolov5, ultralytics"):
         load_detector(path, "detr")
     for layout in ("yolox", "yolov5"):
-        with pytest.raises(ValueError, match=rf"layout='{layout}' expects an output of .*, found \(1, 84, 10\)"):
+        with pytest.raises(
+            ValueError, match=rf"layout='{layout}': it expects an output of .*, but the file has \(1, 84, 10\)"
+        ):
             load_detector(path, layout)(np.zeros((8, 8, 3)))
-    with pytest.raises(ValueError, match="has no pixel; give a larger one"):
+    with pytest.raises(ValueError, match="has no pixel; use a larger one"):
         load_detector(path, "ultralytics")(np.zeros((0, 8, 3)))
     free = fixed_network(tmp_path / "b.onnx", np.zeros((1, 84, 10), np.float32), size=("height", "width"))
     with pytest.raises(ValueError, match="export it with a fixed size and a batch of one"):

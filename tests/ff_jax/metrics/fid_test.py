@@ -22,7 +22,7 @@ def draw(rng, count, dim):
 
 
 def moments_of(rows):
-    return fid.add(fid.empty(rows.shape[1]), rows)
+    return fid.add_features(fid.empty_moments(rows.shape[1]), rows)
 
 
 def naive_squared_mmd(a, b):
@@ -34,9 +34,9 @@ def naive_squared_mmd(a, b):
 
 def test_moments_equal_numpy_in_any_groups(rng):
     rows = draw(rng, 83, 17).astype(np.float32)
-    grouped = fid.empty(17)
+    grouped = fid.empty_moments(17)
     for group in np.split(rows, np.sort(rng.integers(0, 84, 6))):
-        grouped = fid.add(grouped, group)
+        grouped = fid.add_features(grouped, group)
     assert grouped.count == 83
     np.testing.assert_allclose(grouped.mean, rows.mean(0, np.float64), rtol=1e-12)
     covariance = np.cov(rows, rowvar=False, dtype=np.float64)
@@ -45,22 +45,23 @@ def test_moments_equal_numpy_in_any_groups(rng):
 
 def test_moments_keep_their_digits_far_from_zero(rng):
     rows = rng.normal(size=(200, 5))
-    far = fid.empty(5)
+    far = fid.empty_moments(5)
     for group in np.split(rows + 1e6, 20):
-        far = fid.add(far, group)
+        far = fid.add_features(far, group)
     np.testing.assert_allclose(far.scatter, moments_of(rows).scatter, atol=1e-6)
 
 
 def test_merge_is_associative_and_commutes(rng):
     a, b, c = (moments_of(draw(rng, count, 9)) for count in (4, 31, 12))
-    left, right, turned = fid.merge(fid.merge(a, b), c), fid.merge(a, fid.merge(b, c)), fid.merge(fid.merge(c, a), b)
+    merge = fid.merge_moments
+    left, right, turned = merge(merge(a, b), c), merge(a, merge(b, c)), merge(merge(c, a), b)
     for other in (right, turned):
         assert other.count == left.count == 47
         np.testing.assert_allclose(other.mean, left.mean, rtol=1e-12)
         np.testing.assert_allclose(other.scatter, left.scatter, rtol=1e-9, atol=1e-9)
-    nothing = fid.merge(fid.empty(9), fid.empty(9))
+    nothing = fid.merge_moments(fid.empty_moments(9), fid.empty_moments(9))
     assert nothing.count == 0
-    np.testing.assert_array_equal(fid.merge(nothing, a).scatter, a.scatter)
+    np.testing.assert_array_equal(fid.merge_moments(nothing, a).scatter, a.scatter)
 
 
 @pytest.mark.parametrize(("n", "m", "dim"), [(300, 200, 24), (12, 40, 60), (25, 25, 400), (2, 90, 30)])
@@ -81,8 +82,8 @@ def test_fid_of_gaussians_equals_the_closed_form(rng):
     dim = 6
     means = rng.normal(size=(2, dim))
     covariances = [x @ x.T / dim + 0.1 * np.eye(dim) for x in rng.normal(size=(2, dim, dim))]
-    # Moments of given Gaussians, so that no sampling error stands between the value and the formula.
-    a, b = (fid.Moments(50, mean, 49 * covariance) for mean, covariance in zip(means, covariances, strict=True))
+    # FeatureMoments of given Gaussians, so that no sampling error stands between the value and the formula.
+    a, b = (fid.FeatureMoments(50, mean, 49 * covariance) for mean, covariance in zip(means, covariances, strict=True))
     root = scipy.linalg.sqrtm(covariances[0])
     cross = scipy.linalg.sqrtm(root @ covariances[1] @ root)
     expected = np.sum((means[0] - means[1]) ** 2) + np.trace(covariances[0] + covariances[1] - 2 * cross.real)
@@ -147,22 +148,22 @@ def test_kid_of_one_distribution_is_zero_on_average(rng):
 
 def test_reservoir_keeps_all_rows_while_they_fit(rng):
     rows = rng.normal(size=(30, 4)).astype(np.float32)
-    sample = fid.reservoir(4, cap=30)
+    sample = fid.empty_reservoir(4, capacity=30)
     for group in np.split(rows, [3, 3, 17]):
-        sample = fid.offer(sample, group)
+        sample = fid.update_reservoir(sample, group)
     np.testing.assert_array_equal(sample.rows, rows)
-    assert sample.seen == 30
+    assert sample.num_offered == 30
 
 
 def test_reservoir_is_bounded_and_does_not_depend_on_groups(rng):
     rows, seed = rng.normal(size=(500, 3)).astype(np.float32), int(rng.integers(1 << 30))
-    whole = fid.offer(fid.reservoir(3, 32, seed), rows)
-    parts = fid.reservoir(3, 32, seed)
+    whole = fid.update_reservoir(fid.empty_reservoir(3, 32, seed), rows)
+    parts = fid.empty_reservoir(3, 32, seed)
     for group in np.split(rows, np.sort(rng.integers(0, 501, 9))):
-        parts = fid.offer(parts, group)
-        assert len(parts.rows) == min(32, parts.seen)
+        parts = fid.update_reservoir(parts, group)
+        assert len(parts.rows) == min(32, parts.num_offered)
     np.testing.assert_array_equal(whole.rows, parts.rows)
-    assert parts.seen == 500
+    assert parts.num_offered == 500
     assert len(np.unique(whole.rows[:, 0])) == 32
     assert np.isin(whole.rows[:, 0], rows[:, 0]).all()
 
@@ -172,7 +173,7 @@ def test_reservoir_is_uniform():
     rows = np.arange(count, dtype=np.float32)[:, None]
     hits = np.zeros(count)
     for seed in range(trials):
-        hits[fid.offer(fid.reservoir(1, cap, seed), rows).rows[:, 0].astype(int)] += 1
+        hits[fid.update_reservoir(fid.empty_reservoir(1, cap, seed), rows).rows[:, 0].astype(int)] += 1
     share = cap / count
     # Seeds are fixed, so this either holds or not: 5 standard deviations of a count.
     assert np.abs(hits - trials * share).max() < 5 * np.sqrt(trials * share * (1 - share))
@@ -180,7 +181,7 @@ def test_reservoir_is_uniform():
 
 def test_a_stream_gives_what_all_rows_give(rng):
     a, b = draw(rng, 50, 20).astype(np.float32), draw(rng, 64, 20).astype(np.float32)
-    samples = [fid.offer(fid.reservoir(20, cap=64), rows).rows for rows in (a, b)]
+    samples = [fid.update_reservoir(fid.empty_reservoir(20, capacity=64), rows).rows for rows in (a, b)]
     assert fid.kid(*samples, seed=3) == fid.kid(a, b, seed=3)
     np.testing.assert_allclose(fid.fid_of_features(*samples).value, fid.fid(moments_of(a), moments_of(b)).value)
 
@@ -196,16 +197,17 @@ def test_sets_that_cannot_be_compared_are_refused(rng):
             fid.fid_of_features(other, rows)
         with pytest.raises(ValueError, match="at least 2 features of one dimension"):
             fid.kid(rows, other)
-    for call in (moments_of, lambda bad: fid.offer(fid.reservoir(5), bad), lambda bad: fid.fid_of_features(rows, bad)):
+    sample = fid.empty_reservoir(5)
+    for call in (moments_of, lambda bad: fid.update_reservoir(sample, bad), lambda bad: fid.fid_of_features(rows, bad)):
         with pytest.raises(ValueError, match="must be finite"):
             call(spoiled)
     with pytest.raises(ValueError, match="dimension 4"):
-        fid.add(fid.empty(4), rows)
+        fid.add_features(fid.empty_moments(4), rows)
     for options in ({"size": 7}, {"size": 1}, {"subsets": 0}):
         with pytest.raises(ValueError, match="subsets of 2 to 6 rows"):
             fid.kid(rows, rows, **options)
     many = np.zeros((10_000, 2), np.float32)
     with pytest.raises(ValueError, match="10000 \\+ 10000: sample with a Reservoir"):
         fid.kid(many, many)
-    with pytest.raises(ValueError, match="cap=0"):
-        fid.reservoir(5, cap=0)
+    with pytest.raises(ValueError, match="capacity=0"):
+        fid.empty_reservoir(5, capacity=0)

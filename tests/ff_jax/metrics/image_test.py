@@ -6,7 +6,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from ff_jax.metrics import image
-from kernels.ssim import ssim as ssim_map
+from kernels import ssim as ssim_map
 
 
 @pytest.fixture

@@ -72,12 +72,12 @@ def test_features_equal_the_original_with_real_weights(assets, images, tmp_path)
 
 def test_groups_change_nothing(drawn, images):
     variables = inception.convert(drawn)
-    whole = inception.Features(variables, "clean", 3)(unit(images))
+    whole = inception.InceptionFeatures(variables, "clean", 3)(unit(images))
     assert whole.shape == (3, inception.DIM)
     assert whole.dtype == np.float32
-    parts = inception.Features(variables, "clean", 2)(unit(images))
+    parts = inception.InceptionFeatures(variables, "clean", 2)(unit(images))
     np.testing.assert_allclose(parts, whole, atol=1e-5 * np.abs(whole).max())
-    assert inception.Features(variables, "clean", 2)(unit(images[:0])).shape == (0, inception.DIM)
+    assert inception.InceptionFeatures(variables, "clean", 2)(unit(images[:0])).shape == (0, inception.DIM)
 
 
 def bicubic_weights(size):
@@ -93,14 +93,14 @@ def test_clean_resize_equals_dense_products(size):
     image = np.random.default_rng().integers(0, 256, (*size, 3), np.uint8)
     rows, columns = bicubic_weights(size[0]), bicubic_weights(size[1])
     expected = np.clip(np.einsum("ay,yxc,bx->abc", rows, image, columns, optimize=True), 0, 255)
-    np.testing.assert_allclose(inception.resized(unit(image[None]), "clean")[0], expected, atol=1e-3)
+    np.testing.assert_allclose(inception.resize_images(unit(image[None]), "clean")[0], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_default_resize_equals_a_naive_loop(size):
     rng = np.random.default_rng()
     image = rng.integers(0, 256, (*size, 3), np.uint8)
-    resized = inception.resized(unit(image[None]), "torch_fidelity")[0]
+    resized = inception.resize_images(unit(image[None]), "torch_fidelity")[0]
     for row, column in rng.integers(0, 299, (200, 2)):
         y, x = np.float32(row) * np.float32(size[0] / 299), np.float32(column) * np.float32(size[1] / 299)
         top, left = int(y), int(x)
@@ -112,15 +112,15 @@ def test_default_resize_equals_a_naive_loop(size):
 
 def test_colours_are_rounded_to_bytes():
     image = np.random.default_rng().random((1, 299, 299, 3), np.float32)
-    np.testing.assert_array_equal(inception.resized(image, "torch_fidelity"), np.round(image * 255))
+    np.testing.assert_array_equal(inception.resize_images(image, "torch_fidelity"), np.round(image * 255))
 
 
 @pytest.mark.parametrize("fault", [1.5, -0.5, np.nan, np.inf])
 def test_colours_outside_the_unit_range_are_refused(drawn, images, fault):
-    features = inception.Features(inception.convert(drawn), "clean", 2)
+    features = inception.InceptionFeatures(inception.convert(drawn), "clean", 2)
     spoiled = unit(images)
     spoiled[1, 5, 7, 2] = fault
-    with pytest.raises(ValueError, match=r"must be in \[0, 1\], found"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got"):
         features(spoiled)
 
 

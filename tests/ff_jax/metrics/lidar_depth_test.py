@@ -6,11 +6,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.lazy_arrays import Source
-from ff_jax.data.points.initial import lidar_depth
-from ff_jax.data.scene_data import Frame, SceneData, Sweep, transform
-from ff_jax.data.synthetic import WorldConfig, make_world, render_world
+from ff_jax.data.points.lidar import lidar_depth
+from ff_jax.data.scene_data import Frame, LidarSweep, SceneData, transform
+from ff_jax.data.synthetic import StreetConfig, make_street, render_street
 from ff_jax.data.synthetic.camera_rig import rig_camera
-from ff_jax.metrics.lidar_depth import BIN, aggregate, project_sweep, score, sums, visible
+from ff_jax.metrics.lidar_depth import BIN, aggregate, depth_sums, project_sweep, remove_occluded, score
 from ff_jax.render.camera import make_camera
 
 WIDTH, HEIGHT = 240, 160
@@ -34,8 +34,8 @@ def street():
 
     The second stands for a LiDAR: points in every 5th row and 2nd column of a depth map, with 2 cm of noise.
     """
-    world = make_world(1, WorldConfig())
-    depth_of = jax.jit(lambda camera: render_world(world, camera, 0.0, samples=1).depth)
+    world = make_street(1, StreetConfig())
+    depth_of = jax.jit(lambda camera: render_street(world, camera, 0.0, samples=1).depth)
     camera = rig_camera(world, 0, "front", WIDTH, HEIGHT)
     K, pose = np.asarray(camera.K, float), np.asarray(camera.world_from_camera, float)
     above = pose.copy()
@@ -53,7 +53,7 @@ def test_projection_equals_the_loaders(rng):
     pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(0.3 * rng.normal(size=3)).as_matrix(), rng.normal(size=3)
     points = np.pad(rng.uniform([-9, -5, -3], [9, 5, 30], (500, 3)), ((0, 0), (0, 1)))
     frame = Frame("front", 0, 0.0, K, pose, 24, 16, Source("no image", lambda: None))
-    sweep = Sweep(0, np.eye(4), Source("points", lambda: points))
+    sweep = LidarSweep(0, np.eye(4), Source("points", lambda: points))
     log = SceneData("tiny", "made in a test", "none", np.zeros(1), np.eye(4)[None], (frame,), (sweep,))
     found = project_sweep(points[:, :3], K, pose, 24, 16)
     assert (found > 0).sum() > 20
@@ -72,7 +72,7 @@ def test_projection_keeps_the_nearest_point_in_front():
 
 def test_visible_equals_a_naive_window(maps):
     sparse = maps[1]
-    found = visible(sparse, 2, 0.15)
+    found = remove_occluded(sparse, 2, 0.15)
     for y, x in np.argwhere(sparse > 0):
         window = sparse[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
         hidden = sparse[y, x] > 1.15 * window[window > 0].min()
@@ -85,7 +85,7 @@ def test_leaks_disappear_and_most_other_points_stay(street):
     known = (sparse > 0) & (truth > 0)
     leak = known & (sparse > 1.05 * truth + 0.2)
     good = known & (np.abs(sparse - truth) <= 0.05 * truth + 0.2)
-    kept = visible(sparse, radius=2) > 0
+    kept = remove_occluded(sparse, radius=2) > 0
     assert leak.sum() / known.sum() > 0.015
     assert (leak & kept).sum() < 0.4 * leak.sum() and (good & kept).sum() > 0.8 * good.sum()
 
@@ -93,7 +93,7 @@ def test_leaks_disappear_and_most_other_points_stay(street):
 def test_true_depth_has_no_error_but_for_leaks_and_noise(street):
     truth, sparse = street
     before, after = (
-        score(np.where(truth > 0, truth, np.nan), points) for points in (sparse, visible(sparse, radius=2))
+        score(np.where(truth > 0, truth, np.nan), points) for points in (sparse, remove_occluded(sparse, radius=2))
     )
     assert after.mae < 0.6 * before.mae and after.delta > before.delta > 0.9
     assert before.median < 0.06 and after.median < 0.06  # ranges are noisy by 2 cm; a median forgives leaks
@@ -119,7 +119,7 @@ def test_median_is_exact_to_a_bin(rng):
 
 def test_streams_equal_the_whole(maps):
     depth, sparse = maps
-    parts = [sums(depth[rows], sparse[rows]) for rows in (slice(0, 7), slice(7, 8), slice(8, 40))]
+    parts = [depth_sums(depth[rows], sparse[rows]) for rows in (slice(0, 7), slice(7, 8), slice(8, 40))]
     np.testing.assert_allclose(aggregate(parts), score(depth, sparse))
 
 
@@ -134,7 +134,7 @@ def test_missing_depth_lowers_the_coverage_and_zero_counts_as_it_is():
 
 
 def test_bad_input_is_named(maps):
-    with pytest.raises(ValueError, match="no frames"):
+    with pytest.raises(ValueError, match="at least one frame"):
         aggregate([])
     with pytest.raises(ValueError, match="radius=0"):
-        visible(maps[1], 0)
+        remove_occluded(maps[1], 0)

@@ -181,7 +181,7 @@ def test_small_images_are_refused(net, smallest):
     a, b = rng.random((2, smallest, smallest + 3, 3), np.float32)
     assert network.distance(a, b) > 0
     for call in (network.distance, network.distance_map):
-        with pytest.raises(ValueError, match=f"needs {smallest} x {smallest} pixels, found {smallest - 1} x"):
+        with pytest.raises(ValueError, match=f"needs {smallest} x {smallest} pixels, got {smallest - 1} x"):
             call(a[1:], b[1:])
 
 
@@ -193,5 +193,5 @@ def test_other_weights_are_refused(tmp_path):
     np.savez(tmp_path / "net.npz", **arrays)
     with pytest.raises(ValueError, match=r"missing: AlexNet_0\.Conv_3\.bias"):
         lpips.load(tmp_path / "net.npz")
-    with pytest.raises(ValueError, match=r"net='squeeze' is not known; use one of alex, vgg"):
+    with pytest.raises(ValueError, match=r"invalid net='squeeze': expected one of alex, vgg"):
         lpips.load(tmp_path / "net.npz", "squeeze")

@@ -8,14 +8,14 @@ import pytest
 
 from ff_jax.data.formats import cameras_json, waymo_frame
 from ff_jax.data.loader import load_image
-from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, SceneData, invert, transform
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Box, SceneData, invert_rigid, transform
 from ff_jax.metrics.detectors import Detections, load_detector
 from ff_jax.metrics.nta_iou import (
     DRIVEDREAMER4D,
     RECONDREAMER,
     STRICT,
-    FrameScore,
     GroundTruth,
+    NtaFrameScore,
     aggregate,
     detect,
     draw,
@@ -25,7 +25,7 @@ from ff_jax.metrics.nta_iou import (
 
 WIDTH, HEIGHT = 960, 640
 K = np.array([[1000.0, 0, 480], [0, 1000, 320], [0, 0, 1]])
-CAMERA = invert(OPENCV_FROM_EGO)
+CAMERA = invert_rigid(OPENCV_FROM_EGO)
 LARGE = np.array([4.5, 2.0, 1.6])
 
 
@@ -76,7 +76,7 @@ def test_published_ground_truth_equals_a_loop_over_boxes():
     expected = []
     for box in boxes:
         signs = [[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]
-        points = transform(invert(CAMERA) @ box.world_from_object, np.array(signs) * box.size)
+        points = transform(invert_rigid(CAMERA) @ box.world_from_object, np.array(signs) * box.size)
         if box.category != "vehicle" or 0 <= box.num_points < 10 or points[:, 2].min() < 0.1:
             continue
         u = [int((p[0] / p[2] * 1000 + 480) / 2) for p in points]
@@ -108,8 +108,8 @@ def test_published_score_equals_a_loop_and_shares_detections():
         expected.append(0.0 if best is None else naive_iou(box, best))
     score = score_frame(found, truth, RECONDREAMER)
     np.testing.assert_allclose(score.ious, expected)
-    used = score.partners[score.partners >= 0]
-    assert len(used) > len(np.unique(used)) and 0 < (score.partners < 0).sum()
+    used = score.matches[score.matches >= 0]
+    assert len(used) > len(np.unique(used)) and 0 < (score.matches < 0).sum()
 
 
 def test_strict_matching_is_one_to_one_and_the_best_in_sum():
@@ -117,16 +117,16 @@ def test_strict_matching_is_one_to_one_and_the_best_in_sum():
     truth = GroundTruth(np.array([near, far]), np.zeros((0, 4)), ("a", "b"), WIDTH, HEIGHT)
     one = detections([[2.0, 0, 102, 100]])
     shared, single = score_frame(one, truth, RECONDREAMER), score_frame(one, truth, STRICT)
-    assert (shared.partners == 0).all() and single.partners.tolist() == [0, -1]
+    assert (shared.matches == 0).all() and single.matches.tolist() == [0, -1]
     # The first detection fits the second vehicle best, but the other detection reaches no vehicle but that.
     two = detections([[8.0, 0, 108, 100], [95.0, 0, 112, 100]])
     score = score_frame(two, truth, STRICT)
-    assert score.partners.tolist() == [0, 1]
+    assert score.matches.tolist() == [0, 1]
     np.testing.assert_allclose(score.ious, [92 / 108, 15 / 102])
-    assert score.right.tolist() == [True, False] and score.wrong.tolist() == [False, True]
+    assert score.true_positives.tolist() == [True, False] and score.false_positives.tolist() == [False, True]
     # What hardly touches is another thing.
     apart = score_frame(detections([[95.0, 0, 195, 100]]), truth._replace(boxes=truth.boxes[:1]), STRICT)
-    assert apart.ious.tolist() == [0] and apart.wrong.tolist() == [True]
+    assert apart.ious.tolist() == [0] and apart.false_positives.tolist() == [True]
 
 
 @pytest.mark.parametrize("protocol", [RECONDREAMER, STRICT])
@@ -203,8 +203,8 @@ def test_detections_of_ignored_vehicles_are_no_false_positives():
     part = [ignored[0], ignored[1], (ignored[0] + ignored[2]) / 2, ignored[3]]
     found = detections([truth.boxes[0], part, [700, 300, 800, 400], [700, 300, 705, 305]])
     score = score_frame(found, truth, STRICT)
-    assert score.right.tolist() == [True, False, False, False]
-    assert score.wrong.tolist() == [False, False, True, False]  # the last one is too small to count
+    assert score.true_positives.tolist() == [True, False, False, False]
+    assert score.false_positives.tolist() == [False, False, True, False]  # the last one is too small to count
 
 
 def test_aggregate_equals_sums_over_frames():
@@ -213,13 +213,13 @@ def test_aggregate_equals_sums_over_frames():
     for count in (3, 0, 7, 1):
         right = rng.random(5) < 0.5
         ious = rng.random(count)
-        frames.append(FrameScore(ious, np.zeros(count, int), right, ~right & (rng.random(5) < 0.5)))
+        frames.append(NtaFrameScore(ious, np.zeros(count, int), right, ~right & (rng.random(5) < 0.5)))
     result = aggregate(frames)
     ious = [iou for frame in frames for iou in frame.ious]
     assert result.iou == pytest.approx(sum(ious) / 11) and result.ground_truths == 11 and result.frames == 4
     assert result.frame_iou == pytest.approx(np.mean([sum(f.ious) / len(f.ious) for f in frames if len(f.ious)]))
     assert result.recall == pytest.approx(sum(iou >= 0.5 for iou in ious) / 11)
-    right, wrong = sum(f.right.sum() for f in frames), sum(f.wrong.sum() for f in frames)
+    right, wrong = sum(f.true_positives.sum() for f in frames), sum(f.false_positives.sum() for f in frames)
     assert result.detections == right + wrong and result.false_positives_per_frame == pytest.approx(wrong / 4)
     assert right + wrong == 0 or result.precision == pytest.approx(right / (right + wrong))
 
@@ -244,19 +244,19 @@ def test_the_picture_shows_every_kind_of_box_in_its_colour():
     score = score_frame(found, truth, STRICT)
     picture = draw(np.zeros((HEIGHT // 2, WIDTH // 2, 3)), found, truth, score)
     assert picture.shape == (HEIGHT // 2, WIDTH // 2, 3) and 0 <= picture.min() and picture.max() <= 1
-    colours = {"lime": (0, 255, 0), "dodgerblue": (30, 144, 255), "red": (255, 0, 0), "grey": (128, 128, 128)}
+    colors = {"lime": (0, 255, 0), "dodgerblue": (30, 144, 255), "red": (255, 0, 0), "gray": (128, 128, 128)}
     edges = [truth.boxes[0], found.boxes[0], found.boxes[1], truth.ignored[0]]
-    for (name, colour), box in zip(colours.items(), edges, strict=True):
+    for (name, color), box in zip(colors.items(), edges, strict=True):
         column, row = (int(box[2] / 2), int((box[1] + box[3]) / 4))
         nearby = picture[row, max(column - 2, 0) : column + 2] * 255
-        assert (np.abs(nearby - colour).max(-1) < 1).any(), name
+        assert (np.abs(nearby - color).max(-1) < 1).any(), name
 
 
 def labels_of(record):
     """Return the vehicles that people drew in the distorted image, as detections; distortion moves them a little."""
     drawn = [b for b in record if b["type"] == "TYPE_VEHICLE"]
-    centre, half = (np.array([[b[k] for k in keys] for b in drawn]) for keys in (("cx", "cy"), ("w", "h")))
-    return detections(np.hstack([centre - half / 2, centre + half / 2]))
+    center, half = (np.array([[b[k] for k in keys] for b in drawn]) for keys in (("cx", "cy"), ("w", "h")))
+    return detections(np.hstack([center - half / 2, center + half / 2]))
 
 
 @pytest.mark.assets
@@ -265,7 +265,8 @@ def test_labels_drawn_by_people_stay_far_below_one(assets):
     scene = waymo_frame.load(assets / "data/waymo_1frame_5cam")
     drawn = json.loads((assets / "data/waymo_1frame_5cam/frame.json").read_text())["boxes2d"]
     # The published reach of 10 px at 480 x 320 is 40 px at 1920 x 1280.
-    for protocol, count in ((replace(RECONDREAMER, size=None, whole_pixels=False, reach=40.0), 14), (STRICT, 6)):
+    published = replace(RECONDREAMER, image_size=None, use_whole_pixels=False, max_center_distance=40.0)
+    for protocol, count in ((published, 14), (STRICT, 6)):
         scores = []
         for frame in scene.frames:
             view = (frame.K, frame.world_from_camera, frame.width, frame.height)

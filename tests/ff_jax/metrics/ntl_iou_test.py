@@ -5,10 +5,10 @@ import pytest
 
 from ff_jax.data.formats import cameras_json
 from ff_jax.data.loader import load_image
-from ff_jax.data.synthetic import WorldConfig
-from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.metrics import ntl_iou
-from ff_jax.metrics.lane_raster import raster
+from ff_jax.metrics.lane_raster import rasterize_lanes
 
 SIZE = (360, 640)
 
@@ -56,7 +56,7 @@ def test_frames_without_any_lane(rng):
     assert nothing.published == 50 and nothing.background == 100 and np.isnan([nothing.lane, nothing.lane_pooled]).all()
     both = ntl_iou.aggregate([ntl_iou.score_frame(empty, empty), ntl_iou.score_frame(some, some)])
     assert both == (75, 100, 100, 100, 2)
-    with pytest.raises(ValueError, match="no frames"):
+    with pytest.raises(ValueError, match="at least one frame"):
         ntl_iou.aggregate([])
 
 
@@ -103,15 +103,15 @@ def test_lanes_of_real_frames_lie_on_the_road(assets, network):
 
 @pytest.mark.assets
 def test_built_in_street_scores_high_and_blur_or_wrong_lanes_lower(network):
-    log = world_scene(0, WorldConfig(num_frames=1), 480, 320, lidar=False, samples=1)
+    log = street_log(0, StreetConfig(num_frames=1, samples=1), 480, 320, lidar=None)
     frame = log.frames[0]
     image = load_image(frame)
-    truth = raster(log.lanes, frame.K, frame.world_from_camera, 480, 320)
+    truth = rasterize_lanes(log.lanes, frame.K, frame.world_from_camera, 480, 320)
     score = lambda image, truth: ntl_iou.aggregate([ntl_iou.score_frame(network(image), truth)])
     right = score(image, truth)
     aside = frame.world_from_camera.copy()
     aside[1, 3] += 0.5
-    wrong = score(image, raster(log.lanes, frame.K, aside, 480, 320))
+    wrong = score(image, rasterize_lanes(log.lanes, frame.K, aside, 480, 320))
     blank = score(np.full_like(image, 0.5), truth)
     assert right.lane > 30 and right.lane > 2 * wrong.lane and blank.lane < 1
     assert right.published > wrong.published and right.published > blank.published + 10

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ff_jax.data.synthetic import WorldConfig, make_world, render_world
+from ff_jax.data.synthetic import StreetConfig, make_street, render_street
 from ff_jax.data.synthetic.camera_rig import rig_camera
-from ff_jax.metrics.temporal import Pinhole, WarpError, excess, mean, reproject, sample, warp_error
+from ff_jax.metrics.temporal import Pinhole, WarpError, excess_change, mean_warp_error, reproject, sample, warp_error
 
 WIDTH, HEIGHT = 160, 96
 K = np.array([[40.0, 0, 24], [0, 40, 16], [0, 0, 1]])
@@ -20,9 +20,9 @@ def rng():
 
 @pytest.fixture(scope="module")
 def clip():
-    """Return three frames of a street where nothing moves: colours, depths and cameras."""
-    world = make_world(2, WorldConfig(num_frames=3, moving=False, speed=4.0))
-    render = jax.jit(lambda camera, time: render_world(world, camera, time, samples=2))
+    """Return three frames of a street where nothing moves: colors, depths and cameras."""
+    world = make_street(2, StreetConfig(num_frames=3, moving=False, speed=4.0))
+    render = jax.jit(lambda camera, time: render_street(world, camera, time, samples=2))
     cameras = [rig_camera(world, i, "front", WIDTH, HEIGHT) for i in range(3)]
     views = [render(camera, world.times[i]) for i, camera in enumerate(cameras)]
     poses = [Pinhole(np.asarray(c.K, float), np.asarray(c.world_from_camera, float)) for c in cameras]
@@ -32,7 +32,7 @@ def clip():
 def video_error(frames, clip):
     _, depths, cameras = clip
     pairs = zip(frames, frames[1:], depths, depths[1:], cameras, cameras[1:], strict=False)
-    return mean(warp_error(*pair) for pair in pairs)
+    return mean_warp_error(warp_error(*pair) for pair in pairs)
 
 
 def pinhole(x=0.0, z=0.0):
@@ -112,14 +112,14 @@ def test_a_constant_change_of_the_whole_clip_is_not_an_inconsistency(clip):
     np.testing.assert_allclose(tinted.mae, 0.8 * real.mae, rtol=1e-6)
     blurred = video_error([ndimage.gaussian_filter(frame, (2, 2, 0)) for frame in clip[0]], clip)
     assert blurred.share == real.share and blurred.mae < real.mae  # blur looks consistent: read it beside sharpness
-    assert excess(blurred, real) < 0 == excess(real, real)
+    assert excess_change(blurred, real) < 0 == excess_change(real, real)
 
 
 def test_means_leave_out_pairs_without_common_pixels():
     pairs = [WarpError(0.1, 0.3, 0.5), WarpError(0.3, 0.4, 1.0), WarpError(np.nan, np.nan, 0.0)]
-    np.testing.assert_allclose(mean(pairs), (0.2, np.sqrt(0.125), 0.5))
-    with pytest.raises(ValueError, match="at least two frames"):
-        mean([])
+    np.testing.assert_allclose(mean_warp_error(pairs), (0.2, np.sqrt(0.125), 0.5))
+    with pytest.raises(ValueError, match="at least one pair"):
+        mean_warp_error([])
 
 
 def test_sizes_must_agree(rng):

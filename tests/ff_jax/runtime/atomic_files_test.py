@@ -4,15 +4,15 @@ import errno
 
 import pytest
 
-from ff_jax.runtime.atomic_files import DiskFullError, explain_full_disk, replacing
+from ff_jax.runtime.atomic_files import DiskFullError, atomic_write, explain_full_disk
 
 
 def test_a_file_takes_its_place_only_when_whole(tmp_path):
     path = tmp_path / "new folder" / "a.txt"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("one")
         assert not path.exists() and temporary.suffix == ".txt"
-    with pytest.raises(KeyError), replacing(path) as temporary:
+    with pytest.raises(KeyError), atomic_write(path) as temporary:
         temporary.write_text("tw")
         raise KeyError("stopped")
     assert path.read_text() == "one"

@@ -151,6 +151,19 @@ def test_torn_last_checkpoint_is_reported_and_the_one_before_used(tmp_path, tear
     assert checkpoint.latest(tmp_path) == 2
 
 
+def test_latest_reads_sizes_alone_and_a_changed_later_step_may_be_replaced(tmp_path, monkeypatch):
+    states = {s: {"a": jax.random.normal(jax.random.key(s), (300,))} for s in (1, 2)}
+    for step, state in states.items():
+        checkpoint.save(tmp_path, step, state, {"step": step})
+    flip_one_bit(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_digest", None)
+        assert checkpoint.latest(tmp_path) == 2
+    assert checkpoint.latest(tmp_path, verify=True) == checkpoint.restore(tmp_path, states[1])[2] == 1
+    checkpoint.save(tmp_path, 1, states[1], {})
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
 def test_leftovers_of_a_killed_write_are_ignored_and_removed(tmp_path):
     state = {"a": jnp.ones(3)}
     checkpoint.save(tmp_path, 1, state, {})
@@ -165,7 +178,7 @@ def test_leftovers_of_a_killed_write_are_ignored_and_removed(tmp_path):
 
 WRITER = """
 import sys, jax, jax.numpy as jnp
-from ff_jax.train import checkpoint
+from ff_jax.runtime import checkpoint
 state = {f"a{i}": jax.random.normal(jax.random.key(i), (400, 1000)) for i in range(6)}
 for step in range(1, 1000):
     checkpoint.save(sys.argv[1], step, state, {"step": step}, keep=2)
@@ -211,7 +224,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path, monkey
 
 LIMITED = """
 import resource, sys, jax, jax.numpy as jnp
-from ff_jax.train import checkpoint
+from ff_jax.runtime import checkpoint
 draw = lambda step: {"a": jax.random.normal(jax.random.key(step), (100_000,))}
 checkpoint.save(sys.argv[1], 1, draw(1), {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -8,7 +8,7 @@ from ff_jax.runtime.resize import resize_bilinear
 
 
 def naive(image, height, width):
-    """Sample every new pixel centre by itself; the edge is repeated outwards."""
+    """Sample every new pixel center by itself; the edge is repeated outwards."""
     old_height, old_width = image.shape[:2]
     padded = np.pad(image, ((1, 1), (1, 1)) + ((0, 0),) * (image.ndim - 2), mode="edge").astype(np.float64)
     result = np.zeros((height, width, *image.shape[2:]))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ff_jax.runtime.run_lock import hold, is_held
+from ff_jax.runtime.run_lock import is_locked, lock_run
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """
 import sys, time
-from ff_jax.runtime.run_lock import hold
-with hold(sys.argv[1]):
+from ff_jax.runtime.run_lock import lock_run
+with lock_run(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -33,29 +33,29 @@ def other(tmp_path):
 
 def test_the_second_is_refused_and_told_by_whom(other, tmp_path):
     sentence = rf"{tmp_path} is in use by process {other.pid} on \S+ since .*: wait for it, or name another folder\."
-    with pytest.raises(ValueError, match=sentence), hold(tmp_path):
+    with pytest.raises(ValueError, match=sentence), lock_run(tmp_path):
         pass
 
 
 def test_a_dead_process_holds_nothing(other, tmp_path):
     other.send_signal(signal.SIGKILL)
     other.wait()
-    with hold(tmp_path):
+    with lock_run(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} ")
-    with hold(tmp_path):
+    with lock_run(tmp_path):
         pass
 
 
 def test_who_asks_does_not_take_it(other, tmp_path):
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     os.kill(other.pid, signal.SIGSTOP)  # stopped is not dead
-    assert is_held(tmp_path)
+    assert is_locked(tmp_path)
     other.kill()
     other.wait()
-    assert not is_held(tmp_path) and not is_held(tmp_path / "none")
+    assert not is_locked(tmp_path) and not is_locked(tmp_path / "none")
     assert not (tmp_path / "none").exists()
-    with hold(tmp_path):
-        assert is_held(tmp_path)
+    with lock_run(tmp_path):
+        assert is_locked(tmp_path)
 
 
 def test_a_file_system_without_locks_is_warned_about(tmp_path, monkeypatch, caplog):
@@ -63,7 +63,7 @@ def test_a_file_system_without_locks_is_warned_about(tmp_path, monkeypatch, capl
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", none)
-    with hold(tmp_path), hold(tmp_path):
+    with lock_run(tmp_path), lock_run(tmp_path):
         pass
     assert f"{tmp_path} cannot be locked" in caplog.text
 
@@ -71,5 +71,5 @@ def test_a_file_system_without_locks_is_warned_about(tmp_path, monkeypatch, capl
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(OSError, match=f"{folder} cannot be written .*: name another folder"), hold(folder):
+        with pytest.raises(OSError, match=f"{folder} cannot be written .*: name another folder"), lock_run(folder):
             pass

@@ -129,5 +129,5 @@ def test_progress_writes_few_readable_lines_without_a_terminal(capsys):
 def test_progress_is_one_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(run_log.sys.stderr, "isatty", lambda: True, raising=False)
     bar = run_log.progress([1, 2], "fitting")
-    assert list(bar) == [1, 2] and bar.total == 2 and not isinstance(bar, run_log._Lines)
+    assert list(bar) == [1, 2] and bar.total == 2 and not isinstance(bar, run_log._LineProgress)
     assert "100%" in capsys.readouterr().err

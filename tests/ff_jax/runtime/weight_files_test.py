@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ff_jax.runtime.weight_files import Weights, check_shapes, locate, read_arrays
+from ff_jax.runtime.weight_files import WeightsSource, check_shapes, locate_weights, read_arrays
 
 
 @pytest.fixture
@@ -48,63 +48,65 @@ def digest(path):
 
 
 def test_a_path_that_exists_wins_and_is_checked_only_if_a_digest_is_given(tmp_path, remote):
-    weights = Weights(str(remote), url="http://127.0.0.1:1/unreachable.npz")
-    assert locate(weights, "FID", tmp_path / "cache") == remote
-    assert locate(Weights(str(remote), sha256=digest(remote).upper()), "FID", tmp_path / "cache") == remote
+    weights = WeightsSource(str(remote), url="http://127.0.0.1:1/unreachable.npz")
+    assert locate_weights(weights, "FID", tmp_path / "cache") == remote
+    assert (
+        locate_weights(WeightsSource(str(remote), sha256=digest(remote).upper()), "FID", tmp_path / "cache") == remote
+    )
     with pytest.raises(ValueError, match=f"{digest(remote)}.*{'0' * 64}"):
-        locate(Weights(str(remote), sha256="0" * 64), "FID", tmp_path / "cache")
+        locate_weights(WeightsSource(str(remote), sha256="0" * 64), "FID", tmp_path / "cache")
     assert remote.is_file()
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_download_is_kept_under_its_digest_and_used_without_network(tmp_path, remote, server):
     address, asked = server
-    weights = Weights(str(tmp_path / "absent"), f"{address}/net.npz?version=2", digest(remote))
-    path = locate(weights, "FID", tmp_path / "cache")
+    weights = WeightsSource(str(tmp_path / "absent"), f"{address}/net.npz?version=2", digest(remote))
+    path = locate_weights(weights, "FID", tmp_path / "cache")
     assert path == tmp_path / "cache" / f"{digest(remote)}.npz"
     assert path.read_bytes() == remote.read_bytes()
     assert asked == ["/net.npz?version=2"]
     remote.unlink()
-    assert locate(weights, "FID", tmp_path / "cache") == path
+    assert locate_weights(weights, "FID", tmp_path / "cache") == path
     assert len(asked) == 1
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_damaged_download_is_fetched_again(tmp_path, remote):
-    weights = Weights(url=remote.as_uri(), sha256=digest(remote))
-    path = locate(weights, "FID", tmp_path / "cache")
+    weights = WeightsSource(url=remote.as_uri(), sha256=digest(remote))
+    path = locate_weights(weights, "FID", tmp_path / "cache")
     path.write_bytes(path.read_bytes()[:-1])
-    assert locate(weights, "FID", tmp_path / "cache").read_bytes() == remote.read_bytes()
+    assert locate_weights(weights, "FID", tmp_path / "cache").read_bytes() == remote.read_bytes()
 
 
 def test_a_wrong_digest_leaves_nothing_behind(tmp_path, remote, server):
     for url in (remote.as_uri(), f"{server[0]}/net.npz"):
         with pytest.raises(ValueError, match=f"{digest(remote)}.*{'1' * 64}"):
-            locate(Weights(url=url, sha256="1" * 64), "FID", tmp_path / "cache")
+            locate_weights(WeightsSource(url=url, sha256="1" * 64), "FID", tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_failed_download_is_one_sentence(tmp_path, server):
     for url in (f"{server[0]}/absent.npz", "http://127.0.0.1:1/net.npz", (tmp_path / "absent").as_uri(), "http:///x"):
         with pytest.raises(ValueError, match=r"LPIPS: .* cannot be downloaded"):
-            locate(Weights(url=url, sha256="1" * 64), "LPIPS", tmp_path / "cache")
+            locate_weights(WeightsSource(url=url, sha256="1" * 64), "LPIPS", tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        (Weights(), r"lanes: no weights; .*path='', url='', sha256=''"),
-        (Weights("/absent/net.npz"), "path='/absent/net.npz'"),
-        (Weights(url="https://example.org/net.npz"), "url and its sha256.*example.org"),
-        (Weights(sha256="1" * 64), "no weights"),
-        (Weights(url="ftp://example.org/net.npz", sha256="1" * 64), "http, https, file"),
-        (Weights(url="https://example.org/net.npz", sha256="../../etc"), "64 hexadecimal digits"),
+        (WeightsSource(), r"lanes: no weights: .*path='', url='', sha256=''"),
+        (WeightsSource("/absent/net.npz"), "path='/absent/net.npz'"),
+        (WeightsSource(url="https://example.org/net.npz"), "url and its sha256.*example.org"),
+        (WeightsSource(sha256="1" * 64), "no weights"),
+        (WeightsSource(url="ftp://example.org/net.npz", sha256="1" * 64), "http, https, file"),
+        (WeightsSource(url="https://example.org/net.npz", sha256="../../etc"), "64 hexadecimal digits"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path, weights, words):
     with pytest.raises(ValueError, match=words):
-        locate(weights, "lanes", tmp_path)
+        locate_weights(weights, "lanes", tmp_path)
 
 
 def test_both_formats_give_the_arrays_back(tmp_path, arrays, remote):
@@ -123,7 +125,7 @@ def test_truncated_files_are_one_sentence(tmp_path, arrays, suffix):
     whole = path.read_bytes()
     for length in [0, 1, 7, 8, *np.random.default_rng().integers(9, len(whole), 20)]:
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"cannot be read \(.*\); give the whole file"):
+        with pytest.raises(ValueError, match=r"cannot be read \(.*\); download or convert the file again"):
             read_arrays(path)
 
 
