@@ -1,1 +1,1 @@
-"""Training of the fixers that ship."""
+"""Training of the fixers whose weights are part of the package."""

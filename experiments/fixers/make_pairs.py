@@ -1,13 +1,13 @@
-"""Degraded views with their truth, for training generators: one file of 20 MB per street (50 MB of clips).
+"""Write degraded views with their true images, the training data of fixers: 20 MB per street (50 MB of clips).
 
 python -m experiments.fixers.make_pairs --out=runs/pairs --seeds=1000:1080
 python -m experiments.fixers.make_pairs --out=runs/pairs --seeds=1000:1080 --part=0/4     # one of four processes
-python -m experiments.fixers.make_pairs --out=runs/clips --seeds=1000:1080 --clip=9       # of frames in a row
+python -m experiments.fixers.make_pairs --out=runs/clips --seeds=1000:1080 --clip=9       # consecutive frames
 python -m experiments.fixers.make_pairs --out=runs/kitti --config=experiments/configs/kitti_stereo.py --target=right
 
-Streets that are there already are left as they are. Streets 0 to 9 are for judging: train on 1000 and above. With
---target, a driving log takes the place of the streets: it is reconstructed from its training cameras, and the frames of
-the camera --target are rendered; if that is a training camera itself, stretches of it are held out.
+Files that exist are kept. Streets 0 to 9 are for evaluation: train on 1000 and above. With --target, a driving log
+replaces the streets: it is reconstructed from its training cameras, and the frames of the camera --target are rendered.
+If that is a training camera itself, parts of its frames are held out.
 """
 
 from absl import flags
@@ -23,30 +23,30 @@ from ff_jax.runtime.run_log import progress
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the files.", required=True)
 _SEEDS = flags.DEFINE_string("seeds", "1000:1080", "Streets, FIRST:STOP.")
-_PART = flags.DEFINE_string("part", "0/1", "Which part of the streets: I/N is every N-th from the I-th.")
+_PART = flags.DEFINE_string("part", "0/1", "Part of the streets: I/N is every N-th from the I-th.")
 _CLIP = flags.DEFINE_integer("clip", 0, "Frames per clip; 0 makes single views.", lower_bound=0)
 _CONFIG = command_line.config_flag("experiments/configs/kitti_stereo.py")
 _TARGET = flags.DEFINE_string("target", "", "Camera of the log of --config to render; empty takes streets.")
 
 
-def from_log(target: str) -> Pairs:
-    """Return the pairs of the log of --config."""
+def pairs_of_log(target: str) -> Pairs:
+    """Make the pairs of the log of --config."""
     config = command_line.to_config(_CONFIG.value)
     log: SceneData = open_log(command_line.with_log_path(config).data, ())
     sources = tuple(name for name in log.cameras if any(f.camera == name and f.split == "train" for f in log.frames))
-    recorded, seen = log_plan(log, sources, target, _CLIP.value or 1)
-    return build_from(config, log, recorded, seen, [0.0] * len(seen), (config.steps,))
+    recorded, frames = log_plan(log, sources, target, _CLIP.value or 1)
+    return build_from(config, log, recorded, frames, [0.0] * len(frames), (config.steps,))
 
 
 def main(_: list[str]) -> None:
-    """Make the pairs of all streets that are missing, or those of a log."""
+    """Make the missing pairs of all streets, or those of a log."""
     if _CONFIG.present and not _TARGET.value:
-        raise ValueError("--config is for a driving log: say with --target which of its cameras is rendered.")
+        raise ValueError("invalid --target='': expected the camera of the log of --config to render.")
     if _TARGET.value:
-        save(shard_path(_OUT.value, 0), from_log(_TARGET.value))
+        save(shard_path(_OUT.value, 0), pairs_of_log(_TARGET.value))
         return
-    config, part, length = settings(), command_line.pair(_PART.value, "/", "part"), _CLIP.value
-    seeds = range(*command_line.pair(_SEEDS.value, ":", "seeds"))[part[0] :: max(part[1], 1)]
+    config, part, length = settings(), command_line.parse_pair(_PART.value, "/", "part"), _CLIP.value
+    seeds = range(*command_line.parse_pair(_SEEDS.value, ":", "seeds"))[part[0] :: max(part[1], 1)]
     missing = [seed for seed in seeds if not shard_path(_OUT.value, seed).is_file()]
     for seed in progress(missing, "streets"):
         plan = clip_plan(seed, FRAMES, length) if length else training_plan(seed, FRAMES)

@@ -1,4 +1,4 @@
-"""Let a repair replace the render only where the reconstruction does not know."""
+"""Blend a repair into a render, weighted by EIG."""
 
 from jax import Array
 from jaxtyping import Float
@@ -7,9 +7,7 @@ from jaxtyping import Float
 def blend(
     fixed: Float[Array, "*T H W 3"], render: Float[Array, "*T H W 3"], weight: Float[Array, "*T H W"]
 ) -> Float[Array, "*T H W 3"]:
-    """Blend `fixed` into `render`: out = render + weight (fixed - render).
-
-    Where the weight is exactly 0 the render comes back bit for bit.
+    """Compute render + weight (fixed - render); where the weight is 0, the render is kept bit for bit.
 
     Args:
       fixed: repaired frames.

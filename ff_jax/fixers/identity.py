@@ -1,4 +1,4 @@
-"""The fixer that leaves every frame as it is: reconstruction alone, the baseline of every other fixer."""
+"""The fixer that returns the renders unchanged: reconstruction alone, the baseline of every other fixer."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from jaxtyping import Float, Key, PyTree
 from ff_jax.fixers.fixer import Fixer
 
 
-def build() -> Fixer:
-    """Return the identity fixer."""
+def make_identity() -> Fixer:
+    """Build the identity fixer."""
     return Fixer(params={}, name="none", apply=apply, chunk=8)
 
 

@@ -1,6 +1,7 @@
-"""A trained network in one file: .safetensors of float16, arrays named by their path, "unet/conv_in/kernel"."""
+"""Network parameters in one .safetensors file of float16, arrays named by their path ("unet/conv_in/kernel")."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,53 +9,55 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 from safetensors.numpy import save_file
 
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.weight_files import check_shapes, read_arrays
 
 
 def save(path: str | Path, network: PyTree) -> None:
-    """Write parameters, nested dictionaries, as float16.
+    """Write parameters (nested dictionaries) as float16.
 
     Raises:
         ValueError: a parameter is not finite, or too large for float16.
     """
-    with np.errstate(over="ignore"):  # looked for below
+    with np.errstate(over="ignore"):  # checked below
         arrays = {name: np.asarray(leaf).astype(np.float16) for name, leaf in flatten_dict(network, sep="/").items()}
-    wrong = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
-    if wrong:
-        raise ValueError(f"{wrong[0]} has values that float16 cannot hold: the training has diverged, lower its rate.")
-    with replacing(path) as temporary:
+    invalid = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
+    if invalid:
+        raise ValueError(f"{invalid[0]} has values that float16 cannot hold: the training diverged; reduce its rate.")
+    with atomic_write(path) as temporary:
         save_file(arrays, temporary)
-        temporary.chmod(0o644)  # it is written for its owner alone
+        temporary.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def load(path: str | Path, shapes: PyTree, purpose: str) -> PyTree:
-    """Return the parameters in a file as float32.
+    """Read parameters from a file as float32.
 
     Args:
-        path: of `save`.
-        shapes: of the network that they are for, arrays or their shapes.
-        purpose: what the file is for, in words.
+        path: a file of `save`.
+        shapes: arrays of the network, or their shapes.
+        purpose: what the file is for, in words; used in messages.
 
     Raises:
-        ValueError: the file is missing or damaged, or holds those of another layout.
+        ValueError: the file is missing or damaged, or belongs to another layout.
     """
     arrays = read_arrays(Path(path))
-    wanted = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
-    check_shapes(arrays, wanted, f"{purpose} ({path})")
-    put = lambda array: jax.device_put(np.asarray(array, np.float32))  # converted here: nothing to compile per shape
-    return unflatten_dict({name: put(array) for name, array in arrays.items()}, sep="/")
+    leaves: dict[str, Any] = flatten_dict(shapes, sep="/")
+    expected = {name: leaf.shape for name, leaf in leaves.items()}
+    check_shapes(arrays, expected, f"{purpose} ({path})")
+    # Converted on the host: nothing to compile per shape.
+    arrays = {name: jax.device_put(np.asarray(array, np.float32)) for name, array in arrays.items()}
+    return unflatten_dict(arrays, sep="/")
 
 
 def require(path: Path, *commands: str) -> None:
-    """Check that weights which are part of the package are there.
+    """Check that weights which belong to the package are present.
 
     Args:
-        path: where they belong.
-        commands: those that make them.
+        path: their place in the package.
+        commands: the commands that make them.
 
     Raises:
-        ValueError: they are not; the message names the commands.
+        ValueError: they are missing; the message names the commands.
     """
     if not path.exists():
         raise ValueError(
@@ -63,6 +66,6 @@ def require(path: Path, *commands: str) -> None:
         )
 
 
-def count(network: PyTree) -> int:
-    """Return the number of parameters."""
+def num_params(network: PyTree) -> int:
+    """Count the parameters of a network."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(network))

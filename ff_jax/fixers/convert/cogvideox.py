@@ -1,4 +1,4 @@
-r"""Public weights of CogVideoX (diffusers' layout of .safetensors files) for `generators.eigent`, and back.
+r"""Public weights of CogVideoX (diffusers' layout of .safetensors files) for `fixers.eigent`, and back.
 
 The transformer's blocks are stacked: `blocks[\1]` is slice \1 of the leading axis.
 """
@@ -8,13 +8,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from ff_jax.fixers.convert.name_mapping import Rule, shapes_of, to_flax, to_torch
+from ff_jax.fixers.convert.name_mapping import Rule, shapes_of, to_flax
 from ff_jax.fixers.convert.safetensors_shards import read_tensors
-from ff_jax.fixers.eigent.network_config import DitConfig, VaeConfig
+from ff_jax.fixers.eigent.network_config import DitConfig, VideoVaeConfig
 from ff_jax.fixers.eigent.transformer import Dit
 from ff_jax.fixers.eigent.vae import init_params
 
@@ -42,7 +41,7 @@ TRANSFORMER = (
 
 
 def _residual(torch: str, flax: str, norm: str) -> list[Rule]:
-    """Return the rules of a residual block; `norm` is the name of the normalisation inside the module around it."""
+    """List the rules of a residual block; `norm` is the name of the normalization inside its module."""
     rules = [Rule(torch + "conv_shortcut", flax + "conv_shortcut", "conv3d")]
     for number in "12":
         rules.append(Rule(torch + rf"conv{number}\.conv", flax + f"conv{number}/conv", "conv3d"))
@@ -55,7 +54,7 @@ def _norm(torch: str, flax: str, norm: str) -> list[Rule]:
     return [Rule(torch + norm, flax + "/norm_layer", "norm"), *convs]
 
 
-# The encoder's normalisations are plain; the decoder's have two convolutions of the latents beside them.
+# The encoder's normalizations are plain; the decoder's have two convolutions of the latents beside them.
 AUTOENCODER = (
     Rule(r"(encoder|decoder)\.(conv_in|conv_out)\.conv", r"\1/\2/conv", "conv3d"),
     Rule(r"encoder\.down_blocks\.(\d+)\.downsamplers\.0\.conv", r"encoder/down_\1/conv", "conv2d"),
@@ -71,7 +70,7 @@ AUTOENCODER = (
 
 @cache
 def transformer_shapes(config: DitConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
-    """Return shape and dtype of every parameter of the transformer, without making them."""
+    """Compute shape and dtype of every parameter of the transformer, without arrays."""
     latents = jax.ShapeDtypeStruct((1, *config.sample, config.in_channels), jnp.float32)
     text = jax.ShapeDtypeStruct((1, config.text_length, config.text_dim), jnp.float32)
     shapes = shapes_of(Dit(config).init, latents, text, jax.ShapeDtypeStruct((1,), jnp.float32))
@@ -79,7 +78,7 @@ def transformer_shapes(config: DitConfig, dtype: DTypeLike = jnp.float32) -> PyT
 
 
 def load_transformer(path: Path, config: DitConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
-    """Return the transformer's parameters (NumPy arrays) from a .safetensors file or a folder of them.
+    """Read the transformer's parameters (NumPy arrays) from a .safetensors file or a folder of them.
 
     Args:
         path: file or folder, such as `transformer/` of a published pipeline.
@@ -87,24 +86,19 @@ def load_transformer(path: Path, config: DitConfig, dtype: DTypeLike = jnp.float
         dtype: of the parameters; bfloat16, in which the larger networks are published, halves the memory.
 
     Raises:
-        ValueError: files are missing or damaged, or hold other weights than this network's.
+        ValueError: files are missing or damaged, or belong to another network.
     """
     return to_flax(read_tensors(path), TRANSFORMER, transformer_shapes(config, dtype), "video transformer")
 
 
-def transformer_to_torch(params: PyTree) -> dict[str, np.ndarray]:
-    """Return the tensors by the names of diffusers."""
-    return to_torch(params, TRANSFORMER)
-
-
-def autoencoder_shapes(config: VaeConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
-    """Return shape and dtype of every parameter of the autoencoder, without making them."""
+def autoencoder_shapes(config: VideoVaeConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
+    """Compute shape and dtype of every parameter of the autoencoder, without arrays."""
     shapes = jax.eval_shape(partial(init_params, config=config), jax.random.key(0))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
 
 
-def load_autoencoder(path: Path, config: VaeConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
-    """Return the autoencoder's parameters (NumPy arrays) from a .safetensors file or a folder, such as `vae/`.
+def load_autoencoder(path: Path, config: VideoVaeConfig, dtype: DTypeLike = jnp.float32) -> PyTree:
+    """Read the autoencoder's parameters (NumPy arrays) from a .safetensors file or a folder, such as `vae/`.
 
     Args:
         path: file or folder.
@@ -112,11 +106,6 @@ def load_autoencoder(path: Path, config: VaeConfig, dtype: DTypeLike = jnp.float
         dtype: of the parameters.
 
     Raises:
-        ValueError: files are missing or damaged, or hold other weights than this network's.
+        ValueError: files are missing or damaged, or belong to another network.
     """
     return to_flax(read_tensors(path), AUTOENCODER, autoencoder_shapes(config, dtype), "video autoencoder")
-
-
-def autoencoder_to_torch(params: PyTree) -> dict[str, np.ndarray]:
-    """Return the tensors by the names of diffusers."""
-    return to_torch(params, AUTOENCODER)

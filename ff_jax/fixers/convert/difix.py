@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,19 +26,19 @@ Tensors = Iterable[tuple[str, np.ndarray]]
 
 PROMPT = "remove degradation"
 _ADAPTER = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")
-# What diffusers called the projections of the autoencoder's attention before version 0.17.
+# Names of the projections of the autoencoder's attention in diffusers before version 0.17.
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def _rule(torch: str, kind: str) -> Rule:
-    """Return the rule of a module whose path follows from its name: "a.0.b" is "a_0/b"."""
+    """Make the rule of a module whose path follows from its name: "a.0.b" is "a_0/b"."""
     path = re.sub(r"\\\.(\(\\d\+\)|\d)", r"_\1", torch).replace(r"\.", "/")
     numbers = itertools.count(1)
     return Rule(torch, re.sub(r"\([^()]*\)", lambda _: f"\\{next(numbers)}", path), kind)
 
 
 def _level(prefix: str) -> tuple[Rule, ...]:
-    """Return the rules of residual blocks and resampling of one level."""
+    """List the rules of residual blocks and resampling of one level."""
     return (
         _rule(prefix + r"\.resnets\.(\d+)\.(norm1|norm2)", "norm"),
         _rule(prefix + r"\.resnets\.(\d+)\.(conv1|conv2|conv_shortcut)", "conv2d"),
@@ -47,7 +48,7 @@ def _level(prefix: str) -> tuple[Rule, ...]:
 
 
 def _transformer(prefix: str) -> tuple[Rule, ...]:
-    """Return the rules of the transformers of one level."""
+    """List the rules of the transformers of one level."""
     block = prefix + r"\.attentions\.(\d+)\.transformer_blocks\.(\d+)"
     return (
         _rule(prefix + r"\.attentions\.(\d+)\.norm", "norm"),
@@ -97,21 +98,21 @@ TEXT = (
 
 
 def load(folder: Path, config: DifixConfig, prompt: str = PROMPT) -> PyTree:
-    """Return the network's parameters from a folder in the layout of the module's docstring.
+    """Read the network's parameters from a folder in the layout of the module's docstring.
 
     Raises:
-        ValueError: files are missing or damaged, or hold another network than `config` describes.
+        ValueError: files are missing or damaged, or belong to another network than `config` describes.
     """
     unet, autoencoder = (read_tensors(folder / name) for name in ("unet", "vae"))
     return convert(unet, autoencoder, embed(folder, prompt), config)
 
 
 def convert(unet: Tensors, autoencoder: Tensors, text: Float[Array, "L D"], config: DifixConfig) -> PyTree:
-    """Return the network's parameters; its guidance by EIG is untrained, so that it is plain Difix.
+    """Convert tensors to the network's parameters; its EIG conditioning is untrained, so it is plain Difix.
 
     Args:
         unet: names and tensors of the denoiser.
-        autoencoder: those of the autoencoder; skip convolutions that are not there are the untrained ones.
+        autoencoder: those of the autoencoder; missing skip convolutions are untrained ones.
         text: embedding of the prompt, from `embed`.
         config: the layout.
 
@@ -119,31 +120,31 @@ def convert(unet: Tensors, autoencoder: Tensors, text: Float[Array, "L D"], conf
         ValueError: tensors are missing, surplus or misshapen; the message names the first of each.
     """
     if text.shape != (expected := (config.unet.tokens, config.unet.context)):
-        raise ValueError(f"the text embedding has shape {text.shape}, the network takes {expected}: embed for it.")
+        raise ValueError(f"the text embedding has shape {text.shape}, the network takes {expected}: embed it anew.")
     shapes = model.shapes(config)
     denoiser = to_flax(unet, UNET, shapes["unet"], "Difix U-Net")
-    tensors = merged(autoencoder, config.vae.alpha / config.vae.rank)
+    tensors = merge_adapters(autoencoder, config.vae.alpha / config.vae.rank)
     parts = shapes["vae"]
     if any("skip_conv" in name for name in tensors):
         parts = parts | {"skips": shapes["skips"]}
-    found = to_flax(tensors.items(), VAE, parts, "Difix autoencoder")
-    skips = found.pop("skips", None) or vae.init_skips(config)
-    added = {"guidance": eig_conditioning.init(denoiser, config.vae.latent), "text": text, "skips": skips}
-    return jax.tree.map(jnp.asarray, {"unet": denoiser, "vae": found} | added)
+    params = to_flax(tensors.items(), VAE, parts, "Difix autoencoder")
+    skips = params.pop("skips", None) or vae.init_skips(config)
+    rest = {"guidance": eig_conditioning.init(denoiser, config.vae.latent), "text": text, "skips": skips}
+    return jax.tree.map(jnp.asarray, {"unet": denoiser, "vae": params} | rest)
 
 
-def merged(tensors: Tensors, scale: float) -> dict[str, np.ndarray]:
-    """Return the tensors under today's names, with every low-rank update merged: W + scale B A.
+def merge_adapters(tensors: Tensors, scale: float) -> dict[str, np.ndarray]:
+    """Rename tensors to current names, and merge every low-rank update: W + scale B A.
 
     Raises:
-        ValueError: half of an update or the weight that it updates is missing, or they do not fit together.
+        ValueError: half of an update or the weight that it updates is missing, or their shapes differ.
     """
     plain, factors = {}, {}
     for name, tensor in tensors:
         if match := _ADAPTER.fullmatch(name):
-            factors[_modern(match[1]), match[2]] = tensor.astype(np.float32)
+            factors[_current_name(match[1]), match[2]] = tensor.astype(np.float32)
         else:
-            plain[_modern(name.replace(".base_layer.", "."))] = tensor
+            plain[_current_name(name.replace(".base_layer.", "."))] = tensor
     for module in dict.fromkeys(module for module, _ in factors):
         weight = plain.get(f"{module}.weight")
         a, b = (factors.get((module, side)) for side in "AB")
@@ -158,11 +159,11 @@ def merged(tensors: Tensors, scale: float) -> dict[str, np.ndarray]:
 
 
 def embed(folder: Path, prompt: str) -> Float[Array, "L D"]:
-    """Return the embedding of a prompt, padded to the length of the text encoder (CLIP, arXiv 2103.00020).
+    """Embed a prompt, padded to the length of the text encoder (CLIP, arXiv 2103.00020).
 
     Args:
         folder: holds tokenizer/ and text_encoder/.
-        prompt: what the network is told to do.
+        prompt: the instruction of the network.
 
     Raises:
         ValueError: files are missing or damaged.
@@ -171,7 +172,7 @@ def embed(folder: Path, prompt: str) -> Float[Array, "L D"]:
 
     for name in ("tokenizer", "text_encoder"):
         if not (folder / name).is_dir():
-            raise ValueError(f"{folder}: has no folder {name}; give a whole model in diffusers' layout.")
+            raise ValueError(f"{folder} has no folder {name}; give a whole model in diffusers' layout.")
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, TypeError, ValueError) as error:
@@ -181,10 +182,10 @@ def embed(folder: Path, prompt: str) -> Float[Array, "L D"]:
 
 
 def _encode(folder: Path, ids: Int[np.ndarray, "1 L"]) -> Float[Array, "L D"]:
-    """Return what the last layer of the text encoder in `folder` makes of tokens."""
+    """Compute the output of the last layer of the text encoder in `folder`."""
     from transformers import CLIPTextConfig, FlaxCLIPTextModel, logging
 
-    logging.set_verbosity_error()  # it would warn that the Flax classes end with transformers 4
+    logging.set_verbosity_error()  # the Flax classes warn that transformers 5 removes them
     try:
         config = CLIPTextConfig.from_json_file(folder / "config.json")
     except (OSError, TypeError, ValueError) as error:
@@ -194,10 +195,11 @@ def _encode(folder: Path, ids: Int[np.ndarray, "1 L"]) -> Float[Array, "L D"]:
     expected = shapes_of(encoder.module.init, ids, np.ones_like(ids), positions)
     tensors = ((name, tensor) for name, tensor in read_tensors(folder) if not name.endswith("position_ids"))
     params = to_flax(tensors, TEXT, expected, "text encoder")
-    return encoder.module.apply({"params": params}, ids, np.ones_like(ids), positions).last_hidden_state[0]
+    out = cast(Any, encoder.module.apply({"params": params}, ids, np.ones_like(ids), positions))
+    return out.last_hidden_state[0]
 
 
-def _modern(name: str) -> str:
+def _current_name(name: str) -> str:
     for old, new in _RENAMED.items():
         name = re.sub(rf"(attentions\.\d+)\.{old}(?=\.|$)", rf"\1.{new}", name)
     return name

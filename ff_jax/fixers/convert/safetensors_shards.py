@@ -1,10 +1,10 @@
-"""Tensors of .safetensors files, one at a time: networks larger than the memory can be read."""
+"""Read the tensors of .safetensors files one at a time, so that networks may be larger than the memory."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  (tells NumPy what bfloat16 is, which safetensors asks it for)
+import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy, for safetensors)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -27,35 +27,35 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             with safe_open(file, "numpy") as tensors:
                 for name in tensors.keys():
                     if name in origin:
-                        raise ValueError(f"{name} is in {origin[name]} and in {file}; leave one of the files.")
+                        raise ValueError(f"{name} is in {origin[name]} and in {file}; keep one of the files.")
                     origin[name] = file
                     yield name, tensors.get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise ValueError(f"{file}: cannot be read ({error}); give the whole .safetensors file.") from error
+            raise ValueError(f"{file} cannot be read ({error}); download it again.") from error
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files to read, in order."""
+    """List the files to read, in order."""
     if not path.is_dir():
         if path.suffix != ".safetensors" or not path.is_file():
-            raise ValueError(f"{path}: give a .safetensors file that exists, or a folder with such files.")
+            raise ValueError(f"invalid path {path}: expected a .safetensors file, or a folder with such files.")
         return [path]
     indices = sorted(path.glob(_INDEX))
     if len(indices) > 1:
-        raise ValueError(f"{path}: has {len(indices)} indices of weights; leave one ({_INDEX}).")
+        raise ValueError(f"{path} has {len(indices)} indices of weights; keep one ({_INDEX}).")
     files = _indexed(indices[0]) if indices else sorted(path.glob("*.safetensors"))
     if not files:
-        raise ValueError(f"{path}: has no .safetensors file; give the folder of the network's weights.")
+        raise ValueError(f"{path} has no .safetensors file; give the folder of the network's weights.")
     return files
 
 
 def _indexed(index: Path) -> list[Path]:
-    """Return the files that an index names."""
+    """List the files that an index names."""
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index}: is not an index of weights ({error!r}); download it again.") from error
+        raise ValueError(f"{index} is not an index of weights ({error!r}); download it again.") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
-        raise ValueError(f"{index.parent}: lacks {len(missing)} of {len(names)} files ({missing[0]}); download them.")
+        raise ValueError(f"{index.parent} lacks {len(missing)} of {len(names)} files ({missing[0]}); download them.")
     return [index.parent / name for name in names]

@@ -1,6 +1,8 @@
-"""Settings of the `difix` fixer: a tiny network to train from scratch, and the published size."""
+"""Settings of the `difix` fixer: a tiny network that is trained from scratch, and the published size."""
 
 import dataclasses
+
+from ff_jax.eig.config import BLEND_KAPPA, NETWORK_KAPPA
 
 _DTYPES = ("float32", "bfloat16")
 
@@ -24,7 +26,7 @@ class UNetConfig:
     tokens: int = 77
 
     def __post_init__(self):
-        """Check what no network could be built of."""
+        """Refuse settings that no network could be built of."""
         if len(self.heads) != len(self.channels) or len(self.channels) < 2:
             raise ValueError(
                 f"heads={self.heads} and channels={self.channels} must have one entry per level, 2 at least."
@@ -34,13 +36,13 @@ class UNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class VaeConfig:
+class ImageVaeConfig:
     """Layout of the image autoencoder; every level but the last halves the resolution.
 
     Attributes:
         channels: of every level, finest first, multiples of `groups`.
         layers: residual blocks per level of the encoder, one more in the decoder.
-        groups: of its group normalisations.
+        groups: of its group normalizations.
         latent: channels of the latent.
         scaling: factor from the encoder's mean to the latent that the U-Net sees.
         rank: of the decoder's low-rank update.
@@ -56,7 +58,7 @@ class VaeConfig:
     alpha: float = 8.0
 
     def __post_init__(self):
-        """Check what no network could be built of."""
+        """Refuse settings that no network could be built of."""
         if len(self.channels) < 2 or any(channels % self.groups for channels in self.channels):
             raise ValueError(f"channels={self.channels} must be 2 or more multiples of groups={self.groups}.")
 
@@ -68,7 +70,7 @@ class LossWeights:
     Attributes:
         l2: mean squared error.
         lpips: LPIPS with VGG16.
-        gram: distance of Gram matrices (0 leaves them out); the published training adds it after 2000 steps.
+        gram: distance of Gram matrices (0: off); the published training adds it after 2000 steps.
         eig: absolute error, weighted by 1 - exp(-EIG / kappa).
         crop: side of the random square that Gram matrices compare, pixels (cut to the image).
     """
@@ -87,28 +89,28 @@ class DifixConfig:
     Attributes:
         unet: the denoiser.
         vae: the autoencoder.
-        aligned: references are re-projected into the frame (`generators.align`). The network then sees how they differ
-            from it at full resolution, and gives a correction of the frame and a share of that difference instead of
-            an image (see `aligned`); False is the published layout.
+        use_aligned_references: references are re-projected into the frame (`reprojection.align`). The network then
+            sees the difference to them at full resolution. Instead of an image it predicts a correction of the frame
+            and a share of that difference (see `reference_stem`). False is the published layout.
         timestep: the one noise level, of 1000, at which the denoiser runs.
-        eig_scale: EIG at which the network is told 1 - 1/e of "nothing is known", nats.
-        told: whether the network sees EIG; without, everything is known to it.
-        kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
-        size: height and width into which frames are scaled before the repair, pixels; smaller frames stay as they are.
-        tile: height and width of what the network sees at once, pixels: multiples of `stride`.
-        overlap: of neighbouring tiles, pixels.
+        eig_scale: EIG at which the network's input reaches 1 - 1/e, nats.
+        conditioned_on_eig: whether the network sees EIG; if not, its input is zero.
+        kappa: EIG at which the weight of the repair reaches 1 - 1/e, nats.
+        size: height and width into which larger frames are scaled before the repair, pixels.
+        tile: height and width of a tile of the network, pixels: multiples of `stride`.
+        overlap: of neighboring tiles, pixels.
         chunk: frames repaired at once.
         dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
         loss: weights of the training loss.
     """
 
     unet: UNetConfig = UNetConfig()
-    vae: VaeConfig = VaeConfig()
-    aligned: bool = False
+    vae: ImageVaeConfig = ImageVaeConfig()
+    use_aligned_references: bool = False
     timestep: int = 199
-    eig_scale: float = 1.0
-    told: bool = True
-    kappa: float = 0.05
+    eig_scale: float = NETWORK_KAPPA
+    conditioned_on_eig: bool = True
+    kappa: float = BLEND_KAPPA
     size: tuple[int, int] = (576, 1024)
     tile: tuple[int, int] = (576, 1024)
     overlap: int = 64
@@ -117,9 +119,9 @@ class DifixConfig:
     loss: LossWeights = LossWeights()
 
     def __post_init__(self):
-        """Check what no repair could work with."""
+        """Refuse settings that no repair could use."""
         if self.dtype not in _DTYPES:
-            raise ValueError(f"dtype={self.dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+            raise ValueError(f"invalid dtype={self.dtype!r}: expected one of {', '.join(_DTYPES)}.")
         if min(self.size) < 1 or min(self.tile) < 1 or any(side % self.stride for side in self.tile):
             raise ValueError(
                 f"size={self.size} must be positive, and tile={self.tile} multiples of {self.stride} pixels."
@@ -131,31 +133,31 @@ class DifixConfig:
 
     @property
     def reduction(self) -> int:
-        """Return the pixels per side of one latent."""
+        """Count the pixels along each side of one latent."""
         return 2 ** (len(self.vae.channels) - 1)
 
     @property
     def stride(self) -> int:
-        """Return the pixels per side of the U-Net's coarsest feature; images are padded to multiples of it."""
+        """Count the pixels along each side of the U-Net's coarsest feature; images are padded to multiples of it."""
         return self.reduction * 2 ** (len(self.unet.channels) - 1)
 
 
 def published() -> DifixConfig:
-    """Return the size of SD-Turbo, on which Difix (arXiv 2503.01774) and FaithFusion's fixer are built."""
+    """Select the size of SD-Turbo, on which Difix (arXiv 2503.01774) and FaithFusion's fixer are built."""
     return DifixConfig()
 
 
 def tiny() -> DifixConfig:
-    """Return the size that ships trained: about 4 million parameters, images in multiples of 16 pixels."""
+    """Select the size of the weights in the package: about 4 million parameters, images in multiples of 16 pixels."""
     return DifixConfig(
         unet=UNetConfig(channels=(64, 128), heads=(2, 4), layers=1, context=32, tokens=1),
-        vae=VaeConfig(channels=(16, 32, 64, 96), layers=1, groups=16, latent=8, scaling=1.0),
-        aligned=True,
+        vae=ImageVaeConfig(channels=(16, 32, 64, 96), layers=1, groups=16, latent=8, scaling=1.0),
+        use_aligned_references=True,
         tile=(192, 256),
         overlap=32,
         chunk=4,
         kappa=0.2,
         dtype="float32",
-        # At weight 1 the Gram term alone would decide: 30 for a blurred image whose squared error is 0.005.
+        # At weight 1 the Gram term would dominate: it is 30 for a blurred image whose squared error is 0.005.
         loss=LossWeights(lpips=0.1, gram=0.0),
     )

@@ -8,24 +8,25 @@ from ff_jax.eig import eig_weight
 from ff_jax.fixers.blending import blend
 from ff_jax.fixers.difix import model
 from ff_jax.fixers.difix.config import DifixConfig
-from ff_jax.fixers.difix.tiles import tiled
 from ff_jax.fixers.fixer import Fixer
-from ff_jax.fixers.model_size import multiple, pad, resize, working_size
+from ff_jax.fixers.model_size import pad, resize, round_up, working_size
+from ff_jax.fixers.tiling import scan_tiles
 
 
 def init_params(key: Key[Array, ""], config: DifixConfig) -> PyTree:
-    """Return {"network", "gain"} of a fixer that is the identity: the network is untrained, its gain therefore 0."""
+    """Draw {"network", "gain"} of a fixer that is the identity: the network is untrained, so its gain is 0."""
     return {"network": model.init(key, config), "gain": jnp.zeros(())}
 
 
-def make_fixer(params: PyTree, config: DifixConfig) -> Fixer:
-    """Return the fixer of these parameters; `config.aligned` says whether references are re-projected.
+def fixer_from_params(params: PyTree, config: DifixConfig) -> Fixer:
+    """Build the fixer of these parameters.
 
     Args:
         params: {"network": from `model.init` or `convert.difix`, "gain": scalar in [0, 1], 1 for a trained network}.
         config: the layout and its use.
     """
-    return Fixer(params=params, name="difix", apply=apply, config=config, aligned=config.aligned, chunk=config.chunk)
+    aligned = config.use_aligned_references
+    return Fixer(params, "difix", apply, config, use_aligned_references=aligned, chunk=config.chunk)
 
 
 def apply(
@@ -36,18 +37,21 @@ def apply(
     eig: Float[Array, "T H W"],
     references: Float[Array, "T H W 3"],
 ) -> Float[Array, "T H W 3"]:
-    """Repair frames of any size: render + weight(EIG) gain (network - render); the same for every key.
+    """Repair frames of any size: render + weight(EIG) gain (network - render); the key is not used.
 
-    Frames larger than `config.size` are scaled into it with their aspect, and the repair is scaled back. What then
-    exceeds `config.tile` is worked off in tiles.
+    Frames larger than `config.size` are scaled into it with their aspect, and the repair is scaled back. Images larger
+    than `config.tile` are processed in tiles.
     """
-    eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
+    eig = jnp.maximum(eig, 0.0)  # rounding may give small negative values
     height, width = frames.shape[1:3]
-    small = working_size((height, width), config.size)
-    canvas = multiple(small, config.stride)
-    seen = eig if config.told else jnp.zeros_like(eig)
-    inputs = [pad(resize(array, small), canvas) for array in (frames, seen, references)]
-    network = lambda arrays: model.repair(params["network"], *arrays, config)
-    fixed = tiled(network, inputs, config.tile, config.overlap)[:, : small[0], : small[1]]
+    scaled = working_size((height, width), config.size)
+    canvas = round_up(scaled, config.stride)
+    eig_input = eig if config.conditioned_on_eig else jnp.zeros_like(eig)
+    inputs = tuple(pad(resize(array, scaled), canvas) for array in (frames, eig_input, references))
+
+    def network(tile: tuple[Array, Array, Array]) -> Float[Array, "T h w 3"]:
+        return model.repair(params["network"], tile[0], tile[1], tile[2], config)
+
+    fixed = scan_tiles(network, inputs, config.tile, config.overlap)[:, : scaled[0], : scaled[1]]
     fixed = jnp.clip(resize(fixed, (height, width)), 0.0, 1.0)
     return blend(frames + params["gain"] * (fixed - frames), frames, eig_weight(eig, config.kappa))

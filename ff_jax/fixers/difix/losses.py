@@ -1,7 +1,9 @@
-"""What Difix is trained on: error, perceptual distance and texture (arXiv 2503.01774, section 3.2), and EIG.
+"""The training loss of Difix: error, perceptual distance and texture (arXiv 2503.01774, section 3.2), and EIG.
 
 Perceptual distance and texture compare features of a VGG16 trained on ImageNet, `ff_jax.metrics.lpips` with "vgg".
 """
+
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,10 @@ from jaxtyping import Float, Key, PyTree
 from ff_jax.eig import eig_weight
 from ff_jax.fixers.difix import model
 from ff_jax.fixers.difix.config import DifixConfig
-from ff_jax.fixers.self_fit.crops import Triples
+from ff_jax.fixers.triples import Triples
 from ff_jax.metrics.lpips import Lpips, Trunk
 
-# ImageNet's colours, mean and standard deviation, in [0, 1].
+# ImageNet's colors, mean and standard deviation, in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 _LAYER_WEIGHTS = (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)  # relu1_2, 2_2, 3_3, 4_3, 5_3
@@ -23,12 +25,12 @@ _LAYER_WEIGHTS = (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)  # relu1_2, 2_2,
 def loss(
     params: PyTree, batch: Triples, key: Key[Array, ""], config: DifixConfig, vgg: Lpips | None = None
 ) -> Float[Array, ""]:
-    """Return the training loss of the network's parameters on a batch.
+    """Compute the training loss of the network's parameters on a batch.
 
     Args:
         params: from `model.init`; merge a low-rank update first (`lora.merge`).
         batch: renders, EIG, references and true images; sides are multiples of `config.stride`.
-        key: where Gram matrices are compared.
+        key: random key of the crop that Gram matrices compare.
         config: network, and weights of the terms.
         vgg: LPIPS with VGG16 ("vgg"); None leaves out LPIPS and Gram.
 
@@ -43,7 +45,7 @@ def loss(
 def compare(
     fixed: Float[Array, "B H W 3"], batch: Triples, key: Key[Array, ""], config: DifixConfig, vgg: Lpips | None = None
 ) -> Float[Array, ""]:
-    """Return the training loss of repaired images (see `loss`).
+    """Compute the training loss of repaired images (see `loss`).
 
     Raises:
         ValueError: `vgg` has another network.
@@ -62,10 +64,10 @@ def compare(
 def eig_error(
     images: Float[Array, "B H W 3"], targets: Float[Array, "B H W 3"], eig: Float[Array, "B H W"], kappa: float
 ) -> Float[Array, ""]:
-    """Return the mean over pixels of (1 - exp(-EIG / kappa)) times the absolute error: it counts where EIG is large.
+    """Average (1 - exp(-EIG / kappa)) times the absolute error over the pixels.
 
     Args:
-        images: repaired, colours in [0, 1].
+        images: repaired, colors in [0, 1].
         targets: true images.
         eig: nats, not negative.
         kappa: nats.
@@ -74,21 +76,22 @@ def eig_error(
 
 
 def gram(trunk: PyTree, images: Float[Array, "B H W 3"], targets: Float[Array, "B H W 3"]) -> Float[Array, ""]:
-    """Return the distance of the Gram matrices of VGG16 features, averaged over images (arXiv 1508.06576).
+    """Compute the distance of the Gram matrices of VGG16 features, averaged over images (arXiv 1508.06576).
 
     With G = F F^T of the features F (d, h w) of a layer: the sum over layers of w mean((G - G')^2) / (d h w), with
     w = 1/2.6, 1/4.8, 1/3.7, 1/5.6 and 10/1.5 of relu1_2, 2_2, 3_3, 4_3 and 5_3.
 
     Args:
         trunk: parameters of VGG16, `Lpips.params["trunk"]`.
-        images: repaired, colours in [0, 1], 16 x 16 pixels at least.
+        images: repaired, colors in [0, 1], 16 x 16 pixels at least.
         targets: true images.
     """
-    both = (jnp.concatenate([images, targets]) - jnp.array(_MEAN)) / jnp.array(_DEVIATION)
+    normalized = (jnp.concatenate([images, targets]) - jnp.array(_MEAN)) / jnp.array(_DEVIATION)
     total = jnp.zeros(())
-    for weight, layer in zip(_LAYER_WEIGHTS, Trunk("vgg").apply({"params": trunk}, both), strict=True):
-        found, true = jnp.split(jnp.einsum("bhwc,bhwd->bcd", layer, layer, precision=lax.Precision.HIGHEST), 2)
-        total += weight * jnp.mean(jnp.square(found - true)) / layer[0].size
+    layers = cast(list[Array], Trunk("vgg").apply({"params": trunk}, normalized))
+    for weight, layer in zip(_LAYER_WEIGHTS, layers, strict=True):
+        grams, true_grams = jnp.split(jnp.einsum("bhwc,bhwd->bcd", layer, layer, precision=lax.Precision.HIGHEST), 2)
+        total += weight * jnp.mean(jnp.square(grams - true_grams)) / layer[0].size
     return total
 
 
@@ -100,9 +103,9 @@ def _check(vgg: Lpips | None) -> None:
 def _crop(
     key: Key[Array, ""], images: Float[Array, "B H W 3"], targets: Float[Array, "B H W 3"], side: int
 ) -> tuple[Float[Array, "B h w 3"], Float[Array, "B h w 3"]]:
-    """Return the same random square of all images."""
+    """Cut the same random square out of all images."""
     size = min(side, images.shape[1]), min(side, images.shape[2])
-    room = jnp.array(images.shape[1:3]) - jnp.array(size)
-    at = jax.random.randint(key, (2,), 0, room + 1)
-    cut = lambda array: lax.dynamic_slice(array, (0, *at, 0), (len(array), *size, 3))
+    margin = jnp.array(images.shape[1:3]) - jnp.array(size)
+    corner = jax.random.randint(key, (2,), 0, margin + 1)
+    cut = lambda array: lax.dynamic_slice(array, (0, *corner, 0), (len(array), *size, 3))
     return cut(images), cut(targets)

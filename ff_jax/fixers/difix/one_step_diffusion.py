@@ -1,7 +1,7 @@
-"""Diffusion in one step: the clean latent from one prediction of noise, at a fixed and moderate noise level.
+"""Diffusion in one step: the clean latent from one noise prediction, at a fixed and moderate noise level.
 
-Difix (arXiv 2503.01774, section 3.2) takes the latent of the degraded image itself for the noisy one: no noise is
-added, and the network removes what it believes to be noise.
+Difix (arXiv 2503.01774, section 3.2) uses the latent of the degraded image as the noisy latent: no noise is added, and
+the network removes the degradation as if it were noise.
 """
 
 import functools
@@ -12,24 +12,25 @@ from jax import Array
 from jaxtyping import Float
 
 _STEPS = 1000
-_BETAS = (0.00085, 0.012)  # first and last; their roots are spaced evenly
+_BETAS = (0.00085, 0.012)  # first and last; their square roots are spaced evenly
 
 
 @functools.cache
 def alpha_bar(timestep: int) -> float:
-    """Return the share of the signal's variance at `timestep`: the product of 1 - beta up to and including it."""
-    betas = np.linspace(*np.sqrt(_BETAS), _STEPS) ** 2
+    """Compute the signal's share of the variance at `timestep`: the product of 1 - beta up to and including it."""
+    first, last = np.sqrt(_BETAS)
+    betas = np.linspace(first, last, _STEPS) ** 2
     return float(np.prod(1.0 - betas[: timestep + 1]))
 
 
-def clean(latent: Float[Array, "*n"], noise: Float[Array, "*n"], timestep: int) -> Float[Array, "*n"]:
-    """Return x0 = (z - sqrt(1 - alpha_bar) noise) / sqrt(alpha_bar).
+def predict_x0(latent: Float[Array, "*n"], noise: Float[Array, "*n"], timestep: int) -> Float[Array, "*n"]:
+    """Compute x0 = (z - sqrt(1 - alpha_bar) noise) / sqrt(alpha_bar).
 
-    This is a whole run of a sampler (DDPM, arXiv 2006.11239, equation 15) that has this one timestep.
+    This is a whole run of a sampler (DDPM, arXiv 2006.11239, equation 15) with this one timestep.
 
     Args:
-        latent: z, the latent that stands for the noisy one.
-        noise: what the network predicts from it.
+        latent: z, used as the noisy latent.
+        noise: the network's prediction.
         timestep: of 1000.
     """
     signal = alpha_bar(timestep)

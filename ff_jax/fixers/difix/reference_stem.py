@@ -1,14 +1,13 @@
-"""Difix with references that are re-projected into the frame: what they show where, at full resolution.
+"""Difix with references that are re-projected into the frame: their difference to it, at full resolution.
 
-The published network finds matching content by attention between latents, which no small network learns to do to the
-pixel. `generators.align` gives the match; two things let the network use it, and keep its result exact where nothing
-is to be repaired:
+The published network finds matching content by attention between latents. A small network does not learn to do this
+with pixel accuracy. Here `reprojection.align` provides the match, and two additions let the network use it and keep
+exact what needs no repair:
 
-* the encoder's first convolution sees, beside the frame, its difference to the reference and EIG, through a kernel of
-  its own that starts at zero (the reference's own encoding sees zeros there), and the skip connections carry the
-  features of both;
-* the decoder gives a correction of the frame and, as a fourth channel, the share of the difference that is taken over.
-  An untrained network leaves the frame as it is.
+* The encoder's first convolution also sees the difference of frame and reference, and EIG, through its own kernel that
+  starts at zero (the reference's own encoding sees zeros there). The skip connections carry the features of both.
+* The decoder predicts a correction of the frame and, as a fourth channel, the share of the difference that is added.
+  An untrained network returns the frame.
 """
 
 from collections.abc import Callable
@@ -20,15 +19,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PyTree
 
-from ff_jax.eig import eig_weight
+from ff_jax.eig import INPUT_KAPPAS, eig_weight
 from ff_jax.fixers.difix.config import DifixConfig
 
-_SCALES = (0.1, 0.5, 2.0)  # nats: how finely EIG is told
-_CHANNELS = {"reference": 6, "eig": len(_SCALES) + 1}
+_CHANNELS = {"reference": 6, "eig": len(INPUT_KAPPAS) + 1}
 
 
 def init_stem(config: DifixConfig) -> PyTree:
-    """Return the kernels {"reference", "eig"} (3, 3, in, out) of the additional channels, zero."""
+    """Make the zero kernels {"reference", "eig"} (3, 3, in, out) of the additional channels."""
     return {name: jnp.zeros((3, 3, count, config.vae.channels[0])) for name, count in _CHANNELS.items()}
 
 
@@ -39,12 +37,12 @@ def stem(
     references: Float[Array, "B H W 3"],
     config: DifixConfig,
 ) -> AbstractContextManager:
-    """Return a context in which `vae.encode` of frames and references in turn (B 2) sees the additional channels.
+    """Open a context in which `vae.encode` of alternating frames and references (2 B) sees the additional channels.
 
     Args:
         params: of the whole network.
-        frames: colours in [0, 1].
-        eig: nats, not negative; None tells the encoder that everything is known.
+        frames: colors in [0, 1].
+        eig: nats, not negative; None is zero everywhere.
         references: re-projected into the frames.
         config: the layout.
     """
@@ -62,15 +60,15 @@ def stem(
     return nn.intercept_methods(intercept)
 
 
-def both(start: Float[Array, "B2 h w c"]) -> Float[Array, "B h w d"]:
-    """Return the features of a frame and of its reference as channels of one."""
-    return jnp.concatenate([start[::2], start[1::2]], -1)
+def stack_views(features: Float[Array, "B2 h w c"]) -> Float[Array, "B h w d"]:
+    """Concatenate the features of each frame and of its reference along the channels."""
+    return jnp.concatenate([features[::2], features[1::2]], -1)
 
 
 def combine(
     decoded: Float[Array, "B H W 4"], frames: Float[Array, "B H W 3"], references: Float[Array, "B H W 3"]
 ) -> Float[Array, "B H W 3"]:
-    """Return frame + correction + share (reference - frame), not clipped."""
+    """Compute frame + correction + share (reference - frame), not clipped."""
     return frames + decoded[..., :3] + decoded[..., 3:] * (references - frames)
 
 
@@ -78,5 +76,5 @@ def _features(
     frames: Float[Array, "B H W 3"], eig: Float[Array, "B H W"], references: Float[Array, "B H W 3"]
 ) -> Float[Array, "B H W c"]:
     difference = references - frames
-    known = [eig_weight(eig, scale) for scale in _SCALES] + [jnp.log1p(eig)]
-    return jnp.concatenate([difference, jnp.abs(difference), jnp.stack(known, -1)], -1)
+    eig_features = [eig_weight(eig, scale) for scale in INPUT_KAPPAS] + [jnp.log1p(eig)]
+    return jnp.concatenate([difference, jnp.abs(difference), jnp.stack(eig_features, -1)], -1)

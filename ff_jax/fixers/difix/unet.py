@@ -1,41 +1,45 @@
-"""The denoiser: diffusers' U-Net of Stable Diffusion 2.1, whose self-attention looks at all views of a frame at once.
+"""The denoiser: diffusers' U-Net of Stable Diffusion 2.1, with self-attention over all views of a frame at once.
 
-The modules of diffusers stay as they are; `flax.linen.intercept_methods` changes what their calls do:
+The modules of diffusers are not changed; `flax.linen.intercept_methods` replaces some of their calls:
 
-* self-attention sees the tokens of all views of a frame in one row (Difix, arXiv 2503.01774, section 3.2), so that the
-  degraded view can take from the reference; attention to the text and feed-forward layers see each view alone;
-* the gated feed-forward takes the exact GELU and the norm before the transformer blocks epsilon 1e-6, with which the
-  published weights were trained; the Flax classes approximate the one and take 1e-5 for the other.
+* Self-attention sees the tokens of all views of a frame in one row (Difix, arXiv 2503.01774, section 3.2), so the
+  degraded view can use the reference. Attention to the text and feed-forward layers see each view alone.
+* The gated feed-forward uses the exact GELU, and the norm before the transformer blocks epsilon 1e-6, as in the
+  training of the published weights. The Flax classes approximate the GELU and use 1e-5.
 """
 
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from diffusers.models.attention_flax import FlaxAttention, FlaxGEGLU, FlaxTransformer2DModel
-from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionModel
 from jax import Array
 from jaxtyping import Float, PyTree
 
 from ff_jax.fixers.attention import attention as flash
 from ff_jax.fixers.difix import eig_conditioning
 from ff_jax.fixers.difix.config import DifixConfig
-from ff_jax.fixers.difix.eig_conditioning import Guide
+from ff_jax.fixers.difix.diffusers_flax import (
+    FlaxAttention,
+    FlaxGEGLU,
+    FlaxTransformer2DModel,
+    FlaxUNet2DConditionModel,
+)
+from ff_jax.fixers.difix.eig_conditioning import EigCondition
 
 
 def network(config: DifixConfig) -> FlaxUNet2DConditionModel:
-    """Return diffusers' module; it takes and gives (batch, channels, height, width)."""
+    """Build diffusers' module; its arrays are (batch, channels, height, width)."""
     unet = config.unet
-    attended = len(unet.channels) - 1
+    num_attention = len(unet.channels) - 1
     return FlaxUNet2DConditionModel(
         in_channels=config.vae.latent,
         out_channels=config.vae.latent,
-        down_block_types=("CrossAttnDownBlock2D",) * attended + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * attended,
+        down_block_types=("CrossAttnDownBlock2D",) * num_attention + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * num_attention,
         block_out_channels=unet.channels,
         layers_per_block=unet.layers,
         attention_head_dim=unet.heads,  # diffusers' name for the number of heads
@@ -47,7 +51,7 @@ def network(config: DifixConfig) -> FlaxUNet2DConditionModel:
 
 @functools.cache
 def shapes(config: DifixConfig) -> PyTree:
-    """Return shape and dtype of every parameter."""
+    """Compute shape and dtype of every parameter."""
     side = 2 ** (len(config.unet.channels) - 1)
     latent = jax.ShapeDtypeStruct((1, config.vae.latent, side, side), jnp.float32)
     text = jax.ShapeDtypeStruct((1, 1, config.unet.context), jnp.float32)
@@ -60,30 +64,31 @@ def predict_noise(
     latents: Float[Array, "B V h w c"],
     text: Float[Array, "L D"],
     config: DifixConfig,
-    guide: Guide | None = None,
+    condition: EigCondition | None = None,
 ) -> Float[Array, "B V h w c"]:
-    """Return the noise that the network sees in every latent, at the one timestep of the config.
+    """Predict the noise in every latent, at the one timestep of the config.
 
     Args:
         params: of the U-Net alone.
         latents: of V views of B frames; h and w are multiples of 2^(levels - 1).
         text: embedding of the prompt, the same for all.
         config: the layout.
-        guide: EIG; None is plain Difix.
+        condition: EIG; None is plain Difix.
     """
     _, views, height, width, channels = latents.shape
     rows = latents.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
-    context = jnp.broadcast_to(text, (len(rows), *text.shape))
+    texts = jnp.broadcast_to(text, (len(rows), *text.shape))
     with contextlib.ExitStack() as changes:
         changes.enter_context(nn.intercept_methods(_interceptor(views)))
-        if guide is not None:
-            changes.enter_context(nn.intercept_methods(eig_conditioning.interceptor(guide, len(config.unet.channels))))
-        noise = network(config).apply({"params": params}, rows, jnp.array([config.timestep]), context).sample
-    return noise.transpose(0, 2, 3, 1).reshape(latents.shape).astype(latents.dtype)
+        if condition is not None:
+            intercept = eig_conditioning.interceptor(condition, len(config.unet.channels))
+            changes.enter_context(nn.intercept_methods(intercept))
+        out = network(config).apply({"params": params}, rows, jnp.array([config.timestep]), texts)
+    return cast(Any, out).sample.transpose(0, 2, 3, 1).reshape(latents.shape).astype(latents.dtype)
 
 
 def _interceptor(views: int) -> Callable[..., Any]:
-    """Return the interceptor of the module's docstring."""
+    """Make the interceptor of the module's docstring."""
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module = context.module
@@ -106,9 +111,9 @@ def _attend(
 ) -> Float[Array, "BV n d"]:
     """Attend to the text or, without one, to the tokens of all views: (B V) n d -> B (V n) d."""
     rows = x if text is not None else x.reshape(-1, views * x.shape[1], x.shape[2])
-    seen = rows if text is None else text
+    context = rows if text is None else text
     heads = lambda y: y.reshape(*y.shape[:2], attention.heads, -1)
-    inputs = attention.query(rows), attention.key(seen), attention.value(seen)
-    # The prompt is too short for flash attention to be worth its conditions.
-    mixed = flash(*map(heads, inputs), None if text is None else "xla")
+    q, k, v = map(heads, (attention.query(rows), attention.key(context), attention.value(context)))
+    # Flash attention does not pay for the short prompt.
+    mixed = flash(q, k, v, None if text is None else "xla")
     return attention.proj_attn(mixed.reshape(*rows.shape[:2], -1)).reshape(x.shape)

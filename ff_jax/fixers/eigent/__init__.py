@@ -1,14 +1,12 @@
-"""EIGent: the video generator. Its backbone has the layout of CogVideoX, whose public weights it loads.
+"""EIGent: the video fixer. Its backbone has the layout of CogVideoX and loads its public weights.
 
-config                       sizes of the transformer and of the autoencoder
-dit, layers, rope            the transformer, frozen
-branch, guidance             the trainable context branch, and how EIG steers it
-vae, vae_blocks, vae_tiles   the causal video autoencoder
-schedule, sampler            noise levels, steps from one to the next, and the loop over them
-text, t5                     embeddings of the prompt
-objective                    what backbone and branch are trained on (the loop is ff_jax/fixers/training)
-use                          sizes, EIG and sampling in one configuration
-model, detail                all networks together: rendered clips to repaired ones
-fixer, pretrained            the `Fixer`, and its weights in a file
-store, fitting, trainer      the training of a small model from scratch
+config, network_config                settings of the fixer; sizes of transformer and autoencoder
+transformer, transformer_layers, positional_encoding   the backbone, frozen
+context_branch, eig_conditioning      the trainable context branch, and how EIG conditions it
+vae, vae_layers, detail_decoder       the causal video autoencoder, and full-resolution inputs of its decoder
+noise_schedule, sampler               noise levels, solver steps, the sampling loop
+prompt_embedding                      the stored embedding of the prompt
+model                                 all networks together
+fixer, pretrained                     the `Fixer`, and its weights in a file
+denoising_loss, losses, latent_cache, trainer   training of a small model from scratch
 """

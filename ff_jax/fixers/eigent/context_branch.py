@@ -1,13 +1,15 @@
-"""The context branch of EIGent: tells the frozen video transformer what the render, its EIG and a reference show.
+"""The context branch of EIGent: it conditions the frozen video transformer on render, EIG and reference.
 
-It is a copy of the backbone's first blocks (VideoPainter, Bian et al. 2025, arXiv 2503.05639) with three changes: its
-latents are the noisy ones, those of the render and EIG; between attention and the network per token, the video's tokens
-attend to those of a reference (frames repaired one by one), weighted by EIG: the less a token is known, the more it
-listens (the paper says so, its release leaves EIG out); and a linear layer after each block, zero at first, gives the
-features that are added to the backbone.
+It is a copy of the backbone's first blocks (VideoPainter, Bian et al. 2025, arXiv 2503.05639) with three changes:
+
+* Its input is the noisy latents, those of the render, and EIG.
+* Between attention and the network per token, the video's tokens attend to those of a reference (frames repaired one by
+  one), weighted by EIG: the larger the EIG of a token, the more it uses the reference (as in the paper; its release
+  leaves EIG out).
+* A linear layer after each block, initially zero, computes the features that are added to the backbone.
 
 Features are added where EIG is not saturated: `Dit(...)(latents, text, t, injections=branch(...))`. With the parameters
-of `branch_params` they are 0 and the result is the backbone's, bit for bit.
+of `branch_params` they are 0, and the result is the backbone's, bit for bit.
 """
 
 from dataclasses import replace
@@ -19,54 +21,55 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num, PyTree
 
-from ff_jax.fixers.eigent.eig_conditioning import SATURATED, steerable, token_eig
+from ff_jax.fixers.attention import Implementation
+from ff_jax.fixers.eigent.eig_conditioning import EIG_SATURATION, steering_mask, token_eig
 from ff_jax.fixers.eigent.network_config import DitConfig
-from ff_jax.fixers.eigent.positional_encoding import Turns
-from ff_jax.fixers.eigent.transformer import Embed, check_inputs, grid_of, turns_of
-from ff_jax.fixers.eigent.transformer_layers import Attention, Block, Modulated, TimeEmbedding
+from ff_jax.fixers.eigent.positional_encoding import RotaryAngles
+from ff_jax.fixers.eigent.transformer import Embed, check_inputs, grid_of, rotary_angles_of
+from ff_jax.fixers.eigent.transformer_layers import Attention, Modulated, TimeEmbedding, TransformerBlock
 
 BLOCKS = 4
 
 
-class BranchBlock(Block):
-    """A block of the backbone with attention to a reference, as a step of a scan."""
+class BranchBlock(TransformerBlock):
+    """A block of the backbone with attention to a reference, as a step of the scan."""
 
     @nn.compact
     def __call__(
         self,
         tokens: tuple[Array, Array],
         time: Float[Array, "B time_dim"],
-        turns: Turns | None,
+        angles: RotaryAngles | None,
         reference: Float[Array, "B N width"],
         eig: Float[Array, "B N"],
     ) -> tuple[tuple[Array, Array], Array]:
-        """Return text (B, L, width) and video (B, N, width), and the feature (B, N, width)."""
-        text, video = self.attend(*tokens, time, turns)
+        """Compute text (B, L, width) and video (B, N, width), and the feature (B, N, width)."""
+        text, video = self.attend(*tokens, time, angles)
         ((query, gate),) = Modulated(self.dtype, name="norm_query")(time, video)
         ((context, _),) = Modulated(self.dtype, name="norm_reference")(time, reference)
-        more = Attention(self.config, self.dtype, self.implementation, name="attn_reference")(query, context, turns)
-        text, video = self.feed(text, video + eig[..., None].astype(video.dtype) * gate * more, time)
+        change = Attention(self.config, self.dtype, self.implementation, name="attn_reference")(query, context, angles)
+        text, video = self.feed(text, video + eig[..., None].astype(video.dtype) * gate * change, time)
         zero = nn.initializers.zeros
         return (text, video), nn.Dense(self.config.width, dtype=self.dtype, kernel_init=zero, name="feature")(video)
 
 
 class ContextBranch(nn.Module):
-    """The branch.
+    """The context branch.
 
     Attributes:
         config: sizes of the backbone.
-        blocks: how many of its blocks the branch has, and groups of blocks it steers.
-        saturated: EIG, as the branch sees it, above which it leaves the backbone alone; 1 or more steers everywhere.
+        blocks: number of blocks of the branch, and of groups of backbone blocks.
+        eig_saturation: saturating EIG above which the backbone is not steered; 1 or more steers everywhere.
         dtype: of the computation.
-        implementation: of the attention: see `generators.attention`.
-        remat: whether activations inside the blocks are computed again in the backward pass, to save memory.
+        implementation: of the attention: see `fixers.attention`.
+        remat: whether the backward pass recomputes activations inside the blocks, to save memory.
     """
 
     config: DitConfig
     blocks: int = BLOCKS
-    saturated: float = SATURATED
+    eig_saturation: float = EIG_SATURATION
     dtype: DTypeLike = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
     remat: bool = False
 
     @nn.compact
@@ -79,18 +82,18 @@ class ContextBranch(nn.Module):
         text: Float[Array, "B L D"],
         t: Num[Array, "B"],
     ) -> Float[Array, "G B N width"]:
-        """Return what is added after the backbone's blocks, group by group.
+        """Compute the features that are added after the backbone's blocks, group by group.
 
         Args:
             latents: noisy latents, without those of the conditioning image.
             render: latents of the render, (B, F, h, w, C).
-            eig: saturating EIG at the resolution of the latents (`guidance.latent_eig`), (B, F, h, w).
+            eig: saturating EIG at the resolution of the latents (`eig_conditioning.latent_eig`), (B, F, h, w).
             reference: latents of the frames repaired one by one, (B, F, h, w, C).
             text: embeddings of the prompt's tokens.
             t: time steps, 0 to 999.
 
         Raises:
-            ValueError: sizes do not fit the backbone's or each other.
+            ValueError: the sizes are not the backbone's, or differ.
         """
         config = self.config
         check_inputs(latents, text, replace(config, in_channels=config.out_channels))
@@ -103,33 +106,33 @@ class ContextBranch(nn.Module):
         joined = jnp.concatenate([latents, render, eig[..., None].astype(latents.dtype)], -1)
         tokens = Embed(config, self.dtype, name="patch_embed")(joined, text)
         _, context = Embed(config, self.dtype, name="reference_embed")(reference, None)
-        known = token_eig(eig, config.patch, config.patch_time)
-        turns = turns_of(grid_of(latents, config), config)
-        _, features = self._scan()(tokens, time, turns, context, known)
-        return features * steerable(known, self.saturated)[..., None].astype(features.dtype)
+        eig_of_tokens = token_eig(eig, config.patch, config.patch_time)
+        angles = rotary_angles_of(grid_of(latents, config), config)
+        _, features = self._scan()(tokens, time, angles, context, eig_of_tokens)
+        return features * steering_mask(eig_of_tokens, self.eig_saturation)[..., None].astype(features.dtype)
 
     def _scan(self) -> nn.Module:
-        block = nn.remat(BranchBlock, prevent_cse=False) if self.remat else BranchBlock  # a scan prevents it already
+        block = nn.remat(BranchBlock, prevent_cse=False) if self.remat else BranchBlock  # the scan prevents CSE already
         scan = nn.scan(
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast,) * 4,
+            in_axes=(nn.broadcast,) * 4,  # pyright: ignore[reportArgumentType]: the annotation lacks tuples
             length=self.blocks,
         )
         return scan(self.config, self.dtype, self.implementation, name="blocks")
 
 
 def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS) -> PyTree:
-    """Return the first parameters of the branch, made of the backbone's; none is random.
+    """Make the initial parameters of the branch from the backbone's; none is random.
 
-    Render and reference are embedded like the noisy latents, EIG with zeros; the attention to the reference is the
-    block's own attention.
+    Render and reference are embedded like the noisy latents, EIG by zeros. The attention to the reference is a copy of
+    the block's own attention.
 
     Args:
         backbone: parameters of `Dit`.
         config: its sizes; its first `out_channels` input channels are those of the noisy latents.
-        blocks: how many blocks the branch has.
+        blocks: number of blocks of the branch.
 
     Raises:
         ValueError: the backbone has fewer blocks.
@@ -147,11 +150,11 @@ def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS) -> 
         "reference_embed": {**reference, "proj": {**embed["proj"], "kernel": kernel}},
         "blocks": _with_reference(first, config.width),
     }
-    return jax.tree.map(jnp.array, params)  # copies: a training step may donate them, and the backbone stays
+    return jax.tree.map(jnp.array, params)  # copies: a training step may donate them
 
 
 def _with_reference(block: PyTree, width: int) -> PyTree:
-    """Return the parameters of a stack of branch blocks, made of those of a stack of backbone blocks."""
+    """Make the parameters of a stack of branch blocks from those of a stack of backbone blocks."""
     # The first half of the modulation is the video's.
     own = {**block["norm1"], "linear": jax.tree.map(lambda leaf: leaf[..., : 3 * width], block["norm1"]["linear"])}
     kernel = jnp.zeros((len(block["ff_out"]["bias"]), width, width), block["ff_out"]["bias"].dtype)

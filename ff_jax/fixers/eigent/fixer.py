@@ -10,16 +10,25 @@ from ff_jax.fixers.eigent import detail_decoder, model
 from ff_jax.fixers.eigent.config import EigentConfig
 from ff_jax.fixers.eigent.detail_decoder import Change
 from ff_jax.fixers.fixer import Fixer
-from ff_jax.fixers.model_size import multiple, pad, resize, working_size
+from ff_jax.fixers.model_size import pad, resize, round_up, working_size
 
 
-def make_fixer(params: PyTree, config: EigentConfig) -> Fixer:
-    """Return the fixer of these parameters (see `model.init`).
+def fixer_from_params(params: PyTree, config: EigentConfig) -> Fixer:
+    """Build the fixer of these parameters (see `model.init`).
 
-    It takes `config.frames` at once, the first of them from the piece before; a path is led to from the recorded pose.
+    It repairs `config.frames` frames at once, and the first of them comes from the piece before. A path starts with
+    `config.num_context_frames` views from the recorded pose.
     """
-    order = {"chunk": config.frames, "overlap": 1, "lead": config.lead}
-    return Fixer(params=params, name="eigent", apply=apply, config=config, aligned=config.aligned, **order)
+    return Fixer(
+        params,
+        "eigent",
+        apply,
+        config,
+        use_aligned_references=config.use_aligned_references,
+        chunk=config.frames,
+        overlap=1,
+        num_context_frames=config.num_context_frames,
+    )
 
 
 def apply(
@@ -32,17 +41,16 @@ def apply(
 ) -> Float[Array, "T H W 3"]:
     """Repair `config.frames` frames of any size: render + blend weight(EIG) (repair - render).
 
-    Frames larger than `config.size`, and smaller ones where that is exact, are scaled into it with their aspect. What
-    is to be changed is scaled back, so that nothing else loses detail. The first frame is taken as it is by the
-    networks.
+    Frames larger than `config.size` are scaled into it with their aspect; smaller frames, too, if the positions are
+    learned. The change is scaled back, so nothing else loses detail. The networks take the first frame as given.
     """
-    eig = jnp.maximum(eig, 0.0)  # rounding may leave a little below
-    references = references if config.referenced else frames
-    size = frames.shape[1:3]
-    small = working_size(size, config.size, enlarge=config.exact)
-    canvas = config.size if config.exact else multiple(small, config.stride)
-    inputs = [pad(resize(array, small), canvas)[None] for array in (frames, eig, references)]
-    made = model.repair(params, key, *inputs, config)
-    full = Change(*(resize(part[0, :, : small[0], : small[1]], size) for part in made))
+    eig = jnp.maximum(eig, 0.0)  # rounding may give small negative values
+    references = references if config.use_references else frames
+    size = frames.shape[1], frames.shape[2]
+    scaled = working_size(size, config.size, enlarge=config.has_fixed_size)
+    canvas = config.size if config.has_fixed_size else round_up(scaled, config.stride)
+    clip, clip_eig, clip_references = (pad(resize(x, scaled), canvas)[None] for x in (frames, eig, references))
+    change = model.repair(params, key, clip, clip_eig, clip_references, config)
+    full = Change(*(resize(part[0, :, : scaled[0], : scaled[1]], size) for part in change))
     fixed = jnp.clip(detail_decoder.apply(full, frames, references), 0.0, 1.0)
     return blend(fixed, frames, config.blend * eig_weight(eig, config.kappa))

@@ -1,6 +1,6 @@
-"""Losses of the two ends of the small model: its autoencoder on true clips, and its decoder that sees details.
+"""Losses of the small model's autoencoder on true clips, and of its detail decoder.
 
-Those of the transformer are in `objective`.
+Those of the transformer are in `denoising_loss`.
 """
 
 import jax
@@ -13,30 +13,29 @@ from ff_jax.fixers.blending import blend
 from ff_jax.fixers.eigent import detail_decoder, model, vae
 from ff_jax.fixers.eigent.config import EigentConfig
 from ff_jax.fixers.eigent.latent_cache import Generated
-from ff_jax.fixers.eigent.vae_layers import Decoder
-from ff_jax.fixers.pair_files import psnr
-from ff_jax.fixers.self_fit.crops import Triples
+from ff_jax.fixers.eigent.vae_layers import VideoDecoder
 from ff_jax.fixers.training.state import Loss, join
+from ff_jax.fixers.triples import Triples, psnr
 
 _PRIOR = 1e-4  # weight of the divergence of the latents from a standard normal distribution
-_SQUARE, _LPIPS = 2.0, 0.2  # weights of the squared error and of LPIPS; the EIG-weighted absolute error counts once
+_SQUARE, _LPIPS = 2.0, 0.2  # weights of the squared error and of LPIPS; the EIG-weighted absolute error has weight 1
 
 
 def autoencoder_loss(config: EigentConfig) -> Loss:
-    """Return the loss of the autoencoder on the true frames of clips.
+    """Make the loss of the autoencoder on the true frames of clips.
 
-    The trained parameters are {"vae"}, nothing is frozen; its metric is the PSNR of the result, dB.
+    The trained parameters are {"vae"}; nothing is frozen. The metric "psnr" is that of the result, dB.
     """
     dtype = jnp.dtype(config.dtype)
 
     def loss(
         params: PyTree, frozen: PyTree, batch: Triples, keys: Key[Array, "B"]
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        found = vae.encode(config.vae, params["vae"], batch.targets, dtype)
-        noise = jax.vmap(lambda key: jax.random.normal(key, found.mean.shape[1:]))(keys)
-        latents = found.mean + jnp.exp(found.log_variance / 2) * noise
-        prior = jnp.square(found.mean) + jnp.exp(found.log_variance) - 1.0 - found.log_variance
-        decoder, scaled = Decoder(config.vae, dtype), (latents / config.vae.scale).astype(dtype)
+        moments = vae.encode(config.vae, params["vae"], batch.targets, dtype)
+        noise = jax.vmap(lambda key: jax.random.normal(key, moments.mean.shape[1:]))(keys)
+        latents = moments.mean + jnp.exp(moments.log_variance / 2) * noise
+        prior = jnp.square(moments.mean) + jnp.exp(moments.log_variance) - 1.0 - moments.log_variance
+        decoder, scaled = VideoDecoder(config.vae, dtype), (latents / config.vae.scale).astype(dtype)
         decoded, _ = decoder.apply({"params": params["vae"]["decoder"]}, scaled, mutable=["cache"])
         images = (decoded[..., :3].astype(jnp.float32) + 1.0) / 2.0
         error = images - batch.targets
@@ -47,19 +46,19 @@ def autoencoder_loss(config: EigentConfig) -> Loss:
 
 
 def decoder_loss(config: EigentConfig) -> Loss:
-    """Return the loss of the decoder with details on what the transformer generated.
+    """Make the loss of the detail decoder on latents that the transformer generated.
 
     The trained parameters are {"details", "vae/decoder"}; frozen are {"params": the others, "lpips": LPIPS with VGG16,
-    or None}. The loss is the squared error, the absolute error weighted by EIG and LPIPS; its metric "gain" is what
-    the blended result gains over the render, dB. The first frame is given and counts for nothing.
+    or None}. The loss is the squared error, the absolute error weighted by EIG, and LPIPS. The metric "improvement_db"
+    is the PSNR gained by the blended result over the render. The first frame, a true image, is excluded.
     """
 
     def loss(
         params: PyTree, frozen: PyTree, batch: Generated, keys: Key[Array, "B"]
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         clips, network = batch.clips, join(params, frozen["params"])
-        made = model.decode_change(network, batch.latents, clips.renders, clips.eigs, clips.references, config)
-        fixed = detail_decoder.apply(made, clips.renders, clips.references)[:, 1:]
+        change = model.decode_change(network, batch.latents, clips.renders, clips.eigs, clips.references, config)
+        fixed = detail_decoder.apply(change, clips.renders, clips.references)[:, 1:]
         truth, render, eig = clips.targets[:, 1:], clips.renders[:, 1:], clips.eigs[:, 1:]
         weight = eig_weight(eig, config.kappa)
         error = fixed - truth
@@ -68,6 +67,6 @@ def decoder_loss(config: EigentConfig) -> Loss:
             flat = lambda video: video.reshape(-1, *video.shape[2:])
             total += _LPIPS * jnp.mean(frozen["lpips"].distance(flat(fixed), flat(truth)))
         final = blend(jnp.clip(fixed, 0.0, 1.0), render, weight)
-        return total, {"gain": jnp.mean(psnr(final, truth) - psnr(render, truth))}
+        return total, {"improvement_db": jnp.mean(psnr(final, truth) - psnr(render, truth))}
 
     return loss

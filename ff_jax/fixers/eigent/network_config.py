@@ -10,24 +10,24 @@ class DitConfig:
     """The transformer (hashable: a static argument).
 
     Attributes:
-        depth: blocks.
-        heads: attention heads.
+        depth: number of blocks.
+        heads: number of attention heads.
         head_dim: channels of a head; a multiple of 16. The width is heads * head_dim.
-        in_channels: of the latents that go in (noisy ones, and those of a conditioning image where there is one).
+        in_channels: of the input latents (noisy ones, and those of a conditioning image if there is one).
         out_channels: of the prediction.
         text_dim: of a token's text embedding.
-        text_length: tokens of a prompt; binding only with learned positions.
+        text_length: tokens of a prompt; required only with learned positions.
         time_dim: of the embedding of the time step.
         patch: a token covers patch x patch latent pixels.
-        sample: latent frames, height and width that the network was trained on: the frame of reference of "rope"
-            positions, and the only size that learned positions know.
-        positions: "sincos" (added to the tokens), "rope" (rotates queries and keys; grids of other sizes are laid over
-            the sample's), "rope_slice" (rotates by the tokens' own numbers, whatever the grid) or "rope_learned"
-            ("rope", and learned ones added).
-        spatial_scale: what "sincos" divides token coordinates by.
+        sample: latent frames, height and width that the network was trained on: the reference grid of "rope" positions,
+            and the only size of learned positions.
+        positions: "sincos" (added to the tokens), "rope" (rotates queries and keys; other grids are scaled to the
+            sample's), "rope_slice" (rotates by the tokens' own indices, for any grid) or "rope_learned" ("rope", plus
+            learned positions).
+        spatial_scale: divisor of token coordinates of "sincos".
         patch_time: latent frames that a token covers.
-        offset_dim: of the embedding of a constant that is added to that of the time step, `time_dim`; 0: there is none.
-        image_scale: what a conditioning image's latents are multiplied by, beside the others.
+        offset_dim: size of the embedding of a constant that is added to that of the time step, `time_dim`; 0: none.
+        image_scale: factor of a conditioning image's latents.
     """
 
     depth: int
@@ -47,11 +47,13 @@ class DitConfig:
     image_scale: float = 1.0
 
     def __post_init__(self):
-        """Check what no network could be built of."""
+        """Refuse settings that no network could be built of."""
         if self.positions not in POSITIONS:
-            raise ValueError(f"positions={self.positions!r} is not known; use one of {', '.join(POSITIONS)}.")
+            raise ValueError(f"invalid positions={self.positions!r}: expected one of {', '.join(POSITIONS)}.")
         if self.head_dim % 16:
-            raise ValueError(f"head_dim={self.head_dim} must be a multiple of 16: pairs of channels turn with t, y, x.")
+            raise ValueError(
+                f"head_dim={self.head_dim} must be a multiple of 16: channels rotate in pairs with t, y, x."
+            )
         if any(size % self.patch for size in self.sample[1:]):
             raise ValueError(f"sample={self.sample} must have a height and width that patch={self.patch} divides.")
         if self.sample[0] % self.patch_time:
@@ -61,30 +63,30 @@ class DitConfig:
 
     @property
     def width(self) -> int:
-        """Return the channels of a token."""
+        """Count the channels of a token."""
         return self.heads * self.head_dim
 
     @property
     def tokens(self) -> int:
-        """Return the number of tokens of a sample, without text."""
+        """Count the tokens of a sample, without text."""
         frames, height, width = self.sample
         return (frames // self.patch_time) * (height // self.patch) * (width // self.patch)
 
 
 @dataclass(frozen=True)
-class VaeConfig:
+class VideoVaeConfig:
     """The video autoencoder (hashable: a static argument).
 
     Attributes:
-        widths: channels at every resolution, finest first; each is half as fine as the one before.
+        widths: channels at every resolution, finest first; each resolution halves the one before.
         latent_channels: of the latents.
         layers: residual blocks per resolution of the encoder; the decoder has one more.
-        groups: of the group normalisation; divides every width.
+        groups: of the group normalization; divides every width.
         time_factor: frames per latent frame, after the first frame; a power of 2.
-        scale: latents are multiplied by it before the transformer sees them.
-        tile: latent height and width above which an image is treated in tiles of that size, to bound the memory.
-        overlap: latent height and width that neighbouring tiles share at least; they are blended over it.
-        out_channels: of the decoder: 3 colours, and what else is made of a latent (see `detail`).
+        scale: factor of the latents that the transformer sees.
+        tile: latent height and width above which an image is processed in tiles of that size, to bound the memory.
+        overlap: smallest overlap of neighboring tiles, latent height and width.
+        out_channels: of the decoder: 3 colors, and a share (see `detail_decoder`).
     """
 
     widths: tuple[int, ...] = (128, 256, 256, 512)
@@ -98,7 +100,7 @@ class VaeConfig:
     out_channels: int = 3
 
     def __post_init__(self):
-        """Check what no network could be built of."""
+        """Refuse settings that no network could be built of."""
         if any(width % self.groups for width in self.widths):
             raise ValueError(f"groups={self.groups} must divide every one of widths={self.widths}.")
         if self.time_factor & (self.time_factor - 1) or self.time_factor > self.factor:
@@ -108,12 +110,12 @@ class VaeConfig:
 
     @property
     def factor(self) -> int:
-        """Return the pixels per latent pixel along each side."""
+        """Count the pixels per latent pixel along each side."""
         return 2 ** (len(self.widths) - 1)
 
     @property
     def halvings(self) -> int:
-        """Return how often the encoder halves the number of frames."""
+        """Count how often the encoder halves the number of frames."""
         return self.time_factor.bit_length() - 1
 
 
@@ -125,14 +127,14 @@ COGVIDEOX_2B = DitConfig(depth=30, heads=30, positions="sincos")
 COGVIDEOX_5B = DitConfig(depth=42, heads=48)
 COGVIDEOX_5B_I2V = DitConfig(depth=42, heads=48, in_channels=32, positions="rope_learned")
 # The sample is 81 frames of 768 x 1360, whose 21 latent frames become 22; the published tables of positions end at
-# 300 x 300 latent pixels. The conditioning image of 1.5 has its latents divided by the autoencoder's 0.7 where all
-# others are multiplied by it.
+# 300 x 300 latent pixels. In version 1.5 the latents of the conditioning image are divided by the autoencoder's 0.7;
+# all others are multiplied by it.
 COGVIDEOX_15_5B = DitConfig(depth=42, heads=48, sample=(22, 96, 170), positions="rope_slice", patch_time=2)
 COGVIDEOX_15_5B_I2V = replace(COGVIDEOX_15_5B, in_channels=32, offset_dim=512, image_scale=1 / 0.7**2)
 
-TINY_VAE = VaeConfig(
+TINY_VAE = VideoVaeConfig(
     widths=(32, 64, 64), latent_channels=8, layers=1, groups=8, scale=1.0, tile=(256, 256), overlap=(16, 16),
     out_channels=4,
 )  # fmt: skip
-VAE_2B = VaeConfig(scale=1.15258426)
-VAE_5B = VaeConfig()
+VAE_2B = VideoVaeConfig(scale=1.15258426)
+VAE_5B = VideoVaeConfig()

@@ -1,6 +1,6 @@
-"""Where a token is in the video: rotary (Su et al. 2021, arXiv 2104.09864) and added positions over (t, y, x).
+"""Positions of tokens in the video: rotary (Su et al. 2021, arXiv 2104.09864) and added ones, over (t, y, x).
 
-Tokens are in the order (t, y, x), x fastest. Positions depend on shapes alone: NumPy in float64 until they are used.
+Tokens are in the order (t, y, x), x fastest. Positions depend on shapes alone: they are computed by NumPy in float64.
 """
 
 from typing import NamedTuple
@@ -13,23 +13,23 @@ from jaxtyping import Float
 _THETA = 10000.0
 
 
-class Turns(NamedTuple):
+class RotaryAngles(NamedTuple):
     """Rotations of the pairs of channels of every token."""
 
     cos: Array  # (N, head_dim / 2), float32
     sin: Array  # (N, head_dim / 2), float32
 
 
-def turns(grid: tuple[int, int, int], base: tuple[int, int] | None, head_dim: int) -> Turns:
-    """Return the rotations of N = t y x tokens.
+def rotary_angles(grid: tuple[int, int, int], base: tuple[int, int] | None, head_dim: int) -> RotaryAngles:
+    """Compute the rotations of N = t y x tokens.
 
-    A quarter of the channels turns with t, three eighths with y, the rest with x. Grids of another size than the one
-    the network was trained on are laid over it: scaled so that they fit into it, centred.
+    A quarter of the channels rotates with t, three eighths with y, the rest with x. A grid of another size than the one
+    that the network was trained on is scaled to fit into that one, centered.
 
     Args:
         grid: tokens along t, y and x.
-        base: tokens along y and x that the network was trained on; None leaves every grid as it is: tokens turn by
-            their own numbers 0, 1, 2, ...
+        base: tokens along y and x that the network was trained on; None keeps every grid: tokens rotate by their own
+            indices 0, 1, 2, ...
         head_dim: channels of a head, a multiple of 16.
     """
     dims = (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)
@@ -37,22 +37,22 @@ def turns(grid: tuple[int, int, int], base: tuple[int, int] | None, head_dim: in
     angles = []
     for axis, (size, (start, stop), dim) in enumerate(zip(grid, spans, dims, strict=True)):
         # The published network's spacing: it ends one of `stop`'s steps before `stop`, wherever it starts.
-        own = np.outer(np.linspace(start, stop * (size - 1) / size, size), _frequencies(dim // 2))
-        own = own.reshape([size if other == axis else 1 for other in range(3)] + [-1])
-        angles.append(np.broadcast_to(own, (*grid, dim // 2)))
+        phase = np.outer(np.linspace(start, stop * (size - 1) / size, size), _frequencies(dim // 2))
+        phase = phase.reshape([size if other == axis else 1 for other in range(3)] + [-1])
+        angles.append(np.broadcast_to(phase, (*grid, dim // 2)))
     joined = np.concatenate(angles, -1).reshape(-1, sum(dims) // 2)
-    return Turns(jnp.asarray(np.cos(joined), jnp.float32), jnp.asarray(np.sin(joined), jnp.float32))
+    return RotaryAngles(jnp.asarray(np.cos(joined), jnp.float32), jnp.asarray(np.sin(joined), jnp.float32))
 
 
-def after_still(turns: Turns, count: int) -> Turns:
-    """Put `count` tokens that do not turn before the others."""
-    still = jnp.ones((count, turns.cos.shape[1]))
-    return Turns(jnp.concatenate([still, turns.cos]), jnp.concatenate([0 * still, turns.sin]))
+def prepend_identity(angles: RotaryAngles, count: int) -> RotaryAngles:
+    """Put `count` tokens that do not rotate before the others."""
+    one = jnp.ones((count, angles.cos.shape[1]))
+    return RotaryAngles(jnp.concatenate([one, angles.cos]), jnp.concatenate([0 * one, angles.sin]))
 
 
-def rotate(x: Float[Array, "B N heads c"], turns: Turns) -> Float[Array, "B N heads c"]:
+def rotate(x: Float[Array, "B N heads c"], angles: RotaryAngles) -> Float[Array, "B N heads c"]:
     """Rotate channels (2k, 2k + 1) of every token by its angle k; computed in float32, returned in x's dtype."""
-    cos, sin = turns.cos[:, None], turns.sin[:, None]
+    cos, sin = angles.cos[:, None], angles.sin[:, None]
     even, odd = x[..., ::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
     return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], -1).reshape(x.shape).astype(x.dtype)
 
@@ -65,16 +65,16 @@ def add_sincos(
     Args:
         tokens: to add to.
         grid: tokens along t, y and x; N of them.
-        spatial_scale: what y and x are divided by.
+        spatial_scale: divisor of y and x.
     """
     t, y, x = grid
     video, quarter, middle = tokens.reshape(-1, *grid, tokens.shape[-1]), tokens.shape[-1] // 4, tokens.shape[-1] // 8
-    # Channel by channel, because one array of all positions would be a constant of 135 MB at the published size.
+    # Channel by channel: one array of all positions would be a constant of 135 MB at the published size.
     parts = jnp.split(video, (quarter, quarter + 3 * middle), -1)
-    of_t = _waves(np.arange(t), quarter)[:, None, None]
-    of_y, of_x = (_waves(np.arange(size) / spatial_scale, 3 * middle) for size in (y, x))
-    added = (of_t, of_x, of_y[:, None])
-    joined = [part + jnp.asarray(own, part.dtype) for part, own in zip(parts, added, strict=True)]
+    t_waves = _waves(np.arange(t), quarter)[:, None, None]
+    y_waves, x_waves = (_waves(np.arange(size) / spatial_scale, 3 * middle) for size in (y, x))
+    added = (t_waves, x_waves, y_waves[:, None])
+    joined = [part + jnp.asarray(waves, part.dtype) for part, waves in zip(parts, added, strict=True)]
     return jnp.concatenate(joined, -1).reshape(tokens.shape)
 
 
@@ -88,8 +88,8 @@ def _frequencies(count: int) -> np.ndarray:
 
 
 def _fit(size: tuple[int, int], base: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return start and stop along y and x, in tokens of `base`, of a grid scaled to fit into it, centred."""
+    """Compute start and stop along y and x, in tokens of `base`, of a grid scaled to fit into it, centered."""
     scale = min(limit / side for limit, side in zip(base, size, strict=True))
-    fitted = [round(side * scale) for side in size]
-    starts = [round((limit - side) / 2) for limit, side in zip(base, fitted, strict=True)]
-    return [(start, start + side) for start, side in zip(starts, fitted, strict=True)]
+    scaled = [round(side * scale) for side in size]
+    starts = [round((limit - side) / 2) for limit, side in zip(base, scaled, strict=True)]
+    return [(start, start + side) for start, side in zip(starts, scaled, strict=True)]

@@ -1,10 +1,10 @@
-"""The causal video autoencoder of CogVideoX: videos to latents and back, whole in chunks of frames and tiles.
+"""The causal video autoencoder of CogVideoX: videos to latents and back, in chunks of frames and in tiles.
 
-Latents are 8 times smaller along each side and 4 times along time, where the first frame has a latent frame of its own:
-1 + 8k frames are 1 + 2k latent frames. They are in the scale of the transformer throughout.
+Latents are 8 times smaller along each side and 4 times along time, and the first frame has its own latent frame: 1 + 8k
+frames are 1 + 2k latent frames. Latents always have the scale of the transformer.
 
-`encode` and `decode` loop in Python over calls of one jitted function; jitted as a whole they would compile once per
-tile and chunk.
+`encode` and `decode` loop in Python over calls of one jitted function; if they were jitted as a whole, every tile and
+chunk would be compiled.
 """
 
 from functools import partial
@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import ArrayLike, Float, Key, PyTree
 
-from ff_jax.fixers.eigent.network_config import VaeConfig
-from ff_jax.fixers.eigent.vae_layers import Decoder, Encoder
+from ff_jax.fixers.eigent.network_config import VideoVaeConfig
+from ff_jax.fixers.eigent.vae_layers import VideoDecoder, VideoEncoder
 from ff_jax.fixers.tiling import map_tiles
 
-_CHUNK = 2  # latent frames at a time, after the first: the published weights know no other number
+_CHUNK = 2  # latent frames at a time, after the first: the published weights require it
 _LOG_VARIANCE = (-30.0, 20.0)
 
 
@@ -32,26 +32,26 @@ class Moments(NamedTuple):
     log_variance: Array  # (B, f, h, w, C)
 
 
-def init_params(key: PRNGKeyArray, config: VaeConfig) -> PyTree:
-    """Return random parameters: {"encoder": ..., "decoder": ...}."""
+def init_params(key: Key[Array, ""], config: VideoVaeConfig) -> PyTree:
+    """Draw parameters {"encoder": ..., "decoder": ...}."""
     encoder, decoder = jax.random.split(key)
     size = config.factor
     video, latents = jnp.zeros((1, 1, size, size, 3)), jnp.zeros((1, 1, 1, 1, config.latent_channels))
     return {
-        "encoder": Encoder(config).init(encoder, video)["params"],
-        "decoder": Decoder(config).init(decoder, latents)["params"],
+        "encoder": VideoEncoder(config).init(encoder, video)["params"],
+        "decoder": VideoDecoder(config).init(decoder, latents)["params"],
     }
 
 
 def encode(
-    config: VaeConfig, params: PyTree, video: Float[ArrayLike, "B T H W 3"], dtype: DTypeLike = jnp.float32
+    config: VideoVaeConfig, params: PyTree, video: Float[ArrayLike, "B T H W 3"], dtype: DTypeLike = jnp.float32
 ) -> Moments:
-    """Return the distribution of the latents.
+    """Encode videos as a distribution of latents.
 
     Args:
         config: sizes; images above its tile are encoded in tiles.
         params: {"encoder": ...}.
-        video: colours in [0, 1]; 1 + 8k frames, height and width multiples of 8.
+        video: colors in [0, 1]; 1 + 8k frames, height and width multiples of 8.
         dtype: of the computation.
 
     Raises:
@@ -64,23 +64,23 @@ def encode(
             f"video {video.shape} must have 1 + {_CHUNK * config.time_factor}k frames, and height and width that are "
             f"multiples of {config.factor}: crop or pad it."
         )
-    run = partial(_chunks, Encoder(config, dtype), params["encoder"], _CHUNK * config.time_factor)
+    run = partial(_chunks, VideoEncoder(config, dtype), params["encoder"], _CHUNK * config.time_factor)
     x = (2 * video - 1).astype(dtype)
     mean, log_variance = jnp.split(map_tiles(run, x, config.tile, config.overlap, config.factor), 2, -1)
     log_variance = jnp.clip(log_variance.astype(jnp.float32), *_LOG_VARIANCE)
     return Moments(config.scale * mean.astype(jnp.float32), log_variance + 2 * jnp.log(config.scale))
 
 
-def sample(key: PRNGKeyArray, moments: Moments) -> Float[Array, "B f h w C"]:
+def sample(key: Key[Array, ""], moments: Moments) -> Float[Array, "B f h w C"]:
     """Draw latents."""
     noise = jax.random.normal(key, moments.mean.shape, moments.mean.dtype)
     return moments.mean + jnp.exp(moments.log_variance / 2) * noise
 
 
 def decode(
-    config: VaeConfig, params: PyTree, latents: Float[ArrayLike, "B f h w C"], dtype: DTypeLike = jnp.float32
+    config: VideoVaeConfig, params: PyTree, latents: Float[ArrayLike, "B f h w C"], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "B T H W 3"]:
-    """Return the video: float32, colours about in [0, 1] (not clipped).
+    """Decode videos: float32, colors about [0, 1], not clipped.
 
     Args:
         config: sizes; images above its tile are decoded in tiles.
@@ -96,13 +96,13 @@ def decode(
         raise ValueError(
             f"latents {latents.shape} must have 1 + {_CHUNK}k frames and {config.latent_channels} channels."
         )
-    run = partial(_chunks, Decoder(config, dtype), params["decoder"], _CHUNK)
+    run = partial(_chunks, VideoDecoder(config, dtype), params["decoder"], _CHUNK)
     video = map_tiles(run, (latents / config.scale).astype(dtype), config.tile, config.overlap)
     return (video.astype(jnp.float32) + 1) / 2
 
 
 def _chunks(module: nn.Module, params: PyTree, size: int, x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w c"]:
-    """Return what the module makes of x, `size` frames at a time and one more in the first chunk."""
+    """Apply the module to x in chunks of `size` frames; the first chunk has one more."""
     first = min(x.shape[1], 1 + size)
     ends = range(first, x.shape[1] + 1, size)
     cache, parts = {}, []
@@ -113,6 +113,8 @@ def _chunks(module: nn.Module, params: PyTree, size: int, x: Float[Array, "B T H
 
 
 @partial(jax.jit, static_argnums=0)
-def _chunk(module: nn.Module, params: PyTree, cache: PyTree, x: Array) -> tuple[Array, PyTree]:
+def _chunk(
+    module: nn.Module, params: PyTree, cache: PyTree, x: Float[Array, "B T H W C"]
+) -> tuple[Float[Array, "B t h w c"], PyTree]:
     out, state = module.apply({"params": params, "cache": cache}, x, mutable=["cache"])
     return out, state["cache"]

@@ -1,12 +1,12 @@
 """Layers of the causal video autoencoder of CogVideoX (Yang et al. 2024, arXiv 2408.06072).
 
-Convolutions look back in time only, so a video can be treated in chunks of frames. What a chunk needs of the one
-before, the last two frames that each convolution saw, is in the collection "cache": apply with `mutable=["cache"]` and
-hand the cache to the next chunk. Without one, the first frame stands for what was before it. Statistics of
-normalisations are those of the chunk: the length of chunks is part of the network.
+Convolutions are causal in time, so a video is processed in chunks of frames. A chunk needs the last two input frames of
+each convolution from the chunk before. They are in the collection "cache": apply with `mutable=["cache"]` and pass the
+cache to the next chunk. Without a cache, the first frame is repeated. Normalizations use the statistics of the chunk,
+so the length of chunks is part of the network.
 
-The first chunk of a video has an odd number of frames and its first frame stays alone when frames are halved or
-doubled; later chunks have an even number.
+The first chunk of a video has an odd number of frames, and its first frame is kept apart when the number of frames is
+halved or doubled; later chunks have an even number.
 """
 
 import flax.linen as nn
@@ -15,21 +15,21 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from ff_jax.fixers.eigent.network_config import VaeConfig
+from ff_jax.fixers.eigent.network_config import VideoVaeConfig
 
 _TIME = 3  # frames that a convolution sees
 _EPSILON = 1e-6
 
 
 class CausalConv(nn.Module):
-    """3 x 3 x 3 convolution over (t, y, x) that looks back in time."""
+    """3 x 3 x 3 convolution over (t, y, x), causal in time."""
 
     features: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W features"]:
-        """Return the convolution; the borders of the image are padded by 0."""
+        """Convolve; the borders of the image are padded by 0."""
         before = jnp.repeat(x[:, :1], _TIME - 1, 1)
         if self.has_variable("cache", "frames"):
             before = self.get_variable("cache", "frames")
@@ -40,7 +40,7 @@ class CausalConv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Group normalisation; with latents, they scale and shift the result pixel by pixel."""
+    """Group normalization; latents, if any, scale and shift the result pixel by pixel."""
 
     groups: int
     dtype: DTypeLike = jnp.float32
@@ -49,13 +49,13 @@ class Norm(nn.Module):
     def __call__(
         self, x: Float[Array, "B T H W C"], latents: Float[Array, "B t h w c"] | None = None
     ) -> Float[Array, "B T H W C"]:
-        """Return x normalised; statistics are over all frames of the chunk."""
+        """Normalize x; statistics are over all frames of the chunk."""
         norm = nn.GroupNorm(
             self.groups, epsilon=_EPSILON, dtype=self.dtype, use_fast_variance=False, name="norm_layer"
         )  # fmt: skip
         if latents is None:
             return norm(x)
-        # A pointwise convolution and nearest neighbours commute: convolve where there are fewer pixels.
+        # A pointwise convolution commutes with nearest-neighbor upsampling: convolve the smaller array.
         scale, shift = (
             _nearest(nn.Conv(x.shape[-1], (1, 1, 1), dtype=self.dtype, name=name)(latents), x.shape)
             for name in ("conv_y", "conv_b")
@@ -64,7 +64,7 @@ class Norm(nn.Module):
 
 
 def _nearest(x: Float[Array, "B t h w C"], shape: tuple[int, ...]) -> Float[Array, "B T H W C"]:
-    """Repeat pixels and frames up to `shape`; in the first chunk of a video, the first frame stays alone."""
+    """Repeat pixels and frames up to `shape`; in the first chunk of a video, the first frame is not repeated."""
     alone = shape[1] % 2
     if shape[1] > alone:
         times = (shape[1] - alone) // (x.shape[1] - alone)
@@ -83,7 +83,7 @@ class ResBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "B T H W C"], latents: Float[Array, "B t h w c"] | None = None
     ) -> Float[Array, "B T H W features"]:
-        """Return x plus what the convolutions add."""
+        """Add the output of the convolutions to x."""
         y = x
         for number in (1, 2):
             y = nn.silu(Norm(self.groups, self.dtype, name=f"norm{number}")(y, latents))
@@ -101,7 +101,7 @@ class Down(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
-        """Return the smaller video."""
+        """Reduce the video."""
         if self.halve_time:
             b, t, *rest = x.shape
             alone = t % 2
@@ -119,7 +119,7 @@ class Up(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B t h w C"]) -> Float[Array, "B T H W C"]:
-        """Return the larger video."""
+        """Enlarge the video."""
         b, t, h, w, c = x.shape
         alone = t % 2
         frames = 2 * t - alone if self.double_time else t
@@ -127,15 +127,15 @@ class Up(nn.Module):
         return nn.Conv(c, (3, 3), dtype=self.dtype, name="conv")(x)
 
 
-class Encoder(nn.Module):
-    """From a chunk of frames, colours in [-1, 1], to mean and log-variance of its latents."""
+class VideoEncoder(nn.Module):
+    """The encoder: from a chunk of frames, colors in [-1, 1], to mean and log-variance of its latents."""
 
-    config: VaeConfig
+    config: VideoVaeConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W 3"]) -> Float[Array, "B t h w C"]:
-        """Return mean and log-variance, joined along the channels."""
+        """Compute mean and log-variance, concatenated along the channels."""
         config, groups = self.config, self.config.groups
         x = CausalConv(config.widths[0], self.dtype, name="conv_in")(x)
         for level, width in enumerate(config.widths):
@@ -149,17 +149,17 @@ class Encoder(nn.Module):
         return CausalConv(2 * config.latent_channels, self.dtype, name="conv_out")(x)
 
 
-class Decoder(nn.Module):
-    """From a chunk of latents to frames, colours in [-1, 1]."""
+class VideoDecoder(nn.Module):
+    """The decoder: from a chunk of latents to frames, colors in [-1, 1]."""
 
-    config: VaeConfig
+    config: VideoVaeConfig
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, latents: Float[Array, "B t h w C"], details: list[Float[Array, "B _ _ _ _"]] | None = None
     ) -> Float[Array, "B T H W out"]:
-        """Return the frames; `details` are added to what each resolution starts from, coarsest first."""
+        """Compute the frames; `details` are added to the input of each resolution, coarsest first."""
         config, groups = self.config, self.config.groups
         x = CausalConv(config.widths[-1], self.dtype, name="conv_in")(latents)
         for layer in range(2):

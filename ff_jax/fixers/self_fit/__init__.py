@@ -1,7 +1,8 @@
-"""A small network fitted on the log itself: needs no pretrained weights."""
+"""A small network that is fitted on the log itself: it needs no pretrained weights."""
 
 from ff_jax.fixers.self_fit.config import SelfFitConfig
-from ff_jax.fixers.self_fit.fit import Triples, fit
-from ff_jax.fixers.self_fit.fixer import init_params, make_fixer
+from ff_jax.fixers.self_fit.fit import fit
+from ff_jax.fixers.self_fit.fixer import fixer_from_params, init_params
+from ff_jax.fixers.triples import Triples
 
-__all__ = ["SelfFitConfig", "Triples", "fit", "init_params", "make_fixer"]
+__all__ = ["SelfFitConfig", "Triples", "fit", "fixer_from_params", "init_params"]

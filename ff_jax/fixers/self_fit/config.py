@@ -2,16 +2,18 @@
 
 import dataclasses
 
+from ff_jax.eig.config import BLEND_KAPPA, INPUT_KAPPAS
+
 
 @dataclasses.dataclass(frozen=True)
 class SelfFitConfig:
     """Network and fit (hashable: a static argument).
 
     Attributes:
-        kappa: EIG at which the repair has 1 - 1/e of its full effect, nats.
-        kappas: scales of the EIG features that the network sees, nats; without any it does not see EIG.
+        kappa: EIG at which the weight of the repair reaches 1 - 1/e, nats.
+        kappas: scales of the EIG features that the network sees, nats; empty: it does not see EIG.
         stem: pixels are folded stem x stem into channels first.
-        widths: channels at each resolution, finest first; each is half as fine as the one before.
+        widths: channels at each resolution, finest first; each resolution halves the one before.
         chunk: frames repaired at once.
         steps: optimizer steps of the fit.
         batch: crops per step.
@@ -20,13 +22,13 @@ class SelfFitConfig:
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
         ema: decay of the averaged weights.
-        ssim: share of 1 - SSIM against the L1-like term in the loss.
-        validation: share of the triples that is held out to choose among checkpoints.
-        checks: how many checkpoints of the averaged weights compete.
+        ssim: weight of 1 - SSIM in the loss; the L1-like term has weight 1 - `ssim`.
+        validation: fraction of the triples that is held out to select among checkpoints.
+        checks: number of checkpoints of the averaged weights that are compared.
     """
 
-    kappa: float = 0.05
-    kappas: tuple[float, ...] = (0.1, 0.5, 2.0)
+    kappa: float = BLEND_KAPPA
+    kappas: tuple[float, ...] = INPUT_KAPPAS
     stem: int = 2
     widths: tuple[int, ...] = (32, 48, 64)
     chunk: int = 4
@@ -42,7 +44,7 @@ class SelfFitConfig:
     checks: int = 6
 
     def __post_init__(self):
-        """Check what no fit could work with."""
+        """Refuse settings that no fit could use."""
         if self.steps < 1 or self.batch < 1 or self.chunk < 1 or self.checks < 1:
             raise ValueError(
                 f"steps={self.steps}, batch={self.batch}, chunk={self.chunk} and checks={self.checks} must "
@@ -55,5 +57,5 @@ class SelfFitConfig:
 
     @property
     def stride(self) -> int:
-        """Return the pixels per feature at the coarsest resolution; images are padded to multiples of it."""
+        """Count the pixels per feature at the coarsest resolution; images are padded to multiples of it."""
         return self.stem * 2 ** (len(self.widths) - 1)

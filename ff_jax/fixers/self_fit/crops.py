@@ -2,45 +2,31 @@
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array, lax
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Float, Int, Key
 
 from ff_jax.fixers.self_fit.config import SelfFitConfig
+from ff_jax.fixers.triples import Triples
 
 
-@struct.dataclass
-class Triples:
-    """Held-out recorded views as a poorer reconstruction renders them, and as they are."""
-
-    renders: Float[Array, "N H W 3"]  # colours in [0, 1]
-    eigs: Float[Array, "N H W"]  # EIG of the renders, nats
-    references: Float[Array, "N H W 3"]  # what real images show in the rendered view: see `generators.align`
-    targets: Float[Array, "N H W 3"]  # the real image of the rendered view
-
-
-def draw(key: Key[Array, ""], triples: Triples, pool: Int[Array, "n"], config: SelfFitConfig) -> Triples:
-    """Return `config.batch` random crops of the triples `pool`, some of them mirrored."""
+def draw_crops(key: Key[Array, ""], triples: Triples, indices: Int[Array, "n"], config: SelfFitConfig) -> Triples:
+    """Draw `config.batch` random crops of the triples at `indices`; each is mirrored with probability 1/2."""
     keys = jax.random.split(key, config.batch)
-    return jax.vmap(lambda k: _crop(k, triples, pool, config))(keys)
+    return jax.vmap(lambda k: _crop(k, triples, indices, config))(keys)
 
 
-def _crop(key: Key[Array, ""], triples: Triples, pool: Int[Array, "n"], config: SelfFitConfig) -> Triples:
-    which, row, column, flip = jax.random.split(key, 4)
+def _crop(key: Key[Array, ""], triples: Triples, indices: Int[Array, "n"], config: SelfFitConfig) -> Triples:
+    sample_key, row_key, column_key, mirror_key = jax.random.split(key, 4)
     height, width = triples.eigs.shape[1:]
     h, w = min(config.crop[0], height), min(config.crop[1], width)
-    index = pool[jax.random.randint(which, (), 0, pool.shape[0])]
-    top = jax.random.randint(row, (), 0, height - h + 1)
-    left = jax.random.randint(column, (), 0, width - w + 1)
-    mirrored = jax.random.bernoulli(flip)
+    index = indices[jax.random.randint(sample_key, (), 0, indices.shape[0])]
+    top = jax.random.randint(row_key, (), 0, height - h + 1)
+    left = jax.random.randint(column_key, (), 0, width - w + 1)
+    is_mirrored = jax.random.bernoulli(mirror_key)
 
-    def cut(images: Float[Array, "..."]) -> Float[Array, "..."]:
+    def crop_one(images: Float[Array, "..."]) -> Float[Array, "..."]:
         size = (h, w, *images.shape[3:])
         piece = lax.dynamic_slice(images[index], (top, left, *[0] * (images.ndim - 3)), size)
-        return _mirror(piece, mirrored)
+        return jnp.where(is_mirrored, piece[:, ::-1], piece)
 
-    return jax.tree.map(cut, triples)
-
-
-def _mirror(image: Float[Array, "..."], mirrored: Bool[Array, ""]) -> Float[Array, "..."]:
-    return jnp.where(mirrored, image[:, ::-1], image)
+    return jax.tree.map(crop_one, triples)

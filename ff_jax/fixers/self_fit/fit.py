@@ -1,4 +1,4 @@
-"""Fit the `self_fit` network on triples; what is worse than the render on held-out ones is not returned."""
+"""Fit the `self_fit` network on triples; return the identity if no checkpoint improves held-out renders."""
 
 import functools
 from typing import Any
@@ -13,9 +13,10 @@ from jaxtyping import Float, Int, Key, PyTree
 from ff_jax.eig import eig_weight
 from ff_jax.fixers.fixer import Fixer, check_clip, fix
 from ff_jax.fixers.self_fit.config import SelfFitConfig
-from ff_jax.fixers.self_fit.crops import Triples, draw
-from ff_jax.fixers.self_fit.fixer import apply, init_params, make_fixer
-from kernels.ssim import ssim
+from ff_jax.fixers.self_fit.crops import draw_crops
+from ff_jax.fixers.self_fit.fixer import apply, fixer_from_params, init_params
+from ff_jax.fixers.triples import Triples, psnr
+from kernels import ssim
 
 _SOFT = 1e-3  # below this error the L1-like loss is quadratic
 
@@ -33,33 +34,31 @@ def fit(
 ) -> tuple[Fixer, dict[str, Any]]:
     """Fit a fixer on triples of one log; the result depends on `key` and the inputs alone.
 
-    A contiguous block of the triples is held out. Checkpoints of the averaged weights compete on it, each
-    scaled by the gain in [0, 1] that fits the block best; a gain of 0, which is the identity, is among the
-    competitors.
+    A contiguous block of the triples is held out for validation. Checkpoints of the averaged weights are compared on
+    it, each scaled by the gain in [0, 1] that fits the block best. A gain of 0, the identity, is among the candidates.
 
     Args:
-      key: randomness of weights, crops and the held-out block.
+      key: random key of weights, crops and the validation block.
       triples: at least two, in order of time.
       config: network and fit.
-      progress: anything with tqdm's `update(steps)`; called as steps are finished.
+      progress: an object with tqdm's `update(steps)`, called after every step.
 
     Returns:
-      The fixer and its history: "step", "loss", "psnr" (dB, held-out block) of every checkpoint,
+      The fixer and its history: "step", "loss", "psnr" (dB, validation block) of every checkpoint,
           "psnr_render", "psnr_fixed", "gain" and "best_step" of the result.
 
     Raises:
-      ValueError: the triples do not belong together or are fewer than two.
+      ValueError: the shapes of the triples differ, or there are fewer than two.
     """
     _check(triples)
     triples = jax.tree.map(jnp.asarray, triples)
-    first, split, stream = jax.random.split(key, 3)
-    train, held = split_block(split, triples.eigs.shape[0], config.validation)
-    state = _start(first, stream, config)
-    identity = make_fixer(init_params(first, config) | {"gain": jnp.zeros(())}, config)
-    rendered = psnr(triples.renders[held], triples.targets[held])
-    best, history = identity, {"psnr_render": rendered, "psnr_fixed": rendered, "best_step": 0}
-    history |= {"step": [], "loss": [], "psnr": []}
-    losses = []
+    init_key, split_key, train_key = jax.random.split(key, 3)
+    train, block = split_block(split_key, triples.eigs.shape[0], config.validation)
+    validation = jax.tree.map(lambda x: x[block], triples)
+    state = _start(init_key, train_key, config)
+    best = fixer_from_params(init_params(init_key, config) | {"gain": jnp.zeros(())}, config)
+    best_psnr = render_psnr = mean_psnr(validation.renders, validation.targets)
+    best_step, rows, losses = 0, [], []
     for step in range(1, config.steps + 1):
         # One call a step: inside a scan, XLA on CPU runs convolutions nine times slower than outside.
         state, loss = _step(state, triples, train, config)
@@ -67,26 +66,25 @@ def fit(
         if progress is not None:
             progress.update(1)
         if step % max(config.steps // config.checks, 1) == 0 or step == config.steps:
-            fixer, score = _calibrated(state.average, _pick(triples, held), config)
-            if score > history["psnr_fixed"]:
-                best = fixer
-                history |= {"psnr_fixed": score, "best_step": step}
-            history["step"].append(step)
-            history["loss"].append(float(jnp.mean(jnp.stack(losses))))
-            history["psnr"].append(score)
+            fixer, score = _calibrate(state.average, validation, config)
+            if score > best_psnr:
+                best, best_psnr, best_step = fixer, score, step
+            rows.append((step, float(jnp.mean(jnp.stack(losses))), score))
             losses = []
+    history = {name: [row[i] for row in rows] for i, name in enumerate(("step", "loss", "psnr"))}
+    history |= {"psnr_render": render_psnr, "psnr_fixed": best_psnr, "best_step": best_step}
     return best, history | {"gain": float(best.params["gain"])}
 
 
-def split_block(key: Key[Array, ""], count: int, share: float) -> tuple[Int[Array, "train"], Int[Array, "held"]]:
-    """Split indices 0..count-1 into training ones and a contiguous held-out block at a random place.
+def split_block(key: Key[Array, ""], count: int, fraction: float) -> tuple[Int[Array, "train"], Int[Array, "block"]]:
+    """Split indices 0..count-1 into training indices and a contiguous validation block at a random place.
 
-    Neighbours in time look alike: single held-out views would be no check.
+    Views near in time look alike, so single validation views would not test the fit.
     """
-    held = min(max(round(share * count), 1), count - 1)
-    start = int(jax.random.randint(key, (), 0, count - held + 1))
+    size = min(max(round(fraction * count), 1), count - 1)
+    start = int(jax.random.randint(key, (), 0, count - size + 1))
     indices = jnp.arange(count)
-    return jnp.delete(indices, slice(start, start + held)), indices[start : start + held]
+    return jnp.delete(indices, slice(start, start + size)), indices[start : start + size]
 
 
 def _check(triples: Triples) -> None:
@@ -100,9 +98,9 @@ def _check(triples: Triples) -> None:
         raise ValueError("self_fit needs at least 2 triples (1 is held out), got 1.")
 
 
-def _start(first: Key[Array, ""], stream: Key[Array, ""], config: SelfFitConfig) -> _State:
-    network = init_params(first, config)["network"]
-    return _State(network, network, _optimizer(config).init(network), stream)
+def _start(init_key: Key[Array, ""], train_key: Key[Array, ""], config: SelfFitConfig) -> _State:
+    network = init_params(init_key, config)["network"]
+    return _State(network, network, _optimizer(config).init(network), train_key)
 
 
 def _optimizer(config: SelfFitConfig) -> optax.GradientTransformation:
@@ -125,8 +123,8 @@ def _step(
     state: _State, triples: Triples, train: Int[Array, "n"], config: SelfFitConfig
 ) -> tuple[_State, Float[Array, ""]]:
     """Take one optimizer step; also return the loss before it."""
-    key, now = jax.random.split(state.key)
-    batch = draw(now, triples, train, config)
+    key, crop_key = jax.random.split(state.key)
+    batch = draw_crops(crop_key, triples, train, config)
     loss, gradient = jax.value_and_grad(_loss)(state.params, batch, config)
     updates, moments = _optimizer(config).update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -134,25 +132,20 @@ def _step(
     return _State(params, average, moments, key), loss
 
 
-def _calibrated(network: PyTree, held: Triples, config: SelfFitConfig) -> tuple[Fixer, float]:
-    """Scale a network by the gain in [0, 1] that fits `held` best; return the fixer and its PSNR, dB."""
-    fixer = make_fixer({"network": network, "gain": jnp.ones(())}, config)
-    change = _repair(fixer, held) - held.renders
-    agreement = jnp.sum(change * (held.targets - held.renders))
+def _calibrate(network: PyTree, validation: Triples, config: SelfFitConfig) -> tuple[Fixer, float]:
+    """Scale a network by the gain in [0, 1] that fits `validation` best; return the fixer and its PSNR, dB."""
+    fixer = fixer_from_params({"network": network, "gain": jnp.ones(())}, config)
+    change = _repair(fixer, validation) - validation.renders
+    agreement = jnp.sum(change * (validation.targets - validation.renders))
     gain = jnp.clip(agreement / jnp.maximum(jnp.sum(jnp.square(change)), 1e-12), 0.0, 1.0)
-    fixer = make_fixer({"network": network, "gain": gain}, config)
-    return fixer, psnr(_repair(fixer, held), held.targets)
+    fixer = fixer_from_params({"network": network, "gain": gain}, config)
+    return fixer, mean_psnr(_repair(fixer, validation), validation.targets)
 
 
 def _repair(fixer: Fixer, triples: Triples) -> Float[Array, "n H W 3"]:
     return fix(fixer, jax.random.key(0), triples.renders, triples.eigs, triples.references)
 
 
-def _pick(triples: Triples, indices: Int[Array, "n"]) -> Triples:
-    return jax.tree.map(lambda x: x[indices], triples)
-
-
-def psnr(images: Float[Array, "n H W 3"], truth: Float[Array, "n H W 3"]) -> float:
-    """Return the peak signal-to-noise ratio in dB, averaged over images."""
-    error = jnp.square(images - truth).mean((1, 2, 3))
-    return float(jnp.mean(-10.0 * jnp.log10(error + 1e-10)))
+def mean_psnr(images: Float[Array, "n H W 3"], truth: Float[Array, "n H W 3"]) -> float:
+    """Average the peak signal-to-noise ratio over images, dB."""
+    return float(jnp.mean(psnr(images, truth)))

@@ -1,8 +1,8 @@
-"""A small U-Net that regresses the true image from a render, its EIG map and what real images show there.
+"""A small U-Net that predicts the true image from a render, its EIG map and a reference.
 
-The residual to the render is a share, decided pixel by pixel, of the difference to the reference, plus a free
-correction. References are worth most when re-projected into the view (`generators.align`); the share lets the
-network take over their sharp detail exactly where that proved right in the fit, and leave out the rest.
+Per pixel, the residual to the render is a share of the difference to the reference plus a free correction. References
+are most useful when re-projected into the view (`reprojection.align`). The share lets the network take over their
+detail where that proved right in the fit, and leave out the rest.
 """
 
 import flax.linen as nn
@@ -30,14 +30,15 @@ def unfold(x: Float[Array, "T h w c"], size: int) -> Float[Array, "T H W C"]:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(t, h * size, w * size, c // size**2)
 
 
+# flax names parameters after these classes (Block_0, Encoder_0): other names are other files and other random draws.
 class Block(nn.Module):
-    """Two 3x3 convolutions around a nonlinearity, added to their input."""
+    """Two 3x3 convolutions with nonlinearities, added to their input."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "T h w c"]) -> Float[Array, "T h w c"]:
-        """Return x plus what the convolutions add."""
+        """Add the output of the convolutions to x."""
         y = nn.Conv(self.width, (3, 3))(nn.silu(x))
         return x + nn.Conv(self.width, (3, 3))(nn.silu(y))
 
@@ -50,7 +51,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "T H W C"]) -> list[Array]:
-        """Return one feature map per entry of `widths`."""
+        """Compute one feature map per entry of `widths`."""
         x = nn.Conv(self.widths[0], (3, 3))(fold(x, self.stem))
         levels = [Block(self.widths[0])(x)]
         for width in self.widths[1:]:
@@ -70,13 +71,13 @@ class Network(nn.Module):
         eig: Float[Array, "T H W"],
         reference: Float[Array, "T H W 3"],
     ) -> Float[Array, "T H W 3"]:
-        """Return the residual to the render: a share of what the reference shows, and a correction of its own."""
+        """Predict the residual to the render: a share of the difference to the reference, and a correction."""
         config = self.config
         difference = reference - render
-        known = [eig_weight(eig, kappa) for kappa in config.kappas]
-        known.append(jnp.log1p(eig) if known else jnp.zeros_like(eig))
-        seen = [render - 0.5, difference, jnp.abs(difference), jnp.stack(known, -1)]
-        levels = Encoder(config.stem, config.widths)(jnp.concatenate(seen, -1))
+        eig_features = [eig_weight(eig, kappa) for kappa in config.kappas]
+        eig_features.append(jnp.log1p(eig) if eig_features else jnp.zeros_like(eig))
+        inputs = [render - 0.5, difference, jnp.abs(difference), jnp.stack(eig_features, -1)]
+        levels = Encoder(config.stem, config.widths)(jnp.concatenate(inputs, -1))
         x = Block(config.widths[-1])(levels[-1])
         for width, skip in zip(config.widths[-2::-1], levels[-2::-1], strict=True):
             x = unfold(nn.Conv(4 * width, (1, 1))(x), 2)

@@ -1,7 +1,8 @@
-"""Training of the pretrained generators on one device or many.
+"""Training of the pretrained fixers on one device or many.
 
-mesh   which device holds what
-state  what training changes, and what stays frozen
-loop   one step, and the loop around it
-phase  a loss with checkpoints of its own, a time limit and averaged weights
+sharding        which device holds which parts of arrays
+state           the training state, its optimizer and gradients
+loop            one step, and the loop around it
+phase           a loss with its own checkpoints, a time limit and averaged weights
+weight_average  the average of the weights over the training
 """

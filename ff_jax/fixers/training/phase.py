@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,14 +12,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from ff_jax.fixers.training.loop import make_step, resume, run
+from ff_jax.fixers.training.loop import LoopConfig, make_step, resume, run
 from ff_jax.fixers.training.sharding import shard
 from ff_jax.fixers.training.state import Loss, OptimizerConfig, init_state, make_optimizer
-from ff_jax.fixers.training.weight_average import average_of, averaged
+from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
 from ff_jax.runtime import checkpoint
 
 _WARMUP = 500  # steps; a tenth of a shorter phase
-_OVER = "over"  # file in the folder of a phase that its own limit has ended
+_OVER = "over"  # file in the folder of a phase that has reached its own time limit
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class PhaseConfig:
     """How a phase trains.
 
     Attributes:
-        steps: of the phase; its rate falls to 0 at their end.
-        lr: largest rate.
+        steps: number of steps, after which the learning rate is 0.
+        lr: peak learning rate.
         decay: of the averaged weights.
         save_every: steps between two checkpoints.
-        minutes: of one run after which the phase is over at its next checkpoint, whatever its steps; 0 sets no limit.
+        minutes: of one run, after which the phase ends at its next checkpoint; 0: no limit.
     """
 
     steps: int
@@ -41,65 +41,78 @@ class PhaseConfig:
     minutes: float = 0.0
 
 
-def train_phase(
-    folder: Path,
-    loss: Loss,
-    params: PyTree,
-    frozen: PyTree,
-    batch_of: Callable[[Key[Array, ""]], PyTree],
-    config: PhaseConfig,
-    *,
-    key: Key[Array, ""],
-    mesh: Mesh,
-    meta: dict[str, Any],
-    deadline: float = float("inf"),
-    log: Callable[[int, dict[str, float] | None, PyTree | None], None] = lambda *_: None,
-) -> tuple[PyTree, bool]:
-    """Train up to `config.steps` or a limit, from the newest checkpoint; return the averaged parameters and whether
-    the phase is over.
+class Problem(NamedTuple):
+    """What a phase optimizes.
 
-    Args:
-        folder: of the checkpoints.
+    Attributes:
         loss: see `state.Loss`.
-        params: the trained parameters to start from.
+        params: the initial trained parameters.
         frozen: what else the loss needs.
-        batch_of: a batch from a key.
-        config: steps and rates.
-        key: of all draws.
-        mesh: devices.
-        meta: kept beside each checkpoint (the whole configuration); what JSON can hold.
-        deadline: of `time.monotonic`; the first checkpoint after it is the last one of this run.
-        log: called with the step, its metrics and None; at checkpoints with the step, None and the average.
+        batch_of: makes a batch from a random key.
     """
+
+    loss: Loss
+    params: PyTree
+    frozen: PyTree
+    batch_of: Callable[[Key[Array, ""]], PyTree]
+
+
+class PhaseContext(NamedTuple):
+    """Where a phase runs.
+
+    Attributes:
+        folder: of the checkpoints.
+        key: random key of all draws.
+        mesh: devices.
+        meta: stored beside each checkpoint (the whole configuration); JSON values.
+        deadline: of `time.monotonic`; the first checkpoint after it is the last one of this run.
+        log: called with the step, its metrics and None; at checkpoints with the step, None and the averaged weights.
+    """
+
+    folder: Path
+    key: Key[Array, ""]
+    mesh: Mesh
+    meta: dict[str, Any]
+    deadline: float = float("inf")
+    log: Callable[[int, dict[str, float] | None, PyTree | None], None] = lambda *_: None
+
+
+def train_phase(problem: Problem, config: PhaseConfig, context: PhaseContext) -> tuple[PyTree, bool]:
+    """Train up to `config.steps` or a time limit, from the newest checkpoint.
+
+    Returns:
+        The averaged parameters, and whether the phase is over.
+    """
+    folder, key, mesh, meta, deadline, log = context
     rate = OptimizerConfig(steps=config.steps, warmup=min(_WARMUP, config.steps // 10), lr=config.lr)
-    optimizer = averaged(make_optimizer(rate), config.decay)
-    state, step = init_state(key, params, optimizer), make_step(loss, optimizer, mesh)
+    optimizer = with_weight_average(make_optimizer(rate), config.decay)
+    state, step = init_state(key, problem.params, optimizer), make_step(problem.loss, optimizer, mesh)
     if (folder / _OVER).exists():
-        return _own(average_of(resume(folder, state, mesh))), True
+        return _local_copy(averaged_params(resume(folder, state, mesh))), True
     limit = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
-    frozen, stop = shard(frozen, mesh), 0
-    draw = lambda index: batch_of(jax.random.fold_in(key, index))
-    options = {"meta": meta, "save_every": config.save_every}
-    while stop < config.steps and (stop == 0 or not _past(min(deadline, limit))):
-        stop = min(max(_begun(folder, config.save_every), stop) + config.save_every, config.steps)
-        state = run(step, state, frozen, draw, stop, folder, mesh, log=lambda *row: log(*row, None), **options)
-        log(stop, None, _own(average_of(state)))
-    if over := _past(limit):
+    frozen, stop = shard(problem.frozen, mesh), 0
+    batch_of = lambda index: problem.batch_of(jax.random.fold_in(key, index))
+    loop = LoopConfig(folder, mesh, meta, config.save_every, log=lambda step, metrics: log(step, metrics, None))
+    while stop < config.steps and (stop == 0 or not _is_past(min(deadline, limit))):
+        stop = min(max(_last_multiple(folder, config.save_every), stop) + config.save_every, config.steps)
+        state = run(step, state, frozen, batch_of, stop, loop)
+        log(stop, None, _local_copy(averaged_params(state)))
+    if over := _is_past(limit):
         (folder / _OVER).touch()
-    return _own(average_of(state)), over or stop == config.steps
+    return _local_copy(averaged_params(state)), over or stop == config.steps
 
 
-def _own(params: PyTree) -> PyTree:
-    """Return this process's copy of parameters that every device holds whole."""
+def _local_copy(params: PyTree) -> PyTree:
+    """Copy parameters that every device holds whole to this process."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
 
 
-def _past(moment: float) -> bool:
-    """Return whether a `time.monotonic` is over: the first process decides, or some would go on without the others."""
+def _is_past(moment: float) -> bool:
+    """Check a `time.monotonic`; the first process decides for all, because they must stop together."""
     return bool(multihost_utils.broadcast_one_to_all(np.bool_(time.monotonic() >= moment)))
 
 
-def _begun(folder: Path, every: int) -> int:
-    """Return the step of the newest checkpoint, rounded down to a multiple of `every`."""
-    found = checkpoint.latest(folder)
-    return 0 if found is None else found // every * every
+def _last_multiple(folder: Path, every: int) -> int:
+    """Round the step of the newest checkpoint down to a multiple of `every`; 0 without a checkpoint."""
+    newest = checkpoint.latest(folder)
+    return 0 if newest is None else newest // every * every

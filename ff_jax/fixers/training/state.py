@@ -1,4 +1,4 @@
-"""What training changes, its optimizer, and gradients over a batch that is too large for one pass."""
+"""The training state, its optimizer, and gradients over a batch that is too large for one pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from jaxtyping import Float, Int, Key, PyTree
 
 from ff_jax.fixers.training.sharding import DATA
 
-# loss(trained, frozen, batch, keys) -> (mean over the samples, metrics that are such means): sample i of the batch
-# draws from keys[i] alone, so that the loss of a sample does not depend on its neighbours.
+# loss(trained, frozen, batch, keys) -> (mean over the samples, metrics that are such means). Sample i of the batch uses
+# keys[i] alone, so that the loss of a sample does not depend on the others.
 Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, dict[str, Array]]]
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) whose rate rises linearly and falls as a cosine.
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with linear warm-up and cosine decay.
 
     Attributes:
-        steps: number of steps, at the end of which the rate is 0.
+        steps: number of steps, after which the learning rate is 0.
         warmup: steps during which the rate rises from 0.
-        lr: largest rate.
+        lr: peak learning rate.
         betas: decay of the moments.
         weight_decay: per step and unit of the rate.
-        clip: largest global norm of a gradient; longer ones are shortened to it.
+        clip: largest global norm of a gradient; longer ones are scaled to it.
     """
 
     steps: int = 10_000
@@ -40,50 +40,49 @@ class OptimizerConfig:
     clip: float = 1.0
 
     def __post_init__(self):
-        """Check what no rate could be computed of."""
+        """Refuse settings that give no schedule."""
         if not 0 <= self.warmup < self.steps:
             raise ValueError(f"warmup={self.warmup} must be at least 0 and less than steps={self.steps}.")
 
 
 @struct.dataclass
-class GeneratorState:
-    """Everything that training changes."""
+class FixerTrainState:
+    """Everything that training of a fixer changes."""
 
     step: Int[Array, ""]
     params: PyTree  # the trained ones, float32
     opt: PyTree  # optax state over `params`
-    key: Key[Array, ""]  # root key: every draw folds the step in, so a resumed run repeats it
+    key: Key[Array, ""]  # root key: every step folds its number in, so a resumed run repeats it
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Return the optimizer."""
+    """Build the optimizer."""
     rate = optax.warmup_cosine_decay_schedule(0.0, config.lr, config.warmup, config.steps)
     adamw = optax.adamw(rate, *config.betas, weight_decay=config.weight_decay)
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw)
 
 
-def init_state(key: Key[Array, ""], params: PyTree, optimizer: optax.GradientTransformation) -> GeneratorState:
-    """Return the state at step 0; it shares no memory with the arguments, as a step takes the memory of its state.
+def init_state(key: Key[Array, ""], params: PyTree, optimizer: optax.GradientTransformation) -> FixerTrainState:
+    """Make the state at step 0; it shares no memory with the arguments, because a step donates its state.
 
     Args:
-        key: randomness of the training.
-        params: those to train; they are kept in float32, whatever the computation's dtype is.
-        optimizer: of `make_optimizer`.
+        key: random key of the training.
+        params: the trained parameters; they are stored in float32, whatever the dtype of the computation.
+        optimizer: from `make_optimizer`.
     """
     params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
-    return GeneratorState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jnp.copy(key))
+    return FixerTrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jnp.copy(key))
 
 
 def split(params: PyTree, trained: tuple[str, ...]) -> tuple[PyTree, PyTree]:
-    """Split nested dictionaries into what is trained and what is frozen.
+    """Split nested dictionaries into trained and frozen parameters.
 
     Args:
         params: of a network.
-        trained: paths of the trained parts, names joined by "/": ("unet", "skips", "guidance") of the image fixer,
-            whose decoder is trained through a low-rank update beside its parameters.
+        trained: paths of the trained parts, names joined by "/", such as ("unet", "vae/decoder").
 
     Raises:
-        ValueError: a path leads nowhere.
+        ValueError: there are no parameters under a path.
     """
     leaves = flatten_dict(params)
     missing = [part for part in trained if not any(_inside(path, part) for path in leaves)]
@@ -98,25 +97,30 @@ def join(trained: PyTree, frozen: PyTree) -> PyTree:
     return unflatten_dict(flatten_dict(trained) | flatten_dict(frozen))
 
 
+def zero_init_output(decoder: PyTree) -> PyTree:
+    """Set the last layer ("conv_out") of a decoder to zero, so that any latent decodes to no change."""
+    return decoder | {"conv_out": jax.tree.map(jnp.zeros_like, decoder["conv_out"])}
+
+
 def gradient(
     loss: Loss, params: PyTree, frozen: PyTree, batch: PyTree, keys: Key[Array, "B"], microbatches: int, mesh: Mesh
 ) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
-    """Return the gradient of the loss with respect to `params`, and the metrics, "loss" among them.
+    """Compute the gradient of the loss with respect to `params`, and the metrics, "loss" among them.
 
-    The batch is cut into microbatches, of which one is in memory at a time: the result is the whole batch's but for
-    rounding.
+    The batch is cut into microbatches, and memory holds one of them at a time. The result is that of the whole batch up
+    to rounding.
 
     Args:
         loss: see `Loss`.
-        params: the trained parameters, float32, as is the gradient.
+        params: the trained parameters, float32; so is the gradient.
         frozen: what else the loss needs.
         batch: arrays with a leading axis of B samples.
         keys: one per sample.
-        microbatches: how many.
-        mesh: over whose axis "data" each microbatch is split.
+        microbatches: number of microbatches.
+        mesh: each microbatch is split over its axis "data".
 
     Raises:
-        ValueError: the samples do not divide, or there is no microbatch.
+        ValueError: the number of samples is not divisible, or there is no microbatch.
     """
     if microbatches < 1:
         raise ValueError(f"{microbatches=} must be at least 1.")
@@ -129,9 +133,9 @@ def gradient(
     parts = jax.tree.map(lambda leaf: _cut(leaf, microbatches), (batch, keys))
     parts = lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, DATA)))
 
-    def add(so_far: PyTree, part: tuple[PyTree, Array]) -> tuple[PyTree, dict[str, Array]]:
+    def add(total: PyTree, part: tuple[PyTree, Array]) -> tuple[PyTree, dict[str, Array]]:
         (value, metrics), change = jax.value_and_grad(loss, has_aux=True)(params, frozen, *part)
-        return jax.tree.map(jnp.add, so_far, change), {**metrics, "loss": value}
+        return jax.tree.map(jnp.add, total, change), {**metrics, "loss": value}
 
     if microbatches == 1:
         # No loop around a single one: XLA on CPU runs convolutions in loops many times slower.

@@ -1,4 +1,4 @@
-"""An average of the weights over the training: steadier than the last ones, and what is used."""
+"""The average of the weights over the training: it is more stable than the last weights, and is what fixers use."""
 
 from typing import NamedTuple
 
@@ -8,39 +8,43 @@ import optax
 from jax import Array
 from jaxtyping import Int, PyTree
 
-from ff_jax.fixers.training.state import GeneratorState
+from ff_jax.fixers.training.state import FixerTrainState
 
 
-class Averaged(NamedTuple):
-    """State of an optimizer of `averaged`."""
+class WeightAverageState(NamedTuple):
+    """State of an optimizer of `with_weight_average`."""
 
     inner: PyTree
     average: PyTree  # like the parameters
     count: Int[Array, ""]
 
 
-def averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
-    """Return the optimizer that also keeps an exponential moving average of the parameters in its state.
+def with_weight_average(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
+    """Extend an optimizer by an exponential moving average of the parameters, kept in its state.
 
-    The first steps are forgotten sooner: after n steps the decay is (1 + n) / (10 + n) at most.
+    Early steps are forgotten sooner: after n steps the decay is at most (1 + n) / (10 + n).
 
     Args:
         optimizer: changes the parameters.
-        decay: share of the average that a step keeps, in [0, 1).
+        decay: weight of the old average per step, in [0, 1).
     """
 
-    def init(params: PyTree) -> Averaged:
-        return Averaged(optimizer.init(params), jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
+    def init(params: PyTree) -> WeightAverageState:
+        return WeightAverageState(optimizer.init(params), jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
 
-    def update(gradient: PyTree, state: Averaged, params: PyTree) -> tuple[PyTree, Averaged]:
-        updates, inner = optimizer.update(gradient, state.inner, params)
-        kept = jnp.minimum(decay, (1.0 + state.count) / (10.0 + state.count))
-        average = optax.incremental_update(optax.apply_updates(params, updates), state.average, 1.0 - kept)
-        return updates, Averaged(inner, average, state.count + 1)
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        assert params is not None and isinstance(state, WeightAverageState)
+        updates, inner = optimizer.update(updates, state.inner, params)
+        current_decay = jnp.minimum(decay, (1.0 + state.count) / (10.0 + state.count))
+        after = optax.apply_updates(params, updates)
+        average = optax.incremental_update(after, state.average, 1.0 - current_decay)
+        return updates, WeightAverageState(inner, average, state.count + 1)
 
     return optax.GradientTransformation(init, update)
 
 
-def average_of(state: GeneratorState) -> PyTree:
-    """Return the averaged parameters of a state whose optimizer is `averaged`."""
+def averaged_params(state: FixerTrainState) -> PyTree:
+    """Return the averaged parameters of a state whose optimizer is from `with_weight_average`."""
     return state.opt.average

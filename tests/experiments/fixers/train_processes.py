@@ -1,6 +1,6 @@
-"""The entry points that train generators, with networks that a test can afford: `train_processes_test` starts them.
+"""The entry points that train fixers, with small networks: `train_processes_test` starts them.
 
-The first argument is which, the others are its flags.
+The first argument selects one, the others are its flags.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ PROGRAMS = {"difix": "experiments.fixers.train_difix", "eigent": "experiments.fi
 def small_difix():
     from tests.ff_jax.fixers.difix import torch_difix
 
-    return dataclasses.replace(torch_difix.CONFIG, aligned=True)
+    return dataclasses.replace(torch_difix.CONFIG, use_aligned_references=True)
 
 
 def small_eigent():
@@ -27,7 +27,7 @@ def small_eigent():
 if __name__ == "__main__":
     name = sys.argv.pop(1)
     jax.config.update("jax_disable_most_optimizations", True)  # these steps take much longer to compile than to run
-    size = {"difix": small_difix, "eigent": small_eigent}[name]()  # flax first: see `torch_difix`
+    config = {"difix": small_difix, "eigent": small_eigent}[name]()
     program = importlib.import_module(PROGRAMS[name])
-    (program if name == "difix" else program.use).tiny = lambda: size
+    program.tiny = lambda: config
     program.command_line.run(program.main)

@@ -1,4 +1,4 @@
-"""The training of generators in two processes, as it is started by hand: both train and save, one goes on."""
+"""Training of fixers in two processes by command line: both train and save, one process resumes."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from ff_jax.runtime import checkpoint
 
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=1"
 PROGRAM = "tests.experiments.fixers.train_processes"
-# A limit that has passed: every process stops at the first checkpoint, within the first phase.
+# An expired limit: every process stops at the first checkpoint, within the first phase.
 SHORT = ("--save_every=1", "--minutes=1e-9", "--held=1", "--vgg=none.npz", "--crop=8,8")
 RUNS = {
     "difix": ("pairs", "autoencoder", ("--vae_steps=3", "--steps=1", "--batch=2")),
@@ -21,10 +21,11 @@ RUNS = {
 
 
 def train(server, name, place, *others):
-    """Train in as many processes as there are lists of flags, and return what they print."""
-    given, _, own = RUNS[name]
-    flags = name, f"--out={place / 'out'}", f"--{given}={place}", *SHORT, *own
-    ends = server.together(PROGRAM, [(*flags, *more) for more in others], f"experiments.train_{name}", XLA_FLAGS=FLAGS)
+    """Train in one process per list of flags, and return their outputs."""
+    data_flag, _, own = RUNS[name]
+    flags = name, f"--out={place / 'out'}", f"--{data_flag}={place}", *SHORT, *own
+    program = f"experiments.fixers.train_{name}"
+    ends = server.together(PROGRAM, [(*flags, *more) for more in others], program, XLA_FLAGS=FLAGS)
     assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
     return [done.stdout for done in ends]
 
@@ -42,16 +43,16 @@ def write_views(folder, size):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_save_and_one_goes_on(name, server, tmp_path):
+def test_two_processes_save_and_one_resumes(name, server, tmp_path):
     write_views(tmp_path, (16, 16))
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     both = f"--coordinator=localhost:{port}", "--processes=2"
-    said = train(server, name, tmp_path, *((*both, f"--process={number}") for number in range(2)))
+    outputs = train(server, name, tmp_path, *((*both, f"--process={number}") for number in range(2)))
     phase, weights = tmp_path / "out" / RUNS[name][1], tmp_path / "out" / "tiny.safetensors"
     assert checkpoint.latest(phase) == 1 and weights.stat().st_size > 1000
-    assert ["tiny.safetensors" in out for out in said] == [True, False]  # the first one writes
+    assert ["tiny.safetensors" in out for out in outputs] == [True, False]  # the first one writes
     first = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert first and all(record["step"] == 1 for record in first)
     before = weights.read_bytes()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.fixers.fixer import Fixer, anchored, check_clip, fix
+from ff_jax.fixers.fixer import Fixer, check_clip, fix, with_context_frames
 
 KEY = jax.random.key(3)
 
@@ -59,24 +59,24 @@ def test_randomness_comes_from_the_key_and_differs_between_pieces():
     assert not np.allclose(first[0] - frames[0], first[1] - frames[1], atol=1e-3)
 
 
-def hold(config, params, key, frames, eig, references):
-    """Give back how far the first frame is from EIG 0, and add 1 to it frame by frame."""
+def count_on(config, params, key, frames, eig, references):
+    """Add its EIG to the first frame, then 1 more for every further frame."""
     return frames[:1] + eig[:1, ..., None] + jnp.arange(len(frames), dtype=float)[:, None, None, None]
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 11])
-def test_pieces_go_on_from_the_last_frames_of_the_one_before(length):
+def test_pieces_continue_from_the_last_frames_of_the_piece_before(length):
     frames, eig, references = clip(length)
-    fixer = Fixer(params={}, name="hold", apply=hold, chunk=4, overlap=1)
+    fixer = Fixer(params={}, name="count on", apply=count_on, chunk=4, overlap=1)
     found = fix(fixer, KEY, frames, eig, references)
     expected = (frames[0] + eig[0, ..., None])[None] + np.arange(length)[:, None, None, None]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_given_images_are_render_and_reference_of_no_eig():
+def test_context_frames_replace_renders_and_references_and_have_no_eig():
     frames, eig, references = clip(3)
     images = clip(2)[0] + 1
-    found = anchored(frames, eig, references, images)
+    found = with_context_frames(frames, eig, references, images)
     np.testing.assert_array_equal(found[0], np.concatenate([images, frames[2:]]))
     np.testing.assert_array_equal(found[1], np.concatenate([0 * eig[:2], eig[2:]]))
     np.testing.assert_array_equal(found[2], np.concatenate([images, references[2:]]))

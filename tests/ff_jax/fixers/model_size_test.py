@@ -1,10 +1,10 @@
-"""Frames of any size in a network of a limited one."""
+"""Frames of any size in networks of limited sizes."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.fixers.model_size import multiple, pad, resize, working_size
+from ff_jax.fixers.model_size import pad, resize, round_up, working_size
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_enlarging_fills_one_side():
     assert working_size((960, 1000), (480, 720), enlarge=True) == (480, 500)
 
 
-def test_what_fits_stays_and_what_does_not_is_averaged():
+def test_resizing_keeps_equal_sizes_and_averages_when_it_shrinks():
     images = jnp.asarray(np.random.default_rng().random((2, 6, 8, 3)), jnp.float32)
     assert resize(images, (6, 8)) is images
     half = resize(images, (3, 4))
@@ -28,8 +28,8 @@ def test_what_fits_stays_and_what_does_not_is_averaged():
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 9), (1, 7, 9, 2)])
-def test_padding_repeats_the_rim(shape):
+def test_padding_repeats_the_edge(shape):
     images = jnp.asarray(np.random.default_rng().random(shape), jnp.float32)
-    found = np.asarray(pad(images, multiple((7, 9), 4)))
+    found = np.asarray(pad(images, round_up((7, 9), 4)))
     assert found.shape[1:3] == (8, 12)
     np.testing.assert_array_equal(found, np.pad(images, [(0, 0), (0, 1), (0, 3)] + [(0, 0)] * (len(shape) - 3), "edge"))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers import pair_files as pairs
-from ff_jax.fixers.self_fit import Triples
+from ff_jax.fixers.triples import Triples, psnr
 
 
-def some(count=3, height=6, width=9):
+def random_pairs(count=3, height=6, width=9):
     rng = np.random.default_rng()
     image = lambda: rng.integers(0, 256, (count, height, width, 3), np.uint8)
     plane = lambda: rng.exponential(1.0, (count, height, width)).astype(np.float16)
@@ -18,8 +18,8 @@ def some(count=3, height=6, width=9):
     return pairs.Pairs(image(), image(), image(), image(), plane(), plane(), shift, steps, K, poses)
 
 
-def test_files_give_back_what_they_were_given(tmp_path):
-    first, second = some(), some(2)
+def test_files_round_trip(tmp_path):
+    first, second = random_pairs(), random_pairs(2)
     for seed, part in ((7, first), (12, second)):
         pairs.save(pairs.shard_path(tmp_path, seed), part)
     found = pairs.load([pairs.shard_path(tmp_path, 7), tmp_path / "street-00012.npz"])
@@ -29,7 +29,7 @@ def test_files_give_back_what_they_were_given(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["street-00007.npz", "street-00012.npz"]
 
 
-def test_what_is_no_file_of_pairs_is_refused(tmp_path):
+def test_files_without_pairs_are_refused(tmp_path):
     broken = tmp_path / "street-00001.npz"
     broken.write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"street-00001\.npz holds no pairs .*delete it"):
@@ -41,56 +41,60 @@ def test_what_is_no_file_of_pairs_is_refused(tmp_path):
         pairs.load([])
 
 
-def test_triples_are_colours_and_nats():
-    stored = some()
+def test_triples_are_colors_and_nats():
+    stored = random_pairs()
     stored.eig[0, 0, 0] = -1e-3
     found = pairs.as_colors(pairs.triples(stored, "nearest"))
     np.testing.assert_allclose(found.references, stored.nearest / 255.0, atol=1e-6)
     np.testing.assert_allclose(found.targets, stored.truth / 255.0, atol=1e-6)
     np.testing.assert_allclose(found.eigs, np.maximum(stored.eig.astype(np.float32), 0), atol=0)
     np.testing.assert_array_equal(pairs.triples(stored).references, stored.aligned)
-    with pytest.raises(ValueError, match="reference='blurred' is unknown"):
+    with pytest.raises(ValueError, match="invalid reference='blurred': expected one of aligned, nearest"):
         pairs.triples(stored, "blurred")
 
 
-def test_crops_are_parts_of_one_triple_and_every_second_one_is_mirrored():
+def test_crops_are_parts_of_one_triple_and_some_are_mirrored():
     count, height, width = 3, 6, 9
-    # Every pixel says where it is, in all four images alike.
+    # Every pixel stores its own position, in all four images alike.
     n, y, x = np.meshgrid(np.arange(count), np.arange(height), np.arange(width), indexing="ij")
     place = np.stack([n, y, x], -1).astype(np.uint8)
     stored = jax.tree.map(jnp.asarray, Triples(place, (100 * n + 10 * y + x).astype(np.float16), place, place))
-    found = pairs.draw(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 64, (4, 5))
-    seen = np.rint(255 * np.asarray(found.renders)).astype(int)
-    assert seen.shape == (64, 4, 5, 3)
-    np.testing.assert_array_equal(np.asarray(found.eigs), 100 * seen[..., 0] + 10 * seen[..., 1] + seen[..., 2])
+    found = pairs.draw_crops(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 64, (4, 5))
+    place_of = np.rint(255 * np.asarray(found.renders)).astype(int)
+    assert place_of.shape == (64, 4, 5, 3)
+    np.testing.assert_array_equal(
+        np.asarray(found.eigs), 100 * place_of[..., 0] + 10 * place_of[..., 1] + place_of[..., 2]
+    )
     for other in (found.references, found.targets):
         np.testing.assert_array_equal(other, found.renders)
-    assert (seen[..., 0] == seen[:, :1, :1, 0]).all() and (np.diff(seen[..., 1], axis=1) == 1).all()
-    turns = np.diff(seen[..., 2], axis=2)
-    assert (turns == turns[:, :1, :1]).all() and set(np.unique(turns)) == {-1, 1}
-    assert len(np.unique(seen[:, 0, 0, 0])) == count and len(np.unique(seen[:, 0, 0, 1])) == height - 3
-    whole = pairs.draw(jax.random.key(0), stored, 2, (99, 99))
+    assert (place_of[..., 0] == place_of[:, :1, :1, 0]).all() and (np.diff(place_of[..., 1], axis=1) == 1).all()
+    steps = np.diff(place_of[..., 2], axis=2)
+    assert (steps == steps[:, :1, :1]).all() and set(np.unique(steps)) == {-1, 1}
+    assert len(np.unique(place_of[:, 0, 0, 0])) == count and len(np.unique(place_of[:, 0, 0, 1])) == height - 3
+    whole = pairs.draw_crops(jax.random.key(0), stored, 2, (99, 99))
     assert whole.renders.shape == (2, height, width, 3)
 
 
-def test_clips_are_views_in_a_row_and_are_cut_alike():
-    stored = pairs.as_clips(pairs.triples(some(6)), 3)
+def test_clips_are_consecutive_views_and_are_cropped_alike():
+    stored = pairs.as_clips(pairs.triples(random_pairs(6)), 3)
     assert stored.eigs.shape == (2, 3, 6, 9) and stored.renders.shape == (2, 3, 6, 9, 3)
-    with pytest.raises(ValueError, match="6 views are no clips of 4 frames: make them with --clip=4"):
-        pairs.as_clips(pairs.triples(some(6)), 4)
+    with pytest.raises(ValueError, match="6 views are not clips of 4 frames: make them with --clip=4"):
+        pairs.as_clips(pairs.triples(random_pairs(6)), 4)
     t, n, y, x = (axis.swapaxes(0, 1) for axis in np.meshgrid(*map(np.arange, (3, 2, 6, 9)), indexing="ij"))
     place = np.stack([10 * n + t, y, x], -1).astype(np.uint8)
     stored = jax.tree.map(jnp.asarray, Triples(place, (10 * y + x).astype(np.float16), place, place))
-    found = pairs.draw(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 16, (4, 5))
-    seen = np.rint(255 * np.asarray(found.targets)).astype(int)
-    assert seen.shape == (16, 3, 4, 5, 3) and found.eigs.shape == (16, 3, 4, 5)
-    np.testing.assert_array_equal(np.asarray(found.eigs), 10 * seen[..., 1] + seen[..., 2])
-    np.testing.assert_array_equal(seen[..., 0] % 10, np.broadcast_to(np.arange(3)[:, None, None], (16, 3, 4, 5)))
-    assert (seen[..., 1:] == seen[:, :1, ..., 1:]).all() and (seen[..., 0] // 10 == seen[:, :1, :1, :1, 0] // 10).all()
-    assert set(np.unique(np.diff(seen[..., 2], axis=3))) == {-1, 1}
+    found = pairs.draw_crops(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 16, (4, 5))
+    place_of = np.rint(255 * np.asarray(found.targets)).astype(int)
+    assert place_of.shape == (16, 3, 4, 5, 3) and found.eigs.shape == (16, 3, 4, 5)
+    np.testing.assert_array_equal(np.asarray(found.eigs), 10 * place_of[..., 1] + place_of[..., 2])
+    np.testing.assert_array_equal(place_of[..., 0] % 10, np.broadcast_to(np.arange(3)[:, None, None], (16, 3, 4, 5)))
+    assert (place_of[..., 1:] == place_of[:, :1, ..., 1:]).all() and (
+        place_of[..., 0] // 10 == place_of[:, :1, :1, :1, 0] // 10
+    ).all()
+    assert set(np.unique(np.diff(place_of[..., 2], axis=3))) == {-1, 1}
 
 
 def test_psnr_of_every_image():
     images, truth = np.random.default_rng().random((2, 4, 5, 6, 3), np.float32)
     expected = [-10 * np.log10(((a - b) ** 2).mean()) for a, b in zip(images, truth, strict=True)]
-    np.testing.assert_allclose(pairs.psnr(jnp.asarray(images), jnp.asarray(truth)), expected, rtol=1e-4)
+    np.testing.assert_allclose(psnr(jnp.asarray(images), jnp.asarray(truth)), expected, rtol=1e-4)

@@ -1,24 +1,26 @@
 """Fixers by name."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
+from ff_jax.eig.config import EigConfig
 from ff_jax.fixers import registry
 from ff_jax.fixers.fixer import Fixer, fix
 from ff_jax.fixers.self_fit import SelfFitConfig
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fix_event import EigConfig
-from ff_jax.pipeline.fuse import trained_fixer
+from ff_jax.pipeline.fixers import check_fixers, pretrained_fixer
 
 TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
 
 
-@pytest.mark.parametrize("name", sorted({*registry.names()} - {"difix", "eigent"}))
+@pytest.mark.parametrize("name", sorted({*registry.fixer_names()} - {"difix", "eigent"}))
 def test_every_untrained_fixer_starts_as_the_identity(name):
-    fixer = registry.build(name, config=TINY if name == "self_fit" else None)
+    fixer = registry.make_fixer(name, config=TINY if name == "self_fit" else None)
     assert isinstance(fixer, Fixer) and fixer.name == name
     rng = np.random.default_rng(0)
     frames, references = rng.random((2, 2, 8, 8, 3), np.float32)
@@ -26,14 +28,14 @@ def test_every_untrained_fixer_starts_as_the_identity(name):
     np.testing.assert_array_equal(fix(fixer, jax.random.key(0), frames, eig, references), frames)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no fixer called 'magic'; known: difix, eigent, none, self_fit"):
-        registry.build("magic")
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"invalid fixer='magic': expected one of difix, eigent, none, self_fit"):
+        registry.make_fixer("magic")
 
 
 def test_difix_ships_trained_and_keeps_what_is_known():
-    fixer = registry.build("difix")
-    assert fixer.name == "difix" and fixer.aligned and float(fixer.params["gain"]) == 1.0
+    fixer = registry.make_fixer("difix")
+    assert fixer.name == "difix" and fixer.use_aligned_references and float(fixer.params["gain"]) == 1.0
     rng = np.random.default_rng()
     frames, references = rng.random((2, 1, 17, 30, 3), np.float32)
     eig = np.zeros((1, 17, 30), np.float32)
@@ -44,8 +46,9 @@ def test_difix_ships_trained_and_keeps_what_is_known():
 
 
 def test_eigent_ships_trained_and_keeps_what_is_known():
-    fixer = registry.build("eigent")
-    assert fixer.name == "eigent" and fixer.aligned and (fixer.chunk, fixer.overlap, fixer.lead) == (9, 1, 8)
+    fixer = registry.make_fixer("eigent")
+    assert fixer.name == "eigent" and fixer.use_aligned_references
+    assert (fixer.chunk, fixer.overlap, fixer.num_context_frames) == (9, 1, 8)
     rng = np.random.default_rng()
     frames, references = rng.random((2, 9, 17, 30, 3), np.float32)
     eig = np.zeros((9, 17, 30), np.float32)
@@ -54,22 +57,33 @@ def test_eigent_ships_trained_and_keeps_what_is_known():
     np.testing.assert_array_equal(fixed[:, :, :15], frames[:, :, :15])
     assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
     # Without references the render stands in for them, in what the networks see and in what is taken over.
-    unaided = fixer.replace(config=dataclasses.replace(fixer.config, referenced=False))
+    unaided = fixer.replace(config=dataclasses.replace(fixer.config, use_references=False))
     alone = fix(unaided, jax.random.key(0), frames, eig, references)
     np.testing.assert_allclose(alone, fix(fixer, jax.random.key(0), frames, eig, frames), atol=1e-4)
     assert np.abs(alone - fixed).max() > 1e-2
 
 
-def test_two_names_are_two_stages():
-    assert registry.stages("eigent_then_difix") == ("eigent", "difix")
-    assert registry.stages("self_fit") == ("self_fit", "self_fit")
+def test_both_names_of_a_run_are_checked():
+    check_fixers(FuseConfig(fixer="eigent", late_fixer="difix"))
+    check_fixers(FuseConfig(fixer="self_fit"))
+    with pytest.raises(ValueError, match=r"invalid fixer='a': expected one of"):
+        check_fixers(FuseConfig(fixer="a"))
+    with pytest.raises(ValueError, match=r"invalid late_fixer='b': expected one of"):
+        check_fixers(FuseConfig(fixer="none", late_fixer="b"))
 
 
-def test_a_run_without_guidance_gets_fixers_that_do_not_know_eig():
-    config = FuseConfig(eig=EigConfig(guide=False))
-    made = {name: trained_fixer(name, config) for name in ("difix", "eigent")}
-    assert all(not fixer.config.told and fixer.config.kappa < 1e-6 for fixer in made.values())
-    assert trained_fixer("difix", FuseConfig()).config.told
-    assert trained_fixer("none", config).config is None
-    blind = registry.unguided_fit(SelfFitConfig())
-    assert blind.kappas == () and blind.kappa < 1e-6
+def test_a_run_without_eig_gets_fixers_that_ignore_it():
+    config = FuseConfig(eig=EigConfig(use_eig=False))
+    fixers = [pretrained_fixer(name, config) for name in ("difix", "eigent")]
+    assert all(not fixer.config.conditioned_on_eig and fixer.config.kappa < 1e-6 for fixer in fixers)
+    assert pretrained_fixer("difix", FuseConfig()).config.conditioned_on_eig
+    assert pretrained_fixer("none", config).config is None
+    settings = registry.self_fit_without_eig(SelfFitConfig())
+    assert settings.kappas == () and settings.kappa < 1e-6
+
+
+def test_the_package_offers_the_protocol_without_importing_networks():
+    names = "f.Fixer, f.fix, f.make_fixer, f.fixer_names(), 'diffusers' in sys.modules"
+    program = f"import sys, ff_jax.fixers as f; print({names})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "self_fit" in done.stdout and done.stdout.strip().endswith("False")

@@ -6,18 +6,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.fixers.reprojection import AlignConfig, Views, align, expected_depth, nearest_sources
+from ff_jax.fixers.reprojection import AlignConfig, Views, align, nearest_sources
+from ff_jax.render.renderer import expected_depth
 
 # Two programs are compared where what is seen lies on the edges of pixels.
 pytestmark = pytest.mark.usefixtures("optimised_module")
 WIDTH, HEIGHT, FOCAL = 32, 20, 24.0
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], np.float32)
-CONFIG = AlignConfig(sources=2)
-SOURCES_ONLY = dataclasses.replace(CONFIG, trust=1e3)  # the render takes over only where nothing agrees
+CONFIG = AlignConfig(num_sources=2)
+SOURCES_ONLY = dataclasses.replace(CONFIG, cost_scale=1e3)  # the render takes over only where nothing agrees
 
 
 def texture(x, y):
-    """Return a smooth colour for every point of a wall."""
+    """Return a smooth color for every point of a wall."""
     return np.stack([0.5 + 0.4 * np.sin(x), 0.5 + 0.4 * np.cos(0.7 * y), 0.5 + 0.3 * np.sin(x + y)], -1)
 
 
@@ -44,7 +45,7 @@ def test_a_wall_seen_from_beside_is_brought_into_place():
 def test_where_no_source_sees_anything_the_render_stays():
     view = (np.full((HEIGHT, WIDTH, 3), 0.3, np.float32), *wall(0.0)[1:])
     # 3 m to the right, a wall 8 m away moves 9 pixels to the left: the 9 leftmost columns are out of sight.
-    trusting = dataclasses.replace(CONFIG, span=0.0, trust=10.0, window=0)
+    trusting = dataclasses.replace(CONFIG, log_depth_span=0.0, cost_scale=10.0, cost_radius=0)
     got = align(views(view), views(wall(3.0), wall(4.0)), np.array([[0, 1]]), trusting)
     np.testing.assert_array_equal(got[0, :, :9], view[0][:, :9])
     np.testing.assert_allclose(got[0, :, 13:], wall(0.0)[0][:, 13:], atol=0.02)
@@ -60,7 +61,7 @@ def test_where_the_sources_contradict_each_other_the_render_stays():
     rng = np.random.default_rng()
     view = wall(0.0)
     noisy = [(rng.random((HEIGHT, WIDTH, 3), np.float32), *wall(x)[1:]) for x in (-1.0, -0.5, 0.5, 1.0)]
-    got = align(views(view), views(*noisy), np.array([[0, 1, 2, 3]]), AlignConfig(sources=4))
+    got = align(views(view), views(*noisy), np.array([[0, 1, 2, 3]]), AlignConfig(num_sources=4))
     assert np.abs(got[0] - view[0]).mean() < 0.1 * np.abs(noisy[0][0] - view[0]).mean()
 
 
@@ -69,8 +70,8 @@ def test_a_wrong_depth_is_corrected():
     wrong = (right[0], right[1] * np.float32(np.exp(0.2 / 3)), *right[2:])  # one of the depths tried undoes this
     sources = views(wall(-2.0), wall(-1.0), wall(1.0), wall(2.0))
     error = lambda config: np.abs(align(views(wrong), sources, np.array([[0, 1, 2, 3]]), config)[0] - right[0]).mean()
-    exact = dataclasses.replace(CONFIG, sources=4, trust=10.0)
-    assert error(exact) < 0.5 * error(dataclasses.replace(exact, span=0.0, depths=1))
+    exact = dataclasses.replace(CONFIG, num_sources=4, cost_scale=10.0)
+    assert error(exact) < 0.5 * error(dataclasses.replace(exact, log_depth_span=0.0, num_depths=1))
 
 
 def test_a_source_that_sees_something_nearer_is_left_out():
@@ -82,7 +83,7 @@ def test_a_source_that_sees_something_nearer_is_left_out():
     np.testing.assert_allclose(got, alone, atol=1e-5)
 
 
-def test_a_source_of_other_colour_hardly_counts():
+def test_a_source_of_other_color_hardly_counts():
     view = wall(0.0)
     got = align(views(view), views(wall(0.5, shade=0.3), wall(-0.5)), np.array([[0, 1]]), SOURCES_ONLY)
     np.testing.assert_allclose(got[0, :, 3:-3], view[0][:, 3:-3], atol=0.03)

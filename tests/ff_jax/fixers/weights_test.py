@@ -7,20 +7,20 @@ import pytest
 from ff_jax.fixers import weights
 
 
-def test_a_file_holds_half_precision_and_refuses_what_it_cannot(tmp_path):
+def test_a_file_stores_half_precision_and_refuses_larger_values(tmp_path):
     rng, path = np.random.default_rng(), tmp_path / "a.safetensors"
     network = {"a": {"kernel": rng.normal(size=(3, 4)).astype(np.float32)}, "b": np.float32([1.5])}
     weights.save(path, network)
     found = weights.load(path, network, "the test")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, network)
-    assert weights.count(network) == 13 and found["b"].dtype == np.float32
-    with pytest.raises(ValueError, match=r"the test \(.*a\.safetensors\): these are not its weights"):
+    assert weights.num_params(network) == 13 and found["b"].dtype == np.float32
+    with pytest.raises(ValueError, match=r"the test \(.*a\.safetensors\): the file has the weights of another network"):
         weights.load(path, {"a": network["a"]}, "the test")
     with pytest.raises(ValueError, match="b has values that float16 cannot hold"):
         weights.save(path, network | {"b": np.float32([1e6])})
 
 
-def test_missing_weights_are_answered_with_the_commands_that_make_them(tmp_path):
+def test_missing_weights_name_the_commands_that_make_them(tmp_path):
     with pytest.raises(ValueError, match=r"no trained weights are part of this revision.* `make x` and `train x`, and"):
         weights.require(tmp_path / "x", "make x", "train x")
     weights.require(tmp_path, "make x")

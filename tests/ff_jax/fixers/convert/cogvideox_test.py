@@ -8,10 +8,10 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from ff_jax.fixers.convert import cogvideox
-from ff_jax.fixers.convert.name_mapping import slots
+from ff_jax.fixers.convert.name_mapping import slots, to_torch
 from ff_jax.fixers.eigent import network_config as configs
 from ff_jax.fixers.eigent import vae
-from ff_jax.fixers.eigent.network_config import DitConfig, VaeConfig
+from ff_jax.fixers.eigent.network_config import DitConfig, VideoVaeConfig
 from ff_jax.fixers.eigent.transformer import Dit
 from tests.ff_jax.fixers.eigent import originals
 
@@ -25,7 +25,7 @@ VARIANTS = {
     "1.5": DitConfig(**LATER, in_channels=6, out_channels=6),
     "1.5-i2v": DitConfig(**LATER, in_channels=12, out_channels=6, offset_dim=20),
 }
-AUTOENCODER = VaeConfig(widths=(8, 16, 8, 8), latent_channels=4, layers=1, groups=4, scale=0.6)
+AUTOENCODER = VideoVaeConfig(widths=(8, 16, 8, 8), latent_channels=4, layers=1, groups=4, scale=0.6)
 PUBLISHED = {
     "2b": configs.COGVIDEOX_2B,
     "5b": configs.COGVIDEOX_5B,
@@ -76,7 +76,7 @@ def test_gradients_equal_the_original(pair):
     def loss(params, inputs):
         return jnp.sum(Dit(config, remat=True).apply({"params": params}, *inputs) * weights)
 
-    found = cogvideox.transformer_to_torch(jax.jit(jax.grad(loss))(params, inputs))
+    found = to_torch(jax.jit(jax.grad(loss))(params, inputs), cogvideox.TRANSFORMER)
     expected = originals.gradients(network, config, *inputs, weights)
     # Learned positions are none of the original's parameters.
     assert found.keys() - expected.keys() == {"patch_embed.pos_embedding"} & found.keys()
@@ -86,18 +86,18 @@ def test_gradients_equal_the_original(pair):
 
 def test_transformer_round_trip_is_exact(pair, tmp_path):
     config, network, _, params = pair
-    tensors = cogvideox.transformer_to_torch(params)
+    tensors = to_torch(params, cogvideox.TRANSFORMER)
     for name, tensor in network.state_dict().items():
         np.testing.assert_array_equal(tensors.pop(name), tensor.float().numpy())
     assert not tensors
-    save_file(cogvideox.transformer_to_torch(params), tmp_path / "again.safetensors")
+    save_file(to_torch(params, cogvideox.TRANSFORMER), tmp_path / "again.safetensors")
     again = cogvideox.load_transformer(tmp_path / "again.safetensors", config)
     jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
 def test_wrong_weights_are_named(pair, tmp_path):
     config, _, _, params = pair
-    tensors = cogvideox.transformer_to_torch(params)
+    tensors = to_torch(params, cogvideox.TRANSFORMER)
     del tensors["transformer_blocks.1.ff.net.2.bias"]
     tensors["transformer_blocks.3.ff.net.2.bias"] = np.zeros(3, np.float32)
     save_file(tensors, tmp_path / "wrong.safetensors")
@@ -164,7 +164,7 @@ def test_decoder_equals_the_original(autoencoders):
 
 def test_autoencoder_round_trip_is_exact(autoencoders):
     network, params = autoencoders
-    tensors = cogvideox.autoencoder_to_torch(params)
+    tensors = to_torch(params, cogvideox.AUTOENCODER)
     for name, tensor in network.state_dict().items():
         np.testing.assert_array_equal(tensors.pop(name), tensor.numpy())
     assert not tensors

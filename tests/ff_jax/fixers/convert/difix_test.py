@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers.convert import difix
 from ff_jax.fixers.convert.name_mapping import slots, to_torch
 from ff_jax.fixers.difix import model
 from ff_jax.fixers.difix.config import published
+from tests.ff_jax.fixers.difix import torch_difix
 
 torch = torch_difix.torch
 CONFIG = torch_difix.CONFIG
@@ -52,7 +52,7 @@ def adapted(arrays, adapter):
     return split, merged
 
 
-def test_names_and_axes_lead_there_and_back(arrays):
+def test_names_and_axes_round_trip(arrays):
     unet, vae = arrays
     params = convert(arrays)
     expected = model.shapes(CONFIG)
@@ -101,14 +101,14 @@ def test_a_torn_update_is_named(arrays):
     split, _ = adapted(arrays[1], "vae_skip.")
     del split["decoder.conv_in.lora_B.vae_skip.weight"]
     with pytest.raises(ValueError, match=r"update of decoder\.conv_in: lora_B missing"):
-        difix.merged(split.items(), 1.0)
+        difix.merge_adapters(split.items(), 1.0)
     split, _ = adapted(arrays[1], "vae_skip.")
     split["decoder.conv_in.lora_A.vae_skip.weight"] = np.zeros((2, 3, 3, 3), np.float32)
     with pytest.raises(ValueError, match=r"update of decoder\.conv_in: .* does not fit \(32, 4, 3, 3\)"):
-        difix.merged(split.items(), 1.0)
+        difix.merge_adapters(split.items(), 1.0)
     split["decoder.conv_in.lora_A.vae_skip.weight"] = np.zeros((3, 4, 3, 3), np.float32)
     with pytest.raises(ValueError, match=r"update of decoder\.conv_in: .* does not fit \(32, 4, 3, 3\)"):
-        difix.merged(split.items(), 1.0)
+        difix.merge_adapters(split.items(), 1.0)
 
 
 def test_an_autoencoder_without_skips_gets_untrained_ones(arrays):

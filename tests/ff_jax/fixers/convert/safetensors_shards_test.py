@@ -53,7 +53,7 @@ def test_shards_with_and_without_index(tmp_path, tensors):
 def test_wrong_folders_are_refused(tmp_path, tensors):
     with pytest.raises(ValueError, match=r"has no \.safetensors file"):
         list(read_tensors(tmp_path))
-    with pytest.raises(ValueError, match=r"give a \.safetensors file that exists"):
+    with pytest.raises(ValueError, match=r"expected a \.safetensors file"):
         list(read_tensors(tmp_path / "model.bin"))
     split(tmp_path, tensors)
     index = tmp_path / "model.safetensors.index.json"
@@ -65,7 +65,7 @@ def test_wrong_folders_are_refused(tmp_path, tensors):
         list(read_tensors(tmp_path))
     index.rename(tmp_path / "kept")
     save_file(tensors, tmp_path / "zz.safetensors")
-    with pytest.raises(ValueError, match=r"is in .*model-1.* and in .*zz.*; leave one"):
+    with pytest.raises(ValueError, match=r"is in .*model-1.* and in .*zz.*; keep one"):
         list(read_tensors(tmp_path))
 
 
@@ -73,5 +73,5 @@ def test_torn_files_are_named(tmp_path, tensors):
     path = tmp_path / "model.safetensors"
     save_file(tensors, path)
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=r"model\.safetensors: cannot be read"):
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read"):
         list(read_tensors(path))

@@ -1,11 +1,10 @@
-"""Settings that no network could work with are refused."""
+"""Impossible settings are refused."""
 
 import dataclasses
 
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # noqa: F401  # isort: skip  (decides what diffusers imports)
-from ff_jax.fixers.difix.config import DifixConfig, UNetConfig, VaeConfig, published, tiny
+from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig, published, tiny
 
 
 @pytest.mark.parametrize(
@@ -14,8 +13,8 @@ from ff_jax.fixers.difix.config import DifixConfig, UNetConfig, VaeConfig, publi
         (lambda: UNetConfig(heads=(5, 10)), "one entry per level"),
         (lambda: UNetConfig(channels=(48, 64), heads=(2, 2)), "multiples of 32"),
         (lambda: UNetConfig(channels=(32, 64), heads=(3, 2)), "multiples of 32 and of heads"),
-        (lambda: VaeConfig(channels=(128, 200)), "multiples of groups=32"),
-        (lambda: DifixConfig(dtype="float16"), "dtype='float16' is not known; use one of float32, bfloat16"),
+        (lambda: ImageVaeConfig(channels=(128, 200)), "multiples of groups=32"),
+        (lambda: DifixConfig(dtype="float16"), "invalid dtype='float16': expected one of float32, bfloat16"),
         (lambda: DifixConfig(tile=(570, 1024)), r"tile=\(570, 1024\) multiples of 64"),
         (lambda: DifixConfig(overlap=576), "overlap=576 must lie between 0 and the smaller side"),
         (lambda: DifixConfig(timestep=1000), "timestep=1000 must lie in 0..999"),

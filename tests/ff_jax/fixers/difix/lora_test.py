@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # noqa: F401  # isort: skip  (decides what diffusers imports)
 from ff_jax.fixers.difix import lora
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers.difix import losses
 from ff_jax.fixers.difix.config import LossWeights
-from ff_jax.fixers.self_fit.crops import Triples
+from ff_jax.fixers.triples import Triples
 from ff_jax.metrics import lpips
+from tests.ff_jax.fixers.difix import torch_difix
 
 CONFIG = dataclasses.replace(torch_difix.CONFIG, loss=LossWeights(l2=0.7, lpips=0.3, gram=0.2, eig=0.5, crop=16))
 
@@ -35,7 +35,7 @@ def batch():
 
 @pytest.fixture
 def repair(monkeypatch):
-    """Let the network be a mixture of what it is given."""
+    """Replace the network by a mixture of its inputs."""
     mixture = lambda params, frames, eig, references, config: params["share"] * frames + 0.4 * references
     monkeypatch.setattr(losses.model, "repair", mixture)
     return mixture
@@ -71,11 +71,11 @@ def test_gram_equals_a_naive_sum(vgg, batch):
     assert float(call(vgg.params["trunk"], batch.targets, batch.targets)) == 0.0
 
 
-def test_eig_error_counts_where_eig_is_large(batch):
-    known = 1.0 - np.exp(-np.asarray(batch.eigs) / 0.2)
+def test_eig_error_is_weighted_by_eig(batch):
+    weight = 1.0 - np.exp(-np.asarray(batch.eigs) / 0.2)
     error = np.abs(np.asarray(batch.renders) - np.asarray(batch.targets)).mean(-1)
     found = losses.eig_error(batch.renders, batch.targets, batch.eigs, 0.2)
-    np.testing.assert_allclose(found, np.mean(known * error), rtol=1e-4)
+    np.testing.assert_allclose(found, np.mean(weight * error), rtol=1e-4)
     assert float(losses.eig_error(batch.renders, batch.targets, 0 * batch.eigs, 0.2)) == 0.0
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers import weights
 from ff_jax.fixers.difix import model, pretrained
+from tests.ff_jax.fixers.difix import torch_difix
 
-CONFIG = dataclasses.replace(torch_difix.CONFIG, aligned=True)
+CONFIG = dataclasses.replace(torch_difix.CONFIG, use_aligned_references=True)
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +21,20 @@ def network():
 
 def test_a_file_gives_back_the_network_in_half_precision(network, tmp_path):
     weights.save(tmp_path / "a.safetensors", network)
-    found = pretrained.build(tmp_path / "a.safetensors", CONFIG)
-    assert found.aligned and found.name == "difix" and float(found.params["gain"]) == 1.0
+    found = pretrained.load_fixer(tmp_path / "a.safetensors", CONFIG)
+    assert found.use_aligned_references and found.name == "difix" and float(found.params["gain"]) == 1.0
     expected = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), network)
     jax.tree.map(np.testing.assert_array_equal, found.params["network"], expected)
     size = (tmp_path / "a.safetensors").stat().st_size
-    assert 2 * weights.count(network) < size < 2 * weights.count(network) + 100_000
+    assert 2 * weights.num_params(network) < size < 2 * weights.num_params(network) + 100_000
 
 
-def test_another_layout_is_refused_and_so_is_what_diverged(network, tmp_path):
+def test_another_layout_and_diverged_parameters_are_refused(network, tmp_path):
     path = tmp_path / "a.safetensors"
     weights.save(path, network)
-    with pytest.raises(ValueError, match="these are not its weights"):
-        pretrained.load(path, torch_difix.CONFIG)
+    with pytest.raises(ValueError, match="the file has the weights of another network"):
+        pretrained.load_params(path, torch_difix.CONFIG)
     with pytest.raises(ValueError, match="no such file"):
-        pretrained.load(tmp_path / "b.safetensors", CONFIG)
+        pretrained.load_params(tmp_path / "b.safetensors", CONFIG)
     with pytest.raises(ValueError, match="text has values that float16 cannot hold"):
         weights.save(path, network | {"text": jnp.full((1, 2), 1e6)})

@@ -1,4 +1,4 @@
-"""References that are re-projected into the frame: the identity at first, and what can be learnt."""
+"""Aligned references: initially the identity, and every input can be learned from."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers.difix import fixer, model, reference_stem
 from ff_jax.fixers.difix.config import tiny
+from tests.ff_jax.fixers.difix import torch_difix
 
-CONFIG = dataclasses.replace(torch_difix.CONFIG, aligned=True)
+CONFIG = dataclasses.replace(torch_difix.CONFIG, use_aligned_references=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +50,20 @@ def test_an_untrained_network_is_the_identity_bit_for_bit_and_its_last_layer_lea
     assert np.abs(last).max((0, 1, 2)).min() > 1e-6  # correction and share
 
 
-def test_everything_that_is_told_matters_and_learns(run, case):
+def test_every_input_matters_and_learns(run, case):
     params = trained(model.init(jax.random.key(2), CONFIG))
     frames, eig, references, cotangent = case
     out, change = run(params, *case)
     for name, kernel in change["guidance"]["stem"].items():
         assert np.abs(kernel).max((0, 1, 3)).min() > 1e-6, name
     for name, skip in change["skips"].items():
-        given = skip["kernel"].shape[2]
-        assert given % 2 == 0 and np.abs(skip["kernel"]).max((0, 1, 3)).min() > 1e-6, name
+        channels = skip["kernel"].shape[2]
+        assert channels % 2 == 0 and np.abs(skip["kernel"]).max((0, 1, 3)).min() > 1e-6, name
     for other in ((frames, 2 * eig, references), (frames, eig, references[::-1])):
         assert np.abs(run(params, *other, cotangent)[0] - out).max() > 1e-2
 
 
-def test_nothing_told_of_eig_is_that_all_is_known(run, case):
+def test_no_eig_equals_zero_eig(run, case):
     params = trained(model.init(jax.random.key(3), CONFIG))
     frames, eig, references, cotangent = case
     plain = torch_difix.jit(lambda *inputs: model.repair(*inputs[:2], None, inputs[2], CONFIG))
@@ -81,4 +81,5 @@ def test_a_share_of_one_gives_the_reference():
 
 
 def test_the_fixer_asks_for_aligned_references():
-    assert fixer.make_fixer({}, tiny()).aligned and not fixer.make_fixer({}, torch_difix.CONFIG).aligned
+    assert fixer.fixer_from_params({}, tiny()).use_aligned_references
+    assert not fixer.fixer_from_params({}, torch_difix.CONFIG).use_aligned_references

@@ -8,14 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-# First: it decides what diffusers imports.
 from experiments.benchmarks.baselines.difix_networks import Original, decode, encode, networks, step  # noqa: E402, F401
 from ff_jax.fixers.difix import model  # noqa: E402
-from ff_jax.fixers.difix.config import DifixConfig, UNetConfig, VaeConfig, published  # noqa: E402
+from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig, published  # noqa: E402
 
 CONFIG = DifixConfig(
     unet=UNetConfig(channels=(32, 64), heads=(2, 4), layers=1, context=24, tokens=5),
-    vae=VaeConfig(channels=(16, 32), layers=1, groups=8, rank=2, alpha=3.0),
+    vae=ImageVaeConfig(channels=(16, 32), layers=1, groups=8, rank=2, alpha=3.0),
     size=(64, 64),
     tile=(64, 64),
     overlap=8,
@@ -25,7 +24,7 @@ CONFIG = DifixConfig(
 )
 ADAPTER = "vae_skip"
 
-# Most of the time goes into compiling: the code runs once or twice, so that it need not be fast.
+# Compiling takes most of the time: the code runs once or twice and need not be fast.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
 repair = jit(model.repair, static_argnums=4)  # one for all tests
 

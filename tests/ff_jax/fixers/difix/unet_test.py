@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers.convert.difix import UNET
 from ff_jax.fixers.convert.name_mapping import to_flax
 from ff_jax.fixers.difix import eig_conditioning, unet
-from ff_jax.fixers.difix.eig_conditioning import Guide
+from ff_jax.fixers.difix.eig_conditioning import EigCondition
+from tests.ff_jax.fixers.difix import torch_difix
 
 torch = torch_difix.torch
 CONFIG = torch_difix.CONFIG
@@ -55,8 +55,8 @@ def test_a_view_sees_the_other_views_of_its_frame_alone(run, case):
 def test_bfloat16_is_for_the_computation_not_for_the_parameters(case):
     half = dataclasses.replace(CONFIG, dtype="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(unet.shapes(half))} == {jnp.dtype("float32")}
-    guide = Guide(eig_conditioning.init(case[1], 4), jnp.ones((2, 2, 6, 8)))
-    call = lambda params, latents, text, guide: unet.predict_noise(params, latents, text, half, guide)
-    traced = str(jax.make_jaxpr(call)(*case[1:], guide))
+    condition = EigCondition(eig_conditioning.init(case[1], 4), jnp.ones((2, 2, 6, 8)))
+    call = lambda params, latents, text, condition: unet.predict_noise(params, latents, text, half, condition)
+    traced = str(jax.make_jaxpr(call)(*case[1:], condition))
     used = [line.split("]")[0] for line in traced.splitlines() if "= conv_general" in line]
     assert used and all(":bf16" in line for line in used), used

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from tests.ff_jax.fixers.difix import torch_difix  # isort: skip  (first: it decides what diffusers imports)
 from ff_jax.fixers.convert.difix import VAE
 from ff_jax.fixers.convert.name_mapping import to_flax
 from ff_jax.fixers.difix import vae
 from ff_jax.fixers.difix.config import published
+from tests.ff_jax.fixers.difix import torch_difix
 
 CONFIG = torch_difix.CONFIG
 

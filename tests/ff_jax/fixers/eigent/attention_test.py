@@ -1,4 +1,4 @@
-"""What attention is given: 16-bit arrays, and nothing that grows with the square of the tokens beside it."""
+"""Attention gets 16-bit arrays, and nothing beside it grows with the square of the tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ def shapes_in(jaxpr):
 
 
 @pytest.mark.parametrize("branch", [False, True])
-def test_only_attention_itself_meets_pairs_of_tokens(monkeypatch, branch):
-    given = []
+def test_only_attention_itself_has_pairs_of_tokens(monkeypatch, branch):
+    calls = []
 
     def flash(q, k, v, implementation):
-        given.append((q.dtype, k.dtype, v.dtype, q.shape[1], implementation))
+        calls.append((q.dtype, k.dtype, v.dtype, q.shape[1], implementation))
         return q
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", flash)
@@ -44,11 +44,11 @@ def test_only_attention_itself_meets_pairs_of_tokens(monkeypatch, branch):
         inputs = (LATENTS, LATENTS, jax.ShapeDtypeStruct(LATENTS.shape[:-1], jnp.float32), LATENTS, text, t)
     else:
         network, inputs = Dit(CONFIG, jnp.bfloat16, "cudnn"), (LATENTS, text, t)
-    given.clear()  # of what gave the shapes
+    calls.clear()  # those of the shapes
     found = jax.make_jaxpr(lambda p, *rest: network.apply({"params": p}, *rest))(half(shapes), *inputs)
     lengths = {TOKENS + 5, TOKENS} if branch else {TOKENS + 5}
-    assert {row[3] for row in given} == lengths
-    assert {row[:3] + row[4:] for row in given} == {(jnp.dtype("bfloat16"),) * 3 + ("cudnn",)}
+    assert {row[3] for row in calls} == lengths
+    assert {row[:3] + row[4:] for row in calls} == {(jnp.dtype("bfloat16"),) * 3 + ("cudnn",)}
     seen = list(shapes_in(found.jaxpr))
     assert max(shape.count(TOKENS + 5) for shape in seen) == 1
     assert not [shape for shape in seen if sum(side >= TOKENS for side in shape) > 1]

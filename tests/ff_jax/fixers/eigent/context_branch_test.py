@@ -102,8 +102,10 @@ def test_blocks_are_copies_of_the_backbone_s(backbone, params, run, scene):
         time = transformer_layers.TimeEmbedding(CONFIG).apply({"params": backbone["time_embedding"]}, t)
         return time, transformer.Embed(CONFIG).apply({"params": backbone["patch_embed"]}, joined, text)
 
-    turns = transformer.turns_of(transformer.grid_of(latents, CONFIG), CONFIG)
-    block = jax.jit(lambda own, *tokens: transformer_layers.Block(CONFIG).apply({"params": own}, *tokens, turns))
+    angles = transformer.rotary_angles_of(transformer.grid_of(latents, CONFIG), CONFIG)
+    block = jax.jit(
+        lambda own, *tokens: transformer_layers.TransformerBlock(CONFIG).apply({"params": own}, *tokens, angles)
+    )
     time, tokens = start(backbone, jnp.concatenate([latents, 0 * latents], -1))
     for k in range(BLOCKS):
         own = jax.tree.map(lambda leaf, k=k: leaf[k], backbone["blocks"]["block"])
@@ -115,19 +117,19 @@ def test_eig_decides_where_the_reference_and_the_branch_count(params, run, scene
     latents, render, eig, reference, text, t = scene
     params, other = loud(params), normal(*reference.shape)
     features = run(params, scene)
-    saturated = np.zeros((3, 2, 3), bool)
-    saturated[2, :, 2] = True
-    np.testing.assert_array_equal(features[:, :, saturated.ravel()], 0)
-    assert np.abs(features[:, :, ~saturated.ravel()]).min(axis=(0, 1)).all()
-    # What is known does not listen to the reference: tokens of EIG 0 do so through other tokens at most.
+    is_saturated = np.zeros((3, 2, 3), bool)
+    is_saturated[2, :, 2] = True
+    np.testing.assert_array_equal(features[:, :, is_saturated.ravel()], 0)
+    assert np.abs(features[:, :, ~is_saturated.ravel()]).min(axis=(0, 1)).all()
+    # Tokens of EIG 0 do not attend to the reference; they see it through other tokens at most.
     changed = run(params, (latents, render, eig, other, text, t)) - features
-    known = np.arange(CONFIG.tokens) < 6
-    np.testing.assert_array_equal(changed[0][:, known], 0)
-    assert np.abs(changed[0][:, ~known & ~saturated.ravel()]).max() > 1e-2
-    assert np.abs(changed[1][:, known]).max() > 1e-4
+    has_no_eig = np.arange(CONFIG.tokens) < 6
+    np.testing.assert_array_equal(changed[0][:, has_no_eig], 0)
+    assert np.abs(changed[0][:, ~has_no_eig & ~is_saturated.ravel()]).max() > 1e-2
+    assert np.abs(changed[1][:, has_no_eig]).max() > 1e-4
     silent = [run(params, (latents, render, 0 * eig, one, text, t)) for one in (reference, other)]
     np.testing.assert_array_equal(*silent)
-    # EIG's own channel starts at zero: where no reference speaks, only the render differs.
+    # EIG's own channel starts at zero: without the reference, only the render makes a difference.
     assert np.abs(run(params, (latents, 2 * render, 0 * eig, other, text, t)) - silent[0]).max() > 1e-2
 
 

@@ -1,4 +1,4 @@
-"""The loss of the context branch: what is drawn, and what counts."""
+"""The loss of the context branch: random inputs, and the terms of the loss."""
 
 from dataclasses import replace
 from functools import partial
@@ -10,17 +10,17 @@ import pytest
 
 from ff_jax.fixers.eigent import denoising_loss, noise_schedule
 from ff_jax.fixers.eigent.context_branch import ContextBranch, branch_params
-from ff_jax.fixers.eigent.denoising_loss import Clips, ObjectiveConfig
+from ff_jax.fixers.eigent.denoising_loss import Clips, DenoisingLossConfig
 from ff_jax.fixers.eigent.network_config import DitConfig
 from ff_jax.fixers.eigent.transformer import Dit
 
-SETTINGS = ObjectiveConfig(eig=0.7, dropout=0.5)
+SETTINGS = DenoisingLossConfig(eig=0.7, dropout=0.5)
 CONFIG = DitConfig(
     depth=2, heads=1, head_dim=16, in_channels=6, out_channels=3, text_dim=8, text_length=2, time_dim=16,
     sample=(2, 4, 4), positions="rope_learned",
 )  # fmt: skip
 BACKBONE, BRANCH = Dit(CONFIG), ContextBranch(CONFIG, 1)
-LEVELS = noise_schedule.levels(SETTINGS.schedule)
+LEVELS = noise_schedule.noise_levels(SETTINGS.schedule)
 COUNT = 24  # so many that some see EIG and some do not
 
 
@@ -36,7 +36,7 @@ def keys(count):
     return jax.random.split(jax.random.key(np.random.default_rng().integers(2**32)), count)
 
 
-draw = jax.jit(lambda keys, clips: denoising_loss.draw(keys, clips, SETTINGS))
+draw = jax.jit(lambda keys, clips: denoising_loss.draw_noisy(keys, clips, SETTINGS))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def gradient():
     )
 
 
-def test_noisy_latents_and_v_mean_the_clean_ones(drawn):
+def test_noisy_latents_and_v_give_the_clean_ones(drawn):
     batch, out = drawn
     rows = lambda column: np.asarray(column)[out.t].reshape(-1, 1, 1, 1, 1)
     signal, noise = rows(LEVELS.signal), rows(LEVELS.noise)
@@ -102,17 +102,17 @@ def test_a_sample_does_not_depend_on_its_batch(drawn):
 
 
 @jax.jit
-def predict(params, backbone, seen, joined):
-    features = BRANCH.apply({"params": params}, *seen)
-    return BACKBONE.apply({"params": backbone}, joined, *seen[-2:], features)
+def predict(params, backbone, inputs, joined):
+    features = BRANCH.apply({"params": params}, *inputs)
+    return BACKBONE.apply({"params": backbone}, joined, *inputs[-2:], features)
 
 
 def naive(params, backbone, batch, out):
-    """Return the loss as it is written in the paper, by sample, and its second term."""
-    seen = (out.latents, out.render, out.eig, batch.reference, batch.text, out.t)
+    """Compute the two terms of the loss as the paper defines it, by sample."""
+    inputs = (out.latents, out.render, out.eig, batch.reference, batch.text, out.t)
     image = jnp.concatenate([out.latents[:, :1], 0 * out.latents[:, 1:]], 1)
     joined = jnp.concatenate([out.latents, image], -1)
-    v = np.asarray(predict(params, backbone, seen, joined), np.float64)
+    v = np.asarray(predict(params, backbone, inputs, joined), np.float64)
     abar = noise_schedule.alphas(SETTINGS.schedule)[np.asarray(out.t)].reshape(-1, 1, 1, 1, 1)
     x0 = np.sqrt(abar) * out.latents - np.sqrt(1 - abar) * v
     square = ((x0 - batch.clean) ** 2 / (1 - abar))[:, 1:]
@@ -121,7 +121,7 @@ def naive(params, backbone, batch, out):
     return first, second
 
 
-def test_loss_is_the_recipe_s(gradient, params):
+def test_the_loss_is_the_published_one(gradient, params):
     batch, several = clips(COUNT), keys(COUNT)
     (loss, metrics), (change, _) = gradient(*params, batch, several)
     out = draw(several, batch)
@@ -132,7 +132,7 @@ def test_loss_is_the_recipe_s(gradient, params):
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(change))
 
 
-def test_eig_that_is_not_seen_changes_nothing(gradient, params):
+def test_dropped_eig_changes_nothing(gradient, params):
     batch, several = clips(COUNT), keys(COUNT)
     hidden = np.asarray(draw(several, batch).eig == 0).all((1, 2, 3))
     where = jnp.asarray(hidden)[:, None, None, None]
@@ -145,16 +145,16 @@ def test_eig_that_is_not_seen_changes_nothing(gradient, params):
 def test_frames_that_fill_no_token_follow_copies_of_the_first():
     config = replace(CONFIG, sample=(4, 4, 4), positions="rope_slice", patch_time=2, offset_dim=16, image_scale=1.7)
     backbone, batch, t = Dit(config), clips(2, frames=3), jnp.array([3, 700])
-    given = [jnp.concatenate([part[:, :1], part], 1) for part in batch[:4]]
-    jax.tree.map(np.testing.assert_array_equal, denoising_loss.whole(config, *batch[:4]), given)
-    jax.tree.map(np.testing.assert_array_equal, denoising_loss.whole(config, *given), given)
+    padded = [jnp.concatenate([part[:, :1], part], 1) for part in batch[:4]]
+    jax.tree.map(np.testing.assert_array_equal, denoising_loss.pad_to_tokens(config, *batch[:4]), padded)
+    jax.tree.map(np.testing.assert_array_equal, denoising_loss.pad_to_tokens(config, *padded), padded)
     image = jnp.concatenate([1.7 * batch.clean[:, :1], 0 * batch.clean], 1)
-    joined = jnp.concatenate([given[0], image], -1)
+    joined = jnp.concatenate([padded[0], image], -1)
     shapes = jax.eval_shape(backbone.init, jax.random.key(0), joined, batch.text, t)["params"]
     rng = np.random.default_rng()
     params = jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), shapes)
     expected = jax.jit(backbone.apply)({"params": params}, joined, batch.text, t)[:, 1:]
-    found = jax.jit(partial(denoising_loss.predict, backbone))(params, batch.clean, batch.text, t)
+    found = jax.jit(partial(denoising_loss.predict_v, backbone))(params, batch.clean, batch.text, t)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
     # Both losses take clips of any length.
     branch = ContextBranch(config, 1)
@@ -168,27 +168,27 @@ def test_frames_that_fill_no_token_follow_copies_of_the_first():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"dropout=1\.5 is a share of the samples"):
-        ObjectiveConfig(dropout=1.5)
+    with pytest.raises(ValueError, match=r"invalid dropout=1\.5: expected a share of the samples"):
+        DenoisingLossConfig(dropout=1.5)
     with pytest.raises(ValueError, match="use one for both"):
         other = DitConfig(depth=1, heads=1, head_dim=16, in_channels=6, out_channels=3)
         denoising_loss.make_loss(BACKBONE, ContextBranch(other, 1), SETTINGS)
 
 
-def test_the_backbone_learns_v_of_clean_clips_behind_the_given_frame(monkeypatch):
-    """A network that answers with what it is shown."""
-    seen = []
+def test_the_backbone_learns_v_of_clean_clips_after_frame_0(monkeypatch):
+    """Replace the network by one that returns its input."""
+    calls = []
 
     def echo(self, variables, latents, text, t, injections):
         assert injections is None
-        seen.append((latents, text, t))
+        calls.append((latents, text, t))
         return variables["params"] * latents[..., :3]
 
     monkeypatch.setattr(Dit, "apply", echo)
     batch, some = clips(3), keys(3)
     value, metrics = denoising_loss.make_pretraining_loss(BACKBONE, SETTINGS)(2.0, {}, batch, some)
-    expected = denoising_loss.draw(some, batch, SETTINGS)
-    latents, text, t = seen[0]
+    expected = denoising_loss.draw_noisy(some, batch, SETTINGS)
+    latents, text, t = calls[0]
     np.testing.assert_array_equal(latents[:, 0, ..., 3:], batch.clean[:, 0])
     assert latents.shape[-1] == 6 and not latents[:, 1:, ..., 3:].any() and metrics == {}
     np.testing.assert_array_equal(t, expected.t)

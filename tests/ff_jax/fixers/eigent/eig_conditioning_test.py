@@ -25,7 +25,7 @@ def test_tokens_are_steered_unless_one_of_their_pixels_is_saturated():
     tokens = eig_conditioning.token_eig(jnp.asarray(eig), 2)
     expected = np.ones((2, 2, 3), np.float32)
     expected[1, 1, 1] = 0
-    np.testing.assert_array_equal(eig_conditioning.steerable(tokens)[0].reshape(2, 2, 3), expected)
+    np.testing.assert_array_equal(eig_conditioning.steering_mask(tokens)[0].reshape(2, 2, 3), expected)
     np.testing.assert_allclose(tokens[0], np.where(expected.ravel() == 0, 1.0, 0.5))
 
 

@@ -1,4 +1,4 @@
-"""All networks together: what they start as, what is given, and what each input changes."""
+"""All networks together: initial parameters, the first frame, and the influence of each input."""
 
 import dataclasses
 
@@ -9,9 +9,10 @@ import pytest
 
 from ff_jax.eig import eig_weight
 from ff_jax.fixers import weights
-from ff_jax.fixers.eigent import config as use
+from ff_jax.fixers.eigent import config as configs
 from ff_jax.fixers.eigent import detail_decoder, fixer, model, pretrained
 from ff_jax.fixers.fixer import fix
+from ff_jax.fixers.training.state import zero_init_output
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
 
 
@@ -36,7 +37,7 @@ def run(repair, network, clip, config=CONFIG):
     return jax.tree.map(np.asarray, repair(network, jax.random.key(1), *clip, config=config))
 
 
-def test_an_untrained_model_has_the_shapes_and_closed_blocks():
+def test_an_untrained_model_has_its_shapes_and_identity_blocks():
     found, shapes = model.init(jax.random.key(0), CONFIG), model.shapes(CONFIG)
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(lambda leaf: leaf.shape, shapes)
     kernels = found["backbone"]["blocks"]["block"]
@@ -44,19 +45,19 @@ def test_an_untrained_model_has_the_shapes_and_closed_blocks():
     assert 0.15 < kernels["attn1"]["to_q"]["kernel"].std() * 4 < 1.8 and (found["moments"]["deviation"] == 1).all()
 
 
-def test_the_size_that_ships_is_small():
-    count = weights.count(model.shapes(use.tiny()))
+def test_the_size_in_the_package_is_small():
+    count = weights.num_params(model.shapes(configs.tiny()))
     assert 5e6 < count < 1e7, count
 
 
-def test_a_closed_decoder_changes_nothing(repair, network, clip):
-    closed = network | {"vae": network["vae"] | {"decoder": model.begin_details(network["vae"]["decoder"])}}
-    found = run(repair, closed, clip)
+def test_a_decoder_with_zero_output_changes_nothing(repair, network, clip):
+    zeroed = network | {"vae": network["vae"] | {"decoder": zero_init_output(network["vae"]["decoder"])}}
+    found = run(repair, zeroed, clip)
     assert found.correction.shape == (1, 9, 16, 16, 3) and found.share.shape == (1, 9, 16, 16, 1)
     assert not found.correction.any() and not found.share.any()
 
 
-def test_every_input_counts_and_the_first_frame_is_given(repair, network, clip):
+def test_every_input_counts_and_the_first_frame_is_kept(repair, network, clip):
     frames, eig, references = clip
     first = run(repair, network, clip)
     changed = lambda found: np.abs(found.correction - first.correction).max()
@@ -64,8 +65,8 @@ def test_every_input_counts_and_the_first_frame_is_given(repair, network, clip):
     assert changed(other) > 1e-4
     assert changed(run(repair, network, (frames, eig[:, ::-1], references))) > 1e-4
     assert changed(run(repair, network, (frames[:, ::-1], eig, references))) > 1e-3
-    blind = dataclasses.replace(CONFIG, told=False)
-    one, two = run(repair, network, clip, blind), run(repair, network, (frames, 2 * eig, references), blind)
+    config = dataclasses.replace(CONFIG, conditioned_on_eig=False)
+    one, two = run(repair, network, clip, config), run(repair, network, (frames, 2 * eig, references), config)
     np.testing.assert_array_equal(one.correction, two.correction)
     latents = jnp.asarray(np.random.default_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
     generate = jax.jit(
@@ -74,7 +75,7 @@ def test_every_input_counts_and_the_first_frame_is_given(repair, network, clip):
     found = generate(jax.random.key(2))
     np.testing.assert_array_equal(found[:, 0], latents[0][:, 0])
     assert np.abs(found - generate(jax.random.key(3)))[:, 1:].max() > 1e-3
-    still = model.generate(
+    no_steps = model.generate(
         network,
         jax.random.key(2),
         latents[0],
@@ -82,7 +83,7 @@ def test_every_input_counts_and_the_first_frame_is_given(repair, network, clip):
         latents[1],
         dataclasses.replace(CONFIG, steps=0),
     )
-    np.testing.assert_array_equal(still, latents[0])
+    np.testing.assert_array_equal(no_steps, latents[0])
 
 
 def test_clips_are_generated_whose_frames_fill_no_whole_tokens():
@@ -90,17 +91,17 @@ def test_clips_are_generated_whose_frames_fill_no_whole_tokens():
     config = dataclasses.replace(CONFIG, dit=dit)
     network = params(np.random.default_rng(), config)
     latents = jnp.asarray(np.random.default_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
-    generate = jax.jit(lambda *given: model.generate(network, jax.random.key(2), *given, config))
+    generate = jax.jit(lambda *inputs: model.generate(network, jax.random.key(2), *inputs, config))
     eig = jnp.zeros((1, 3, 4, 4))
     found = generate(latents[0], eig, latents[1])
     assert found.shape == latents[0].shape
     np.testing.assert_array_equal(found[:, 0], latents[0][:, 0])
-    changed = lambda *given: np.abs(generate(*given) - found)[:, 1:].max()
+    changed = lambda *inputs: np.abs(generate(*inputs) - found)[:, 1:].max()
     assert changed(latents[0], eig + 0.5, latents[1]) > 1e-4
     assert changed(latents[0].at[:, 0].add(1.0), eig, latents[1]) > 1e-4
 
 
-def test_latents_have_the_moments_taken_out(network, clip):
+def test_latents_are_normalized_by_the_moments(network, clip):
     plain = network | {"moments": {"mean": jnp.zeros(3), "deviation": jnp.ones(3)}}
     other = network | {"moments": {"mean": jnp.array([1.0, 0, -1]), "deviation": jnp.array([2.0, 1, 0.5])}}
     a, b = (np.asarray(model.encode(p, clip[0], CONFIG)) for p in (plain, other))
@@ -115,13 +116,13 @@ def test_details_are_features_of_the_difference_and_of_eig():
     np.testing.assert_allclose(found[..., 6:9], np.abs(found[..., 3:6]), atol=1e-6)
     np.testing.assert_allclose(found[..., 3:6] + frames, references, atol=1e-6)
     np.testing.assert_allclose(found[..., 10], 1 - np.exp(-eig / 0.5), atol=1e-5)
-    made = detail_decoder.Change(jnp.full((1, 2, 3, 4, 3), 0.25), jnp.ones((1, 2, 3, 4, 1)))
-    np.testing.assert_allclose(detail_decoder.apply(made, frames, references), references + 0.25, atol=1e-6)
+    change = detail_decoder.Change(jnp.full((1, 2, 3, 4, 3), 0.25), jnp.ones((1, 2, 3, 4, 1)))
+    np.testing.assert_allclose(detail_decoder.apply(change, frames, references), references + 0.25, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
-def opened(network):
-    return fixer.make_fixer(network, CONFIG)
+def trained(network):
+    return fixer.fixer_from_params(network, CONFIG)
 
 
 def long_clip(length, height, width):
@@ -132,9 +133,9 @@ def long_clip(length, height, width):
     return frames, eig, references
 
 
-def test_clips_of_any_length_and_size_keep_what_is_known(opened):
+def test_clips_of_any_length_and_size_keep_pixels_without_eig(trained):
     frames, eig, references = long_clip(12, 21, 34)
-    found = np.asarray(fix(opened, jax.random.key(0), frames, eig, references))
+    found = np.asarray(fix(trained, jax.random.key(0), frames, eig, references))
     assert found.shape == frames.shape and np.isfinite(found).all()
     np.testing.assert_array_equal(found[:, :, :17], frames[:, :, :17])
     assert np.abs(found - frames)[:, :, 17:].mean() > 1e-3
@@ -158,24 +159,25 @@ def test_larger_frames_keep_their_detail(monkeypatch):
 def test_settings_that_cannot_work_are_refused():
     changed = lambda **changes: dataclasses.replace(CONFIG, **changes)
     learned = dataclasses.replace(CONFIG.dit, positions="rope_learned")
-    for changes, said in (
+    for changes, message in (
         ({"dtype": "int8"}, "dtype='int8'"),
         ({"blend": 1.5}, "blend=1.5"),
         ({"frames": 17}, "frames=17 must be 1 \\+ 8k, and 9 for"),
-        ({"detailed": False}, "out_channels=4 must be 4 with"),
+        ({"has_detail_decoder": False}, "out_channels=4 must be 4 with"),
         ({"dit": learned, "size": (8, 16)}, r"size=\(8, 16\) must be \(16, 16\)"),
         ({"dit": dataclasses.replace(CONFIG.dit, out_channels=5)}, "must predict the 3 channels"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             changed(**changes)
-    assert use.published().frames == 49 and use.published().stride == 16
+    assert configs.published().frames == 49 and configs.published().stride == 16
 
 
-def test_a_file_gives_back_the_model(network, tmp_path):
+def test_a_file_round_trips(network, tmp_path):
     weights.save(tmp_path / "a.safetensors", network)
-    found = pretrained.build(tmp_path / "a.safetensors", CONFIG)
-    assert found.name == "eigent" and found.aligned and (found.chunk, found.overlap, found.lead) == (9, 1, 2)
+    found = pretrained.load_fixer(tmp_path / "a.safetensors", CONFIG)
+    assert found.name == "eigent" and found.use_aligned_references
+    assert (found.chunk, found.overlap, found.num_context_frames) == (9, 1, 2)
     expected = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), network)
     jax.tree.map(np.testing.assert_array_equal, found.params, expected)
-    with pytest.raises(ValueError, match=r"the video fixer .*these are not its weights"):
-        pretrained.load(tmp_path / "a.safetensors", use.tiny())
+    with pytest.raises(ValueError, match=r"the video fixer .*the file has the weights of another network"):
+        pretrained.load_params(tmp_path / "a.safetensors", configs.tiny())

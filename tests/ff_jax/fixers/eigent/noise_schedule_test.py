@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.eigent import noise_schedule
-from ff_jax.fixers.eigent.noise_schedule import Levels, ScheduleConfig, make_steps
+from ff_jax.fixers.eigent.noise_schedule import NoiseLevels, ScheduleConfig, make_solver_steps
 from tests.ff_jax.fixers.eigent import originals
 
 torch = originals.torch
@@ -45,7 +45,7 @@ def test_levels_equal_the_original(shift):
     np.testing.assert_allclose(
         noise_schedule.alphas(config), original("ddim", shift, 10).alphas_cumprod.numpy(), atol=1e-12
     )
-    levels = noise_schedule.levels(config)
+    levels = noise_schedule.noise_levels(config)
     np.testing.assert_allclose(levels.signal**2 + levels.noise**2, 1, atol=1e-6)
     assert levels.signal[-1] == 0
 
@@ -54,7 +54,7 @@ def test_levels_equal_the_original(shift):
 @pytest.mark.parametrize("solver", NAMES)
 @pytest.mark.parametrize("count", [50, 4, 2, 1])
 def test_every_step_equals_the_original(solver, shift, count, monkeypatch):
-    rng, steps = np.random.default_rng(), make_steps(ScheduleConfig(snr_shift=shift), count, solver)
+    rng, steps = np.random.default_rng(), make_solver_steps(ScheduleConfig(snr_shift=shift), count, solver)
     x, predictions, noises = rng.normal(size=(5, 4)), rng.normal(size=(count, 5, 4)), rng.normal(size=(count, 5, 4))
     x, predictions, noises = (part.astype(np.float32) for part in (x, predictions, noises))
     scheduler = original(solver, shift, count)
@@ -63,9 +63,9 @@ def test_every_step_equals_the_original(solver, shift, count, monkeypatch):
     walk = walk_original(scheduler, x, predictions, noises, monkeypatch)
     for i, expected in enumerate(walk):
         at = type(steps)(
-            *(Levels(*(row[i] for row in part)) if isinstance(part, Levels) else part[i] for part in steps)
+            *(NoiseLevels(*(row[i] for row in part)) if isinstance(part, NoiseLevels) else part[i] for part in steps)
         )
-        x0 = np.asarray(noise_schedule.x0_of(x, predictions[i], at.levels))
+        x0 = np.asarray(noise_schedule.x0_from_v(x, predictions[i], at.levels))
         x = np.asarray(noise_schedule.step(x, x0, before, noises[i], at))
         before = x0
         assert originals.relative(x, expected) < 1e-4
@@ -74,7 +74,7 @@ def test_every_step_equals_the_original(solver, shift, count, monkeypatch):
 def test_any_number_of_steps_ends_without_noise():
     for solver in NAMES:
         for count in (1, 2, 3, 7, 30, 1000):
-            steps = make_steps(ScheduleConfig(), count, solver)
+            steps = make_solver_steps(ScheduleConfig(), count, solver)
             assert steps.t[0] == 999
             assert (np.diff(steps.t) < 0).all()
             assert all(np.isfinite(part).all() for part in (steps.a, steps.b, steps.c, steps.d))
@@ -84,23 +84,23 @@ def test_any_number_of_steps_ends_without_noise():
 
 @pytest.mark.parametrize("solver", NAMES)
 def test_a_part_of_the_levels_starts_from_a_noisy_latent_and_finds_the_clean_one(solver):
-    steps, rng = make_steps(ScheduleConfig(), 4, solver, strength=0.6), np.random.default_rng()
+    steps, rng = make_solver_steps(ScheduleConfig(), 4, solver, strength=0.6), np.random.default_rng()
     np.testing.assert_array_equal(steps.t, [599, 449, 299, 149])
     x0, eps = rng.normal(size=(2, 3, 4)).astype(np.float32)
-    x = noise_schedule.noisy(x0, eps, Levels(steps.levels.signal[0], steps.levels.noise[0]))
+    x = noise_schedule.add_noise(x0, eps, NoiseLevels(steps.levels.signal[0], steps.levels.noise[0]))
     assert 0.05 < float(steps.levels.signal[0]) < 0.95
-    for i in range(4):  # a network that knows the latent
+    for i in range(4):  # a network that predicts the true latent
         at = type(steps)(
-            *(Levels(*(row[i] for row in part)) if isinstance(part, Levels) else part[i] for part in steps)
+            *(NoiseLevels(*(row[i] for row in part)) if isinstance(part, NoiseLevels) else part[i] for part in steps)
         )
         x = noise_schedule.step(x, x0, x0, rng.normal(size=x0.shape).astype(np.float32), at)
     np.testing.assert_allclose(x, x0, atol=1e-5)
     with pytest.raises(ValueError, match=r"count=700 steps .* at most the 600 levels of strength=0\.6"):
-        make_steps(ScheduleConfig(), 700, solver, strength=0.6)
+        make_solver_steps(ScheduleConfig(), 700, solver, strength=0.6)
 
 
 def test_dpm_step_is_the_formula():
-    steps, abar = make_steps(ScheduleConfig(), 20), None
+    steps, abar = make_solver_steps(ScheduleConfig(), 20), None
     abar = noise_schedule.alphas(ScheduleConfig())[np.asarray(steps.t)]
     lam = lambda a: np.log(np.sqrt(a / (1 - a)))
     for i in range(2, 19):
@@ -113,16 +113,16 @@ def test_dpm_step_is_the_formula():
 
 
 def test_v_and_x0_are_inverse():
-    rng, levels = np.random.default_rng(), noise_schedule.levels(ScheduleConfig())
+    rng, levels = np.random.default_rng(), noise_schedule.noise_levels(ScheduleConfig())
     x0, eps = rng.normal(size=(2, 3, 4)).astype(np.float32)
     for t in (0, 500, 999):
-        at = Levels(levels.signal[t], levels.noise[t])
-        x, v = noise_schedule.noisy(x0, eps, at), noise_schedule.v_of(x0, eps, at)
-        np.testing.assert_allclose(noise_schedule.x0_of(x, v, at), x0, atol=1e-5)
+        at = NoiseLevels(levels.signal[t], levels.noise[t])
+        x, v = noise_schedule.add_noise(x0, eps, at), noise_schedule.v_target(x0, eps, at)
+        np.testing.assert_allclose(noise_schedule.x0_from_v(x, v, at), x0, atol=1e-5)
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="solver='euler' is not known; use one of ddim, dpm"):
-        make_steps(ScheduleConfig(), 5, "euler")
+    with pytest.raises(ValueError, match="invalid solver='euler': expected one of ddim, dpm"):
+        make_solver_steps(ScheduleConfig(), 5, "euler")
     with pytest.raises(ValueError, match="count=0 steps must be at least 1 and at most the 1000 levels"):
-        make_steps(ScheduleConfig(), 0)
+        make_solver_steps(ScheduleConfig(), 0)

@@ -1,27 +1,17 @@
-"""CogVideoX as diffusers has it, of the same sizes as the networks here, with random weights."""
-
-import importlib.util
+"""CogVideoX of diffusers with random weights, at the sizes of the networks here."""
 
 import numpy as np
 import pytest
 
+from ff_jax.fixers.difix.diffusers_flax import hidden_if_broken
+
 torch = pytest.importorskip("torch")
 
 
-def _without_torchvision():
-    """Return diffusers, imported as if torchvision was not installed: where that does not fit PyTorch, it fails."""
-    find = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, *rest: None if name == "torchvision" else find(name, *rest)
-    try:
-        module = pytest.importorskip("diffusers")
-        for name in ("CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX", "CogVideoXPipeline"):
-            getattr(module, name)
-    finally:
-        importlib.util.find_spec = find
-    return module
-
-
-diffusers = _without_torchvision()
+with hidden_if_broken("torchvision"):
+    diffusers = pytest.importorskip("diffusers")
+    for _name in ("CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX", "CogVideoXPipeline"):
+        getattr(diffusers, _name)  # imported at its first use
 
 
 def transformer(config):
@@ -60,7 +50,7 @@ def autoencoder(config):
 
 
 def randomise(network):
-    """Draw every weight, scales and biases of normalisations included: nothing is zero or one."""
+    """Draw every weight, scales and biases of normalizations included: nothing is zero or one."""
     rng = np.random.default_rng()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():

@@ -1,4 +1,4 @@
-"""The training from scratch: clips, losses, four phases that go on where they stopped."""
+"""The training from scratch: clips, losses, and four resumable phases."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from ff_jax.fixers.pair_files import as_colors
 from ff_jax.fixers.training.state import split
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
 
-SETTINGS = trainer.FitConfig(steps=(2,) * 4, lr=(1e-3,) * 4, batch=(2,) * 4, crop=(8, 8), save_every=2)
+SETTINGS = trainer.EigentTrainConfig(steps=(2,) * 4, lr=(1e-3,) * 4, batch=(2,) * 4, crop=(8, 8), save_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,9 @@ def network():
     return params(np.random.default_rng())
 
 
-def test_the_first_frame_is_given():
+def test_the_first_frame_is_the_true_image():
     stored = clips(np.random.default_rng(), 2)
-    found = latent_cache.given_start(stored)
+    found = latent_cache.with_true_start(stored)
     for images, before in ((found.renders, stored.renders), (found.references, stored.references)):
         np.testing.assert_array_equal(images[:, 0], stored.targets[:, 0])
         np.testing.assert_array_equal(images[:, 1:], before[:, 1:])
@@ -29,7 +29,7 @@ def test_the_first_frame_is_given():
 
 def test_latents_are_those_of_the_clips_and_of_their_mirror_images(network):
     stored = jax.tree.map(jnp.asarray, clips(np.random.default_rng(), 3))
-    found = latent_cache.latents(network, stored, CONFIG, 4)
+    found = latent_cache.encode_all(network, stored, CONFIG, 4)
     colors = as_colors(stored)
     encode = lambda video: np.asarray(model.encode(network, video, CONFIG))
     for images, latents in (
@@ -48,18 +48,18 @@ def test_latents_are_those_of_the_clips_and_of_their_mirror_images(network):
 
 def test_moments_make_latents_normal(network):
     stored = clips(np.random.default_rng(), 3)
-    found = network | {"moments": latent_cache.moments(network, stored, CONFIG, 3)}
-    flat = np.asarray(latent_cache.latents(found, stored, CONFIG, 3).clean).reshape(-1, 3)
+    found = network | {"moments": latent_cache.estimate_moments(network, stored, CONFIG, 3)}
+    flat = np.asarray(latent_cache.encode_all(found, stored, CONFIG, 3).clean).reshape(-1, 3)
     np.testing.assert_allclose(flat.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(flat.std(0), 1, atol=1e-3)
 
 
-def test_the_decoders_loss_counts_what_follows_the_given_frame(network, monkeypatch):
+def test_the_decoders_loss_excludes_the_first_frame(network, monkeypatch):
     stored = as_colors(clips(np.random.default_rng(), 2))
-    gone = lambda p, latents, frames, eig, references, config: model.Change(
+    change = lambda p, latents, frames, eig, references, config: model.Change(
         0.5 * (references - frames), jnp.zeros((*frames.shape[:-1], 1))
     )
-    monkeypatch.setattr(losses.model, "decode_change", gone)
+    monkeypatch.setattr(losses.model, "decode_change", change)
     trained, rest = split(network, ("details", "vae/decoder"))
     batch = latent_cache.Generated(stored, jnp.zeros((2, 3, 4, 4, 3)))
     keys = jax.random.split(jax.random.key(0), 2)
@@ -71,28 +71,28 @@ def test_the_decoders_loss_counts_what_follows_the_given_frame(network, monkeypa
     np.testing.assert_allclose(value, 2 * (error**2).mean() + (weight * np.abs(error).mean(-1)).mean(), rtol=1e-4)
     final = cut.renders + weight[..., None] * (fixed - cut.renders)
     score = lambda video: -10 * np.log10(((video - cut.targets) ** 2).mean((2, 3, 4)))
-    gain = (score(final) - score(cut.renders)).mean()
-    np.testing.assert_allclose(metrics["gain"], gain, atol=1e-3)
+    improvement = (score(final) - score(cut.renders)).mean()
+    np.testing.assert_allclose(metrics["improvement_db"], improvement, atol=1e-3)
 
 
-def test_training_changes_each_part_in_its_phase_and_goes_on_bit_for_bit(tmp_path):
-    rng, said = np.random.default_rng(), []
-    train, held = clips(rng, 3), clips(rng, 1)
-    fit = lambda: trainer.fit(tmp_path, train, held, CONFIG, SETTINGS, log=lambda *x: said.append(x))
-    whole = fit()
+def test_training_changes_each_part_in_its_phase_and_resumes_bit_for_bit(tmp_path):
+    rng, lines = np.random.default_rng(), []
+    data, validation = clips(rng, 3), clips(rng, 1)
+    train = lambda: trainer.train(tmp_path, data, validation, CONFIG, SETTINGS, log=lambda *x: lines.append(x))
+    whole = train()
     start = model.init(jax.random.key(0), CONFIG)
     differ = lambda a, b: any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
     for part in ("vae", "moments", "backbone", "branch", "details"):
         assert differ(start[part], whole[part]), part
-    assert [name for name, *_ in said if name != "x"][::2] == list(trainer.PHASES)
-    checks = {name: metrics for name, _, metrics in said if any(key.startswith("held") for key in metrics)}
-    assert set(checks) == set(trainer.PHASES) and set(checks["decoder"]) == {"held_render", "held_fixed"}
+    assert [name for name, *_ in lines if name != "x"][::2] == list(trainer.PHASES)
+    checks = {name: metrics for name, _, metrics in lines if any(key.startswith("val_") for key in metrics)}
+    assert set(checks) == set(trainer.PHASES) and set(checks["decoder"]) == {"val_psnr_render", "val_psnr_fixed"}
     assert all(np.isfinite(list(metrics.values())).all() for metrics in checks.values())
-    jax.tree.map(np.testing.assert_array_equal, fit(), whole)
+    jax.tree.map(np.testing.assert_array_equal, train(), whole)
 
 
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="must have one entry per phase"):
-        trainer.FitConfig(steps=(1, 2, 3))
+        trainer.EigentTrainConfig(steps=(1, 2, 3))
     with pytest.raises(ValueError, match="must be at least 1"):
-        trainer.FitConfig(batch=(1, 1, 0, 1))
+        trainer.EigentTrainConfig(batch=(1, 1, 0, 1))

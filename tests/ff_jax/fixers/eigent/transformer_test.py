@@ -58,11 +58,11 @@ def loop(params, latents, text, t, injections):
     """Run the blocks one by one, with the injection rule written out."""
     time = transformer_layers.TimeEmbedding(CONFIG).apply({"params": params["time_embedding"]}, t)
     text, video = transformer.Embed(CONFIG).apply({"params": params["patch_embed"]}, latents, text)
-    turns = transformer.turns_of(transformer.grid_of(latents, CONFIG), CONFIG)
+    angles = transformer.rotary_angles_of(transformer.grid_of(latents, CONFIG), CONFIG)
     size = int(np.ceil(CONFIG.depth / len(injections)))
     for j in range(CONFIG.depth):
         own = jax.tree.map(lambda leaf, j=j: leaf[j], params["blocks"]["block"])
-        text, video = transformer_layers.Block(CONFIG).apply({"params": own}, text, video, time, turns)
+        text, video = transformer_layers.TransformerBlock(CONFIG).apply({"params": own}, text, video, time, angles)
         video = video + injections[j // size]
     return transformer.Head(CONFIG).apply({"params": params["head"]}, video, time, transformer.grid_of(latents, CONFIG))
 
@@ -112,7 +112,7 @@ def test_wrong_inputs_are_named(inputs):
     learned = Dit(DitConfig(**{**vars(CONFIG), "positions": "rope_learned"}))
     with pytest.raises(ValueError, match=r"must have \(frames, height, width\) \(3, 4, 6\) and 4 tokens"):
         jax.eval_shape(learned.init, jax.random.key(0), latents[:, :2], text, t)
-    with pytest.raises(ValueError, match="positions='none' is not known"):
+    with pytest.raises(ValueError, match="invalid positions='none'"):
         DitConfig(**{**vars(CONFIG), "positions": "none"})
     with pytest.raises(ValueError, match="head_dim=24 must be a multiple of 16"):
         DitConfig(**{**vars(CONFIG), "head_dim": 24})

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.eigent import vae
-from ff_jax.fixers.eigent.network_config import VaeConfig
+from ff_jax.fixers.eigent.network_config import VideoVaeConfig
 
-CONFIG = VaeConfig(
+CONFIG = VideoVaeConfig(
     widths=(8, 8), latent_channels=3, layers=1, time_factor=2, groups=2, scale=0.5, tile=(12, 16), overlap=(4, 4),
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_decoded_frames_depend_on_earlier_latents_only(params):
 def test_tiles_are_close_to_the_whole(params):
     latents = np.random.default_rng().normal(size=(1, 3, 20, 28, 3)).astype(np.float32)
     whole, tiled = vae.decode(replace(CONFIG, tile=(99, 99)), params, latents), vae.decode(CONFIG, params, latents)
-    # Statistics of a normalisation are those of the tile, so that tiles differ a little everywhere.
+    # Statistics of a normalization are those of the tile, so that tiles differ a little everywhere.
     assert 0 < jnp.linalg.norm(tiled - whole) < 0.5 * jnp.linalg.norm(whole - whole.mean())
 
 

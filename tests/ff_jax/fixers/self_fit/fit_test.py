@@ -9,7 +9,7 @@ import pytest
 
 from ff_jax.fixers.fixer import fix
 from ff_jax.fixers.self_fit import SelfFitConfig, Triples, fit
-from ff_jax.fixers.self_fit.crops import draw
+from ff_jax.fixers.self_fit.crops import draw_crops
 from ff_jax.fixers.self_fit.fit import split_block
 
 TINY = SelfFitConfig(widths=(8, 8), crop=(16, 16), chunk=2, steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9)
@@ -21,14 +21,14 @@ def smooth_images(rng, count, height=16, width=24):
     y, x = np.mgrid[:height, :width] / width
     images = np.repeat((0.3 + 0.4 * x * rng.random((count, 1, 1)))[..., None], 3, -1)
     for _ in range(4):
-        cy, cx, colour = rng.random((count, 1, 1)), rng.random((count, 1, 1)), rng.random((count, 1, 1, 3))
+        cy, cx, color = rng.random((count, 1, 1)), rng.random((count, 1, 1)), rng.random((count, 1, 1, 3))
         disc = 1 / (1 + np.exp(60 * (np.hypot(y - cy, x - cx) - 0.2)))[..., None]
-        images = images * (1 - disc) + disc * colour
+        images = images * (1 - disc) + disc * color
     return images.astype(np.float32)
 
 
 def degraded(seed, count=8):
-    """Return triples whose renders are discoloured in known vertical stripes, where EIG is high."""
+    """Return triples whose renders are discolored in known vertical stripes, where EIG is high."""
     rng = np.random.default_rng(seed)
     targets = smooth_images(rng, count)
     bad = (rng.random((count, 1, targets.shape[2])) < 0.5) * np.ones((count, targets.shape[1], 1))
@@ -76,10 +76,10 @@ def test_the_held_out_block_is_contiguous_and_the_rest_is_trained_on():
 
 def test_crops_come_from_the_pool_and_fit_together():
     triples = jax.tree.map(jnp.asarray, degraded(3))
-    # A ramp in place of the images tells where a crop was taken and whether it was mirrored.
+    # A ramp in place of the images shows where a crop was taken and whether it was mirrored.
     ramp = jnp.broadcast_to(jnp.arange(24.0)[None, None, :, None], triples.renders.shape)
     which = jnp.broadcast_to(jnp.arange(8.0)[:, None, None], triples.eigs.shape)
-    batch = draw(KEY, Triples(ramp, which, ramp, ramp), jnp.array([2, 5]), dataclasses.replace(TINY, batch=32))
+    batch = draw_crops(KEY, Triples(ramp, which, ramp, ramp), jnp.array([2, 5]), dataclasses.replace(TINY, batch=32))
     assert batch.renders.shape == (32, 16, 16, 3)
     assert set(np.unique(batch.eigs)) == {2.0, 5.0}
     np.testing.assert_array_equal(batch.renders, batch.targets)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.fixer import fix
-from ff_jax.fixers.self_fit import SelfFitConfig, init_params, make_fixer
+from ff_jax.fixers.self_fit import SelfFitConfig, fixer_from_params, init_params
 from ff_jax.fixers.self_fit.network import fold, unfold
 
 TINY = SelfFitConfig(widths=(4, 8), crop=(8, 8), chunk=2)
@@ -24,7 +24,7 @@ def shaken(config=TINY, scale=0.3):
     params = init_params(KEY, config)
     rng = np.random.default_rng(9)
     params = jax.tree.map(lambda x: x + scale * rng.normal(size=x.shape).astype(np.float32), params)
-    return make_fixer(params | {"gain": jnp.ones(())}, config)
+    return fixer_from_params(params | {"gain": jnp.ones(())}, config)
 
 
 def test_unfold_undoes_fold_and_fold_keeps_places():
@@ -35,8 +35,8 @@ def test_unfold_undoes_fold_and_fold_keeps_places():
     np.testing.assert_array_equal(unfold(folded, 3), x)
 
 
-def test_identity_at_initialisation_for_odd_sizes():
-    fixer = make_fixer(init_params(KEY, TINY), TINY)
+def test_identity_at_initialization_for_odd_sizes():
+    fixer = fixer_from_params(init_params(KEY, TINY), TINY)
     frames, eig, references = clip(3, 7, 9)
     np.testing.assert_array_equal(fix(fixer, KEY, frames, eig, references), frames)
 

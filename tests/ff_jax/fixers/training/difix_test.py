@@ -5,14 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
-from tests.ff_jax.fixers.difix import torch_difix  # noqa: F401  # isort: skip  (decides what diffusers imports)
 from ff_jax.fixers.difix import lora, losses, model, unet
-from ff_jax.fixers.difix.config import DifixConfig, UNetConfig, VaeConfig
-from ff_jax.fixers.self_fit.crops import Triples
+from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig
 from ff_jax.fixers.training.sharding import make_mesh, shardings
 from ff_jax.fixers.training.state import gradient, join, split
+from ff_jax.fixers.triples import Triples
 
-CONFIG = DifixConfig(UNetConfig((32, 64), (1, 2), 1, 8, 2), VaeConfig((8, 16), 1, 8), dtype="float32")
+CONFIG = DifixConfig(UNetConfig((32, 64), (1, 2), 1, 8, 2), ImageVaeConfig((8, 16), 1, 8), dtype="float32")
 TRAINED = ("unet", "skips", "guidance")
 
 

@@ -1,4 +1,4 @@
-"""The loop on one device: it learns, it goes on where it stopped, and it leaves frozen parameters alone."""
+"""The loop on one device: it learns, it is resumable, and it keeps frozen parameters."""
 
 import json
 
@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from ff_jax.fixers.training.loop import make_step, resume, run
+from ff_jax.fixers.training.loop import LoopConfig, make_step, resume, run
 from ff_jax.fixers.training.sharding import make_mesh, shard, shard_batch
 from ff_jax.fixers.training.state import OptimizerConfig, init_state, make_optimizer
 from ff_jax.runtime import checkpoint
-from ff_jax.runtime.divergence_report import DivergedError
+from ff_jax.runtime.divergence import DivergedError
 from tests.ff_jax.fixers.training import tiny
 
 OPTIMIZER = make_optimizer(OptimizerConfig(steps=60, warmup=2, lr=1e-2))
@@ -46,14 +46,15 @@ def test_an_interrupted_run_ends_with_the_same_bits(mesh, step, networks, tmp_pa
     backbone, branch = networks
     before, lines = bits(backbone), []
     start = lambda seed, params: init_state(jax.random.key(seed), params, OPTIMIZER)
-    settings = dict(mesh=mesh, meta={"lr": 1e-2}, save_every=2, log_every=2, log=lambda *line: lines.append(line))
-    whole = run(step, start(5, branch), backbone, batch_of, 6, tmp_path / "whole", **settings)
+    log = lambda *line: lines.append(line)
+    loop = lambda folder: LoopConfig(tmp_path / folder, mesh, {"lr": 1e-2}, save_every=2, log_every=2, log=log)
+    whole = run(step, start(5, branch), backbone, batch_of, 6, loop("whole"))
     assert [done for done, _ in lines] == [2, 4, 6]
     assert set(lines[0][1]) == {"loss", "error", "eig_error", "gradient"}
-    run(step, start(5, branch), backbone, batch_of, 3, tmp_path / "parts", **settings)
+    run(step, start(5, branch), backbone, batch_of, 3, loop("parts"))
     # Nothing of the new state survives: all comes from the disk.
     other = start(6, jax.tree.map(np.zeros_like, branch))
-    again = run(step, other, backbone, batch_of, 6, tmp_path / "parts", **settings)
+    again = run(step, other, backbone, batch_of, 6, loop("parts"))
     assert int(again.step) == 6
     for found, wanted in zip(bits(again), bits(whole), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -68,7 +69,7 @@ def test_without_a_checkpoint_the_state_is_the_first(mesh, networks, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, bits(resume(tmp_path, state, mesh)), bits(state))
 
 
-def test_a_small_batch_is_learnt(mesh, step, networks):
+def test_a_small_batch_is_learned(mesh, step, networks):
     backbone, branch = networks
     batch = shard_batch(batch_of(np.random.default_rng().integers(2**31)), mesh)
     state, losses = shard(init_state(jax.random.key(5), branch, OPTIMIZER), mesh), []
@@ -78,8 +79,8 @@ def test_a_small_batch_is_learnt(mesh, step, networks):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
-def broken_at(number, times=10**9):
-    """Return batches of which one is not a number where it is asked for, at most so often."""
+def nan_at(number, times=10**9):
+    """Make batches, one of which is NaN at its first `times` requests."""
     asked = []
 
     def batch(index):
@@ -90,30 +91,30 @@ def broken_at(number, times=10**9):
     return batch
 
 
-def test_a_broken_training_stops_keeps_a_good_checkpoint_and_shows_the_step(mesh, step, networks, tmp_path):
+def test_a_diverged_training_keeps_a_good_checkpoint_and_saves_the_step(mesh, step, networks, tmp_path):
     backbone, branch = networks
     folder, start = tmp_path / "run", lambda: init_state(jax.random.key(5), branch, OPTIMIZER)
     with pytest.raises(
-        DivergedError, match=r"training broke at step 3 \(\d+ numbers of .* in the batch\): checkpoint 2 "
+        DivergedError, match=r"training diverged at step 3 \(\d+ numbers of .* in the batch\): checkpoint 2 "
     ) as e:
-        run(step, start(), backbone, broken_at(3), 6, folder, mesh, meta={}, save_every=2)
+        run(step, start(), backbone, nan_at(3), 6, LoopConfig(folder, mesh, {}, save_every=2))
     assert checkpoint.latest(folder) == 2 and "\n" not in str(e.value)
     report = json.loads((folder / "diverged" / "report.json").read_text())
     assert report["step"] == 3 and report["not_finite_in_batch"] and report["not_finite_after"]
-    assert report["shown"]["loss"] == "nan"
+    assert report["metrics"]["loss"] == "nan"
     stored = np.load(folder / "diverged" / "batch.npz")
     assert all(np.isnan(stored[name]).any() for name in report["not_finite_in_batch"])
     before = checkpoint.restore(folder / "diverged" / "checkpoint", start())[0]
-    whole = run(step, start(), backbone, batch_of, 3, tmp_path / "whole", mesh, meta={})
+    whole = run(step, start(), backbone, batch_of, 3, LoopConfig(tmp_path / "whole", mesh, {}))
     jax.tree.map(np.testing.assert_array_equal, bits(before), bits(whole))
 
 
-def test_a_training_that_breaks_at_once_or_once_only(mesh, step, networks, tmp_path):
+def test_a_training_that_diverges_at_once_or_only_once(mesh, step, networks, tmp_path):
     backbone, branch = networks
     start = lambda: init_state(jax.random.key(5), branch, OPTIMIZER)
-    with pytest.raises(DivergedError, match=r"broke at step 0 .*: checkpoint 0 "):
-        run(step, start(), backbone, broken_at(0), 3, tmp_path / "a", mesh, meta={}, save_every=2)
+    with pytest.raises(DivergedError, match=r"diverged at step 0 .*: checkpoint 0 "):
+        run(step, start(), backbone, nan_at(0), 3, LoopConfig(tmp_path / "a", mesh, {}, save_every=2))
     with pytest.raises(DivergedError, match=r"not when they were repeated: .* checkpoint 2\.$"):
-        run(step, start(), backbone, broken_at(3, 1), 6, tmp_path / "b", mesh, meta={}, save_every=2)
-    run(step, start(), backbone, batch_of, 6, tmp_path / "b", mesh, meta={}, save_every=2)
+        run(step, start(), backbone, nan_at(3, 1), 6, LoopConfig(tmp_path / "b", mesh, {}, save_every=2))
+    run(step, start(), backbone, batch_of, 6, LoopConfig(tmp_path / "b", mesh, {}, save_every=2))
     assert checkpoint.latest(tmp_path / "b") == 6

@@ -1,4 +1,4 @@
-"""Phases of a training: where they go on, pause and end."""
+"""Phases of a training: resuming, pausing and ending."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ff_jax.fixers.training.phase import PhaseConfig, train_phase
+from ff_jax.fixers.training.phase import PhaseConfig, PhaseContext, Problem, train_phase
 from ff_jax.fixers.training.sharding import make_mesh
 
 CONFIG = PhaseConfig(steps=6, lr=0.1, decay=0.5, save_every=2)
@@ -20,17 +20,17 @@ def loss(params, frozen, batch, keys):
 def phase(folder, config=CONFIG, **options):
     mesh = make_mesh(1, 1, jax.devices()[:1])
     batch_of = lambda key: 3.0 + jax.random.normal(key, (2,))
-    start = {"x": jnp.zeros(())}
-    options |= {"key": jax.random.key(1), "mesh": mesh, "meta": {"crop": [96, 96]}}
-    found, over = train_phase(folder, loss, start, {}, batch_of, config, **options)
-    return float(found["x"]), over
+    problem = Problem(loss, {"x": jnp.zeros(())}, {}, batch_of)
+    context = PhaseContext(folder, jax.random.key(1), mesh, {"crop": [96, 96]}, **options)
+    params, over = train_phase(problem, config, context)
+    return float(params["x"]), over
 
 
 def test_a_deadline_pauses_a_phase_and_its_own_limit_ends_it(tmp_path):
-    told = []
-    whole, over = phase(tmp_path / "a", log=lambda *row: told.append(row))
+    rows = []
+    whole, over = phase(tmp_path / "a", log=lambda *row: rows.append(row))
     assert over and 0 < whole < 3
-    checks = [(step, average) for step, metrics, average in told if metrics is None]
+    checks = [(step, average) for step, metrics, average in rows if metrics is None]
     assert [step for step, _ in checks] == [2, 4, 6]
     np.testing.assert_array_equal(float(checks[-1][1]["x"]), whole)
     assert json.loads((tmp_path / "a" / "6" / "meta" / "metadata").read_text()) == {"crop": [96, 96]}

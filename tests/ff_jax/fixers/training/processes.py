@@ -6,7 +6,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 
 from experiments.cli import command_line
-from ff_jax.fixers.training.loop import make_step, run
+from ff_jax.fixers.training.loop import LoopConfig, make_step, run
 from ff_jax.fixers.training.sharding import make_mesh, shard
 from ff_jax.fixers.training.state import init_state
 from tests.ff_jax.fixers.training import tiny
@@ -33,10 +33,8 @@ def main(_):
     step, losses = make_step(tiny.LOSS, OPTIMIZER, mesh), []
     log = lambda _, metrics: losses.append(metrics["loss"])
     state = init_state(jax.random.key(3), branch, OPTIMIZER)
-    settings = dict(meta={"processes": 2}, save_every=1, log=log, log_every=1)
-    state = run(
-        step, state, shard(backbone, mesh), lambda _: batch, STEPS, f"{OUT.value}/checkpoints", mesh, **settings
-    )
+    loop = LoopConfig(f"{OUT.value}/checkpoints", mesh, {"processes": 2}, save_every=1, log=log, log_every=1)
+    state = run(step, state, shard(backbone, mesh), lambda _: batch, STEPS, loop)
     whole = multihost_utils.process_allgather(state.params, tiled=True)
     if jax.process_index() == 0:
         np.savez(f"{OUT.value}/end.npz", losses=losses, **{str(i): x for i, x in enumerate(jax.tree.leaves(whole))})

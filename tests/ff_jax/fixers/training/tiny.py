@@ -6,7 +6,7 @@ import numpy as np
 
 from ff_jax.fixers.convert.cogvideox import transformer_shapes
 from ff_jax.fixers.eigent.context_branch import ContextBranch, branch_params
-from ff_jax.fixers.eigent.denoising_loss import Clips, ObjectiveConfig, make_loss
+from ff_jax.fixers.eigent.denoising_loss import Clips, DenoisingLossConfig, make_loss
 from ff_jax.fixers.eigent.network_config import DitConfig
 from ff_jax.fixers.eigent.transformer import Dit
 
@@ -15,7 +15,7 @@ CONFIG = DitConfig(
     sample=(2, 4, 4), positions="rope_learned",
 )  # fmt: skip
 BLOCKS = 1
-LOSS = make_loss(Dit(CONFIG), ContextBranch(CONFIG, BLOCKS), ObjectiveConfig(dropout=0.5))
+LOSS = make_loss(Dit(CONFIG), ContextBranch(CONFIG, BLOCKS), DenoisingLossConfig(dropout=0.5))
 
 
 def networks(rng):

@@ -6,13 +6,13 @@ import numpy as np
 import optax
 
 from ff_jax.fixers.training.state import init_state
-from ff_jax.fixers.training.weight_average import average_of, averaged
+from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
 
 
 def test_the_average_follows_the_parameters_and_leaves_the_steps_alone():
     rng = np.random.default_rng()
     start = {"a": rng.normal(size=(3, 2)).astype(np.float32)}
-    plain, both = optax.adam(0.1), averaged(optax.adam(0.1), 0.6)
+    plain, both = optax.adam(0.1), with_weight_average(optax.adam(0.1), 0.6)
     state = init_state(jax.random.key(0), start, both)
     params, alone, opt = state.params, state.params, plain.init(start)
     kept, average = state.opt, start["a"].astype(float)
@@ -25,11 +25,11 @@ def test_the_average_follows_the_parameters_and_leaves_the_steps_alone():
         decay = min(0.6, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * np.asarray(params["a"])
     np.testing.assert_array_equal(params["a"], alone["a"])
-    np.testing.assert_allclose(average_of(state.replace(opt=kept))["a"], average, atol=1e-5)
+    np.testing.assert_allclose(averaged_params(state.replace(opt=kept))["a"], average, atol=1e-5)
 
 
 def test_the_average_has_memory_of_its_own():
     params = {"a": jnp.ones(3)}
-    state = init_state(jax.random.key(0), params, averaged(optax.sgd(0.1), 0.9))
+    state = init_state(jax.random.key(0), params, with_weight_average(optax.sgd(0.1), 0.9))
     step = jax.jit(lambda state: state.replace(params=jax.tree.map(jnp.negative, state.params)), donate_argnums=0)
-    np.testing.assert_array_equal(average_of(step(state))["a"], np.ones(3))
+    np.testing.assert_array_equal(averaged_params(step(state))["a"], np.ones(3))
