@@ -1,11 +1,11 @@
-"""Posterior factors of many small blocks in float32, over a huge range of precisions.
+"""Posterior factors of many small blocks in float32, over a large range of precisions.
 
-In units of the prior's standard deviations the posterior precision is I + A with A >= 0 from the data.
-Directions that no view constrains have an eigenvalue 0 of A next to others of 1e8 and more, far below what
-float32 keeps of A, and the Cholesky factorization of I + A breaks down. So the identity is never added to A:
-with A = R^T R from a pivoted Cholesky factorization that stops at the rounding noise of A (what is lost counts
-as not known), the QR factor T of R stacked on I has T^T T = I + A, and ratios of 1e4 enter where there were 1e8.
-The covariance is kept as the factor T^-1, so that projecting it to an image never subtracts large numbers.
+In units of the prior's standard deviations the posterior precision is I + A, where A >= 0 comes from the data.
+Directions that no view constrains have an eigenvalue 0 of A beside others of 1e8 and more. In float32 the identity is
+lost in I + A, and its Cholesky factorization fails. Therefore the identity is never added to A. A pivoted Cholesky
+factorization A = R^T R stops at the rounding noise of A (the rest counts as unobserved). The QR factor T of R stacked
+on I has T^T T = I + A, with ratios of 1e4 instead of 1e8. The covariance is stored as the factor T^-1, so that
+projecting it to an image never subtracts large numbers.
 """
 
 import jax
@@ -13,25 +13,25 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from kernels.fisher.information_gain import unpack
+from kernels import unpack_symmetric
 
 _NOISE = 8 * 2.0**-23  # relative rounding noise of a diagonal entry of A: a few products and sums of float32
-# Blocks factored at a time, which bounds the memory: what stays in the cache of a CPU, what fills any other device.
+# Number of blocks per batch, which bounds the memory: they fit into the cache of a CPU, or keep other devices busy.
 _BATCH_ON_CPU, _BATCH = 1 << 12, 1 << 17
 
 
 def posterior_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:
-    """Return F with F F^T = (data precision + diag(std)^-2)^-1.
+    """Compute F with F F^T = (data precision + diag(std)^-2)^-1.
 
     Args:
-        precision: what the data say, row-major upper triangles; rounding may have made it indefinite.
+        precision: of the data, row-major upper triangles; rounding may have made it indefinite.
         std: standard deviations of the prior.
     """
     size = std.shape[-1]
 
     def one_block(block: tuple[Float[Array, "packed"], Float[Array, "d"]]) -> Float[Array, "d d"]:
         precision, std = block
-        R = data_root(unpack(precision, size) * std[:, None] * std)
+        R = data_root(unpack_symmetric(precision, size) * std[:, None] * std)
         return std[:, None] * inverse_of_upper(qr_with_identity(R))
 
     if precision.shape[0] == 0:
@@ -41,32 +41,32 @@ def posterior_factors(precision: Float[Array, "N packed"], std: Float[Array, "N 
 
 
 def diagonal_factors(precision: Float[Array, "N packed"], std: Float[Array, "N d"]) -> Float[Array, "N d d"]:
-    """Return F as `posterior_factors` does, but from the diagonal of the data precision alone."""
+    """Compute F as `posterior_factors` does, but from the diagonal of the data precision alone."""
     size = std.shape[-1]
-    known = jnp.maximum(jnp.diagonal(unpack(precision, size), axis1=-2, axis2=-1), 0.0) * std * std
-    return (std * lax.rsqrt(1 + known))[..., None] * jnp.eye(size)
+    data = jnp.maximum(jnp.diagonal(unpack_symmetric(precision, size), axis1=-2, axis2=-1), 0.0) * std * std
+    return (std * lax.rsqrt(1 + data))[..., None] * jnp.eye(size)
 
 
 def data_root(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Return R with R^T R = A up to the rounding noise of A (Cholesky with diagonal pivoting)."""
+    """Compute R with R^T R = A up to the rounding noise of A (Cholesky with diagonal pivoting)."""
     size = A.shape[0]
-    given, index = jnp.diagonal(A), jnp.arange(size)
+    diagonal, index = jnp.diagonal(A), jnp.arange(size)
 
     def eliminate(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, R = carry
-        known = jnp.where(jnp.diagonal(rest) > _NOISE * given, jnp.diagonal(rest), 0.0)
-        pivot = (index == jnp.argmax(known)) & (known > 0)
+        pivots = jnp.where(jnp.diagonal(rest) > _NOISE * diagonal, jnp.diagonal(rest), 0.0)
+        pivot = (index == jnp.argmax(pivots)) & (pivots > 0)
         row = jnp.sum(jnp.where(pivot[:, None], rest, 0.0), 0)
-        row = row * lax.rsqrt(jnp.maximum(jnp.sum(jnp.where(pivot, known, 0.0)), 1e-30))
+        row = row * lax.rsqrt(jnp.maximum(jnp.sum(jnp.where(pivot, pivots, 0.0)), 1e-30))
         rest = rest - row[:, None] * row
-        rest = jnp.where(pivot[:, None] | pivot, 0.0, rest)  # what is left there is rounding
+        rest = jnp.where(pivot[:, None] | pivot, 0.0, rest)  # only rounding errors remain there
         return rest, R.at[k].set(row)
 
     return lax.fori_loop(0, size, eliminate, (A, jnp.zeros_like(A)))[1]
 
 
 def qr_with_identity(R: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Return the upper triangular T with T^T T = I + R^T R (Householder reflections of R on top of I)."""
+    """Compute the upper triangular T with T^T T = I + R^T R (Householder reflections of R on top of I)."""
     size = R.shape[0]
     index = jnp.arange(2 * size)
 
@@ -81,7 +81,7 @@ def qr_with_identity(R: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def inverse_of_upper(T: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Return the inverse of an upper triangular matrix by back substitution."""
+    """Invert an upper triangular matrix by back substitution."""
     size = T.shape[0]
 
     def substitute(step: Array, X: Float[Array, "d d"]) -> Float[Array, "d d"]:

@@ -1,13 +1,13 @@
-"""Noise that differs from pixel to pixel: what a scene could not explain in its own training views is not known.
+"""Observation noise, and information weights per pixel, from the residuals of the training views.
 
-The noise of the posterior is one number, the robust spread of all residuals: that of the road and the sky, which
-fill most of an image. Where the scene misses its training images by more (fine facades, foliage, edges), residuals
-of neighbouring pixels and of successive views share their cause, and taking each for an independent measurement of
-precision 1 / noise^2 makes the posterior far too sure. The mean of n views of one place is off by noise^2 / n plus the
-whole mean squared residual m^2 around it (White 1980, doi 10.2307/1912934, for the idea of local residuals as
-variances), which no further view takes away: each of the n views tells 1 / (noise^2 + n m^2).
+The noise is one number, the robust spread of all residuals: that of road and sky, which fill most of an image.
+Elsewhere (fine facades, foliage, edges) residuals are larger, and those of neighboring pixels and successive views
+have the same cause. Treating each as an independent measurement of precision 1 / noise^2 would make the posterior
+overconfident. The mean of n views of one place has the variance noise^2 / n + m^2, where m^2 is the local mean squared
+residual (White 1980, doi 10.2307/1912934, uses local residuals as variances) and does not decrease with n. So each of
+the n views contributes the information 1 / (noise^2 + n m^2).
 
-A view that is yet to be taken is missed in the same way: its noise is the root mean square of all residuals.
+The noise of a new view is the root mean square of all residuals.
 """
 
 import jax.numpy as jnp
@@ -17,27 +17,43 @@ from jaxtyping import ArrayLike, Float
 RADIUS = 2  # pixels: half-size of the window over which residuals are averaged
 
 
-def trust(
+def information_weight(
     residual: Float[Array, "H W 3"],
     valid: Float[Array, "H W"],
     noise: Float[ArrayLike, ""],
-    repeats: Float[ArrayLike, ""] | float | int = 1.0,
+    correlated_views: Float[ArrayLike, ""] | float | int = 1.0,
 ) -> Float[Array, "H W"]:
-    """Return noise^2 / (noise^2 + repeats * local mean squared residual), in (0, 1]: a weight for `eig.accumulate`.
+    """Compute noise^2 / (noise^2 + correlated_views * local mean squared residual), in (0, 1].
+
+    It is the `weight` of `eig.accumulate`.
 
     Args:
         residual: image - render of a training view.
-        valid: per pixel in [0, 1]; pixels of weight 0 lend their residual to nobody.
-        noise: standard deviation of one channel where nothing is missed.
-        repeats: views that miss the same place in the same way; 0 trusts all pixels alike.
+        valid: per pixel in [0, 1]; residuals of pixels of weight 0 are not averaged.
+        noise: standard deviation of one channel where the scene model is right.
+        correlated_views: number of views that share one residual; 0 gives all pixels the weight 1.
     """
     squared = jnp.where(valid > 0, jnp.mean(residual**2, -1), 0.0)
     local = _window_sum(valid * squared) / jnp.maximum(_window_sum(valid), 1e-6)
-    return jnp.square(noise) / (jnp.square(noise) + repeats * local)
+    return jnp.square(noise) / (jnp.square(noise) + correlated_views * local)
+
+
+def noise_from_residuals(residuals: Float[Array, "..."], floor: float = 1e-3) -> Float[Array, ""]:
+    """Estimate the standard deviation of the noise from residuals of observed views; NaN entries are ignored.
+
+    1.4826 times the median absolute deviation (Huber 1981, Robust Statistics, 5.1): errors of the
+    scene model are in the tails and do not count as noise.
+
+    Args:
+        residuals: image - render, any shape.
+        floor: smallest value returned; the quantization of 8-bit images is about a quarter of a level.
+    """
+    center = jnp.nanmedian(residuals)
+    return jnp.maximum(1.4826 * jnp.nanmedian(jnp.abs(residuals - center)), floor)
 
 
 def noise_of_new_views(residuals: Float[Array, "..."], floor: float = 1e-3) -> Float[Array, ""]:
-    """Return the standard deviation of a channel of a view yet to be taken about what the scene can show of it.
+    """Estimate the standard deviation of one channel of a new view around its render.
 
     Args:
         residuals: image - render of training views, any shape; NaN entries are ignored.

@@ -1,4 +1,4 @@
-"""What the recorded views of a log leave unknown about a scene, and how it looks from elsewhere with EIG."""
+"""The posterior of a scene from its recorded views, and renders of other views with their EIG."""
 
 import functools
 from collections.abc import Sequence
@@ -8,164 +8,128 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from ff_jax import eig
-from ff_jax.eig.residual_noise import noise_of_new_views, trust
-from ff_jax.fixers.reprojection import expected_depth
-from ff_jax.render.renderer import RenderSettings
-from ff_jax.scene import Scene, compose, refined_camera, render_scene
-from ff_jax.scene.scene import View
-from ff_jax.train.batches import Feed
-from ff_jax.train.step import Batch, as_float
+from ff_jax.eig.config import Priors
+from ff_jax.eig.information import Precision, accumulate, init_precision
+from ff_jax.eig.maps import eig_map
+from ff_jax.eig.posterior import Posterior
+from ff_jax.eig.posterior import posterior as make_posterior
+from ff_jax.eig.residual_noise import information_weight, noise_from_residuals, noise_of_new_views
+from ff_jax.render.renderer import expected_depth
+from ff_jax.scene import SceneModel, View, render_scene
+from ff_jax.train.batch import Batch, as_float
+from ff_jax.train.batches import TrainBatches
 
-_SAMPLE = 7  # every n-th pixel of a residual is enough for a median
+_STRIDE = 7  # every n-th pixel of a residual is enough for a median
 
 
-@struct.dataclass
-class Knowledge:
-    """What the recorded views leave unknown about a scene."""
+class ScenePosterior(struct.PyTreeNode):
+    """The posterior of a scene given its recorded views."""
 
-    posterior: eig.Posterior
-    noise: Float[Array, ""]  # standard deviation of one channel of a new view, what the scene cannot show included
+    posterior: Posterior
+    noise: Float[Array, ""]  # standard deviation of one channel of a new view, errors of the scene model included
     depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
 
 
-class Evidence(NamedTuple):
-    """What the recorded views say about a scene."""
+class SceneInformation(NamedTuple):
+    """The Fisher information of the recorded views; fields as in `ScenePosterior`."""
 
-    precision: eig.Precision
-    noise: Float[Array, ""]  # standard deviation of one channel of a new view of any camera (`misfit`)
-    depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
+    precision: Precision
+    noise: Float[Array, ""]
+    depths: Float[Array, "F H W"]
 
 
-class Clip(NamedTuple):
-    """Frames rendered along one path; of one view without the leading axis."""
+class EigRender(NamedTuple):
+    """A render with its EIG map: of one view, or of T views stacked to a clip."""
 
     rgb: Float[Array, "*T H W 3"]
     eig: Float[Array, "*T H W"]  # nats
-    depth: Float[Array, "*T H W"]  # expected camera z, metres; very large where there is sky
+    depth: Float[Array, "*T H W"]  # expected camera z, metres; `SKY_DEPTH` in the sky
 
 
-@functools.partial(jax.jit, static_argnames=("settings",))
-def _compare(
-    scene: Scene, batch: Batch, settings: RenderSettings, sh_degree: Int[Array, ""]
-) -> tuple[Float[Array, "..."], Float[Array, "H W"]]:
-    """Return a sample of the residuals of one recorded view, and its depth."""
-    view = render_scene(scene, batch.view, settings, sh_degree)
+@jax.jit
+def _residual_and_depth(model: SceneModel, batch: Batch) -> tuple[Float[Array, "..."], Float[Array, "H W"]]:
+    """Render a recorded view; return a sample of its residuals and its depth."""
+    view = render_scene(model, batch.view)
     residual = jnp.where(batch.weight[..., None] > 0, as_float(batch.image) - view.rgb, jnp.nan)
-    return residual.reshape(-1)[::_SAMPLE], expected_depth(view.depth, view.alpha)
+    return residual.reshape(-1)[::_STRIDE], expected_depth(view.depth, view.alpha)
 
 
-@functools.partial(jax.jit, static_argnames=("settings",), donate_argnums=0)
-def _observe(
-    precision: eig.Precision,
-    scene: Scene,
+@functools.partial(jax.jit, donate_argnums=0)
+def _add_view(
+    precision: Precision,
+    model: SceneModel,
     batch: Batch,
     noise: Float[Array, ""],
-    repeats: Float[Array, ""],
-    settings: RenderSettings,
-    sh_degree: Int[Array, ""],
-) -> eig.Precision:
-    """Add one recorded view to the precision, which is donated: its new value takes its place in memory."""
-    view = render_scene(scene, batch.view, settings, sh_degree)
-    gaussians, alive, axes = compose(scene, batch.view.time)
-    return eig.accumulate(
+    correlated_views: Float[Array, ""],
+) -> Precision:
+    """Add one recorded view to the precision, which is donated (the result takes its memory)."""
+    view = render_scene(model, batch.view)
+    weight = information_weight(as_float(batch.image) - view.rgb, batch.weight, noise, correlated_views)
+    return accumulate(
         precision,
-        gaussians,
-        alive,
-        refined_camera(scene.params, batch.view),
+        model.render_input(batch.view),
         view.linear,
-        settings,
         noise=noise,
         alpha=view.alpha,
-        weight=batch.weight * trust(as_float(batch.image) - view.rgb, batch.weight, noise, repeats),
-        sh_degree=sh_degree,
-        axes=axes,
+        weight=batch.weight * weight,
     )
 
 
-def observe(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, misfit: float) -> Evidence:
-    """Return what the recorded views of `feed` say about a scene; pseudo-views never count as seen.
+def scene_information(model: SceneModel, batches: TrainBatches, misfit: float) -> SceneInformation:
+    """Accumulate the Fisher information of the recorded views; pseudo-views are never observations.
 
-    Every camera's views count by that camera's own noise, and what the scene misses in them counts once (`misfit`).
+    Each camera has its own noise. The error of the scene model counts once over all views (`residual_noise`).
 
     Args:
-        scene: the scene.
-        feed: recorded frames.
-        settings: renderer settings.
-        sh_degree: highest band rendered.
-        misfit: see `eig.Priors`.
+        model: the scene.
+        batches: recorded frames.
+        misfit: see `Priors`.
     """
-    batches, degree = range(len(feed.frames)), jnp.int32(sh_degree)
-    residuals, depths = zip(*(_compare(scene, feed.batch(i), settings, degree) for i in batches), strict=True)
-    cameras = [frame.camera for frame in feed.frames]
+    indices = range(len(batches))
+    residuals, depths = zip(*(_residual_and_depth(model, batches.batch(i)) for i in indices), strict=True)
+    cameras = [frame.camera for frame in batches.recording.frames]
     noise = noise_by_camera(residuals, cameras)
-    precision = eig.init_precision(scene.params.gaussians)
-    repeats = jnp.float32(min(misfit, len(feed.frames)))
+    precision = init_precision(model.scene.params.gaussians)
+    correlated_views = jnp.float32(min(misfit, len(batches)))
     for index, camera in enumerate(cameras):
-        own = noise[camera]
-        precision = _observe(precision, scene, feed.batch(index), own, repeats, settings, degree)
-    return Evidence(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths))
+        precision = _add_view(precision, model, batches.batch(index), noise[camera], correlated_views)
+    return SceneInformation(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths))
 
 
 def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[str]) -> dict[str, Float[Array, ""]]:
-    """Return the noise of every camera from the residuals of its frames.
+    """Estimate the noise of every camera from the residuals of its frames.
 
     Args:
         residuals: of every frame: image - render.
-        cameras: which camera took it.
+        cameras: the camera of every frame.
     """
     frames = {name: [r for r, camera in zip(residuals, cameras, strict=True) if camera == name] for name in cameras}
-    return {name: eig.noise_from_residuals(jnp.stack(rows)) for name, rows in frames.items()}
+    return {name: noise_from_residuals(jnp.stack(rows)) for name, rows in frames.items()}
 
 
-def learn(scene: Scene, feed: Feed, settings: RenderSettings, sh_degree: int, priors: eig.Priors) -> Knowledge:
-    """Return the posterior that the recorded views of `feed` leave."""
-    precision, noise, depths = observe(scene, feed, settings, sh_degree, priors.misfit)
-    return Knowledge(_posterior(precision, scene, priors), noise, depths)
+def fit_posterior(model: SceneModel, batches: TrainBatches, priors: Priors) -> ScenePosterior:
+    """Compute the posterior of a scene given its recorded views."""
+    precision, noise, depths = scene_information(model, batches, priors.misfit)
+    return ScenePosterior(posterior_of(precision, model, priors), noise, depths)
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))
-def _posterior(precision: eig.Precision, scene: Scene, priors: eig.Priors) -> eig.Posterior:
-    return eig.posterior(precision, priors, scene.params.gaussians)
+def posterior_of(precision: Precision, model: SceneModel, priors: Priors) -> Posterior:
+    """Combine the prior with the information of a scene (compiled)."""
+    return make_posterior(precision, priors, model.scene.params.gaussians)
 
 
-def look(
-    scene: Scene,
-    known: Knowledge,
-    view: View,
-    settings: RenderSettings,
-    sh_degree: Int[Array, ""],
-    mode: str = "exact",
-) -> Clip:
-    """Render one view of a scene with its EIG map and depth."""
-    return _look(scene, known.posterior, known.noise, view, settings, sh_degree, mode)
+def render_with_eig(model: SceneModel, posterior: ScenePosterior, view: View, mode: str = "exact") -> EigRender:
+    """Render one view of a scene with its EIG map and depth; `mode` as in `eig_map`."""
+    return _render_with_eig(model, posterior.posterior, posterior.noise, view, mode)
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "mode"))
-def _look(
-    scene: Scene,
-    posterior: eig.Posterior,
-    noise: Float[Array, ""],
-    view: View,
-    settings: RenderSettings,
-    sh_degree: Int[Array, ""],
-    mode: str,
-) -> Clip:
-    seen = render_scene(scene, view, settings, sh_degree)
-    gaussians, alive, axes = compose(scene, view.time)
-    gain = eig.eig_map(
-        gaussians,
-        alive,
-        posterior,
-        refined_camera(scene.params, view),
-        seen.linear,
-        seen.alpha,
-        settings,
-        noise=noise,
-        mode=mode,
-        sh_degree=sh_degree,
-        axes=axes,
-    )
-    return Clip(seen.rgb, gain, expected_depth(seen.depth, seen.alpha))
+@functools.partial(jax.jit, static_argnames=("mode",))
+def _render_with_eig(
+    model: SceneModel, posterior: Posterior, noise: Float[Array, ""], view: View, mode: str
+) -> EigRender:
+    out = render_scene(model, view)
+    eig = eig_map(posterior, model.render_input(view), out.linear, out.alpha, noise=noise, mode=mode)
+    return EigRender(out.rgb, eig, expected_depth(out.depth, out.alpha))

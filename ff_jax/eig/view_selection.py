@@ -1,21 +1,19 @@
-"""How much a whole view would tell: scores for choosing the next views, and a greedy choice of several.
+"""Scores of whole views, and a greedy choice of the next views.
 
 With H the Fisher information of a view (sum of J^T J / noise^2 over its pixels) and Sigma the posterior covariance,
-its joint gain is log det(I + Sigma^(1/2) H Sigma^(1/2)) / 2 (Lindley 1956, doi 10.1214/aoms/1177728069).
+its joint EIG is log det(I + Sigma^(1/2) H Sigma^(1/2)) / 2 (Lindley 1956, doi 10.1214/aoms/1177728069).
 
-    pixel_gain   the sum of the pixels' gains: larger, because it counts again what several pixels tell about the same
-                 Gaussian, but an account of how badly the view's pixels are predicted, whatever number of Gaussians
-                 they are made of
-    block_gain   one determinant per block: exact if the Gaussians were seen apart, else an upper bound (Fischer's
-                 inequality: dropping the off-diagonal blocks of a positive matrix does not lower its determinant)
-    joint_gain   the whole matrix, by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017, doi
-                 10.1137/16M1104974) with products through the rasterizer, forward and backward
-    left_open    the sum of the pixels' gains over views that are to be predicted, once the view is known: the smaller,
-                 the more it tells about them (after the idea of Bickford Smith et al. 2023, arXiv 2304.08151: what a
-                 model does not know matters where it is asked)
+    pixel_eig      the sum of the EIG of the pixels: an upper bound that counts shared information several times, and a
+                   measure of how badly the pixels of the view are predicted
+    block_eig      one determinant per block: exact if Gaussians were independent, else an upper bound (Fischer's
+                   inequality: dropping the off-diagonal blocks of a positive matrix does not lower its determinant)
+    joint_eig      the whole matrix, by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017, doi
+                   10.1137/16M1104974) with products through the rasterizer, forward and backward
+    remaining_eig  the sum of the EIG of the pixels of target views, after the view was observed: the smaller, the
+                   more the view helps to predict them (after Bickford Smith et al. 2023, arXiv 2304.08151)
 
-The gain of a set is submodular, so greedy choice reaches 1 - 1/e of the best possible set (Nemhauser, Wolsey and
-Fisher 1978, doi 10.1007/BF01588971).
+The EIG of a set of views is submodular, so greedy choice reaches 1 - 1/e of the best possible set (Nemhauser, Wolsey
+and Fisher 1978, doi 10.1007/BF01588971).
 """
 
 import functools
@@ -25,36 +23,38 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float, Int, Key
+from jaxtyping import ArrayLike, Float, Key
 
-from ff_jax import eig
-from ff_jax.eig import background as backdrop
+from ff_jax.eig.background import look_up
+from ff_jax.eig.config import Priors
+from ff_jax.eig.information import Precision, accumulate, init_precision
+from ff_jax.eig.maps import eig_map
+from ff_jax.eig.posterior import Posterior
+from ff_jax.eig.posterior import posterior as make_posterior
+from ff_jax.eig.scene_posterior import posterior_of
 from ff_jax.eig.stochastic import differentiable
-from ff_jax.render.camera import Camera
-from ff_jax.render.gaussians import Gaussians
-from ff_jax.render.renderer import RenderSettings, render
+from ff_jax.render.renderer import RenderInput, render
 from ff_jax.runtime.run_log import progress
-from ff_jax.scene import Scene, compose, refined_camera, render_scene
-from ff_jax.scene.scene import View
-from kernels.fisher.information_gain import unpack
+from ff_jax.scene import SceneModel, View, render_scene
+from kernels import unpack_symmetric
 
 _CHANNELS = 3
 
 
-class Choice(NamedTuple):
-    """Views in the order in which they were chosen."""
+class ViewSelection(NamedTuple):
+    """Views in the order in which they were selected."""
 
     order: tuple[int, ...]  # indices into the candidates
-    gains: tuple[float, ...]  # nats that each adds to those before it
-    precision: eig.Precision  # with all of them
+    scores: tuple[float, ...]  # nats that each adds to those before it
+    precision: Precision  # with all of them
 
 
-def block_gain(view: eig.Precision, posterior: eig.Posterior) -> Float[Array, ""]:
-    """Return the joint gain (nats) of a view, block by block.
+def block_eig(view: Precision, posterior: Posterior) -> Float[Array, ""]:
+    """Compute the joint EIG (nats) of a view, block by block.
 
     Args:
-        view: what the view alone tells, from `eig.accumulate` on an empty precision.
-        posterior: before it.
+        view: information of the view alone, from `eig.accumulate` on zeros.
+        posterior: before the view.
     """
     geometry = _log_det(view.geometry, posterior.geometry)
     color = _log_det(view.color, posterior.color)
@@ -62,70 +62,66 @@ def block_gain(view: eig.Precision, posterior: eig.Posterior) -> Float[Array, ""
     return 0.5 * (jnp.sum(geometry) + _CHANNELS * jnp.sum(color) + _CHANNELS * background)
 
 
-_block_gain = jax.jit(block_gain)
+_compiled_block_eig = jax.jit(block_eig)
 
 
 def _log_det(packed: Float[Array, "N packed"], factor: Float[Array, "N d d"]) -> Float[Array, "N"]:
-    """Return log det(I + F^T H F) of every block."""
-    H = unpack(packed, factor.shape[-1])
+    """Compute log det(I + F^T H F) of every block."""
+    H = unpack_symmetric(packed, factor.shape[-1])
     inner = jnp.einsum("nki,nkl,nlj->nij", factor, H, factor, precision="highest")
     values = jnp.linalg.eigvalsh(0.5 * (inner + jnp.swapaxes(inner, 1, 2)))
     return jnp.sum(jnp.log1p(jnp.maximum(values, 0.0)), -1)  # below 0 only by rounding
 
 
-def joint_gain(
+def joint_eig(
     key: Key[Array, ""],
-    gaussians: Gaussians,
-    alive: Bool[Array, "N"],
-    posterior: eig.Posterior,
-    camera: Camera,
+    posterior: Posterior,
+    inputs: RenderInput,
     background: Float[Array, "H W 3"],
-    settings: RenderSettings,
     *,
     noise: Float[ArrayLike, ""],
-    probes: int = 8,
+    num_samples: int = 8,
     steps: int = 40,
-    sh_degree: int | Int[Array, ""] = 3,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the joint gain (nats) of a view with everything that Gaussians share, and its standard error.
+    """Estimate the joint EIG (nats) of a view, correlations between Gaussians included, and its standard error.
 
-    The posterior is block diagonal, but the view's information is not cut into blocks. Every probe costs `steps`
+    The posterior is block diagonal, but the information of the view is not cut into blocks. Each sample costs `steps`
     passes forward and backward.
 
     Args:
-        key: draws the probes.
-        gaussians: in the world frame at the time of the view.
-        alive: slots in use.
+        key: random key of the samples.
         posterior: before the view.
-        camera: of the view.
-        background: what shows where opacity is missing.
-        settings: those of the render.
+        inputs: Gaussians at the time of the view, its camera, and the settings of the render.
+        background: visible where opacity is missing.
         noise: standard deviation of one observed channel.
-        probes: random vectors; their spread gives the standard error.
+        num_samples: random vectors; their spread gives the standard error.
         steps: of the Lanczos iteration.
-        sh_degree: highest band rendered.
     """
-    view, (*still, _) = differentiable(gaussians, alive, camera, background, settings, sh_degree)
-    shown = lambda delta, sh: view(delta, sh, background)
-    _, pull = jax.vjp(shown, *still)
-    alpha = render(gaussians, alive, camera, settings, sh_degree=0).alpha
-    beyond = ((1 - alpha) * backdrop.look_up(posterior.background, camera) / noise) ** 2
+    camera = inputs.camera
+    render_at, (*point, _) = differentiable(inputs, background)
+
+    def image_of(delta: Float[Array, "N 10"], sh: Float[Array, "N K 3"]) -> Float[Array, "H W 3"]:
+        return render_at(delta, sh, background)
+
+    _, vjp = jax.vjp(image_of, *point)
+    alpha = render(inputs.replace(sh_degree=0)).alpha
+    of_background = ((1 - alpha) * look_up(posterior.background, camera) / noise) ** 2
 
     def product(y: Float[Array, "D"]) -> Float[Array, "D"]:
-        """Return (I + J Sigma J^T / noise^2) y, over all channels of all pixels."""
+        """Compute (I + J Sigma J^T / noise^2) y, over all channels of all pixels."""
         image = y.reshape(camera.height, camera.width, _CHANNELS)
-        geometry, sh = pull(image)
-        geometry = _spread(posterior.geometry, geometry[..., None])[..., 0]
-        _, answer = jax.jvp(shown, tuple(still), (geometry, _spread(posterior.color, sh)))
-        return (image + answer / noise**2 + beyond[..., None] * image).reshape(-1)
+        geometry, sh = vjp(image)
+        geometry = _covariance_product(posterior.geometry, geometry[..., None])[..., 0]
+        _, change = jax.jvp(image_of, tuple(point), (geometry, _covariance_product(posterior.color, sh)))
+        return (image + change / noise**2 + of_background[..., None] * image).reshape(-1)
 
     size = camera.height * camera.width * _CHANNELS
-    samples = 0.5 * log_det_samples(key, product, size, probes, min(steps, size))
-    return jnp.mean(samples), jnp.std(samples, ddof=1) / jnp.sqrt(probes)
+    samples = 0.5 * log_det_samples(key, product, size, num_samples, min(steps, size))
+    return jnp.mean(samples), jnp.std(samples, ddof=1) / jnp.sqrt(num_samples)
 
 
-def _spread(factor: Float[Array, "N d d"], x: Float[Array, "N d c"]) -> Float[Array, "N d c"]:
-    """Return F F^T x."""
+def _covariance_product(factor: Float[Array, "N d d"], x: Float[Array, "N d c"]) -> Float[Array, "N d c"]:
+    """Compute F F^T x."""
     inner = jnp.einsum("nki,nkc->nic", factor, x, precision="highest")
     return jnp.einsum("nij,njc->nic", factor, inner, precision="highest")
 
@@ -134,33 +130,33 @@ def log_det_samples(
     key: Key[Array, ""],
     product: Callable[[Float[Array, "D"]], Float[Array, "D"]],
     size: int,
-    probes: int,
+    num_samples: int,
     steps: int,
-) -> Float[Array, "probes"]:
-    """Return independent estimates of log det of a symmetric matrix >= I, given its product with a vector."""
+) -> Float[Array, "num_samples"]:
+    """Draw independent estimates of log det of a symmetric matrix >= I, given its product with a vector."""
 
-    def one(key: Key[Array, ""]) -> Float[Array, ""]:
+    def sample(key: Key[Array, ""]) -> Float[Array, ""]:
         z = jax.random.rademacher(key, (size,), jnp.float32)
-        diagonal, beside = lanczos(product, z / jnp.sqrt(size), steps)
-        T = jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)
+        diagonal, off_diagonal = lanczos(product, z / jnp.sqrt(size), steps)
+        T = jnp.diag(diagonal) + jnp.diag(off_diagonal[:-1], 1) + jnp.diag(off_diagonal[:-1], -1)
         values, vectors = jnp.linalg.eigh(T)
         return size * jnp.sum(vectors[0] ** 2 * jnp.log(jnp.maximum(values, 1.0)))
 
-    return jax.lax.map(one, jax.random.split(key, probes))
+    return jax.lax.map(sample, jax.random.split(key, num_samples))
 
 
 def lanczos(
     product: Callable[[Float[Array, "D"]], Float[Array, "D"]], start: Float[Array, "D"], steps: int
 ) -> tuple[Float[Array, "steps"], Float[Array, "steps"]]:
-    """Return the diagonal and what stands beside it of the tridiagonal matrix (unit `start`, orthogonalized twice).
+    """Compute diagonal and off-diagonal of the Lanczos tridiagonal matrix (unit `start`, orthogonalized twice).
 
-    Where the Krylov space ends early, the rest decouples: zeros beside the diagonal.
+    If the Krylov space ends early, the rest of the off-diagonal is 0.
     """
 
     product_of = functools.partial(jnp.matmul, precision="highest")
 
     def step(k: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        basis, q, diagonal, beside = carry
+        basis, q, diagonal, off_diagonal = carry
         basis = basis.at[k].set(q)
         w = product(q)
         diagonal = diagonal.at[k].set(jnp.dot(q, w, precision="highest"))
@@ -169,122 +165,96 @@ def lanczos(
             w = w - product_of(basis.T, product_of(basis, w))
         length = jnp.linalg.norm(w)
         ended = length <= 1e-5 * scale
-        return basis, jnp.where(ended, 0.0, w / length), diagonal, beside.at[k].set(jnp.where(ended, 0.0, length))
+        return basis, jnp.where(ended, 0.0, w / length), diagonal, off_diagonal.at[k].set(jnp.where(ended, 0.0, length))
 
     zero = jnp.zeros(steps)
     carry = jnp.zeros((steps, start.shape[0])), start, zero, zero
-    _, _, diagonal, beside = jax.lax.fori_loop(0, steps, step, carry)
-    return diagonal, beside
+    _, _, diagonal, off_diagonal = jax.lax.fori_loop(0, steps, step, carry)
+    return diagonal, off_diagonal
 
 
-@functools.partial(jax.jit, static_argnames=("settings",))
-def view_information(
-    scene: Scene, view: View, settings: RenderSettings, noise: Float[ArrayLike, ""], sh_degree: Int[Array, ""]
-) -> eig.Precision:
-    """Return what one view alone would tell about a scene, wherever it was taken from."""
-    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
-    camera, nothing = refined_camera(scene.params, view), eig.init_precision(gaussians)
-    arguments = nothing, gaussians, alive, camera, seen.linear, settings
-    return eig.accumulate(*arguments, noise=noise, alpha=seen.alpha, sh_degree=sh_degree, axes=axes)
+@jax.jit
+def view_information(model: SceneModel, view: View, noise: Float[ArrayLike, ""]) -> Precision:
+    """Compute the Fisher information of one view alone; its image is not needed."""
+    out, inputs = render_scene(model, view), model.render_input(view)
+    return accumulate(init_precision(inputs.world.gaussians), inputs, out.linear, noise=noise, alpha=out.alpha)
 
 
-@functools.partial(jax.jit, static_argnames=("settings",))
-def pixel_gain(
-    scene: Scene,
-    posterior: eig.Posterior,
-    view: View,
-    settings: RenderSettings,
-    noise: Float[ArrayLike, ""],
-    sh_degree: Int[Array, ""],
-) -> Float[Array, ""]:
-    """Return the sum of the EIG (nats) of all pixels of a view, given the posterior before it."""
-    seen, (gaussians, alive, axes) = render_scene(scene, view, settings, sh_degree), compose(scene, view.time)
-    camera = refined_camera(scene.params, view)
-    arguments = gaussians, alive, posterior, camera, seen.linear, seen.alpha, settings
-    return jnp.sum(eig.eig_map(*arguments, noise=noise, sh_degree=sh_degree, axes=axes))
+@jax.jit
+def pixel_eig(model: SceneModel, posterior: Posterior, view: View, noise: Float[ArrayLike, ""]) -> Float[Array, ""]:
+    """Sum the EIG (nats) of all pixels of a view, given the posterior before it."""
+    out = render_scene(model, view)
+    return jnp.sum(eig_map(posterior, model.render_input(view), out.linear, out.alpha, noise=noise))
 
 
 @functools.partial(jax.jit, static_argnames=("priors",))
-def _believe(precision: eig.Precision, gaussians: Gaussians, priors: eig.Priors) -> eig.Posterior:
-    return eig.posterior(precision, priors, gaussians)
-
-
-@functools.partial(jax.jit, static_argnames=("settings", "priors"))
-def left_open(
-    scene: Scene,
-    precision: eig.Precision,
-    views: View,
-    settings: RenderSettings,
-    noise: Float[ArrayLike, ""],
-    priors: eig.Priors,
-    sh_degree: Int[Array, ""],
+def remaining_eig(
+    model: SceneModel, precision: Precision, views: View, noise: Float[ArrayLike, ""], priors: Priors
 ) -> Float[Array, ""]:
-    """Return the sum of `pixel_gain` (nats) over views, which are stacked along the first axis."""
-    posterior = eig.posterior(precision, priors, scene.params.gaussians)
-    gain = lambda view: pixel_gain(scene, posterior, view, settings, noise, sh_degree)
-    return jnp.sum(jax.lax.map(gain, views))
+    """Sum `pixel_eig` (nats) over views, which are stacked along the first axis."""
+    posterior = make_posterior(precision, priors, model.scene.params.gaussians)
+    return jnp.sum(jax.lax.map(lambda view: pixel_eig(model, posterior, view, noise), views))
 
 
-SCORES = ("blocks", "pixels", "wanted")
+SCORES = ("blocks", "pixels", "targets")
 
 
 def select_views(
-    scene: Scene,
-    precision: eig.Precision,
+    model: SceneModel,
+    precision: Precision,
     candidates: Sequence[View],
     count: int,
-    settings: RenderSettings,
     *,
     noise: Float[ArrayLike, ""],
-    priors: eig.Priors,
-    sh_degree: int = 3,
+    priors: Priors,
     score: str = "blocks",
-    wanted: Sequence[View] = (),
-) -> Choice:
-    """Choose views one by one, each the one of largest score given those before it.
+    targets: Sequence[View] = (),
+) -> ViewSelection:
+    """Select views one by one, each with the largest score given those before it.
 
-    Every round costs one pass per candidate that is left, with "wanted" one posterior and as many maps as views are
-    wanted; the chosen view's information joins the precision.
+    Each round costs one pass per remaining candidate, with "targets" one posterior and one map per target as well.
+    The information of the selected view is added to the precision.
 
     Args:
-        scene: as reconstructed so far.
-        precision: what is known so far.
-        candidates: views to choose from; their images are not needed.
-        count: how many to choose.
-        settings: renderer settings.
+        model: the scene so far.
+        precision: of the views so far.
+        candidates: views to select from; their images are not needed.
+        count: number of views to select.
         noise: standard deviation of one observed channel.
-        priors: what is believed without any view.
-        sh_degree: highest band rendered.
-        score: "blocks" for `block_gain`, "pixels" for `pixel_gain`, "wanted" for the fall of `left_open`.
-        wanted: views that are to be predicted, of one size, for the score "wanted".
+        priors: before any view was observed.
+        score: "blocks" for `block_eig`, "pixels" for `pixel_eig`, "targets" for the decrease of `remaining_eig`.
+        targets: views that are to be predicted, of one size, for the score "targets".
 
     Raises:
-        ValueError: if there are fewer candidates, the score does not exist, or it lacks wanted views.
+        ValueError: there are fewer candidates, the score does not exist, or it needs targets and has none.
     """
     if score not in SCORES:
         raise ValueError(f"{score=} is unknown: use one of {SCORES}.")
     if not 0 <= count <= len(candidates):
-        raise ValueError(f"cannot choose {count} of {len(candidates)} views.")
-    if score == "wanted" and not wanted:
-        raise ValueError("score='wanted' scores by the views to be predicted, and there are none: give `wanted`.")
-    degree, gaussians = jnp.int32(sh_degree), scene.params.gaussians
-    told = lambda i: view_information(scene, candidates[i], settings, noise, degree)
-    together = jax.tree.map(lambda *views: jnp.stack(views), *wanted) if wanted else None
-    open_after = lambda known: float(left_open(scene, known, together, settings, noise, priors, degree))
+        raise ValueError(f"cannot select {count} of {len(candidates)} views.")
+    if score == "targets" and not targets:
+        raise ValueError("score='targets' needs the views to be predicted: pass `targets`.")
+    stacked = jax.tree.map(lambda *views: jnp.stack(views), *targets) if targets else None
 
-    def score_of(i: int, before: eig.Posterior, known: eig.Precision) -> float:
-        if score == "wanted":
-            return -open_after(jax.tree.map(jnp.add, known, told(i)))
+    def information(i: int) -> Precision:
+        return view_information(model, candidates[i], noise)
+
+    def remaining(precision: Precision) -> float:
+        return float(remaining_eig(model, precision, stacked, noise, priors))
+
+    def score_of(i: int, posterior: Posterior, precision: Precision) -> float:
+        if score == "targets":
+            return -remaining(jax.tree.map(jnp.add, precision, information(i)))
         if score == "pixels":
-            return float(pixel_gain(scene, before, candidates[i], settings, noise, degree))
-        return float(_block_gain(told(i), before))
+            return float(pixel_eig(model, posterior, candidates[i], noise))
+        return float(_compiled_block_eig(information(i), posterior))
 
-    left, order, gains = list(range(len(candidates))), [], []
-    for _ in progress(count, "choosing views"):
-        before = _believe(precision, gaussians, priors)
-        scores = [score_of(i, before, precision) for i in left]
-        best = max(range(len(left)), key=scores.__getitem__)
-        order.append(left.pop(best))
-        gains.append(scores[best] + (open_after(precision) if score == "wanted" else 0.0))
-        precision = jax.tree.map(jnp.add, precision, told(order[-1]))
-    return Choice(tuple(order), tuple(gains), precision)
+    unselected, order, scores = list(range(len(candidates))), [], []
+    for _ in progress(count, "selecting views"):
+        posterior = posterior_of(precision, model, priors)
+        values = [score_of(i, posterior, precision) for i in unselected]
+        best = max(range(len(unselected)), key=values.__getitem__)
+        order.append(unselected.pop(best))
+        scores.append(values[best] + (remaining(precision) if score == "targets" else 0.0))
+        precision = jax.tree.map(jnp.add, precision, information(order[-1]))
+    return ViewSelection(tuple(order), tuple(scores), precision)

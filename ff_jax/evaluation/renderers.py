@@ -1,4 +1,4 @@
-"""What is scored: a trained scene, or a folder of images that any other program rendered."""
+"""Renderers that can be scored: a trained scene, or a folder of images rendered by another program."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,89 +9,126 @@ from jaxtyping import Float
 
 from ff_jax.data.lazy_arrays import read_image
 from ff_jax.data.loader import load_image
-from ff_jax.evaluation.shifted_views import SKY, Target
-from ff_jax.pipeline.results import Shown
+from ff_jax.eig import Priors
+from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
+from ff_jax.evaluation.shifted_views import SKY, RenderArrays, Target
+from ff_jax.scene import SceneModel, View
+from ff_jax.train.batches import TrainBatches
+from ff_jax.train.loop import count_intersections, resize_capacity
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_SAME = 0.02  # metres: shifts closer than this are one
+_SAME_SHIFT = 0.02  # meters: shifts with a smaller difference are equal
 
 
-class Rendering(NamedTuple):
-    """One view as a method shows it."""
+class RenderedTarget(NamedTuple):
+    """A render of one target view."""
 
     rgb: Float[np.ndarray, "H W 3"]  # [0, 1]
-    depth: Float[np.ndarray, "H W"] | None = None  # camera z, metres; nan where nothing is
+    depth: Float[np.ndarray, "H W"] | None = None  # camera z, meters; nan where there is no surface
     eig: Float[np.ndarray, "H W"] | None = None  # nats
 
 
-Renderer = Callable[[Target], Rendering]
+Renderer = Callable[[Target], RenderedTarget]
 
 
-def scene_renderer(scene: Shown) -> Renderer:
-    """Return a renderer of a trained scene, with depth and EIG."""
+class EigRenderer(NamedTuple):
+    """A trained scene that renders any view with its EIG map."""
 
-    def render(target: Target) -> Rendering:
-        rgb, gain, depth = scene.clip(target.view)
-        return Rendering(rgb, np.where(depth < SKY, depth, np.nan), gain)
+    model: SceneModel
+    posterior: ScenePosterior
+
+    @property
+    def models_actors(self) -> bool:
+        """Return whether the scene has actors."""
+        return self.model.scene.tracks is not None
+
+    def render(self, view: View) -> RenderArrays:
+        """Render a view; colors are clipped to [0, 1]."""
+        out = render_with_eig(self.model, self.posterior, view)
+        return RenderArrays(np.clip(np.asarray(out.rgb), 0, 1), np.asarray(out.eig), np.asarray(out.depth))
+
+
+def eig_renderer(model: SceneModel, batches: TrainBatches, priors: Priors, views: Sequence[View]) -> EigRenderer:
+    """Prepare a scene to render `views` with EIG: reserve capacity, and compute the posterior.
+
+    Args:
+        model: the scene.
+        batches: the recorded frames.
+        priors: before any view was observed.
+        views: the views that will be rendered.
+    """
+    settings = resize_capacity(model.settings, count_intersections(model.scene, views, model.settings))
+    model = model.replace(settings=settings)
+    return EigRenderer(model, fit_posterior(model, batches, priors))
+
+
+def scene_renderer(scene: EigRenderer) -> Renderer:
+    """Make a renderer of a trained scene, with depth and EIG."""
+
+    def render(target: Target) -> RenderedTarget:
+        out = scene.render(target.view)
+        return RenderedTarget(out.rgb, np.where(out.depth < SKY, out.depth, np.nan), out.eig)
 
     return render
 
 
-def true_renderer(target: Target) -> Rendering:
-    """Show the true image of a view: what a perfect method would score.
+def true_renderer(target: Target) -> RenderedTarget:
+    """Return the true image of a view: the best possible score.
 
     Raises:
-        ValueError: no camera was there.
+        ValueError: there is no true image.
     """
     if not target.has_truth:
         raise ValueError(f"there is no true image {target.shift:+.2f} m beside the path: ask for other shifts.")
-    return Rendering(load_image(target.frame))
+    return RenderedTarget(load_image(target.frame))
 
 
 def folder_renderer(folder: Path, targets: Sequence[Target]) -> Renderer:
-    """Return a renderer that reads images another program has made.
+    """Make a renderer that reads the images of another program.
 
-    The folder holds one folder per shift, named by metres to the left ("3", "+3.00m", "-0.53m"); in it are the
-    images of the views in order of time, or one folder of them per camera where there are several cameras.
+    The folder contains one folder per shift, named by meters to the left ("3", "+3.00m", "-0.53m"); that contains the
+    images of the views in order of time, or, if there are several cameras, one folder of images per camera.
 
     Args:
-        folder: where the images are.
-        targets: all views at the shifts that will be asked for, in the order of `evaluate.targets`.
+        folder: contains the images.
+        targets: all views at the shifts to score, in the order of `shifted_views.targets`.
 
     Raises:
-        ValueError: a shift has no folder, or its images are not as many as its views.
+        ValueError: a shift has no folder, or the number of its images differs from that of its views.
     """
-    named = _shift_folders(folder)
+    folders = _shift_folders(folder)
     paths = {}
     for shift in sorted({target.shift for target in targets}):
-        place = next((path for value, path in named.items() if abs(value - shift) < _SAME), None)
-        if place is None:
-            there = ", ".join(f"{value:g}" for value in sorted(named)) or "none"
-            raise ValueError(f"{folder} has no folder for a shift of {shift:g} m (there: {there}): make {shift:+.2f}m.")
+        shift_folder = next((path for value, path in folders.items() if abs(value - shift) < _SAME_SHIFT), None)
+        if shift_folder is None:
+            shifts = ", ".join(f"{value:g}" for value in sorted(folders)) or "none"
+            raise ValueError(
+                f"{folder} has no folder for a shift of {shift:g} m (it has {shifts}): create {shift:+.2f}m."
+            )
         group = [target for target in targets if target.shift == shift]
         cameras = list(dict.fromkeys(target.frame.camera for target in group))
         for camera in cameras:
             views = [target for target in group if target.frame.camera == camera]
-            inside = place if len(cameras) == 1 else place / camera
-            files = _images(inside)
+            camera_folder = shift_folder if len(cameras) == 1 else shift_folder / camera
+            files = _images(camera_folder)
             if len(files) != len(views):
                 raise ValueError(
-                    f"{inside} holds {len(files)} images, but there are {len(views)} views at {shift:+.2f} m: give one "
-                    "image per view, in order of time."
+                    f"{camera_folder} contains {len(files)} images for {len(views)} views at {shift:+.2f} m: "
+                    "expected one image per view, in order of time."
                 )
             paths |= {_key(view): path for view, path in zip(views, files, strict=True)}
     return lambda target: _read(paths[_key(target)], target)
 
 
 def first_width(folder: Path) -> int:
-    """Return the width in pixels of the first image of a folder of renders.
+    """Read the width in pixels of the first image of a folder of renders.
 
     Raises:
         ValueError: there is no image.
     """
-    files = [path for place in _shift_folders(folder).values() for path in _images(place, deep=True)]
+    files = [path for shift_folder in _shift_folders(folder).values() for path in _images(shift_folder, "**/*")]
     if not files:
-        raise ValueError(f"{folder} holds no folder named by a shift in metres (such as +3.00m) with images in it.")
+        raise ValueError(f"{folder} contains no images in folders named by a shift in meters, such as +3.00m.")
     return read_image(files[0]).shape[1]
 
 
@@ -100,29 +137,28 @@ def _key(target: Target) -> tuple[float, str, int]:
 
 
 def _shift_folders(folder: Path) -> dict[float, Path]:
-    """Return the folders whose name is a number of metres."""
+    """List the folders whose name is a number of meters."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: name the one that holds the rendered images.")
-    found = {}
+        raise ValueError(f"{folder} is not a folder: expected one that contains rendered images.")
+    folders = {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
-            found[float(path.name.removesuffix("m"))] = path
+            folders[float(path.name.removesuffix("m"))] = path
         except ValueError:
             continue
-    return found
+    return folders
 
 
-def _images(folder: Path, deep: bool = False) -> list[Path]:
-    found = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+def _images(folder: Path, pattern: str = "*") -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES)
 
 
-def _read(path: Path, target: Target) -> Rendering:
+def _read(path: Path, target: Target) -> RenderedTarget:
     image = read_image(path)
-    wanted = (target.frame.height, target.frame.width)
-    if image.shape[:2] != wanted:
+    width, height = target.frame.width, target.frame.height
+    if image.shape[:2] != (height, width):
         raise ValueError(
-            f"{path} is {image.shape[1]} x {image.shape[0]} pixels, but the log's images are {wanted[1]} x {wanted[0]}:"
-            " render at that size, or scale the log to the renders' width (--width)."
+            f"{path} is {image.shape[1]} x {image.shape[0]} pixels, but the log's images are {width} x {height}: "
+            "render at that size, or scale the log to the width of the renders (--width)."
         )
-    return Rendering(image)
+    return RenderedTarget(image)

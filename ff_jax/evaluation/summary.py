@@ -1,4 +1,4 @@
-"""From what was measured view by view to the numbers of a table, with intervals."""
+"""Summarize the measurements of single views as the values of a table, with confidence intervals."""
 
 import functools
 import math
@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ff_jax.evaluation import feature_sets
-from ff_jax.evaluation.benchmark import Board, Cell
+from ff_jax.evaluation.benchmark import ScoreKey, ScoreTable
+from ff_jax.evaluation.feature_sets import FeatureStream
+from ff_jax.evaluation.view_scores import Measurements
 from ff_jax.metrics import confidence, lidar_depth, nta_iou, ntl_iou
 from ff_jax.metrics.confidence import Interval
 
@@ -33,12 +35,11 @@ MAIN = (
     Metric("fid_pooled", "FID pooled_", 1),
     Metric("eig", "EIG_", 3),
 )
-_PARTS = (("psnr", "PSNR", "^", 2), ("lpips", "LPIPS", "_", 3), ("fid", "FID", "_", 1))
 REGIONS = (
     *(
-        Metric(f"{key}_{part}", f"{head}-{part.upper()}{way}", d)
-        for key, head, way, d in _PARTS
-        for part in ("ucr", "hpr")
+        Metric(f"{key}_{region}", f"{head}-{region.upper()}{better}", digits)
+        for key, head, better, digits in (("psnr", "PSNR", "^", 2), ("lpips", "LPIPS", "_", 3), ("fid", "FID", "_", 1))
+        for region in ("ucr", "hpr")
     ),
     Metric("ucr_share", "share of UCR", 3),
 )
@@ -56,123 +57,137 @@ STRICT = (
     Metric("depth_delta", "depth<1.25^", 3),
     Metric("warp", "warp_", 4),
 )
+_LANES = (  # key, protocol, field of `NtlScore`
+    ("ntl", "ntl", "published"),
+    ("lane", "ntl", "lane"),
+    ("background", "ntl", "background"),
+    ("lane_strict", "ntl_strict", "lane_pooled"),
+)
 
-Values = dict[str, Interval]
+Intervals = dict[str, Interval]  # by key of the metric
 
 
-def summarize(board: Board, version: str, shift: float) -> Values:
-    """Return the numbers of one version at one shift; metrics that were not measured are left out.
+def summarize(table: ScoreTable, version: str, shift: float) -> Intervals:
+    """Summarize one version at one shift; metrics that were not measured are left out.
 
-    Intervals are bootstrapped over views. Distances between sets of features have none: a resampled set has
-    duplicates, which raise them.
+    Intervals are bootstrapped over views. Distances between sets of features have none: a resampled set contains
+    duplicates, which increase them.
     """
-    cell = board.cells[version, shift]
-    found = _per_view(cell) | _of_vehicles(cell) | _of_lanes(cell) | _of_geometry(cell) | _of_sets(board, cell, shift)
-    # Nothing to average, such as the precision without a detection: not measured.
-    return {key: value for key, value in found.items() if math.isfinite(value.mean)}
+    measurements = table.measurements[ScoreKey(version, shift)]
+    values = _frame_means(measurements.frames)
+    values |= _vehicle_scores(measurements)
+    values |= _lane_scores(measurements)
+    values |= _geometry_scores(measurements)
+    values |= _feature_distances(measurements.features, table.recorded_features, shift)
+    # A mean of no value, such as the precision without a detection, was not measured.
+    return {key: value for key, value in values.items() if math.isfinite(value.mean)}
 
 
-def over_seeds(boards: Mapping[int, Board], version: str, shift: float) -> Values:
-    """Return the means over several logs of what all of them have, with intervals for another log of the kind."""
-    each = [summarize(board, version, shift) for board in boards.values()]
-    shared = [key for key in each[0] if all(key in values for values in each)]
-    return {key: confidence.mean_interval([values[key].mean for values in each]) for key in shared}
+def over_logs(tables: Mapping[int, ScoreTable], version: str, shift: float) -> Intervals:
+    """Average the metrics that all logs have; the intervals are for another log of the same kind."""
+    summaries = [summarize(table, version, shift) for table in tables.values()]
+    common = [key for key in summaries[0] if all(key in values for values in summaries)]
+    return {key: confidence.mean_interval([values[key].mean for values in summaries]) for key in common}
 
 
-def differences(boards: Mapping[int, Board], before: str, after: str, shift: float) -> Values:
-    """Return by how much `after` exceeds `before` on the same log, as means over logs with intervals."""
-    pairs = [(summarize(board, before, shift), summarize(board, after, shift)) for board in boards.values()]
-    shared = [key for key in pairs[0][0] if all(key in values for pair in pairs for values in pair)]
-    rise = {key: [new[key].mean - old[key].mean for old, new in pairs] for key in shared}
-    return {key: confidence.mean_interval(values) for key, values in rise.items()}
+def differences(tables: Mapping[int, ScoreTable], before: str, after: str, shift: float) -> Intervals:
+    """Average the differences `after` - `before` on the same log over the logs, with intervals."""
+    pairs = [(summarize(table, before, shift), summarize(table, after, shift)) for table in tables.values()]
+    common = [key for key in pairs[0][0] if all(key in values for pair in pairs for values in pair)]
+    increases = {key: [new[key].mean - old[key].mean for old, new in pairs] for key in common}
+    return {key: confidence.mean_interval(values) for key, values in increases.items()}
 
 
-def pooled(boards: Sequence[Board]) -> dict[tuple[str, float], Values]:
-    """Return the distances between sets of features with all logs as one set, by version and shift."""
-    whole = Board()
-    for board in boards:
-        _join(whole.real, board.real)
-        for key, cell in board.cells.items():
-            _join(whole.cells.setdefault(key, Cell()).features, cell.features)
-    found = {key: _of_sets(whole, cell, key[1]) for key, cell in whole.cells.items()}
-    return {key: {f"{name}_pooled": value for name, value in values.items()} for key, values in found.items()}
+def pooled_distances(tables: Sequence[ScoreTable]) -> dict[ScoreKey, Intervals]:
+    """Compute the distances between sets of features with all logs as one set, by version and shift."""
+    recorded: dict = {}
+    rendered: dict[ScoreKey, dict] = {}
+    for table in tables:
+        _join_streams(recorded, table.recorded_features)
+        for key, measurements in table.measurements.items():
+            _join_streams(rendered.setdefault(key, {}), measurements.features)
+    distances = {key: _feature_distances(streams, recorded, key.shift) for key, streams in rendered.items()}
+    return {key: {f"{name}_pooled": value for name, value in values.items()} for key, values in distances.items()}
 
 
-def _join(mine: dict, theirs: dict) -> None:
-    for key, stream in theirs.items():
-        mine[key] = feature_sets.join(mine[key], stream) if key in mine else stream
+def _join_streams(streams: dict, others: Mapping) -> None:
+    for key, stream in others.items():
+        streams[key] = feature_sets.join(streams[key], stream) if key in streams else stream
 
 
-def _column(frames: Sequence[Mapping[str, float]], key: str) -> list[float]:
-    values = [frame.get(key, math.nan) for frame in frames]
-    return [value for value in values if math.isfinite(value)]
-
-
-def _per_view(cell: Cell) -> Values:
-    keys = dict.fromkeys(key for frame in cell.frames for key in frame if key != "time")
-    columns = {key: _column(cell.frames, key) for key in keys}
+def _frame_means(frames: Sequence[Mapping[str, float]]) -> Intervals:
+    keys = dict.fromkeys(key for frame in frames for key in frame if key != "time")
+    columns = {key: [frame[key] for frame in frames if math.isfinite(frame.get(key, math.nan))] for key in keys}
     return {key: confidence.mean_interval(values) for key, values in columns.items() if values}
 
 
-def _of_vehicles(cell: Cell) -> Values:
-    out = {}
-    for name, frames in cell.vehicles.items():
+def _vehicle_scores(measurements: Measurements) -> Intervals:
+    values = {}
+    for name, frames in measurements.vehicles.items():
         total = nta_iou.aggregate(frames)
-        if total.ground_truths:
-            out[name] = _over_frames(lambda rows: nta_iou.aggregate(rows).iou, frames)
-            out[name.replace("nta", "vehicles")] = _plain(float(total.ground_truths), total.ground_truths)
-        if total.ground_truths and name == "nta_strict":
-            out["recall_strict"] = _plain(total.recall, len(frames))
-            out["precision_strict"] = _plain(total.precision, len(frames))
-            out["false_strict"] = _plain(total.false_positives_per_frame, len(frames))
-    return out
-
-
-def _of_lanes(cell: Cell) -> Values:
-    named = {"ntl": ("ntl", "published"), "lane": ("ntl", "lane"), "background": ("ntl", "background")}
-    named["lane_strict"] = ("ntl_strict", "lane_pooled")
-    out = {}
-    for key, (protocol, attribute) in named.items():
-        if protocol in cell.lanes:
-            measure = lambda rows, attribute=attribute: getattr(ntl_iou.aggregate(rows), attribute)
-            out[key] = _over_frames(measure, cell.lanes[protocol])
-    return out
-
-
-def _over_frames(statistic: Callable[[list], float], frames: Sequence) -> Interval:
-    """Return a statistic of frames with the interval from drawing them anew."""
-    numbers = np.arange(len(frames), dtype=float)[:, None]
-    # Of few frames the same are drawn again and again, and in which order does not matter.
-    known = functools.cache(lambda drawn: statistic([frames[i] for i in drawn]))
-    return confidence.resampled(lambda drawn: known(tuple(np.sort(drawn[:, 0]).astype(int).tolist())), numbers)
-
-
-def _of_geometry(cell: Cell) -> Values:
-    out = {}
-    if cell.depth is not None and cell.depth.points:
-        found = lidar_depth.aggregate([cell.depth])
-        out |= {"depth_mae": _plain(found.mae, found.count), "depth_delta": _plain(found.delta, found.count)}
-    seen = [warp.mae for warp in cell.warps if not math.isnan(warp.mae)]
-    if seen:
-        out["warp"] = confidence.mean_interval(seen)
-    return out
-
-
-def _of_sets(board: Board, cell: Cell, shift: float) -> Values:
-    out = {}
-    for region, stream in cell.features.items():
-        real = board.real["all" if region == "all" else (region, shift)]
-        if min(stream.sample.seen, real.sample.seen) < 2:
+        if not total.ground_truths:
             continue
-        end = "" if region == "all" else f"_{region}"
-        found = feature_sets.distance(stream, real)
-        out["fid" + end] = _plain(found.value, found.count_a)
+        values[name] = _bootstrap_over_frames(lambda rows: nta_iou.aggregate(rows).iou, frames)
+        values[name.replace("nta", "vehicles")] = _without_bounds(float(total.ground_truths), total.ground_truths)
+        if name == "nta_strict":
+            values["recall_strict"] = _without_bounds(total.recall, len(frames))
+            values["precision_strict"] = _without_bounds(total.precision, len(frames))
+            values["false_strict"] = _without_bounds(total.false_positives_per_frame, len(frames))
+    return values
+
+
+def _lane_scores(measurements: Measurements) -> Intervals:
+    values = {}
+    for key, protocol, field in _LANES:
+        if protocol in measurements.lanes:
+            values[key] = _bootstrap_over_frames(functools.partial(_lane_score, field), measurements.lanes[protocol])
+    return values
+
+
+def _lane_score(field: str, rows: list[ntl_iou.LanePixelCounts]) -> float:
+    return getattr(ntl_iou.aggregate(rows), field)
+
+
+def _bootstrap_over_frames(statistic: Callable[[list], float], frames: Sequence) -> Interval:
+    """Compute a statistic of frames with its interval from resampled frames."""
+    numbers = np.arange(len(frames), dtype=float)[:, None]
+
+    # Few frames give the same samples repeatedly, and the order of a sample does not matter.
+    @functools.cache
+    def of_sorted(sample: tuple[int, ...]) -> float:
+        return statistic([frames[i] for i in sample])
+
+    return confidence.bootstrap_statistic(
+        lambda sample: of_sorted(tuple(np.sort(sample[:, 0]).astype(int).tolist())), numbers
+    )
+
+
+def _geometry_scores(measurements: Measurements) -> Intervals:
+    values = {}
+    if measurements.depth is not None and measurements.depth.points:
+        depth = lidar_depth.aggregate([measurements.depth])
+        values["depth_mae"] = _without_bounds(depth.mae, depth.count)
+        values["depth_delta"] = _without_bounds(depth.delta, depth.count)
+    warps = [warp.mae for warp in measurements.warps if not math.isnan(warp.mae)]
+    if warps:
+        values["warp"] = confidence.mean_interval(warps)
+    return values
+
+
+def _feature_distances(streams: Mapping[str, FeatureStream], recorded_features: Mapping, shift: float) -> Intervals:
+    values = {}
+    for region, stream in streams.items():
+        recorded = recorded_features["all" if region == "all" else (region, shift)]
+        if min(stream.sample.num_offered, recorded.sample.num_offered) < 2:
+            continue
+        fid = feature_sets.frechet_distance(stream, recorded)
+        values["fid" if region == "all" else f"fid_{region}"] = _without_bounds(fid.value, fid.count_a)
         if region == "all":
-            kernel = feature_sets.kernel_distance(stream, real)
-            out["kid"] = _plain(kernel.mean, kernel.count_a)
-            out["reals"] = _plain(float(found.count_b), found.count_b)
-    return out
+            kid = feature_sets.kernel_distance(stream, recorded)
+            values["kid"] = _without_bounds(kid.mean, kid.count_a)
+            values["reals"] = _without_bounds(float(fid.count_b), fid.count_b)
+    return values
 
 
-def _plain(value: float, count: int) -> Interval:
+def _without_bounds(value: float, count: int) -> Interval:
     return Interval(value, math.nan, math.nan, count)

@@ -1,49 +1,22 @@
-"""The settings of the main job, as nested frozen dataclasses: one place, static, hashable, printable."""
+"""The settings of the main job as nested frozen dataclasses: static, hashable, printable."""
 
 import dataclasses
 from typing import Any, get_type_hints
 
 from jaxtyping import PyTree
 
+from ff_jax.data.config import DataConfig
+from ff_jax.eig.config import EigConfig
 from ff_jax.fixers.self_fit import SelfFitConfig
-from ff_jax.pipeline.fix_event import EigConfig
 from ff_jax.render.renderer import RenderSettings
+from ff_jax.train.config import ReconConfig
+from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.shift_schedule import ShiftSchedule
-from ff_jax.train.step import ReconConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Which log, at which size.
-
-    Attributes:
-        source: "world" for the built-in street, else a folder with scene.json or cameras.json.
-        seed: which street of the built-in world.
-        width, height: size of the built-in world's images, pixels; a log's images are scaled to `width` (0 keeps
-            their size).
-        frames: number of images per camera of the built-in world.
-        moving: whether vehicles of the built-in world move.
-        cameras: names of the cameras to train on; empty takes all.
-        hold_out: every n-th training time step becomes a test step; 0 holds none out.
-        use_lidar: use LiDAR for initial points and the depth loss where the log has it.
-        rolling_shutter: follow the read-out of images where the log tells how cameras moved meanwhile.
-    """
-
-    source: str = "world"
-    seed: int = 0
-    width: int = 208
-    height: int = 128
-    frames: int = 24
-    moving: bool = False
-    cameras: tuple[str, ...] = ()
-    hold_out: int = 0
-    use_lidar: bool = True
-    rolling_shutter: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class RenderConfig:
-    """The renderer (see `RenderSettings`; its capacity is measured)."""
+    """The renderer (see `RenderSettings`; the capacity is counted)."""
 
     antialiased: bool = True
     near: float = 0.2
@@ -52,7 +25,7 @@ class RenderConfig:
     implementation: str = ""  # "" takes the best one for the device
 
     def settings(self, capacity: int) -> RenderSettings:
-        """Return renderer settings of `capacity` tile intersections."""
+        """Make renderer settings with a capacity of tile intersections."""
         return RenderSettings(
             capacity=capacity,
             antialiased=self.antialiased,
@@ -65,10 +38,10 @@ class RenderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class InitConfig:
-    """The first Gaussians.
+    """The initial Gaussians.
 
     Attributes:
-        points: how many points to start from.
+        points: number of initial points.
         random_share: share of them that is drawn at random instead of measured.
         opacity: their opacity.
         scale: their standard deviation in units of the mean distance to the 3 nearest.
@@ -82,12 +55,12 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ActorConfig:
-    """What moves along tracked boxes.
+    """Actors: moving objects with tracked boxes.
 
     Attributes:
-        slots: Gaussians per actor; 0 leaves everything that moves out of the scene and of training.
-        points: how many of them to start from.
-        min_path: metres that a track must travel to become an actor; the others belong to the background.
+        slots: Gaussians per actor; 0 models no actors and masks moving objects out of training.
+        points: number of initial points per actor.
+        min_path: distance that a track must travel to become an actor, metres; others are background.
     """
 
     slots: int = 2000
@@ -96,14 +69,14 @@ class ActorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ThinConfig:
-    """The thinned reconstruction whose held-out views teach `self_fit`.
+class PairsConfig:
+    """Training pairs of `self_fit`: held-out views of a reconstruction from a part of the frames.
 
     Attributes:
-        every: one of `every` frames is kept; the others are held out.
-        steps: training steps of the thinned reconstruction.
-        skip: every held-out view is taught a second time with references that leave out the `skip` nearest frames:
-            off the lane, too, references are poorer than beside a held-out frame. 0 teaches it once.
+        every: one of `every` time steps is kept for the reconstruction; the others are held out.
+        steps: training steps of that reconstruction.
+        skip: each held-out view gives a second pair whose references leave out the `skip` nearest frames, because
+            references off the lane are poorer than those beside a held-out frame. 0 makes one pair.
     """
 
     every: int = 4
@@ -113,14 +86,14 @@ class ThinConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """What is measured and shown.
+    """Evaluation and the results page.
 
     Attributes:
         shifts: lateral shifts in metres (left positive) to render, besides those of the log's test frames.
-        frames: at most this many frames per shift, spread evenly.
-        video_frames: length of the lane-change flight.
-        video_width: its lateral extent, metres.
-        fps: frames per second of the flight.
+        frames: at most this many frames per shift, evenly spaced.
+        video_frames: number of frames of the fly-through.
+        video_width: lateral extent of its lane change, metres.
+        fps: frames per second of the fly-through.
     """
 
     shifts: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
@@ -132,26 +105,27 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FuseConfig:
-    """The main job: reconstruct, then fuse generated views in, then evaluate.
+    """The main job: reconstruct, then fuse repaired views, then evaluate.
 
     Attributes:
-        seed: of everything random but the built-in world.
-        steps: training steps in all; the schedule's `start` is where fusing begins.
-        novel_probability: share of the steps that look at pseudo-views after the first event.
-        pool: pseudo-views kept; older ones are overwritten.
+        seed: of all random numbers except the synthetic street.
+        steps: number of training steps; fusing begins at `schedule.start`.
+        novel_probability: share of the steps that train on pseudo-views after the first event.
+        pseudo_view_capacity: number of pseudo-views in the ring buffer; new ones overwrite the oldest.
         event_stride: an event renders every n-th recorded frame.
-        fixer: name of the generator: "none", "self_fit", "difix" or "eigent" (whose trained weights must lie in the
-            package), or two of them, "eigent_then_difix": the second from when the largest shift was visited.
+        fixer: name of the fixer: "none", "self_fit", "difix" or "eigent".
+        late_fixer: name of the fixer that replaces `fixer` once the largest shift is reached; "" keeps `fixer`.
         save_every: steps between checkpoints.
-        check_every: steps between log lines and looks at the renderer's capacity.
+        check_every: steps between log lines and checks of the renderer's capacity.
     """
 
     seed: int = 0
     steps: int = 30_000
     novel_probability: float = 0.4
-    pool: int = 96
+    pseudo_view_capacity: int = 96
     event_stride: int = 1
     fixer: str = "self_fit"
+    late_fixer: str = ""
     save_every: int = 1000
     check_every: int = 50
     data: DataConfig = DataConfig()
@@ -160,25 +134,45 @@ class FuseConfig:
     actors: ActorConfig = ActorConfig()
     recon: ReconConfig = ReconConfig()
     schedule: ShiftSchedule = ShiftSchedule()
-    thin: ThinConfig = ThinConfig()
+    pairs: PairsConfig = PairsConfig()
     self_fit: SelfFitConfig = SelfFitConfig()
     eig: EigConfig = EigConfig()
     evaluate: EvalConfig = EvalConfig()
 
     def __post_init__(self):
-        """Check what would make a resumed run differ, or a run pointless."""
+        """Check the settings that would make a resumed run differ, or a run without effect."""
         if self.save_every % self.check_every:
             raise ValueError(f"save_every={self.save_every} must be a multiple of check_every={self.check_every}.")
         if not 0 <= self.novel_probability <= 1:
             raise ValueError(f"novel_probability={self.novel_probability} must lie in [0, 1].")
         if self.schedule.start > self.steps:
             raise ValueError(
-                f"schedule.start={self.schedule.start} lies behind steps={self.steps}: nothing would be fused."
+                f"schedule.start={self.schedule.start} is after steps={self.steps}: lower it, or nothing is fused."
             )
 
 
+def demo_config() -> FuseConfig:
+    """Make the settings of the demo: the synthetic street, one camera, out to 3 m left, on a CPU in minutes."""
+    return FuseConfig(
+        steps=1300,
+        save_every=500,
+        pseudo_view_capacity=42,
+        fixer="difix",  # trained on other synthetic streets; logs of real cameras use `self_fit`
+        data=DataConfig(frames=14),
+        render=RenderConfig(antialiased=False),
+        recon=ReconConfig(
+            budget=16_000, sh_degree=1, sh_every=400, density=DensityConfig(start=150, stop=1000, every=50)
+        ),
+        init=InitConfig(points=8_000, scale=0.35),
+        schedule=ShiftSchedule(start=300, every=200, metres=1.0, largest=3.0, sides=(1,), refresh=600),
+        eig=EigConfig(kappa=0.1, floor=0.2),
+        pairs=PairsConfig(every=2, steps=400),
+        evaluate=EvalConfig(shifts=(0.0, 1.0, 2.0, 3.0), frames=6, video_width=3.0, video_frames=48, fps=16),
+    )
+
+
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a nested dataclass as a nested dict with the same names."""
+    """Convert a nested dataclass to a nested dict with the same names."""
     return dataclasses.asdict(config)
 
 
@@ -186,7 +180,7 @@ def from_dict(cls: type, values: dict[str, PyTree]) -> Any:
     """Build the nested dataclass `cls` from a nested dict.
 
     Raises:
-        ValueError: a name that `cls` does not have.
+        ValueError: `cls` has no setting of that name.
     """
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))

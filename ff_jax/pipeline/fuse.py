@@ -1,91 +1,113 @@
-"""The main job as one function: reconstruct -> [render + EIG -> fix -> distil, d += 1 m]* -> evaluate and show.
+"""The main job as one function: reconstruct -> [render + EIG -> fix -> distill, d += 1 m]* -> evaluate.
 
-workdir/thin, fixer      the thinned reconstruction and what `self_fit` learnt from it
-workdir/recon            the reconstruction up to the first fix event
-workdir/baseline         the same, trained on recorded views only to the last step: what fusing is compared with
-workdir/fused            the progressive loop
-workdir/results          metrics.json, index.html, pictures, flight.mp4, scene.ply
+workdir/subsampled, fixer  the reconstruction from a part of the frames, and `self_fit` trained on it
+workdir/recon              the reconstruction up to the first fix event
+workdir/baseline           the same, trained on recorded views only to the last step: the comparison of the fused scene
+workdir/fused              the progressive loop
+workdir/results            metrics.json, index.html, pictures, fly-through (MP4), scene.ply
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
-from ff_jax.eig.scene_posterior import learn
-from ff_jax.fixers import registry
-from ff_jax.fixers.fixer import Fixer
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
-from ff_jax.pipeline.fix_event import add_pseudo_views
-from ff_jax.pipeline.initialize import make_feed, recorded_frames, start_run
-from ff_jax.pipeline.phases import is_begun, key_of, restore_or, run_phase
-from ff_jax.pipeline.results import Version, write_results
-from ff_jax.pipeline.self_fit_pairs import thin_triples
-from ff_jax.runtime.run_lock import hold
-from ff_jax.runtime.run_log import peak_memory, progress, write_run_facts
-from ff_jax.train.batches import Feed
-from ff_jax.train.loop import Recipe, Run
-from ff_jax.train.shift_schedule import is_expanding, shift_at
+from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for
+from ff_jax.pipeline.initialize import initialize, make_recording
+from ff_jax.pipeline.phases import Phase, run_phase
+from ff_jax.pipeline.results import write_results
+from ff_jax.pipeline.run import Run
+from ff_jax.runtime.run_lock import lock_run
+from ff_jax.runtime.run_log import peak_memory, write_run_facts
+from ff_jax.train.batches import TrainBatches
+from ff_jax.train.loop import Event, no_event
 
-_FIT, _FIX = 11, 12  # random streams
+RECONSTRUCTION, FUSED = "Reconstruction only", "Fused"  # names of the versions of a scene
 
 
-def fuse(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Run the main job in `workdir` and return its metrics.
+def fuse(config: FuseConfig, log: SceneData, workdir: Path | str, *, resume: bool = False) -> Run:
+    """Run the main job in `workdir`; return the fused scene with its metrics.
 
     Args:
         config: the settings.
         log: the driving log; its frames of split "train" are recorded views, those of "test" ground truth.
         workdir: folder of the run.
-        resume: go on with the run in `workdir`; every phase continues from its last whole checkpoint.
+        resume: continue the run in `workdir`; every phase continues from its last complete checkpoint.
 
     Raises:
         ValueError: `workdir` holds a run and `resume` is off, or a run with other settings, or one that is running.
     """
-    started = time.time()
-    with hold(workdir):
-        facts = claim(workdir, config, resume)
-        feed = recorded_feed(config, log)
-        check_pool(config, len(feed.frames))
-        fixers = make_fixers(log, feed, config, workdir)
-        versions = run_phases(config, log, feed, workdir, make_event(feed, fixers, config))
-        facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
-        return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+    started, workdir = time.time(), Path(workdir)
+    check_fixers(config)
+    with lock_run(workdir):
+        facts = prepare_workdir(workdir, config, resume)
+        batches = TrainBatches(make_recording(log, config))
+        check_capacity(config, len(batches))
+        fixers = fixers_for(batches, config, workdir)
+        versions = run_phases(config, batches, workdir, fix_hook(batches, fixers, config))
+        return _with_results(versions, workdir, facts, started)
 
 
-def reconstruct(config: FuseConfig, log: SceneData, workdir: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Reconstruct from recorded views only, for all of `config.steps`, and return the metrics (see `fuse`)."""
-    started = time.time()
-    with hold(workdir):
-        facts = claim(workdir, config, resume)
-        feed = recorded_feed(config, log)
-        run, recipe = start_run(log, feed, config, pool=0, steps=config.steps, shapes_only=is_begun(workdir / "recon"))
-        run = run_phase(workdir / "recon", "reconstruction", run, recipe, config.steps, feed, config)
-        versions = {"Reconstruction only": Version(*run)}
-        facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
-        return write_results(workdir / "results", config, log, feed, versions, facts, curves_from(workdir))
+def reconstruct(config: FuseConfig, log: SceneData, workdir: Path | str, *, resume: bool = False) -> Run:
+    """Reconstruct from recorded views only, for all of `config.steps`; arguments and errors as in `fuse`."""
+    started, workdir = time.time(), Path(workdir)
+    with lock_run(workdir):
+        facts = prepare_workdir(workdir, config, resume)
+        batches = TrainBatches(make_recording(log, config))
+        phase = Phase(workdir / "recon", "reconstruction", config.steps)
+        state, plan = initialize(
+            batches.recording, config, pseudo_views=0, steps=config.steps, shapes_only=phase.is_begun
+        )
+        state, plan = run_phase(phase, state, plan, batches, config)
+        versions = {RECONSTRUCTION: Run(config, batches, plan, state, workdir=workdir)}
+        return _with_results(versions, workdir, facts, started)
 
 
-def finished(config: FuseConfig, log: SceneData, workdir: Path) -> tuple[Feed, dict[str, Version]]:
-    """Return the feed and the trained scenes of a finished run of `fuse`, without training anything.
+def _with_results(versions: dict[str, Run], workdir: Path, facts: dict[str, Any], started: float) -> Run:
+    """Write the results of a run; return its last version with the metrics."""
+    facts |= {"seconds": round(time.time() - started, 1)} | peak_memory()
+    logs = [workdir / name / "metrics.jsonl" for name in ("recon", "fused")]
+    metrics = write_results(workdir / "results", versions, facts, logs)
+    return dataclasses.replace(list(versions.values())[-1], metrics=metrics)
+
+
+def load_run(workdir: Path | str, log: SceneData | None = None) -> Run:
+    """Load the last version of a finished run of `fuse` or `reconstruct`, with its metrics.
+
+    Args:
+        workdir: folder of the run.
+        log: its driving log; None opens the one that its settings name.
+
+    Raises:
+        ValueError: there is no finished run in `workdir`.
+    """
+    workdir = Path(workdir)
+    config = read_config(workdir)
+    log = open_log(config.data, config.evaluate.shifts) if log is None else log
+    run = list(load_versions(config, log, workdir).values())[-1]
+    return dataclasses.replace(run, metrics=json.loads((workdir / "results" / "metrics.json").read_text()))
+
+
+def load_versions(config: FuseConfig, log: SceneData, workdir: Path) -> dict[str, Run]:
+    """Load all versions of a finished run of `fuse`, without training.
 
     Raises:
         ValueError: the run in `workdir` is not finished.
     """
     if not (workdir / "results" / "metrics.json").is_file():
         raise ValueError(f"{workdir} holds no finished run: finish it with `fuse --resume` first.")
-    feed = recorded_feed(config, log)
-    return feed, run_phases(config, log, feed, workdir, lambda run, *_: run)
+    return run_phases(config, TrainBatches(make_recording(log, config)), workdir, no_event)
 
 
 def read_config(workdir: Path) -> FuseConfig:
-    """Return the settings that a run was started with.
+    """Read the settings that a run was started with.
 
     Raises:
         ValueError: `workdir` holds no run, or one of a revision of this program with other settings.
@@ -101,44 +123,35 @@ def read_config(workdir: Path) -> FuseConfig:
         ) from error
 
 
-def recorded_feed(config: FuseConfig, log: SceneData) -> Feed:
-    """Return the feed of all recorded frames.
-
-    Raises:
-        ValueError: there is none.
-    """
-    recorded = recorded_frames(log)
-    if not recorded:
-        raise ValueError(f"log {log.name!r} has no training frame: lower data.hold_out or select another camera.")
-    return make_feed(log, recorded, config)
-
-
-def run_phases(
-    config: FuseConfig,
-    log: SceneData,
-    feed: Feed,
-    workdir: Path,
-    event: Callable[[Run, int, Recipe], Run],
-) -> dict[str, Version]:
-    """Reconstruct up to the first event; from there go on both without and with pseudo-views."""
-    run, recipe = start_run(
-        log, feed, config, pool=config.pool, steps=config.steps, shapes_only=is_begun(workdir / "recon")
+def run_phases(config: FuseConfig, batches: TrainBatches, workdir: Path, event: Event) -> dict[str, Run]:
+    """Reconstruct up to the first fix event; from there train one scene without and one with pseudo-views."""
+    recon = Phase(workdir / "recon", "reconstruction", config.schedule.start)
+    state, plan = initialize(
+        batches.recording,
+        config,
+        pseudo_views=config.pseudo_view_capacity,
+        steps=config.steps,
+        shapes_only=recon.is_begun,
     )
-    start, stop = config.schedule.start, config.steps
-    base, recipe = run_phase(workdir / "recon", "reconstruction", run, recipe, start, feed, config)
+    base, plan = run_phase(recon, state, plan, batches, config)
     # Training donates its input, so each of the two branches gets a copy.
-    copy = jax.jit(lambda run: jax.tree.map(jnp.copy, run))
-    baseline = run_phase(workdir / "baseline", "recorded views only", copy(base), recipe, stop, feed, config)
-    recipe = dataclasses.replace(recipe, schedule=config.schedule, novel_probability=config.novel_probability)
-    fused = run_phase(workdir / "fused", "fusing", copy(base), recipe, stop, feed, config, event)
-    return {"Reconstruction only": Version(*baseline), "Fused": Version(*fused)}
+    copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+    phase = Phase(workdir / "baseline", "recorded views only", config.steps)
+    baseline, baseline_plan = run_phase(phase, copy(base), plan, batches, config)
+    plan = dataclasses.replace(plan, schedule=config.schedule, novel_probability=config.novel_probability)
+    phase = Phase(workdir / "fused", "fusing", config.steps, event)
+    fused, fused_plan = run_phase(phase, copy(base), plan, batches, config)
+    return {
+        RECONSTRUCTION: Run(config, batches, baseline_plan, baseline, workdir=workdir),
+        FUSED: Run(config, batches, fused_plan, fused, workdir=workdir),
+    }
 
 
-def claim(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
-    """Check that `workdir` is free or holds a run of the same settings that is to be continued; write its facts."""
+def prepare_workdir(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
+    """Check that `workdir` is free, or holds a run of the same settings that is to be resumed; write its facts."""
     written = workdir / "config.json"
     if written.exists() and not resume:
-        raise ValueError(f"{workdir} already holds a run: add --resume to go on with it, or name another folder.")
+        raise ValueError(f"{workdir} already holds a run: add --resume to continue it, or name another folder.")
     if written.exists():
         before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
         changed = sorted(name for name in now if before.get(name) != now[name])
@@ -149,74 +162,14 @@ def claim(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
     return write_run_facts(workdir, to_dict(config))
 
 
-def check_pool(config: FuseConfig, frames: int) -> None:
-    """Check that the pseudo-views of one event fit into the pool."""
-    made = len(range(0, frames, config.event_stride)) * len(config.schedule.sides)
-    if made > config.pool and config.fixer != "none":
+def check_capacity(config: FuseConfig, frames: int) -> None:
+    """Check that the pseudo-views of one fix event fit into the buffer."""
+    count, capacity = (
+        len(range(0, frames, config.event_stride)) * len(config.schedule.sides),
+        config.pseudo_view_capacity,
+    )
+    if count > capacity and config.fixer != "none":
         raise ValueError(
-            f"one fix event makes {made} pseudo-views, pool={config.pool} holds fewer: raise pool or event_stride."
+            f"one fix event makes {count} pseudo-views, more than pseudo_view_capacity={capacity}: "
+            "raise pseudo_view_capacity or event_stride."
         )
-
-
-def curves_from(workdir: Path) -> list[Path]:
-    """Return the logs that a results page draws."""
-    return [workdir / name / "metrics.jsonl" for name in ("recon", "fused")]
-
-
-def make_fixers(log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> tuple[Fixer, Fixer]:
-    """Return the generators that the config names: while the trajectory moves outwards, and after (see `stages`)."""
-    names = registry.stages(config.fixer)
-    made = {name: make_fixer(name, log, feed, config, workdir) for name in dict.fromkeys(names)}
-    return made[names[0]], made[names[1]]
-
-
-def make_fixer(name: str, log: SceneData, feed: Feed, config: FuseConfig, workdir: Path) -> Fixer:
-    """Return the generator called `name`; `self_fit` is fitted on the log first, or restored."""
-    if name != "self_fit":
-        return trained_fixer(name, config)
-    settings = config.self_fit if config.eig.guide else registry.unguided_fit(config.self_fit)
-    blank = registry.build("self_fit", config=settings, key=key_of(config, _FIT))
-
-    def fitted() -> Any:
-        triples = thin_triples(log, feed, blank, config, workdir / "thin")
-        with progress(settings.steps, "fitting the fixer") as bar:
-            fixer, history = registry.fit_self(key_of(config, _FIT), triples, settings, bar)
-        (workdir / "fixer").mkdir(parents=True, exist_ok=True)
-        (workdir / "fixer" / "history.json").write_text(json.dumps(history, indent=2))
-        return fixer.params
-
-    return blank.replace(params=restore_or(workdir / "fixer" / "params", fitted, lambda: blank.params))
-
-
-def trained_fixer(name: str, config: FuseConfig) -> Fixer:
-    """Return a generator that ships, told EIG or not as the config says; "none" has nothing to be told."""
-    fixer = registry.build(name)
-    return fixer if config.eig.guide or name == "none" else registry.unguided(fixer)
-
-
-def make_event(feed: Feed, fixers: tuple[Fixer, Fixer], config: FuseConfig) -> Callable[[Run, int, Recipe], Run]:
-    """Return the hook that makes the pseudo-views of a fix event, with the first fixer or, in the end, the second."""
-
-    def event(run: Run, step: int, recipe: Recipe) -> Run:
-        if config.fixer == "none":
-            return run
-        scene, fixer = run.state.scene, fixers[not is_expanding(step, config.schedule)]
-        degree = min(step // recipe.recon.sh_every, recipe.recon.sh_degree)
-        known = learn(scene, feed, recipe.settings, degree, config.eig.priors)
-        shift = shift_at(step, config.schedule)
-        pool = add_pseudo_views(
-            jax.random.fold_in(key_of(config, _FIX), step),
-            run.pool,
-            scene,
-            known,
-            feed,
-            fixer,
-            [side * shift for side in config.schedule.sides],
-            recipe.settings,
-            degree,
-            config.eig,
-            config.event_stride,
-        )
-        return run.replace(pool=pool)
-
-    return event

@@ -1,4 +1,4 @@
-"""Phases of a run: each has a folder with its checkpoints and log, and goes on where it was stopped."""
+"""Phases of a run: each has a folder with its checkpoints and log, and is resumable."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,92 +10,107 @@ from jaxtyping import Key, PyTree
 
 from ff_jax.pipeline.config import FuseConfig, to_dict
 from ff_jax.runtime import checkpoint
+from ff_jax.runtime.divergence import diagnose
 from ff_jax.runtime.run_log import Logger, progress
-from ff_jax.train.batches import Feed
-from ff_jax.train.divergence import investigate
-from ff_jax.train.loop import Hooks, NotFiniteError, Recipe, Run, train
+from ff_jax.train.batches import TrainBatches
+from ff_jax.train.divergence import scene_replay
+from ff_jax.train.loop import Event, Hooks, NotFiniteError, TrainPlan, no_event, train
+from ff_jax.train.state import LoopState
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase of a run.
+
+    Attributes:
+        folder: of its checkpoints and its log.
+        description: text of the progress bar.
+        stop: step at which the phase ends.
+        event: makes pseudo-views (see `Hooks`).
+    """
+
+    folder: Path
+    description: str
+    stop: int
+    event: Event = no_event
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def is_begun(self) -> bool:
+        """Return whether `run_phase` will continue a checkpoint."""
+        return checkpoint.latest(self.checkpoints) is not None
 
 
 def run_phase(
-    folder: Path,
-    description: str,
-    run: Run,
-    recipe: Recipe,
-    stop: int,
-    feed: Feed,
-    config: FuseConfig,
-    event: Callable[[Run, int, Recipe], Run] | None = None,
-) -> tuple[Run, Recipe]:
-    """Train `run` to step `stop`, checkpointing into `folder`; a whole checkpoint there is continued.
+    phase: Phase, state: LoopState, plan: TrainPlan, batches: TrainBatches, config: FuseConfig
+) -> tuple[LoopState, TrainPlan]:
+    """Train to the end of a phase, with checkpoints; a checkpoint that is there is continued.
 
     Args:
-        folder: folder of this phase.
-        description: what the progress bar says.
-        run: where the phase starts when `folder` holds no checkpoint; also the shapes to restore into.
-        recipe: static settings; the capacity of a continued phase comes from its checkpoint.
-        stop: step after the last one.
-        feed: recorded frames.
+        phase: the phase.
+        state: start of the phase if it has no checkpoint; its shapes are those of the checkpoints.
+        plan: static settings; the capacity of a continued phase comes from its checkpoint.
+        batches: recorded frames.
         config: the settings; written beside every checkpoint.
-        event: makes pseudo-views (see `Hooks`).
 
     Raises:
-        DivergedError: the training broke; its last good checkpoint is kept (see `train.diverged`).
+        DivergedError: training diverged; its last good checkpoint is kept (see `runtime.divergence`).
     """
-    found = checkpoint.latest(folder / "checkpoints")
-    if found is not None:
-        run, meta, _ = checkpoint.restore(folder / "checkpoints", run, found)
-        settings = dataclasses.replace(recipe.settings, capacity=meta["capacity"])
-        recipe = dataclasses.replace(recipe, settings=settings)
-    start = int(run.state.step)
-    if start >= stop:
-        return run, recipe
+    newest = checkpoint.latest(phase.checkpoints)
+    if newest is not None:
+        state, meta, _ = checkpoint.restore(phase.checkpoints, state)
+        plan = plan.with_capacity(meta["capacity"])
+    start = int(state.train.step)
+    if start >= phase.stop:
+        return state, plan
 
-    def save(step: int, run: Run, recipe: Recipe) -> None:
-        meta = {"capacity": recipe.settings.capacity, "config": to_dict(config), "phase": description}
-        checkpoint.save(folder / "checkpoints", step, run, meta, keep=2)
+    def save(step: int, state: LoopState, plan: TrainPlan) -> None:
+        meta = {"capacity": plan.settings.capacity, "config": to_dict(config), "phase": phase.description}
+        checkpoint.save(phase.checkpoints, step, state, meta, keep=2)
 
-    if found is None:
-        save(start, run, recipe)  # where to go back to if the training diverges at once
-    with Logger(folder, resume_step=start if found is not None else None) as log:
-        bar = progress(range(start, stop), description, start=start, total=stop)
+    if newest is None:
+        save(start, state, plan)  # where to go back to if training diverges at once
+    with Logger(phase.folder, resume_step=start if newest is not None else None) as log:
+        bar = progress(range(start, phase.stop), phase.description, start=start, total=phase.stop)
 
-        def write(step: int, metrics: dict[str, float], recipe: Recipe) -> None:
-            log.log(step, metrics | {"capacity": recipe.settings.capacity})
+        def write(step: int, metrics: dict[str, float], plan: TrainPlan) -> None:
+            log.log(step, metrics | {"capacity": plan.settings.capacity})
             bar.set_postfix_str(f"{metrics['psnr']:.2f} dB", refresh=False)
 
-        hooks = Hooks(log=write, tick=lambda _: bar.update(), save=save, save_every=config.save_every)
-        if event is not None:
-            hooks = dataclasses.replace(hooks, event=event)
-        shapes = jax.eval_shape(lambda: run)
+        def tick(_: int) -> None:
+            bar.update()
+
+        hooks = Hooks(phase.event, write, tick, save, config.save_every)
+        shapes = jax.eval_shape(lambda: state)
         try:
-            run, recipe = train(run, stop, recipe, feed, hooks)
+            state, plan = train(state, phase.stop, plan, batches, hooks)
         except NotFiniteError as error:
-            raise investigate(folder, description, shapes, recipe, feed, hooks.event, error.step) from error
+            replay = scene_replay(phase.folder, phase.description, shapes, plan, batches, phase.event)
+            raise diagnose(replay, error.step) from error
         finally:
             bar.close()
-    return run, recipe
+    return state, plan
 
 
-def is_begun(folder: Path) -> bool:
-    """Return whether `run_phase` will continue a checkpoint in `folder`."""
-    return checkpoint.latest(folder / "checkpoints") is not None
-
-
-def restore_or(folder: Path, make: Callable[[], PyTree], like: Callable[[], PyTree]) -> PyTree:
-    """Return the pytree saved in `folder`, or make it and save it there.
+def load_or_compute(folder: Path, compute: Callable[[], PyTree], like: Callable[[], PyTree]) -> PyTree:
+    """Load the pytree saved in `folder`, or compute it and save it there.
 
     Args:
-        folder: where it is kept.
-        make: computes it.
+        folder: of its checkpoint.
+        compute: makes it.
         like: gives its structure, shapes and dtypes.
     """
     if checkpoint.latest(folder) is not None:
         return checkpoint.restore(folder, like())[0]
-    value = make()
+    value = compute()
     checkpoint.save(folder, 0, value, {}, keep=1)
     return value
 
 
-def key_of(config: FuseConfig, stream: int) -> Key[Array, ""]:
-    """Return the random key of one purpose of a run."""
+def stream_key(config: FuseConfig, stream: int) -> Key[Array, ""]:
+    """Derive the random key of one stream of a run."""
     return jax.random.fold_in(jax.random.key(config.seed), stream)

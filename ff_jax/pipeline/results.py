@@ -1,11 +1,11 @@
-"""Write what a finished run shows: metrics.json, index.html, pictures, a lane-change flight, a PLY file."""
+"""Write the results of a run: metrics.json, index.html, pictures, a fly-through with a lane change, a PLY file."""
 
 import dataclasses
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,145 +14,121 @@ from jaxtyping import Float
 
 from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import SceneData
-from ff_jax.eig.scene_posterior import Clip, Knowledge, learn, look
 from ff_jax.evaluation.error_maps import held_out_maps, map_sheet
+from ff_jax.evaluation.renderers import EigRenderer, eig_renderer
 from ff_jax.evaluation.shifted_views import FrameScore, ShiftScore, Target, by_shift, score, targets
 from ff_jax.export.colormaps import eig_figure
 from ff_jax.export.figures import panel_sheet
 from ff_jax.export.html import write_page
 from ff_jax.export.image_bytes import save_png
 from ff_jax.export.ply import write_ply
-from ff_jax.export.records import Panel, Report, Row, curves_of_metrics, shift_name
+from ff_jax.export.records import MetricsRow, Panel, Report, metric_curves, shift_name
 from ff_jax.export.video import VideoError, write_mp4
-from ff_jax.pipeline.config import FuseConfig, to_dict
+from ff_jax.pipeline.config import to_dict
+from ff_jax.pipeline.run import Run
 from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.run_log import progress, read_metrics
-from ff_jax.scene import compose
-from ff_jax.scene.scene import View
-from ff_jax.train.batches import Feed, view_of
-from ff_jax.train.loop import Recipe, Run, count_needed, fitted
+from ff_jax.scene import View, compose
+from ff_jax.train.batches import view_of
 
 
-class Version(NamedTuple):
-    """One trained scene."""
+@dataclasses.dataclass(frozen=True)
+class ScoredVersion:
+    """One version of a scene with its scores.
 
-    run: Run
-    recipe: Recipe
+    Attributes:
+        scene: renders views with EIG.
+        frames: scores of the targets.
+        shifts: their means per shift.
+    """
 
-
-class Shown(NamedTuple):
-    """One trained scene, ready to be looked at."""
-
-    version: Version
-    known: Knowledge
-    degree: int
-
-    def clip(self, view: View) -> Clip:
-        """Return the render in [0, 1], the EIG map (nats) and the depth (metres) of a view."""
-        scene, settings = self.version.run.state.scene, self.version.recipe.settings
-        seen = look(scene, self.known, view, settings, jnp.int32(self.degree))
-        return Clip(np.clip(np.asarray(seen.rgb), 0, 1), np.asarray(seen.eig), np.asarray(seen.depth))
-
-    def look(self, view: View) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
-        """Return the render in [0, 1] and the EIG map (nats) of a view."""
-        rgb, gain, _ = self.clip(view)
-        return rgb, gain
+    scene: EigRenderer
+    frames: list[FrameScore]
+    shifts: list[ShiftScore]
 
 
-def show(version: Version, feed: Feed, views: Sequence[View], config: FuseConfig) -> Shown:
-    """Prepare a scene for looking at `views`: reserve capacity, and learn what the recorded views leave open."""
-    run, recipe = version
-    scene = run.state.scene
-    degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
-    settings = fitted(recipe.settings, count_needed(scene, views, recipe.settings))
-    known = learn(scene, feed, settings, degree, config.eig.priors)
-    return Shown(Version(run, dataclasses.replace(recipe, settings=settings)), known, degree)
+def score_version(name: str, run: Run, chosen: Sequence[Target], views: Sequence[View]) -> ScoredVersion:
+    """Score one version of a scene on the targets, with a progress bar.
+
+    Args:
+        name: of the version.
+        run: the trained scene.
+        chosen: the targets.
+        views: all views that will be rendered, for the renderer's capacity.
+    """
+    scene = eig_renderer(run.scene, run.batches, run.config.eig.priors, views)
+    bar = progress(chosen, f"scoring {name}")
+    frames = [score(scene.render, target, run.log, use_moving=scene.models_actors) for target in bar]
+    return ScoredVersion(scene, frames, by_shift(frames))
 
 
 def write_results(
-    folder: Path,
-    config: FuseConfig,
-    log: SceneData,
-    feed: Feed,
-    versions: Mapping[str, Version],
-    facts: Mapping[str, Any],
-    logs: Sequence[Path] = (),
+    folder: Path, runs: Mapping[str, Run], facts: Mapping[str, Any], logs: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Score every version of a scene and write everything into `folder`.
+    """Score every version of a scene and write all results into `folder`.
 
     Args:
-        folder: where results go.
-        config: the settings.
-        log: the driving log with its test frames.
-        feed: its recorded frames.
-        versions: by name; the last one is shown in the flight and as PLY, the first is what it is compared with.
-        facts: what the run wrote about itself.
+        folder: of the results.
+        runs: by name; the last one is shown in the fly-through and as PLY, the first is the comparison.
+        facts: about the run.
         logs: metrics.jsonl files to draw as training curves.
 
     Returns:
-        What metrics.json holds, and the summary as text ("table") and the path of the page ("page").
+        The content of metrics.json, the summary as text ("table") and the path of the page ("page").
     """
     folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(runs.values()))
+    log, config = first.log, first.config
     chosen = targets(log, config.evaluate.shifts, config.evaluate.frames)
-    flight = flight_views(log, feed, config)
+    flight = fly_through(first)
     views = [target.view for target in chosen] + flight[:: max(len(flight) // 8, 1)]
-    shown = {name: show(version, feed, views, config) for name, version in versions.items()}
-    scores = {name: score_all(name, scene, chosen, log) for name, scene in shown.items()}
-    table = {name: by_shift(rows) for name, rows in scores.items()}
-    metrics = collect(log, shown, scores, table, facts)
-    with replacing(folder / "metrics.json") as temporary:
+    versions = {name: score_version(name, run, chosen, views) for name, run in runs.items()}
+    metrics = collect_metrics(log, versions, facts)
+    with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, default=str).replace("NaN", "null"))
-    names = (next(iter(shown)), list(shown)[-1])[: len(shown)]
-    last = list(shown.values())[-1]
-    maps = held_out_maps(last.clip, chosen, moving=last.version.run.state.scene.tracks is not None)
-    if maps:
-        save_png(folder / "maps.png", map_sheet(maps))
-    panels = draw_panels(folder, list(shown.values()), chosen, names)
-    scene = last.version.run.state.scene
-    write_ply(folder / "scene.ply", *jax.jit(compose)(scene, jnp.float32(0))[:2])
+    names = (next(iter(versions)), list(versions)[-1])[: len(versions)]
+    scenes, tables = [v.scene for v in versions.values()], {name: v.shifts for name, v in versions.items()}
+    write_error_maps(folder / "maps.png", scenes[-1], chosen)
+    panels = draw_panels(folder, scenes, chosen, names)
+    world = jax.jit(compose)(scenes[-1].model.scene, jnp.float32(0))
+    write_ply(folder / "scene.ply", world.gaussians, world.alive)
     report = Report(
         title=f"FaithFusion: {log.name}",
         subtitle=log.source,
         facts={"run": dict(facts), "config": to_dict(config)},
-        rows=_rows(list(table.values())),
+        rows=_rows(list(tables.values())),
         panels=panels,
         curves=_curves(logs),
-        video=write_flight(folder / "flight.mp4", last, flight, config.evaluate.fps),
+        video=write_fly_through(folder / "flight.mp4", scenes[-1], flight, config.evaluate.fps),
         names=names,
     )
     write_page(folder / "index.html", report)
-    return metrics | {"table": text_table(table), "page": str(folder / "index.html")}
+    return metrics | {"table": text_table(tables), "page": str(folder / "index.html")}
 
 
-def collect(
-    log: SceneData,
-    shown: Mapping[str, Shown],
-    scores: Mapping[str, list[FrameScore]],
-    table: Mapping[str, list[ShiftScore]],
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the content of metrics.json: units are metres, dB, nats; null where there is no ground truth."""
-    alive = lambda scene: int(scene.version.run.state.scene.alive.sum())
+def write_error_maps(path: Path, scene: EigRenderer, chosen: Sequence[Target]) -> None:
+    """Write depth, error and EIG of the held-out views, if there are any."""
+    maps = held_out_maps(scene.render, chosen, use_moving=scene.models_actors)
+    if maps:
+        save_png(path, map_sheet(maps))
+
+
+def collect_metrics(log: SceneData, versions: Mapping[str, ScoredVersion], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the content of metrics.json: units are metres, dB, nats; null where there is no true image."""
     return {
         "log": log.name,
-        "shifts": {name: [row._asdict() for row in rows] for name, rows in table.items()},
-        "frames": {name: [row._asdict() for row in rows] for name, rows in scores.items()},
-        "gaussians": {name: alive(scene) for name, scene in shown.items()},
-        "noise": {name: float(scene.known.noise) for name, scene in shown.items()},
+        "shifts": {name: [row._asdict() for row in version.shifts] for name, version in versions.items()},
+        "frames": {name: [row._asdict() for row in version.frames] for name, version in versions.items()},
+        "gaussians": {name: int(version.scene.model.scene.alive.sum()) for name, version in versions.items()},
+        "noise": {name: float(version.scene.posterior.noise) for name, version in versions.items()},
         "facts": dict(facts),
     }
 
 
-def score_all(name: str, scene: Shown, chosen: list[Target], log: SceneData) -> list[FrameScore]:
-    """Score all targets with a progress bar."""
-    moving = scene.version.run.state.scene.tracks is not None
-    return [score(scene.clip, target, log, moving=moving) for target in progress(chosen, f"scoring {name}")]
-
-
-def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
-    """Return the rows of the page: the first version against the last, if there are two."""
+def _rows(tables: list[list[ShiftScore]]) -> list[MetricsRow]:
+    """Make the rows of the page: the first version beside the last, if there are two."""
 
     def named(row: ShiftScore) -> dict[str, float]:
         values = {"PSNR": row.psnr, "PSNR moving": row.psnr_dynamic, "SSIM": row.ssim, "EIG": row.eig}
@@ -160,54 +136,57 @@ def _rows(tables: list[list[ShiftScore]]) -> list[Row]:
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
     if len(tables) == 1:
-        return [Row(row.shift, named(row), {}) for row in tables[0]]
-    return [Row(a.shift, named(a), named(b)) for a, b in zip(tables[0], tables[-1], strict=True)]
+        return [MetricsRow(row.shift, named(row), {}) for row in tables[0]]
+    return [MetricsRow(a.shift, named(a), named(b)) for a, b in zip(tables[0], tables[-1], strict=True)]
 
 
 def _curves(logs: Sequence[Path]) -> list:
     records = [record for path in logs for record in read_metrics(path)]
-    return curves_of_metrics(records, {"psnr": "training PSNR, dB", "loss": "training loss"})
+    return metric_curves(records, {"psnr": "training PSNR, dB", "loss": "training loss"})
 
 
 def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
-    """Return the summary for the terminal; with two versions also the gain of the last over the first."""
+    """Format the summary for the terminal; with two versions also the improvement of the last over the first."""
     tables = list(table.values())
-    gain = len(tables) > 1
+    has_two = len(tables) > 1
     header = [f"{'shift':>14} {'frames':>6}"] + [f"{name:>25}" for name in table]
-    lines = [" | ".join(header + ["   gain"] * gain)]
-    lines.append(" | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * gain))
+    lines = [" | ".join(header + ["   gain"] * has_two)]
+    lines.append(" | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * has_two))
     for rows in zip(*tables, strict=True):
         cells = [f"{shift_name(rows[0].shift):>14} {rows[0].frames:>6}"]
         cells += [f"{row.psnr:>8.2f} {row.ssim:>7.3f} {row.eig:>8.3f}" for row in rows]
-        lines.append(" | ".join(cells + [f"{rows[-1].psnr - rows[0].psnr:>+7.2f}"] * gain))
+        lines.append(" | ".join(cells + [f"{rows[-1].psnr - rows[0].psnr:>+7.2f}"] * has_two))
     return "\n".join(lines).replace("nan", "  -")
 
 
-def draw_panels(folder: Path, shown: Sequence[Shown], chosen: list[Target], names: tuple[str, ...]) -> list[Panel]:
-    """Draw the middle view of every shift before and after, and write pictures and EIG maps."""
+def draw_panels(
+    folder: Path, scenes: Sequence[EigRenderer], chosen: Sequence[Target], names: tuple[str, ...]
+) -> list[Panel]:
+    """Draw the middle view of every shift before and after fusing, and write pictures and EIG maps."""
     panels = []
     for shift in sorted({target.shift for target in chosen}):
         group = [target for target in chosen if target.shift == shift]
         target = group[len(group) // 2]
-        before, gain = shown[0].look(target.view)
-        after = shown[-1].look(target.view)[0] if len(shown) > 1 else None
+        before, eig, _ = scenes[0].render(target.view)
+        after = scenes[-1].render(target.view).rgb if len(scenes) > 1 else None
         truth = load_image(target.frame) if target.has_truth else None
-        panels.append(Panel(shift, before, after, truth, gain, f"t = {target.frame.time:.1f} s"))
+        panels.append(Panel(shift, before, after, truth, eig, f"t = {target.frame.time:.1f} s"))
         title = f"EIG of the first version, {shift_name(shift)}"
-        save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(gain, render=before, title=title))
+        save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(eig, render=before, title=title))
     save_png(folder / "panels.png", panel_sheet(panels, names))
     return panels
 
 
-def flight_views(log: SceneData, feed: Feed, config: FuseConfig) -> list[View]:
-    """Return the views of a lane-change flight along the path of the first recorded camera."""
-    first = feed.frames[0]
-    path = [frame for frame in feed.frames if frame.camera == first.camera]
-    count = config.evaluate.video_frames
+def fly_through(run: Run) -> list[View]:
+    """Make the views of a fly-through with a lane change along the path of the first recorded camera."""
+    frames, log, settings = run.recording.frames, run.log, run.config.evaluate
+    first = frames[0]
+    path = [frame for frame in frames if frame.camera == first.camera]
+    count = settings.video_frames
     poses = interpolate_poses(np.stack([frame.world_from_camera for frame in path]), count)
     egos = interpolate_poses(np.stack([log.world_from_ego[frame.time_index] for frame in path]), count)
     views = []
-    for i, shift in enumerate(lane_change(count, config.evaluate.video_width)):
+    for i, shift in enumerate(lane_change(count, settings.video_width)):
         near = path[round(i * (len(path) - 1) / max(count - 1, 1))]
         pose = shift_laterally(poses[i], egos[i], float(shift))
         camera = make_camera(first.K, pose, first.width, first.height)
@@ -215,15 +194,15 @@ def flight_views(log: SceneData, feed: Feed, config: FuseConfig) -> list[View]:
     return views
 
 
-def write_flight(path: Path, scene: Shown, views: list[View], fps: int) -> Path | None:
-    """Render the flight to an MP4; without an ffmpeg program say so and leave it out."""
+def write_fly_through(path: Path, scene: EigRenderer, views: list[View], fps: int) -> Path | None:
+    """Render the fly-through to an MP4; without an ffmpeg program it is left out with a warning."""
 
-    def fly() -> Iterator[Float[np.ndarray, "H W 3"]]:
-        for view in progress(views, "flight"):
-            yield scene.look(view)[0]
+    def render_all() -> Iterator[Float[np.ndarray, "H W 3"]]:
+        for view in progress(views, "fly-through"):
+            yield np.asarray(scene.render(view).rgb)
 
     try:
-        write_mp4(path, fly(), fps)
+        write_mp4(path, render_all(), fps)
     except VideoError as error:
         logging.getLogger(__name__).warning("%s is left out: %s", path, error)
         return None

@@ -1,7 +1,7 @@
 """Training pairs for `self_fit`, made from the log alone.
 
-A reconstruction from few of the frames is bad at the others for the same reasons as the full one is bad off the
-lane; there the truth is known.
+A reconstruction from a part of the frames has, at the held-out frames, errors like those of the full reconstruction
+off the lane; there the true image exists.
 """
 
 import dataclasses
@@ -10,20 +10,20 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from ff_jax.data.scene_data import Frame, SceneData
-from ff_jax.eig.scene_posterior import learn
+from ff_jax.data.scene_data import Frame
+from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers.fixer import Fixer
-from ff_jax.fixers.reprojection import AlignConfig
 from ff_jax.fixers.self_fit import Triples
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fix_event import aligned_references, references_for, render_clip
-from ff_jax.pipeline.initialize import make_feed, start_run
-from ff_jax.pipeline.phases import is_begun, run_phase
-from ff_jax.train.batches import Feed, view_of
-from ff_jax.train.step import as_float
+from ff_jax.pipeline.initialize import initialize, make_recording
+from ff_jax.pipeline.phases import Phase, run_phase
+from ff_jax.pipeline.references import aligned_references, references_for, render_clip
+from ff_jax.train.batch import as_float
+from ff_jax.train.batches import TrainBatches, view_of
+from ff_jax.train.densify.mcmc import DensityConfig
 
 
-def split_thin(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
+def split_frames(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
     """Keep one time step in `every` (the first among them) and hold the others out.
 
     Raises:
@@ -33,55 +33,64 @@ def split_thin(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ...]
     keep = set(steps[::every])
     if every < 2 or len(keep) < 2 or len(keep) == len(steps):
         raise ValueError(
-            f"thin.every={every} of {len(steps)} time steps keeps {len(keep)}: choose it so that at least two "
+            f"pairs.every={every} of {len(steps)} time steps keeps {len(keep)}: choose it so that at least two "
             "are kept and one is held out."
         )
-    kept = tuple(frame for frame in frames if frame.time_index in keep)
-    return kept, tuple(frame for frame in frames if frame.time_index not in keep)
+    subset = tuple(frame for frame in frames if frame.time_index in keep)
+    return subset, tuple(frame for frame in frames if frame.time_index not in keep)
 
 
-def thin_triples(log: SceneData, feed: Feed, fixer: Fixer, config: FuseConfig, folder: Path) -> Triples:
-    """Reconstruct from a thinned log and return (render, EIG, reference, truth) of the held-out views.
+def self_fit_pairs(batches: TrainBatches, fixer: Fixer, config: FuseConfig, folder: Path) -> Triples:
+    """Reconstruct from a part of the frames; return (render, EIG, reference, truth) of the held-out views.
 
-    References are what `fixer` asks for, made from the kept frames only; aligned ones come twice, the second time
-    without the `thin.skip` nearest frames.
+    References are those that `fixer` needs, made from the other frames only. Re-projected ones come twice, the second
+    time without the `pairs.skip` nearest frames.
+
+    Args:
+        batches: the recorded frames.
+        fixer: the fixer to train.
+        config: the settings.
+        folder: of the reconstruction.
     """
-    kept, held = split_thin(feed.frames, config.thin.every)
-    thin = make_feed(log, kept, config)
-    recon = dataclasses.replace(config.recon, density=_shortened(config))
-    config = dataclasses.replace(config, recon=recon)
-    run, recipe = start_run(log, thin, config, pool=0, steps=config.thin.steps, shapes_only=is_begun(folder))
-    run, recipe = run_phase(folder, "thinned reconstruction", run, recipe, config.thin.steps, thin, config)
-    scene, degree = run.state.scene, min(config.thin.steps // recipe.recon.sh_every, recipe.recon.sh_degree)
-    known = learn(scene, thin, recipe.settings, degree, config.eig.priors)
+    log, frames = batches.recording.log, batches.recording.frames
+    subset, held_out = split_frames(frames, config.pairs.every)
+    batches = TrainBatches(make_recording(log, config, subset))
+    config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
+    phase = Phase(folder, "subsampled reconstruction", config.pairs.steps)
+    state, plan = initialize(
+        batches.recording, config, pseudo_views=0, steps=config.pairs.steps, shapes_only=phase.is_begun
+    )
+    state, plan = run_phase(phase, state, plan, batches, config)
+    model = plan.model(state.train, config.pairs.steps)
+    posterior = fit_posterior(model, batches, config.eig.priors)
 
     def nearest(frame: Frame) -> int:
-        return min(range(len(kept)), key=lambda i: (abs(kept[i].time - frame.time), kept[i].camera != frame.camera))
+        return min(
+            range(len(subset)), key=lambda i: (abs(subset[i].time - frame.time), subset[i].camera != frame.camera)
+        )
 
-    near = [nearest(frame) for frame in held]
-    views = [view_of(frame, kept[i].exposure_id) for frame, i in zip(held, near, strict=True)]
-    clip = render_clip(scene, known, views, recipe.settings, degree)
-    clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
-    truth = make_feed(log, held, config)
-    once = Triples(
+    near = [nearest(frame) for frame in held_out]
+    views = [view_of(frame, subset[i].exposure_id) for frame, i in zip(held_out, near, strict=True)]
+    clip = render_clip(model, posterior, views)
+    truth = TrainBatches(make_recording(log, config, held_out))
+    pairs = Triples(
         renders=clip.rgb,
         eigs=clip.eig,
-        references=references_for(fixer, clip, views, near, known, thin),
-        targets=jnp.stack([as_float(truth.batch(i).image) for i in range(len(held))]),
+        references=references_for(fixer, clip, views, near, posterior, batches),
+        targets=jnp.stack([as_float(truth.batch(i).image) for i in range(len(held_out))]),
     )
-    if not fixer.aligned or not 0 < config.thin.skip < len(kept) - 1:
-        return once
-    farther = aligned_references(clip, views, known, thin, AlignConfig(), config.thin.skip)
-    return interleaved(once, once.replace(references=farther))
+    if not fixer.use_aligned_references or not 0 < config.pairs.skip < len(subset) - 1:
+        return pairs
+    farther = aligned_references(clip, views, posterior, batches, config.pairs.skip)
+    return interleave(pairs, dataclasses.replace(pairs, references=farther))
 
 
-def interleaved(first: Triples, second: Triples) -> Triples:
-    """Return the triples of both in turn, so that neighbours stay neighbours in time."""
-    merge = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
-    return jax.tree.map(merge, first, second)
+def interleave(first: Triples, second: Triples) -> Triples:
+    """Interleave the pairs of both, so that neighbors stay neighbors in time."""
+    return jax.tree.map(lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:]), first, second)
 
 
-def _shortened(config: FuseConfig):
-    """Return the density settings with their end scaled to the length of the thinned reconstruction."""
+def _shortened(config: FuseConfig) -> DensityConfig:
+    """Scale the end of density control to the length of the subsampled reconstruction."""
     density = config.recon.density
-    return dataclasses.replace(density, stop=round(density.stop * config.thin.steps / config.steps))
+    return dataclasses.replace(density, stop=round(density.stop * config.pairs.steps / config.steps))

@@ -1,38 +1,37 @@
-"""Degraded views with their truth from built-in streets: what a generator is trained and judged on.
+"""Degraded views with their true images from synthetic streets: training and test data of fixers.
 
-A street is reconstructed from recorded views, few or many of them and for few or many steps, so that all degrees of
-degradation occur; views beside the recorded path are rendered with EIG, depth and references, and the world gives the
-truth. All streets share every static shape, so that nothing is compiled for a second one.
+A street is reconstructed from few or many recorded views and for few or many steps, so that all degrees of degradation
+occur. Views beside the recorded path are rendered with EIG, depth and references; the street gives the true images.
+All streets have the same static shapes, so that one compilation serves all of them.
 
-A driving log gives pairs too (`build_from`). What is recorded and rendered is planned in `street_plans`.
+`build_from` makes pairs from a driving log. `street_plans` decides which views are recorded and rendered.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import Frame, SceneData
-from ff_jax.data.synthetic import WorldConfig
-from ff_jax.data.synthetic.driving_log import world_scene
-from ff_jax.eig.scene_posterior import Clip, learn
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
+from ff_jax.eig.scene_posterior import EigRender, fit_posterior
 from ff_jax.fixers.pair_files import Pairs
-from ff_jax.fixers.reprojection import AlignConfig
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fix_event import aligned_references, render_clip
-from ff_jax.pipeline.initialize import make_feed, start_run
-from ff_jax.pipeline.street_plans import Plan
-from ff_jax.train.batches import Feed, view_of
-from ff_jax.train.loop import Recipe, Run, train
+from ff_jax.pipeline.initialize import initialize, make_recording
+from ff_jax.pipeline.references import aligned_references, render_clip
+from ff_jax.pipeline.street_plans import StreetPlan
+from ff_jax.train.batches import TrainBatches, view_of
+from ff_jax.train.loop import TrainPlan, train
+from ff_jax.train.state import LoopState
 
 _CAPACITY = 1 << 17  # tile intersections; one that changed with the street would be compiled again
 
 
-def build(config: FuseConfig, seed: int, plan: Plan) -> Pairs:
-    """Return the pairs of one street, those of the first of `plan.steps` first.
+def build(config: FuseConfig, seed: int, plan: StreetPlan) -> Pairs:
+    """Build the pairs of one street, those of the first of `plan.steps` first.
 
     Args:
         config: reconstruction and image size; its `data.frames` are the time steps of the street.
@@ -49,44 +48,43 @@ def build_from(
     config: FuseConfig,
     log: SceneData,
     recorded: tuple[Frame, ...],
-    seen: Sequence[Frame],
+    frames: Sequence[Frame],
     shifts: Sequence[float],
     stops: Sequence[int],
 ) -> Pairs:
-    """Return the pairs of a log, those of the first of `stops` first.
+    """Build the pairs of a log, those of the first of `stops` first.
 
     Args:
         config: reconstruction.
         log: the driving log.
         recorded: frames that it is reconstructed from.
-        seen: frames that are rendered; their images are the truth.
+        frames: frames that are rendered; their images are the truth.
         shifts: metres of every one of them to the left of the recorded path, which is kept beside it.
         stops: training steps after which views are rendered, in order.
     """
-    feed = make_feed(log, recorded, config)
-    truth = np.stack([_bytes(load_image(frame)) for frame in seen])
+    batches = TrainBatches(make_recording(log, config, recorded))
+    truth = np.stack([_bytes(load_image(frame)) for frame in frames])
     times = np.array([frame.time for frame in recorded])
-    nearest = np.stack([_bytes(load_image(recorded[int(np.argmin(np.abs(times - frame.time)))])) for frame in seen])
+    nearest = np.stack([_bytes(load_image(recorded[int(np.argmin(np.abs(times - frame.time)))])) for frame in frames])
     fixed = {"truth": truth, "nearest": nearest, "shift": np.array(shifts, np.float32)}
-    fixed["K"] = np.stack([frame.K for frame in seen]).astype(np.float32)
-    fixed["world_from_camera"] = np.stack([frame.world_from_camera for frame in seen]).astype(np.float64)
-    run, recipe = start_run(log, feed, config, pool=0, steps=config.steps)
-    settings = dataclasses.replace(recipe.settings, capacity=max(recipe.settings.capacity, _CAPACITY))
-    recipe = dataclasses.replace(recipe, settings=settings)
+    fixed["K"] = np.stack([frame.K for frame in frames]).astype(np.float32)
+    fixed["world_from_camera"] = np.stack([frame.world_from_camera for frame in frames]).astype(np.float64)
+    state, train_plan = initialize(batches.recording, config, pseudo_views=0, steps=config.steps)
+    train_plan = train_plan.with_capacity(max(train_plan.settings.capacity, _CAPACITY))
     parts = []
     for stop in stops:
-        run, recipe = train(run, stop, recipe, feed)
-        clip = _render(run, recipe, feed, seen, config)
-        parts.append(Pairs(steps=np.full(len(seen), stop, np.int32), **fixed, **clip))
+        state, train_plan = train(state, stop, train_plan, batches)
+        clip = _render(state, train_plan, batches, frames, config)
+        parts.append(Pairs(steps=np.full(len(frames), stop, np.int32), **fixed, **clip))
     return Pairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-def _street(config: FuseConfig, seed: int, plan: Plan) -> tuple[SceneData, dict[tuple[int, float], Frame]]:
-    """Return the log of the recorded time steps, and frames by time index and shift."""
+def _street(config: FuseConfig, seed: int, plan: StreetPlan) -> tuple[SceneData, dict[tuple[int, float], Frame]]:
+    """Make the log of the recorded time steps, and frames by time index and shift."""
     data = config.data
-    world = WorldConfig(num_frames=data.frames, moving=False)
+    world = StreetConfig(num_frames=data.frames, moving=False)
     shifts = sorted({shift for _, shift in plan.views})
-    log = world_scene(seed, world, data.width, data.height, test_shifts=tuple(shifts))
+    log = street_log(seed, world, data.width, data.height, test_shifts=tuple(shifts))
     order = [0.0, *(shift for shift in shifts if shift != 0)]
     places = [(time, shift) for shift in order for time in range(data.frames)]
     frames = dict(zip(places, log.frames, strict=True))
@@ -96,20 +94,18 @@ def _street(config: FuseConfig, seed: int, plan: Plan) -> tuple[SceneData, dict[
 
 
 def _render(
-    run: Run, recipe: Recipe, feed: Feed, frames: Sequence[Frame], config: FuseConfig
+    state: LoopState, plan: TrainPlan, batches: TrainBatches, frames: Sequence[Frame], config: FuseConfig
 ) -> dict[str, Shaped[np.ndarray, "N ..."]]:
-    """Return what the reconstruction shows in the views of some frames, and what it knows there."""
-    scene = run.state.scene
-    degree = min(int(run.state.step) // recipe.recon.sh_every, recipe.recon.sh_degree)
-    known = learn(scene, feed, recipe.settings, degree, config.eig.priors)
+    """Render the views of some frames with EIG and re-projected references."""
+    model = plan.model(state.train)
+    posterior = fit_posterior(model, batches, config.eig.priors)
     views = [view_of(frame, frame.exposure_id) for frame in frames]
-    clip = render_clip(scene, known, views, recipe.settings, degree)
-    clip = clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
-    aligned = aligned_references(clip, views, known, feed, AlignConfig())
+    clip = render_clip(model, posterior, views)
+    aligned = aligned_references(clip, views, posterior, batches)
     return _stored(clip, np.asarray(aligned))
 
 
-def _stored(clip: Clip, aligned: Float[np.ndarray, "N H W 3"]) -> dict[str, Shaped[np.ndarray, "N ..."]]:
+def _stored(clip: EigRender, aligned: Float[np.ndarray, "N H W 3"]) -> dict[str, Shaped[np.ndarray, "N ..."]]:
     small = {name: np.asarray(array).astype(np.float16) for name, array in (("eig", clip.eig), ("depth", clip.depth))}
     return {"render": _bytes(np.asarray(clip.rgb)), "aligned": _bytes(aligned)} | small
 

@@ -1,6 +1,6 @@
 """Pinhole cameras as pytrees.
 
-OpenCV axes: x right, y down, z forward; pixel centres at .5; metres.
+OpenCV axes: x right, y down, z forward; pixel centers at .5; metres.
 """
 
 from functools import partial
@@ -12,16 +12,14 @@ from jax import Array
 from jaxtyping import ArrayLike, Float
 
 
-@struct.dataclass
-class Shutter:
-    """How a camera moves while its image is read out line by line, at constant velocity (see `shutter.py`)."""
+class Shutter(struct.PyTreeNode):
+    """The motion of a camera while its image is read out line by line, at constant velocity (`rolling_shutter`)."""
 
     motion: Float[Array, "6"]  # first to last line: rotation vector [rad] and translation [m] of `camera_from_world`
-    columns: bool = struct.field(pytree_node=False, default=False)  # lines are columns, left to right, instead of rows
+    columns: bool = struct.field(pytree_node=False, default=False)  # whether lines are columns, left to right
 
 
-@struct.dataclass
-class Camera:
+class Camera(struct.PyTreeNode):
     """One pinhole camera without distortion; differentiable in `K`, `camera_from_world` and the shutter's motion."""
 
     K: Float[Array, "3 3"]  # pixels
@@ -32,11 +30,11 @@ class Camera:
 
     @property
     def world_from_camera(self) -> Float[Array, "4 4"]:
-        """Return the rigid inverse of `camera_from_world`."""
+        """Compute the rigid inverse of `camera_from_world`."""
         return invert_rigid(self.camera_from_world)
 
 
-@partial(jax.jit, inline=True)  # most calls are outside of any program
+@partial(jax.jit, inline=True)  # compiled because most calls are outside of a compiled program
 def invert_rigid(transform: Float[ArrayLike, "... 4 4"]) -> Float[Array, "... 4 4"]:
     """Invert rigid transforms: (R, t) -> (R^T, -R^T t)."""
     transform = jnp.asarray(transform)

@@ -1,13 +1,12 @@
-"""One scene on several devices: each holds a part of the Gaussians and draws a part of the tile rows.
+"""Render one scene on several devices: each holds a part of the Gaussians and renders a part of the tile rows.
 
-A device projects and colours its own Gaussians, sends every other device the splats that touch rows of it (one
-`all_to_all`), lists and blends its own rows, and all devices get the whole image. Splats arrive in the order in which
-the Gaussians lie in the buffer, so that a tile's list, ties of depth included, is that of a single device: equal
-pixels, bit for bit, where the kernels cut lists alike. The transpose of the exchange takes gradients back to the device
-that holds the Gaussian.
+A device projects its own Gaussians, sends every other device the splats that touch its rows (one `all_to_all`), and
+bins and blends its own rows; then all devices get the whole image. Splats arrive in the order of the buffer, so the
+list of a tile, ties of depth included, is that of a single device: pixels are equal bit for bit where the kernels cut
+lists alike. The transpose of the exchange returns gradients to the device that holds the Gaussian.
 
-Rows of tiles are dealt out in turns: the horizon of a driving scene, where most splats are, falls on all devices
-without anybody having to know where it is. The price is that a splat of several rows goes to several devices.
+Tile rows are assigned in turn (round robin), so all devices share the horizon of a driving scene, where most splats
+are. The cost is that a splat that touches several rows is sent to several devices.
 """
 
 import dataclasses
@@ -21,11 +20,10 @@ from jax import Array, lax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Int, PyTree
 
-from kernels.bin_tiles.tile_spans import first_and_last_row, level_of
-from kernels.project import Projected
+from kernels import Projected, touched_tile_rows
 
 AXIS = "gaussians"
-COLUMNS = (2, 3, 1, 1, 2, 3)  # of `Projected`: mean2d, conic, opacity, depth, extent, colour
+COLUMNS = (2, 3, 1, 1, 2, 3)  # of `Projected`: mean2d, conic, opacity, depth, extent, color
 SPLAT_BYTES = 4 * sum(COLUMNS)
 
 
@@ -35,31 +33,34 @@ class Shards:
 
     Attributes:
         mesh: with the axis "gaussians", over which Gaussians and tile rows are split.
-        room: splats that one device can send to each other one, see `RenderOut.sent`; None: all that it has.
+        send_capacity: number of splats that one device can send to another (see `RenderOutput.num_sent`); None: all.
     """
 
     mesh: Mesh | AbstractMesh
-    room: int | None = None
+    send_capacity: int | None = None
 
     @property
-    def parts(self) -> int:
+    def num_parts(self) -> int:
         """Return the number of devices that share the scene."""
         return self.mesh.shape[AXIS]
 
 
-def make_shards(devices: Sequence[jax.Device] | None = None, room: int | None = None) -> Shards:
-    """Return the shards of one scene on some devices, None for all.
+def make_shards(
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]: jax declares it as a variable
+    send_capacity: int | None = None,
+) -> Shards:
+    """Make the shards of one scene on some devices (default: all).
 
     Raises:
-        ValueError: `room` is under 1.
+        ValueError: `send_capacity` is less than 1.
     """
-    if room is not None and room < 1:
-        raise ValueError(f"{room=} holds no splat: give at least 1, or None for all that a device has.")
+    if send_capacity is not None and send_capacity < 1:
+        raise ValueError(f"invalid {send_capacity=}: expected at least 1, or None to send all splats.")
     devices = jax.devices() if devices is None else list(devices)
-    return Shards(jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices), room)
+    return Shards(jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices), send_capacity)
 
 
-def draw(
+def render_sharded(
     project: Callable[..., Projected],
     blend: Callable[..., tuple[Array, Array, Array]],
     per_gaussian: PyTree,
@@ -68,35 +69,36 @@ def draw(
     height: int,
     tile: int,
 ) -> tuple[Float[Array, "H W C"], Int[Array, ""], Int[Array, ""]]:
-    """Draw an image whose Gaussians and tile rows are split over devices.
+    """Render an image whose Gaussians and tile rows are split over devices.
 
     Args:
-        project: `project(*per_gaussian, *shared)`, the splats of some of the Gaussians.
-        blend: `blend(splats, part=, parts=)`, the image (H, W, C - 1) of the tile rows of a part, its opacity (H, W),
-            and the number of tile intersections that it needs room for.
-        per_gaussian: arrays with one row per Gaussian; a number of rows that does not divide is filled up with zeros.
-        shared: what all devices know.
+        project: `project(*per_gaussian, *shared)` -> splats of some of the Gaussians.
+        blend: `blend(splats, part=, num_parts=)` -> image (H, W, C - 1) of the tile rows of a part, opacity (H, W), and
+            number of tile intersections.
+        per_gaussian: arrays with one row per Gaussian; zero rows are appended if their number is not divisible.
+        shared: arguments that are the same on all devices.
         shards: the devices.
         height: of the image, pixels.
         tile: side of a tile, pixels.
 
     Returns:
-        The image, opacity last, on all devices; the most intersections of a device; the most splats that one device
-        had for another.
+        The image on all devices, opacity last; the largest number of tile intersections of a device; the largest
+        number of splats that one device had to send to another.
     """
-    parts = shards.parts
-    rows = -(-height // (tile * parts))  # of tiles, per device
+    num_parts = shards.num_parts
+    rows = -(-height // (tile * num_parts))  # of tiles, per device
 
     def local(per_gaussian: PyTree, shared: PyTree) -> tuple[Array, Array, Array]:
-        # Once, here: each use of a camera's number inside would otherwise add up its gradient over devices on its own.
+        # pcast once: otherwise every use of a shared array inserts its own psum in the backward pass.
         shared = jax.tree.map(lambda x: lax.pcast(x, AXIS, to="varying"), shared)
-        splats, sent = exchange(project(*per_gaussian, *shared), height, tile, parts, shards.room)
+        projected = project(*per_gaussian, *shared)
+        splats, num_sent = all_to_all_splats(projected, height, tile, num_parts, shards.send_capacity)
         part = lax.axis_index(AXIS)
-        image, alpha, needed = blend(splats, part=part, parts=parts)
-        image = jnp.concatenate([image, alpha[..., None]], -1)  # one array, to be gathered at once
-        image = jnp.pad(image, ((0, rows * parts * tile - height), (0, 0), (0, 0)))
-        own = image.reshape(rows, parts, tile, *image.shape[1:])[:, part]
-        return own[:, None], lax.pmax(needed, AXIS), sent
+        image, alpha, num_intersections = blend(splats, part=part, num_parts=num_parts)
+        image = jnp.concatenate([image, alpha[..., None]], -1)  # one array, so that one collective gathers it
+        image = jnp.pad(image, ((0, rows * num_parts * tile - height), (0, 0), (0, 0)))
+        own = image.reshape(rows, num_parts, tile, *image.shape[1:])[:, part]
+        return own[:, None], lax.pmax(num_intersections, AXIS), num_sent
 
     split, whole = PartitionSpec(AXIS), PartitionSpec()
     mapped = jax.shard_map(
@@ -105,13 +107,13 @@ def draw(
         in_specs=(split, whole),
         out_specs=(PartitionSpec(None, AXIS), whole, whole),
     )
-    image, needed, sent = mapped(fill_up(per_gaussian, parts), shared)
+    image, num_intersections, num_sent = mapped(pad_rows(per_gaussian, num_parts), shared)
     image = lax.with_sharding_constraint(image, NamedSharding(shards.mesh, whole))
-    return image.reshape(-1, *image.shape[3:])[:height], needed, sent
+    return image.reshape(-1, *image.shape[3:])[:height], num_intersections, num_sent
 
 
-def exchange(
-    splats: Projected, height: int, tile: int, parts: int, room: int | None
+def all_to_all_splats(
+    splats: Projected, height: int, tile: int, num_parts: int, send_capacity: int | None
 ) -> tuple[Projected, Int[Array, ""]]:
     """Send splats to the devices whose tile rows they touch; for use inside `shard_map`.
 
@@ -119,80 +121,80 @@ def exchange(
         splats: those of this device, n of them.
         height: of the image, pixels.
         tile: side of a tile, pixels.
-        parts: number of devices; tile row r belongs to device r modulo `parts`.
-        room: splats that one device can send to each other one; None: n.
+        num_parts: number of devices; tile row r belongs to device r modulo `num_parts`.
+        send_capacity: number of splats that one device can send to another; None: n.
 
     Returns:
-        The parts * room splats that this device is sent, by sender and in the order of their numbers there; unused
-        places are culled splats. And the most splats that one device had for another: beyond `room`, those with the
-        highest numbers were dropped.
+        The num_parts * send_capacity splats that this device receives, by sender and in the order of the sender's
+        buffer; unused slots are culled splats. And the largest number of splats that one device had to send to
+        another: beyond `send_capacity`, the last ones in the buffer are dropped.
     """
     n = splats.depth.shape[0]
-    room = n if room is None else min(room, n)
-    wanted = touching(splats, height, tile, parts)
-    count = jnp.cumsum(wanted, 1, dtype=jnp.int32)
-    # Places without a splat point past the end, each elsewhere: no two threads then add to one row on the way back.
-    empty = n + jnp.arange(room, dtype=jnp.int32)
-    place = jnp.where(wanted, count - 1, room)
+    capacity = n if send_capacity is None else min(send_capacity, n)
+    is_touching = touched_parts(splats, height, tile, num_parts)
+    count = jnp.cumsum(is_touching, 1, dtype=jnp.int32)
+    # Empty slots have distinct out-of-range sources, so that no two threads of the backward pass add to one row.
+    empty = n + jnp.arange(capacity, dtype=jnp.int32)
+    slot = jnp.where(is_touching, count - 1, capacity)
     number = jnp.arange(n, dtype=jnp.int32)
-    source = [empty.at[p].set(number, mode="drop", unique_indices=True) for p in place]
-    # Rows are laid side by side before they are gathered: otherwise the gather would be one per column.
+    source = [empty.at[s].set(number, mode="drop", unique_indices=True) for s in slot]
+    # The barrier keeps the columns in one table: otherwise there would be one gather per column.
     table = lax.optimization_barrier(jnp.concatenate([x.reshape(n, -1) for x in splats], -1))
-    places = {"mode": "fill", "fill_value": 0.0, "unique_indices": True, "indices_are_sorted": True}
-    taken = [table.at[s].get(**places) for s in source]
-    got = lax.all_to_all(jnp.stack(taken), AXIS, 0, 0).reshape(parts * room, -1)
-    columns = jnp.split(got, np.cumsum(COLUMNS)[:-1], 1)
+    messages = [
+        table.at[s].get(mode="fill", fill_value=0.0, unique_indices=True, indices_are_sorted=True) for s in source
+    ]
+    received = lax.all_to_all(jnp.stack(messages), AXIS, 0, 0).reshape(num_parts * capacity, -1)
+    columns = jnp.split(received, np.cumsum(COLUMNS)[:-1], 1)
     shaped = [c[:, 0] if like.ndim == 1 else c for c, like in zip(columns, splats, strict=True)]
     return Projected(*shaped), lax.pmax(jnp.max(count[:, -1]), AXIS)
 
 
-def touching(splats: Projected, height: int, tile: int, parts: int) -> Bool[Array, "parts n"]:
-    """Return which splats touch a tile row of which part."""
-    mean2d, conic, opacity, depth, extent, _ = map(lax.stop_gradient, splats)
-    level = level_of(mean2d, conic, opacity, extent, depth)
-    first, last = first_and_last_row(mean2d[:, 1], extent[:, 1], level, height, tile)
-    part = jnp.arange(parts, dtype=jnp.int32)[:, None]
-    return first + (part - first) % parts <= last
+def touched_parts(splats: Projected, height: int, tile: int, num_parts: int) -> Bool[Array, "num_parts n"]:
+    """Find which splats touch a tile row of which part."""
+    first, last = touched_tile_rows(jax.tree.map(lax.stop_gradient, splats), height, tile)
+    part = jnp.arange(num_parts, dtype=jnp.int32)[:, None]
+    return first + (part - first) % num_parts <= last
 
 
-def fill_up(tree: PyTree, parts: int) -> PyTree:
+def pad_rows(tree: PyTree, num_parts: int) -> PyTree:
     """Append rows of zeros (dead Gaussians) until every part has the same number of rows, and at least one."""
 
-    def fill(x: Array) -> Array:
-        return jnp.pad(x, ((0, max(-(-x.shape[0] // parts), 1) * parts - x.shape[0]), *[(0, 0)] * (x.ndim - 1)))
+    def pad(x: Array) -> Array:
+        rows = max(-(-x.shape[0] // num_parts), 1) * num_parts
+        return jnp.pad(x, ((0, rows - x.shape[0]), *[(0, 0)] * (x.ndim - 1)))
 
-    return jax.tree.map(fill, tree)
+    return jax.tree.map(pad, tree)
 
 
 def placements(tree: PyTree, slots: int, shards: Shards) -> PyTree:
-    """Return the placement of every leaf of a scene or a training state, or of their shapes.
+    """Compute the placement of every leaf of a scene or a training state, or of their shapes.
 
-    Arrays of one row per slot (parameters, moments of the optimizer, `alive`) are split; all else, and everything if
-    the slots do not divide, is on all devices.
+    Arrays with one row per slot (parameters, moments of the optimizer, `alive`) are split. Other arrays are replicated
+    on all devices, and all arrays are if the number of slots is not divisible.
     """
 
     def place(leaf: Any) -> NamedSharding:
-        is_split = np.ndim(leaf) > 0 and leaf.shape[0] == slots and slots % shards.parts == 0
+        is_split = np.ndim(leaf) > 0 and leaf.shape[0] == slots and slots % shards.num_parts == 0
         return NamedSharding(shards.mesh, PartitionSpec(AXIS) if is_split else PartitionSpec())
 
     return jax.tree.map(place, tree)
 
 
 def keep_split(tree: PyTree, slots: int, shards: Shards | None) -> PyTree:
-    """Return a tree, inside jit, that stays where `placements` says; as it is without shards."""
+    """Constrain a tree, inside jit, to its `placements`; without shards, return it unchanged."""
     return tree if shards is None else lax.with_sharding_constraint(tree, placements(tree, slots, shards))
 
 
 class Traffic(NamedTuple):
-    """Bytes that each device sends to others, counted from shapes."""
+    """Number of bytes that each device sends to others, computed from shapes."""
 
-    splats: int  # of the exchange; the gradient sends as many back
-    image: int  # of the gathering of the image: its own tile rows to all others; the gradient sends nothing
+    splats: int  # of the exchange of splats; the gradient sends as many back
+    image: int  # of gathering the image: its own tile rows to all others; the gradient sends nothing
 
 
 def bytes_sent(slots: int, width: int, height: int, tile: int, shards: Shards, channels: int = 5) -> Traffic:
-    """Return what one render of `slots` Gaussians sends, per device; counts and sums over cameras are left out."""
-    others, n = shards.parts - 1, -(-slots // shards.parts)
-    rows = -(-height // (tile * shards.parts))
-    splats = others * (n if shards.room is None else min(shards.room, n)) * SPLAT_BYTES
+    """Compute the traffic of one render of `slots` Gaussians, per device, without counts and sums over cameras."""
+    others, n = shards.num_parts - 1, -(-slots // shards.num_parts)
+    rows = -(-height // (tile * shards.num_parts))
+    splats = others * (n if shards.send_capacity is None else min(shards.send_capacity, n)) * SPLAT_BYTES
     return Traffic(splats, others * rows * tile * width * channels * 4)

@@ -1,4 +1,4 @@
-"""Render Gaussians to colour, depth and opacity: project -> bin -> rasterize -> put the background behind.
+"""Render Gaussians to color, depth and opacity: project -> bin -> rasterize -> composite over the background.
 
 One meaning for every implementation of the kernels; differentiable in both modes with respect to the Gaussians,
 the camera pose, the intrinsics and the background.
@@ -10,17 +10,28 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from ff_jax.render.camera import Camera
-from ff_jax.render.gaussians import Gaussians, opacities
-from ff_jax.render.multi_device import Shards, draw
-from ff_jax.render.rolling_shutter import seen_by_line, straightened
-from kernels.bin_tiles import Bins, bin_tiles
-from kernels.bin_tiles.config import default_tile
-from kernels.project import Projected, project
-from kernels.rasterize import rasterize
+from ff_jax.render.gaussians import Gaussians, WorldGaussians, opacities
+from ff_jax.render.multi_device import Shards, render_sharded
+from ff_jax.render.rolling_shutter import means_at_readout, rays_at_readout
+from kernels import (
+    Bins,
+    CameraMatrices,
+    Gaussians3D,
+    Projected,
+    ProjectionOptions,
+    TileGrid,
+    bin_tiles,
+    default_tile,
+    project,
+    rasterize,
+)
+
+SKY_DEPTH = 1e4  # metres: far enough that a lateral shift causes no parallax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +39,13 @@ class RenderSettings:
     """Static choices of the renderer (hashable: pass it as a static argument).
 
     Attributes:
-        capacity: tile intersections that fit; `RenderOut.needed` says how many there were.
+        capacity: tile intersections that fit; `RenderOutput.num_intersections` is the number of them.
         antialiased: compensate opacity for the screen-space dilation (Yu et al. 2024, arXiv 2311.16493).
         near: Gaussians with a smaller camera z are culled, metres.
         eps2d: screen-space dilation added to the 2-D covariance, px^2.
         tile: tile edge in pixels; None takes the implementation's default.
         implementation: "reference", "xla", "pallas", "mosaic"; None takes the best one for the device.
-        shards: devices that share one scene; None renders where the Gaussians are. The capacity is that of each.
+        shards: devices that share one scene, each with this capacity; None renders on the device of the Gaussians.
     """
 
     capacity: int
@@ -50,143 +61,132 @@ class RenderSettings:
         """Return the tile edge in pixels."""
         return self.tile or default_tile(self.implementation)
 
+    def projection(self, camera: Camera) -> ProjectionOptions:
+        """Return the static options of the projection into a camera."""
+        return ProjectionOptions(camera.width, camera.height, self.antialiased, self.near, self.eps2d)
 
-class RenderOut(NamedTuple):
+
+class RenderInput(struct.PyTreeNode):
+    """Everything that one render depends on; the input of every pass over a view (render, Fisher information, EIG)."""
+
+    world: WorldGaussians
+    camera: Camera
+    settings: RenderSettings = struct.field(pytree_node=False)
+    sh_degree: int | Int[Array, ""] = 3  # highest color band that is active
+
+
+class RenderOutput(NamedTuple):
     """One rendered view."""
 
     rgb: Float[Array, "H W 3"]  # composite including the background
     depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
-    needed: Int[Array, ""]  # tile intersections that exist; more than the capacity means some were dropped
-    sent: Int[Array, ""] | int = 0  # most splats one device had for another; more than `Shards.room`: likewise
+    num_intersections: Int[Array, ""]  # tile intersections; those beyond the capacity are dropped, farthest first
+    num_sent: Int[Array, ""]  # largest number of splats from one device to another (`Shards.send_capacity`)
 
 
-def project_gaussians(
-    gaussians: Gaussians,
-    alive: Bool[Array, "N"],
-    camera: Camera,
-    settings: RenderSettings,
-    sh_degree: int | Int[Array, ""] = 3,
-) -> Projected:
-    """Project the alive Gaussians into `camera`; colour bands above `sh_degree` are masked.
+def expected_depth(depth: Float[Array, "*n"], alpha: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Compute the expected camera z (metres) from accumulated depth; `SKY_DEPTH` where opacity is at most 1/2."""
+    return jnp.where(alpha > 0.5, depth / jnp.maximum(alpha, 0.5), SKY_DEPTH)
 
-    With a rolling shutter every Gaussian is seen from where the camera is when the line is read that it falls on.
+
+def project_gaussians(inputs: RenderInput) -> Projected:
+    """Project the alive Gaussians into the camera; color bands above `sh_degree` are masked.
+
+    With a rolling shutter, each Gaussian is projected with the camera pose at the readout of its image line.
     """
-    means = gaussians.means if camera.shutter is None else seen_by_line(gaussians.means, camera)
+    (gaussians, alive, _), camera, settings = inputs.world, inputs.camera, inputs.settings
+    means = gaussians.means if camera.shutter is None else means_at_readout(gaussians.means, camera)
+    world = Gaussians3D(
+        means, gaussians.quats, jnp.exp(gaussians.log_scales), opacities(gaussians, alive), gaussians.sh
+    )
     return project(
-        means,
-        gaussians.quats,
-        jnp.exp(gaussians.log_scales),
-        opacities(gaussians, alive),
-        gaussians.sh,
-        camera.camera_from_world,
-        camera.K,
-        width=camera.width,
-        height=camera.height,
-        sh_degree=sh_degree,
-        antialiased=settings.antialiased,
-        near=settings.near,
-        eps2d=settings.eps2d,
+        world,
+        CameraMatrices(camera.camera_from_world, camera.K),
+        settings.projection(camera),
+        sh_degree=inputs.sh_degree,
         implementation=settings.implementation,
     )
 
 
 def bin_gaussians(
-    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
+    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, num_parts: int = 1
 ) -> Bins:
-    """List, per tile of the image, the Gaussians that touch it, front to back; `part` and `parts` as in `bin_tiles`."""
+    """List the Gaussians that touch each tile, front to back; `part` and `num_parts` as in `bin_tiles`."""
     return bin_tiles(
-        projected.mean2d,
-        projected.conic,
-        projected.opacity,
-        projected.extent,
-        projected.depth,
-        width=camera.width,
-        height=camera.height,
-        tile=settings.tile_size,
+        projected,
+        TileGrid(camera.width, camera.height, settings.tile_size),
         capacity=settings.capacity,
         part=part,
-        parts=parts,
-        # The lists' own specification is a dense table over all tiles: of use to their tests alone.
+        num_parts=num_parts,
+        # The reference implementation is a dense table over all tiles: for the tests of `bin_tiles` only.
         implementation=None if settings.implementation == "reference" else settings.implementation,
     )
 
 
 def blended(projected: Projected) -> Float[Array, "N 4"]:
-    """Return what is blended of every Gaussian: colour and depth (camera z, metres)."""
+    """Stack the features that are blended: color and depth (camera z, metres)."""
     return jnp.concatenate([projected.color, projected.depth[:, None]], -1)
 
 
 def blend(
-    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, parts: int = 1
+    projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, num_parts: int = 1
 ) -> tuple[Float[Array, "H W 4"], Float[Array, "H W"], Int[Array, ""]]:
-    """Return colour with depth (accumulated camera z, metres), opacity, and the tile intersections that exist.
+    """Blend color and depth (accumulated camera z, metres) and opacity, and count the tile intersections.
 
-    Only the tile rows of one part are drawn, the others are 0.
+    Only the tile rows of one part are rendered; the others are 0.
     """
-    bins = bin_gaussians(projected, camera, settings, part, parts)
-    out, alpha = rasterize(
-        projected.mean2d,
-        projected.conic,
-        projected.opacity,
-        blended(projected),
-        bins,
-        width=camera.width,
-        height=camera.height,
-        tile=settings.tile_size,
-        implementation=settings.implementation,
-    )
-    return out, alpha, jax.lax.stop_gradient(bins.needed)
+    bins = bin_gaussians(projected, camera, settings, part, num_parts)
+    out, alpha = rasterize(projected, blended(projected), bins, implementation=settings.implementation)
+    return out, alpha, jax.lax.stop_gradient(bins.num_intersections)
 
 
 def render(
-    gaussians: Gaussians,
-    alive: Bool[Array, "N"],
-    camera: Camera,
-    settings: RenderSettings,
+    inputs: RenderInput,
     *,
-    sh_degree: int | Int[Array, ""] = 3,
     background: Float[Array, "H W 3"] | None = None,
-    nudge: Float[Array, "N 2"] | None = None,
-) -> RenderOut:
+    mean2d_offset: Float[Array, "N 2"] | None = None,
+) -> RenderOutput:
     """Render one view.
 
     Args:
-        gaussians: in the world.
-        alive: slots in use.
-        camera: of the view.
-        settings: of the renderer.
-        sh_degree: highest colour band shown.
-        background: per pixel, shows where opacity is missing; default black.
-        nudge: added to the projected centres, pixels; zeros, whose gradient says how hard the image pulls at them.
+        inputs: Gaussians, camera and settings.
+        background: per pixel, visible where opacity is missing; default black.
+        mean2d_offset: added to the projected centers, pixels. Pass zeros: their gradient drives densification.
     """
+    (gaussians, alive, _), camera, settings = inputs.world, inputs.camera, inputs.settings
 
-    def splats(gaussians: Gaussians, alive: Array, nudge: Array | None, camera: Camera, sh_degree: Any) -> Projected:
-        projected = project_gaussians(gaussians, alive, camera, settings, sh_degree)
-        return projected if nudge is None else projected._replace(mean2d=projected.mean2d + nudge)
+    def project_part(
+        gaussians: Gaussians, alive: Array, offset: Array | None, camera: Camera, sh_degree: Any
+    ) -> Projected:
+        part = RenderInput(WorldGaussians(gaussians, alive), camera, settings, sh_degree)
+        projected = project_gaussians(part)
+        return projected if offset is None else projected._replace(mean2d=projected.mean2d + offset)
 
-    per_gaussian, shared = (gaussians, alive, nudge), (camera, sh_degree)
+    per_gaussian, shared = (gaussians, alive, mean2d_offset), (camera, inputs.sh_degree)
     if settings.shards is None:
-        out, alpha, needed = blend(splats(*per_gaussian, *shared), camera, settings)
-        sent = jnp.int32(0)
+        out, alpha, num_intersections = blend(project_part(*per_gaussian, *shared), camera, settings)
+        num_sent = jnp.int32(0)
     else:
         size = camera.height, settings.tile_size
-        rows = functools.partial(blend, camera=camera, settings=settings)  # of the camera, the size of its image alone
-        joined, needed, sent = draw(splats, rows, per_gaussian, shared, settings.shards, *size)
+        rows = functools.partial(blend, camera=camera, settings=settings)  # uses only the image size of the camera
+        joined, num_intersections, num_sent = render_sharded(
+            project_part, rows, per_gaussian, shared, settings.shards, *size
+        )
         out, alpha = joined[..., :-1], joined[..., -1]
     rgb, depth = out[..., :3], out[..., 3]
     if background is not None:
         rgb = rgb + (1.0 - alpha[..., None]) * background
-    return RenderOut(rgb, depth, alpha, needed, sent)
+    return RenderOutput(rgb, depth, alpha, num_intersections, num_sent)
 
 
 def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
-    """Return unit ray directions in the world frame through every pixel centre."""
+    """Compute unit ray directions in the world frame through all pixel centers."""
     x = (jnp.arange(camera.width) + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
     y = (jnp.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
     in_camera = jnp.stack([*jnp.meshgrid(x, y), jnp.ones((camera.height, camera.width))], -1)
     in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
     if camera.shutter is not None:
-        in_camera = straightened(in_camera, camera)
-    # Three products that fuse with what makes them and what takes them, not a matrix product that stands alone.
-    return sum(in_camera[..., k, None] * camera.camera_from_world[k, :3] for k in range(3))
+        in_camera = rays_at_readout(in_camera, camera)
+    # Elementwise, so that XLA fuses it; a matrix product would be a kernel of its own.
+    return jnp.asarray(sum(in_camera[..., k, None] * camera.camera_from_world[k, :3] for k in range(3)))

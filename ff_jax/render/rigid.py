@@ -10,14 +10,15 @@ import jaxlie
 from jax import Array
 from jaxtyping import Float
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def in_float32(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return `function` with all bits of float32 in its matrix products.
+    """Decorate `function` to compute its matrix products in full float32.
 
-    For what multiplies through jaxlie, whose products take the precision that is set around them: by default a GPU
-    keeps 10 bits of mantissa (TF32), which is centimetres in a pose.
+    Needed for products inside jaxlie, which use the default precision: that of a GPU has 10 bits of mantissa (TF32),
+    which is an error of centimetres in a pose.
     """
 
     @functools.wraps(function)
@@ -30,10 +31,10 @@ def in_float32(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @in_float32
 def apply_delta(delta: Float[Array, "6"], camera_from_world: Float[Array, "4 4"]) -> Float[Array, "4 4"]:
-    """Return `camera_from_world` followed by a small motion in the camera frame.
+    """Compose `camera_from_world` with a small motion in the camera frame.
 
     Args:
-        delta: rotation vector [rad] and translation [m]; zero leaves the pose as it is.
+        delta: rotation vector [rad] and translation [m]; zero does not change the pose.
         camera_from_world: rigid 4x4.
     """
     motion = jaxlie.SE3.from_rotation_and_translation(jaxlie.SO3.exp(delta[:3]), delta[3:])
@@ -42,5 +43,5 @@ def apply_delta(delta: Float[Array, "6"], camera_from_world: Float[Array, "4 4"]
 
 @in_float32
 def quats_to_matrices(quats: Float[Array, "*n 4"]) -> Float[Array, "*n 3 3"]:
-    """Return rotation matrices of wxyz quaternions of any positive length."""
+    """Convert wxyz quaternions of any positive length to rotation matrices."""
     return jaxlie.SO3(quats / jnp.linalg.norm(quats, axis=-1, keepdims=True)).as_matrix()

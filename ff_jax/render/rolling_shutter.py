@@ -1,11 +1,11 @@
-"""Rolling shutters: every line of an image has a pose of its own.
+"""Rolling shutters: every line of an image has its own camera pose.
 
-The camera moves at constant velocity during the read-out, so `camera_from_world` of the line at share s of the image
-(-1/2 at its first edge, 1/2 at its last, 0 in the middle) is the middle line's, followed by the motion s m: a turn by
-s times the rotation vector and a shift by s times the translation. Which line a point falls on depends on the pose
-and the other way round; two rounds of a fixed-point iteration settle it, because a point moves by a few lines only.
-The shape of a Gaussian is that in the middle pose, and so are the derivatives that EIG takes: during a read-out of
-20 ms a car turns by less than a degree.
+The camera moves at constant velocity during the readout. The line at position s of the image (-1/2 at its first edge,
+1/2 at its last, 0 in the middle) has the pose of the middle line followed by the motion s m: a rotation by s times the
+rotation vector and a translation by s times the translation. The line of a point depends on the pose, and the pose
+depends on the line; two fixed-point iterations are sufficient, because a point moves by a few lines only. The shape of
+a Gaussian, and the derivatives for EIG, are those of the middle pose: during a readout of 20 ms a car rotates by less
+than a degree.
 """
 
 import jax
@@ -14,49 +14,56 @@ import jaxlie
 from jax import Array
 from jaxtyping import Float
 
-from ff_jax.render.camera import Camera
+from ff_jax.render.camera import Camera, Shutter
 from ff_jax.render.rigid import in_float32
 
-ROUNDS = 2
-_NEAREST = 0.1  # metres: what lies nearer is culled anyway
+ITERATIONS = 2
+_NEAREST = 0.1  # metres: smallest depth that is divided by; nearer points are culled
 
 
 @in_float32
-def seen_by_line(means: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N 3"]:
-    """Return where points (world, metres) appear to be for a camera that stands still in its middle pose.
+def means_at_readout(means: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N 3"]:
+    """Move points (world, metres) so that a camera in the middle pose projects them to their place in the image.
 
-    Differentiable in the points, the pose and the motion; the line that a point falls on is held constant.
+    Differentiable in the points, the pose and the motion; the line of a point is held constant.
     """
     rotation, translation = camera.camera_from_world[:3, :3], camera.camera_from_world[:3, 3]
-    inside = jnp.einsum("ij,nj->ni", rotation, means, precision="highest") + translation
-    moved = jax.lax.stop_gradient(inside)
-    fixed = jax.lax.stop_gradient((camera, inside))
-    for _ in range(ROUNDS):
-        share = _share(moved, fixed[0])
-        moved = _followed(fixed[1], share, fixed[0])
-    moved = _followed(inside, _share(moved, fixed[0]), camera)
+    in_camera = jnp.einsum("ij,nj->ni", rotation, means, precision="highest") + translation
+    moved = jax.lax.stop_gradient(in_camera)
+    constant_camera, constant_points = jax.lax.stop_gradient((camera, in_camera))
+    for _ in range(ITERATIONS):
+        position = _readout_position(moved, constant_camera)
+        moved = _in_line_frame(constant_points, position, constant_camera)
+    moved = _in_line_frame(in_camera, _readout_position(moved, constant_camera), camera)
     return jnp.einsum("ji,nj->ni", rotation, moved - translation, precision="highest")
 
 
 @in_float32
-def straightened(directions: Float[Array, "H W 3"], camera: Camera) -> Float[Array, "H W 3"]:
-    """Return directions in the middle pose's camera frame, given those in the frames of the pixels' own lines."""
-    count = camera.width if camera.shutter.columns else camera.height
-    share = (jnp.arange(count) + 0.5) / count - 0.5
-    turn = jaxlie.SO3.exp(share[:, None] * camera.shutter.motion[:3]).as_matrix()
-    lines = "lij,hli->hlj" if camera.shutter.columns else "lij,lwi->lwj"
-    return jnp.einsum(lines, turn, directions, precision="highest")
+def rays_at_readout(directions: Float[Array, "H W 3"], camera: Camera) -> Float[Array, "H W 3"]:
+    """Rotate ray directions from the frames of their lines to the camera frame of the middle pose."""
+    shutter = _shutter(camera)
+    count = camera.width if shutter.columns else camera.height
+    position = (jnp.arange(count) + 0.5) / count - 0.5
+    rotation = jaxlie.SO3.exp(position[:, None] * shutter.motion[:3]).as_matrix()
+    product = "lij,hli->hlj" if shutter.columns else "lij,lwi->lwj"
+    return jnp.einsum(product, rotation, directions, precision="highest")
 
 
-def _share(inside: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N"]:
-    """Return the line that points in the camera frame fall on, in [-1/2, 1/2] of the image."""
-    axis, size = (0, camera.width) if camera.shutter.columns else (1, camera.height)
-    depth = jnp.maximum(inside[:, 2], _NEAREST)
-    place = jnp.einsum("ij,nj->ni", camera.K, inside, precision="highest")[:, axis] / depth
-    return jnp.clip(place / size - 0.5, -0.5, 0.5)
+def _shutter(camera: Camera) -> Shutter:
+    """Return the shutter of a camera that has one."""
+    assert camera.shutter is not None, "this camera has no rolling shutter"
+    return camera.shutter
 
 
-def _followed(inside: Float[Array, "N 3"], share: Float[Array, "N"], camera: Camera) -> Float[Array, "N 3"]:
-    """Return points in the camera frame of their own line."""
-    motion = share[:, None] * camera.shutter.motion
-    return jaxlie.SO3.exp(motion[:, :3]).apply(inside) + motion[:, 3:]
+def _readout_position(points: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N"]:
+    """Compute the line of points in the camera frame, as its position in the image from -1/2 to 1/2."""
+    axis, size = (0, camera.width) if _shutter(camera).columns else (1, camera.height)
+    depth = jnp.maximum(points[:, 2], _NEAREST)
+    pixel = jnp.einsum("ij,nj->ni", camera.K, points, precision="highest")[:, axis] / depth
+    return jnp.clip(pixel / size - 0.5, -0.5, 0.5)
+
+
+def _in_line_frame(points: Float[Array, "N 3"], position: Float[Array, "N"], camera: Camera) -> Float[Array, "N 3"]:
+    """Move points from the camera frame of the middle pose to that of their line."""
+    motion = position[:, None] * _shutter(camera).motion
+    return jaxlie.SO3.exp(motion[:, :3]).apply(points) + motion[:, 3:]

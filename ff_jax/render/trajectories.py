@@ -1,4 +1,4 @@
-"""Camera paths off the recorded one: lateral shifts and a lane-change flight."""
+"""Camera paths off the recorded one: lateral shifts, tilts, lane changes and interpolated poses."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,20 +15,20 @@ def shift_laterally(
     return moved
 
 
-def tilted(world_from_camera: Float[np.ndarray, "4 4"], angle: float) -> Float[np.ndarray, "4 4"]:
-    """Turn a camera upwards about its own x axis by `angle` radians; it stays where it is."""
+def tilt_upwards(world_from_camera: Float[np.ndarray, "4 4"], angle: float) -> Float[np.ndarray, "4 4"]:
+    """Rotate a camera upwards about its own x axis by `angle` radians; its position does not change."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1.0]])
     return np.asarray(world_from_camera, np.float64) @ turn
 
 
-def lane_change(count: int, width: float, hold: float = 0.2) -> Float[np.ndarray, "count"]:
-    """Return lateral shifts (metres) of a smooth lane change over `count` frames.
+def lane_change(count: int, width: float, rest: float = 0.2) -> Float[np.ndarray, "count"]:
+    """Compute the lateral shifts (metres) of a smooth lane change over `count` frames.
 
-    The first and last share `hold` of the frames keep still; between them a smoothstep of degree 5 has zero
-    speed and acceleration at both ends.
+    The shift is constant in the first and in the last share `rest` of the frames. Between them it is a smoothstep of
+    degree 5, with zero speed and acceleration at both ends.
     """
-    t = np.clip((np.linspace(0.0, 1.0, count) - hold) / (1.0 - 2.0 * hold), 0.0, 1.0)
+    t = np.clip((np.linspace(0.0, 1.0, count) - rest) / (1.0 - 2.0 * rest), 0.0, 1.0)
     return width * t**3 * (t * (6.0 * t - 15.0) + 10.0)
 
 

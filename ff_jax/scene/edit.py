@@ -1,7 +1,7 @@
 """Edit a scene by actor: remove, move, duplicate, replace. Pure functions; node 1 + a is actor a.
 
-Edits change where actors are and which slots are alive, never the background: what an actor hid stays as well
-known, or as badly, as the recorded views left it, and EIG says so.
+Edits change the poses of actors and the slots that are alive, but not the background. The background behind an actor
+keeps its posterior, so the EIG map is large where the recorded views did not observe it.
 """
 
 import jax
@@ -17,7 +17,7 @@ from ff_jax.scene.scene import Scene
 
 
 def remove(scene: Scene, actor: int) -> Scene:
-    """Return the scene without an actor; its slots are dead, its track stays.
+    """Remove an actor: its slots become free, its track stays.
 
     Raises:
         ValueError: there is no such actor.
@@ -28,13 +28,13 @@ def remove(scene: Scene, actor: int) -> Scene:
 
 @in_float32
 def move(scene: Scene, actor: int, by: Float[ndarray, "3"] | Float32[Array, "3"], turn: float = 0.0) -> Scene:
-    """Return the scene with an actor moved at all times.
+    """Move an actor at all times.
 
     Args:
         scene: the scene.
         actor: its number.
         by: metres in its own frame (x forward, y left, z up).
-        turn: radians about its own z axis, to the left, after moving.
+        turn: rotation about its own z axis after the translation, radians, positive to the left.
 
     Raises:
         ValueError: there is no such actor.
@@ -47,28 +47,29 @@ def move(scene: Scene, actor: int, by: Float[ndarray, "3"] | Float32[Array, "3"]
 
 
 def duplicate(scene: Scene, actor: int) -> Scene:
-    """Return the scene with a copy of an actor in the same place, as the last actor; `move` it on.
+    """Add a copy of an actor in the same place, as the last actor.
 
-    The buffer grows by as many slots as the actor has alive.
+    The buffer grows by the number of alive Gaussians of the actor.
 
     Raises:
         ValueError: there is no such actor.
     """
-    tracks = _check(scene, actor)
-    again = lambda x: jnp.concatenate([x, x[actor][None]])
-    grown = tracks.replace(
-        **{name: again(getattr(tracks, name)) for name in ("quats", "positions", "present", "sizes", "soft")}
-    )
-    actors = scene.params.actors
-    soft = actors.soft and actors.soft.replace(codes=again(actors.soft.codes))
-    actors = actors.replace(turns=again(actors.turns), moves=again(actors.moves), soft=soft)
-    params = scene.params.replace(actors=actors)
-    scene = scene.replace(tracks=grown, params=params)
-    return _with_copies(scene, actor, grown.sizes.shape[0] - 1)
+    tracks, actors = _check(scene, actor), scene.params.actors
+    assert actors is not None
+
+    def append_copy(x: Array) -> Array:
+        return jnp.concatenate([x, x[actor][None]])
+
+    names = ("quats", "positions", "present", "sizes", "soft")
+    tracks = tracks.replace(**{name: append_copy(getattr(tracks, name)) for name in names})
+    soft = actors.soft and actors.soft.replace(codes=append_copy(actors.soft.codes))
+    actors = actors.replace(turns=append_copy(actors.turns), moves=append_copy(actors.moves), soft=soft)
+    scene = scene.replace(tracks=tracks, params=scene.params.replace(actors=actors))
+    return _with_copies(scene, actor, tracks.sizes.shape[0] - 1)
 
 
 def replace(scene: Scene, actor: int, other: int) -> Scene:
-    """Return the scene with what `other` looks like in the place of an actor, on the same ground.
+    """Replace the Gaussians of an actor by a copy of those of `other`, on the same ground.
 
     Raises:
         ValueError: there is no such actor.
@@ -78,23 +79,26 @@ def replace(scene: Scene, actor: int, other: int) -> Scene:
     copied = _with_copies(remove(scene, actor), other, actor)
     lift = 0.5 * (tracks.sizes[other, 2] - tracks.sizes[actor, 2])
     sizes = tracks.sizes.at[actor].set(tracks.sizes[other])
-    copied = copied.replace(tracks=copied.tracks.replace(sizes=sizes))
+    copied = copied.replace(tracks=_check(copied, actor).replace(sizes=sizes))
     return move(copied, actor, jnp.array([0.0, 0.0, 1.0]) * lift)
 
 
 def _check(scene: Scene, actor: int) -> Tracks:
-    """Return the tracks of a scene that has the actor."""
+    """Check that a scene has the actor; return its tracks."""
     count = 0 if scene.tracks is None else scene.tracks.sizes.shape[0]
-    if not 0 <= actor < count:
-        raise ValueError(f"there is no {actor=}: the scene has {count}, numbered from 0.")
+    if scene.tracks is None or not 0 <= actor < count:
+        raise ValueError(f"invalid {actor=}: the scene has {count} actors, numbered from 0.")
     return scene.tracks
 
 
 def _with_copies(scene: Scene, source: int, owner: int) -> Scene:
     """Append copies of the Gaussians of actor `source` that belong to actor `owner`."""
-    rows = jnp.flatnonzero(scene.alive & (scene.node == source + 1))
-    append = lambda x: jnp.concatenate([x, x[rows]])
+    tracks, rows = _check(scene, source), jnp.flatnonzero(scene.alive & (scene.node == source + 1))
+
+    def append(x: Array) -> Array:
+        return jnp.concatenate([x, x[rows]])
+
     gaussians = jax.tree.map(append, scene.params.gaussians)
     node = jnp.concatenate([scene.node, jnp.full(rows.shape, owner + 1, jnp.int32)])
-    tracks = scene.tracks.replace(slots=scene.tracks.slots + rows.shape[0])
+    tracks = tracks.replace(slots=tracks.slots + rows.shape[0])
     return Scene(scene.params.replace(gaussians=gaussians), append(scene.alive), node, tracks)

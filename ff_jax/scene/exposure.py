@@ -1,4 +1,4 @@
-"""Per-image exposure: an affine colour transform, stored as its difference from the identity."""
+"""Per-image exposure: an affine color transform, stored as its difference from the identity."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 
-class Between(NamedTuple):
-    """An exposure between those of two images: that of a view at a time when no image was trained on."""
+class ExposureBlend(NamedTuple):
+    """An interpolation between the exposures of two images, for a view between their times."""
 
     before: int  # exposure id
     after: int  # exposure id
@@ -16,15 +16,15 @@ class Between(NamedTuple):
 
 
 def init_exposure(count: int) -> Float[Array, "E 3 4"]:
-    """Return `count` identity exposures."""
+    """Make `count` identity exposures."""
     return jnp.zeros((count, 3, 4))
 
 
 def apply_exposure(rgb: Float[Array, "*n 3"], delta: Float[Array, "3 4"]) -> Float[Array, "*n 3"]:
-    """Return (I + A) rgb + b for `delta` = [A | b]."""
+    """Compute (I + A) rgb + b for `delta` = [A | b]."""
     return rgb + jnp.matmul(rgb, delta[:, :3].T, precision="highest") + delta[:, 3]
 
 
 def exposure_penalty(exposures: Float[Array, "E 3 4"], index: Int[Array, ""]) -> Float[Array, ""]:
-    """Return the squared distance of one exposure from the identity (fixes the gauge with the scene's colours)."""
+    """Compute the squared distance of one exposure from the identity (it fixes the gauge with the scene's colors)."""
     return jnp.sum(exposures[index] ** 2)

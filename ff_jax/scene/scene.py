@@ -1,37 +1,37 @@
-"""Scene state and its one forward model.
+"""The scene and its forward model.
 
-`SceneParams` is everything that gradients reach; `Scene` adds what they do not (which slots are alive, which
-node owns a slot, the boxes of the actors). Node 0 is the static background and owns the first slots; node 1 + a is
-actor a, and the last slots of the buffer belong to actors. `compose` moves them into the world, so nothing
-downstream knows about nodes.
+`SceneParams` holds all trainable arrays. `Scene` adds the others: which slots are alive, which node owns a slot, the
+boxes of the actors. `SceneModel` adds the settings of the renderer. Node 0 is the static background and owns the first
+slots; node 1 + a is actor a, and the last slots of the buffer belong to actors. `compose` moves all Gaussians to the
+world frame, so later steps do not depend on nodes.
 """
 
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PyTree
 
 from ff_jax.render.camera import Camera
-from ff_jax.render.gaussians import Gaussians, rgb_to_dc
-from ff_jax.render.renderer import RenderSettings, ray_directions, render
+from ff_jax.render.gaussians import Gaussians, WorldGaussians, rgb_to_dc
+from ff_jax.render.renderer import RenderInput, RenderSettings, ray_directions, render
 from ff_jax.render.rigid import apply_delta
-from ff_jax.scene.actors import ActorParams, Tracks, place, poses_at, still
+from ff_jax.scene.actors import ActorParams, Tracks, identity_motion, poses_at, to_world
 from ff_jax.scene.camera_path import CameraPath
 from ff_jax.scene.deformable import deform
 from ff_jax.scene.exposure import apply_exposure, init_exposure
 from ff_jax.scene.sky import init_sky, sky_color
 
 BACKGROUND = 0  # node index of everything static
-_SIZES = ("capacity", "sh_degree", "exposures", "frames", "cameras", "opacity")
 
 
-@struct.dataclass
-class SceneParams:
-    """All that is trained; learning rates of zero freeze a group."""
+class SceneParams(struct.PyTreeNode):
+    """All trainable arrays; learning rates of zero freeze a group."""
 
     gaussians: Gaussians
     sky: PyTree  # parameters of `sky.SkyMLP`
@@ -41,43 +41,47 @@ class SceneParams:
     actors: ActorParams | None = None  # None without actors
 
 
-@struct.dataclass
-class Scene:
+class Scene(struct.PyTreeNode):
     """A trainable scene of fixed capacity."""
 
     params: SceneParams
     alive: Bool[Array, "N"]
     node: Int[Array, "N"]
     tracks: Tracks | None = None  # None without actors
-    path: CameraPath | None = None  # of the recorded images; None where their poses are not learnt
+    path: CameraPath | None = None  # of the recorded images; None if their poses are not optimized
 
     @property
-    def statics(self) -> int:
-        """Return how many slots, the first ones, belong to the background."""
+    def num_static(self) -> int:
+        """Return the number of slots of the background; they come first."""
         return self.alive.shape[0] - (self.tracks.slots if self.tracks else 0)
 
 
-class Posed(NamedTuple):
-    """All Gaussians at one time, in the world frame."""
-
-    gaussians: Gaussians
-    alive: Bool[Array, "N"]  # slots in use, of actors that are there
-    axes: Float[Array, "N 3 3"] | None  # of the frames that colours answer to (columns, world); None: the world's
-
-
 class View(NamedTuple):
-    """What identifies one image to the forward model."""
+    """One image to render: its camera and the rows of the per-image parameters."""
 
     camera: Camera
     exposure: Int[Array, ""]  # row of `SceneParams.exposure`
     frame: Int[Array, ""]  # row of `SceneParams.poses`; negative for views that are not recorded
     rig: Int[Array, ""]  # row of `SceneParams.intrinsics`; negative likewise
     time: Float[Array, ""]  # seconds
-    exposure_after: Int[Array, ""] | int = 0  # the row that is mixed in,
-    share_after: Float[Array, ""] | float = 0.0  # and how far: from 0, not at all, to 1, that row alone
+    exposure_after: Int[Array, ""] | int = 0  # second row of `SceneParams.exposure`
+    share_after: Float[Array, ""] | float = 0.0  # its share in [0, 1] of the interpolated exposure
 
 
-class SceneView(NamedTuple):
+class SceneModel(struct.PyTreeNode):
+    """A scene with its render settings; the input of rendering, of the posterior and of the evaluation."""
+
+    scene: Scene
+    settings: RenderSettings = struct.field(pytree_node=False)
+    sh_degree: Int[Array, ""] | int = 3  # highest color band that is active
+
+    def render_input(self, view: View) -> RenderInput:
+        """Compose the scene at the time of `view` and refine its camera."""
+        camera = refined_camera(self.scene.params, view)
+        return RenderInput(compose(self.scene, view.time), camera, self.settings, self.sh_degree)
+
+
+class RenderedScene(NamedTuple):
     """One rendered view of a scene."""
 
     rgb: Float[Array, "H W 3"]  # after exposure
@@ -85,113 +89,126 @@ class SceneView(NamedTuple):
     depth: Float[Array, "H W"]  # accumulated camera z, metres times weight
     alpha: Float[Array, "H W"]
     sky: Float[Array, "H W 3"]
-    needed: Int[Array, ""]
-    sent: Int[Array, ""] | int = 0  # as in `RenderOut`
+    num_intersections: Int[Array, ""]  # as in `RenderOutput`
+    num_sent: Int[Array, ""]
 
 
-@partial(jax.jit, static_argnames=_SIZES)
-def init_scene(
-    key: Key[Array, ""],
-    xyz: Float[Array, "M 3"],
-    rgb: Float[Array, "M 3"],
-    spacing: Float[Array, "M"],
-    *,
-    capacity: int,
-    sh_degree: int,
-    exposures: int,
-    frames: int,
-    cameras: int,
-    opacity: float = 0.5,
-) -> Scene:
-    """Place one Gaussian at each of M points (world metres) in a buffer of `capacity` slots.
+class PointCloud(NamedTuple):
+    """Initial points of the background or of actors."""
 
-    Args:
-        key: random key of the sky network.
-        xyz: positions, world frame, metres.
-        rgb: colours in [0, 1].
-        spacing: initial standard deviation of each Gaussian, metres (mean distance to its neighbours).
-        capacity: number of slots; the rest start dead.
-        sh_degree: highest colour band stored.
+    xyz: Float[Array | np.ndarray, "M 3"]  # metres, world frame or object frames
+    rgb: Float[Array | np.ndarray, "M 3"]  # colors in [0, 1]
+    spacing: Float[Array | np.ndarray, "M"]  # initial standard deviations, metres (mean distance to the neighbors)
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSizes:
+    """Sizes of the arrays of a scene (static).
+
+    Attributes:
+        capacity: number of slots; those without a point are not alive.
+        sh_degree: highest color band stored.
         exposures: number of exposure ids.
         frames: number of recorded images.
         cameras: number of physical cameras.
+    """
+
+    capacity: int
+    sh_degree: int
+    exposures: int = 1
+    frames: int = 1
+    cameras: int = 1
+
+
+@partial(jax.jit, static_argnames=("sizes", "opacity"))
+def init_scene(key: Key[Array, ""], points: PointCloud, sizes: SceneSizes, *, opacity: float = 0.5) -> Scene:
+    """Place one Gaussian at each point of a cloud.
+
+    Args:
+        key: random key of the sky network.
+        points: the cloud, float32 on the device.
+        sizes: of the arrays.
         opacity: initial opacity.
 
     Raises:
         ValueError: more points than slots.
     """
+    (xyz, rgb, spacing), capacity = points, sizes.capacity
     count = xyz.shape[0]
     if count > capacity:
-        raise ValueError(f"{count} initial points do not fit into capacity={capacity}: raise the capacity.")
-    pad = capacity - count
-    grow = lambda x: jnp.concatenate([x, jnp.zeros((pad, *x.shape[1:]), x.dtype)])
-    sh = jnp.zeros((count, (sh_degree + 1) ** 2, 3)).at[:, 0].set(rgb_to_dc(rgb))
+        raise ValueError(f"{count} initial points do not fit into {capacity=}: increase the capacity.")
+
+    def pad(x: Array) -> Array:
+        return jnp.concatenate([x, jnp.zeros((capacity - count, *x.shape[1:]), x.dtype)])
+
+    sh = jnp.zeros((count, (sizes.sh_degree + 1) ** 2, 3)).at[:, 0].set(rgb_to_dc(rgb))
     identity = jnp.zeros((capacity, 4)).at[:, 0].set(1.0)
     log_scales = jnp.repeat(jnp.log(spacing)[:, None], 3, 1)
     logits = jnp.full((count,), jnp.log(opacity / (1 - opacity)))
-    gaussians = Gaussians(grow(xyz), identity, grow(log_scales), grow(logits), grow(sh))
+    gaussians = Gaussians(pad(xyz), identity, pad(log_scales), pad(logits), pad(sh))
     params = SceneParams(
-        gaussians, init_sky(key), init_exposure(exposures), jnp.zeros((frames, 6)), jnp.zeros((cameras, 4))
+        gaussians=gaussians,
+        sky=init_sky(key),
+        exposure=init_exposure(sizes.exposures),
+        poses=jnp.zeros((sizes.frames, 6)),
+        intrinsics=jnp.zeros((sizes.cameras, 4)),
     )
     return Scene(params, jnp.arange(capacity) < count, jnp.full((capacity,), BACKGROUND, jnp.int32))
+
+
+def _join(x: Array, y: Array) -> Array:
+    return jnp.concatenate([x, y])
 
 
 def with_actors(
     scene: Scene,
     tracks: Tracks,
-    xyz: Float[Array, "M 3"],
-    rgb: Float[Array, "M 3"],
-    spacing: Float[Array, "M"],
+    points: PointCloud,
     actor: Int[Array, "M"],
     *,
     opacity: float = 0.5,
 ) -> Scene:
-    """Return a scene without actors with `tracks.slots` more slots, and a Gaussian at each of M points.
+    """Add `tracks.slots` slots for actors to a scene without actors, and place a Gaussian at each point.
 
     Args:
         scene: the background.
         tracks: the boxes of the actors.
-        xyz: positions, object frames, metres.
-        rgb: colours in [0, 1].
-        spacing: initial standard deviations, metres.
-        actor: whose point each is.
+        points: of all actors, in object frames, float32 on the device.
+        actor: index of the actor of each point.
         opacity: initial opacity.
 
     Raises:
         ValueError: more points than slots.
     """
     start = scene.params
-    sizes = {"exposures": 1, "frames": 1, "cameras": 1, "capacity": tracks.slots}
-    degree = int(start.gaussians.sh.shape[1] ** 0.5) - 1
-    own = init_scene(jax.random.key(0), xyz, rgb, spacing, sh_degree=degree, opacity=opacity, **sizes)
-    join = lambda x, y: jnp.concatenate([x, y])
-    gaussians = jax.tree.map(join, start.gaussians, own.params.gaussians)
+    sizes = SceneSizes(tracks.slots, sh_degree=int(start.gaussians.sh.shape[1] ** 0.5) - 1)
+    own = init_scene(jax.random.key(0), points, sizes, opacity=opacity)
+    gaussians = jax.tree.map(_join, start.gaussians, own.params.gaussians)
     node = jnp.zeros(tracks.slots, jnp.int32).at[: len(actor)].set(actor.astype(jnp.int32)) + 1
-    params = start.replace(gaussians=gaussians, actors=still(tracks))
-    return Scene(params, join(scene.alive, own.alive), join(scene.node, node), tracks)
+    params = start.replace(gaussians=gaussians, actors=identity_motion(tracks))
+    return Scene(params, _join(scene.alive, own.alive), _join(scene.node, node), tracks)
 
 
-def compose(scene: Scene, time: Float[Array, ""]) -> Posed:
-    """Return all Gaussians in the world frame at `time` (seconds); the static background does not move."""
+def compose(scene: Scene, time: Float[Array, ""]) -> WorldGaussians:
+    """Move all Gaussians to the world frame at `time` (seconds); the static background does not move."""
     gaussians = scene.params.gaussians
     if scene.tracks is None or scene.params.actors is None:
-        return Posed(gaussians, scene.alive, None)
-    first = scene.statics
+        return WorldGaussians(gaussians, scene.alive, None)
+    first = scene.num_static
     fixed, own = (jax.tree.map(lambda x, part=part: x[part], gaussians) for part in (slice(first), slice(first, None)))
     tracks, params = scene.tracks, scene.params.actors
     poses = poses_at(tracks, params, time)
     if params.soft is not None:
         share = (time - tracks.times[0]) / (tracks.times[-1] - tracks.times[0])
         own = deform(own, scene.node[first:] - 1, params.soft, tracks.soft, tracks.sizes, share)
-    moved, there, axes = place(own, scene.node[first:] - 1, poses)
-    join = lambda x, y: jnp.concatenate([x, y])
-    alive = join(scene.alive[:first], scene.alive[first:] & there)
+    moved, is_present, axes = to_world(own, scene.node[first:] - 1, poses)
+    alive = _join(scene.alive[:first], scene.alive[first:] & is_present)
     world = jnp.broadcast_to(jnp.eye(3), (first, 3, 3))
-    return Posed(jax.tree.map(join, fixed, moved), alive, join(world, axes))
+    return WorldGaussians(jax.tree.map(_join, fixed, moved), alive, _join(world, axes))
 
 
 def refined_camera(params: SceneParams, view: View) -> Camera:
-    """Return the view's camera with the learnt pose and intrinsics corrections of recorded images."""
+    """Apply the optimized pose and intrinsics corrections of recorded images to the view's camera."""
     delta = jnp.where(view.frame >= 0, params.poses[view.frame], 0.0)
     intrinsics = jnp.where(view.rig >= 0, params.intrinsics[view.rig], 0.0)
     fx, fy = jnp.exp(intrinsics[0]), jnp.exp(intrinsics[1])
@@ -201,22 +218,15 @@ def refined_camera(params: SceneParams, view: View) -> Camera:
 
 
 def exposure_of(params: SceneParams, view: View) -> Float[Array, "3 4"]:
-    """Return the exposure of a view, as its difference from the identity."""
+    """Interpolate the exposure of a view, as its difference from the identity."""
     before, after = params.exposure[view.exposure], params.exposure[view.exposure_after]
     return (1 - view.share_after) * before + view.share_after * after
 
 
-def render_scene(
-    scene: Scene,
-    view: View,
-    settings: RenderSettings,
-    sh_degree: int | Int[Array, ""] = 3,
-    nudge: Float[Array, "N 2"] | None = None,
-) -> SceneView:
-    """Render a scene: Gaussians over the sky, then the view's exposure; `nudge` as in `render`."""
-    camera = refined_camera(scene.params, view)
-    sky = sky_color(scene.params.sky, ray_directions(camera))
-    gaussians, alive, _ = compose(scene, view.time)
-    out = render(gaussians, alive, camera, settings, sh_degree=sh_degree, background=sky, nudge=nudge)
-    rgb = apply_exposure(out.rgb, exposure_of(scene.params, view))
-    return SceneView(rgb, out.rgb, out.depth, out.alpha, sky, out.needed, out.sent)
+def render_scene(model: SceneModel, view: View, mean2d_offset: Float[Array, "N 2"] | None = None) -> RenderedScene:
+    """Render a scene: Gaussians over the sky, then the view's exposure; `mean2d_offset` as in `render`."""
+    params = model.scene.params
+    sky = sky_color(params.sky, ray_directions(refined_camera(params, view)))
+    out = render(model.render_input(view), background=sky, mean2d_offset=mean2d_offset)
+    rgb = apply_exposure(out.rgb, exposure_of(params, view))
+    return RenderedScene(rgb, out.rgb, out.depth, out.alpha, sky, out.num_intersections, out.num_sent)

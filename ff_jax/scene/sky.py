@@ -1,7 +1,7 @@
-"""The sky: colour as a smooth function of the viewing direction.
+"""The sky: color as a smooth function of the viewing direction.
 
-A small network on sin/cos-encoded directions: no texture lookups, so value and gradient are dense products,
-deterministic on every device.
+A small network on sin/cos-encoded directions. It has no texture lookups, so value and gradient are dense products,
+which are deterministic on every device.
 """
 
 import flax.linen as nn
@@ -10,16 +10,16 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key, PyTree
 
-_BANDS = 3  # octaves of the encoding: detail down to about 20 degrees; clouds finer than that are Gaussians'
+_BANDS = 3  # octaves of the encoding: detail down to about 20 degrees; Gaussians model finer clouds
 _WIDTH = 32
 
 
 class SkyMLP(nn.Module):
-    """Map unit directions (world frame) to colours in [0, 1]."""
+    """A network that maps unit directions (world frame) to colors in [0, 1]."""
 
     @nn.compact
     def __call__(self, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-        """Return the sky colour along `directions`."""
+        """Compute the sky color along `directions`."""
         angles = (directions[..., None, :] * (2.0 ** jnp.arange(_BANDS))[:, None]).reshape(
             *directions.shape[:-1], 3 * _BANDS
         )
@@ -30,10 +30,12 @@ class SkyMLP(nn.Module):
 
 
 def init_sky(key: Key[Array, ""]) -> PyTree:
-    """Return parameters of a uniformly grey sky."""
+    """Initialize the parameters of a uniformly gray sky."""
     return SkyMLP().init(key, jnp.zeros((1, 3)))
 
 
 def sky_color(params: PyTree, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Return the sky colour in [0, 1] along unit world `directions`."""
-    return SkyMLP().apply(params, jax.lax.stop_gradient(directions))
+    """Compute the sky color in [0, 1] along unit world `directions`."""
+    color = SkyMLP().apply(params, jax.lax.stop_gradient(directions))
+    assert isinstance(color, Array)  # without mutable collections `apply` returns the output alone
+    return color

@@ -1,148 +1,129 @@
-"""From a driving log to training batches on the device."""
+"""Training batches on the device, loaded from the frames of a recording."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from ff_jax.data.boxes import project_boxes
-from ff_jax.data.loader import Loader, camera_of
-from ff_jax.data.points.initial import lidar_depth
-from ff_jax.data.scene_data import Frame, SceneData, Sweep, boxes_at
-from ff_jax.scene.exposure import Between
-from ff_jax.scene.scene import View
-from ff_jax.train.step import Batch, tree_bytes
+from ff_jax.data.boxes import actor_region
+from ff_jax.data.loader import camera_of, load_image, load_mask
+from ff_jax.data.points.lidar import lidar_depth
+from ff_jax.data.recording import Recording
+from ff_jax.data.scene_data import Frame, SceneData
+from ff_jax.render.camera import make_camera
+from ff_jax.render.trajectories import shift_laterally, tilt_upwards
+from ff_jax.scene import View
+from ff_jax.scene.exposure import ExposureBlend
+from ff_jax.train.batch import Batch, tree_bytes
 
-KEPT_BYTES = 4 << 30  # of batches on the device; docs/scene_contract.md says what a batch takes
-AHEAD = 4  # batches that threads load while the device trains
-MARGIN = 3  # pixels around a projected box: shadows' edges, and boxes that are a little off
+CACHE_BYTES = 4 << 30  # of batches on the device; docs/scene_contract.md gives the size of a batch
+PREFETCH = 4  # batches that threads load while the device trains
 
 
 @dataclass
-class Feed:
-    """The frames of a log as batches; the last ones used stay on the device, up to `device_bytes`.
+class TrainBatches:
+    """The recorded frames as batches; the most recently used ones stay on the device, up to `cache_bytes`.
 
-    Memory does not grow with the log: the host holds the batches that are being loaded, at most `AHEAD` + 1.
+    Memory does not grow with the log: the host holds only the batches that are being loaded, at most `PREFETCH` + 1.
 
     Attributes:
-        scene: the log; its `times` and ego poses cover all frames.
-        frames: the frames that are fed, in order; their place is their pose-correction row.
-        use_lidar: attach LiDAR depth images where the log has sweeps.
-        actors: tracks that the scene models; other things that move are left out of training.
-        device_bytes: bound on what is kept on the device.
+        recording: the frames.
+        cache_bytes: bound on the device cache.
     """
 
-    scene: SceneData
-    frames: tuple[Frame, ...]
-    use_lidar: bool = True
-    actors: tuple[str, ...] = ()
-    device_bytes: int = KEPT_BYTES
-    loader: Loader = field(default_factory=lambda: Loader(0))
-    _kept: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
-    _coming: dict[int, Future[Batch]] = field(default_factory=dict)
-    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AHEAD))
+    recording: Recording
+    cache_bytes: int = CACHE_BYTES
+    _cache: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
+    _pending: dict[int, Future[Batch]] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(PREFETCH))
 
-    def __post_init__(self):
-        """Check that all frames share one image size (shapes are static in a run)."""
-        sizes = sorted({(frame.width, frame.height) for frame in self.frames})
-        if len(sizes) > 1:
-            raise ValueError(
-                f"scene {self.scene.name!r} has images of {sizes[0]} and {sizes[1]} pixels: train on one size "
-                "(select cameras, or scale to one width)."
-            )
+    def __len__(self) -> int:
+        """Return the number of recorded frames."""
+        return len(self.recording.frames)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Return (width, height) of the images in pixels."""
-        return self.frames[0].width, self.frames[0].height
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """Return the names of the physical cameras; their place is their intrinsics row."""
-        return tuple(dict.fromkeys(frame.camera for frame in self.scene.frames))
-
-    @property
-    def is_kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Return whether all frames are on the device."""
-        return len(self._kept) == len(self.frames)
+        return len(self._cache) == len(self)
 
-    def expect(self, indices: Sequence[int]) -> None:
-        """Begin to load the frames that `batch` is about to be asked for; what was expected before no longer is."""
-        wanted = [index for index in dict.fromkeys(indices) if index not in self._kept]
-        for index in set(self._coming) - set(wanted):
-            self._coming.pop(index).cancel()
-        for index in wanted:
-            if index not in self._coming:
-                self._coming[index] = self._threads.submit(self._load, index)
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Start to load these frames, and cancel what was requested before and is not among them."""
+        missing = [index for index in dict.fromkeys(indices) if index not in self._cache]
+        for index in set(self._pending) - set(missing):
+            self._pending.pop(index).cancel()
+        for index in missing:
+            if index not in self._pending:
+                self._pending[index] = self._threads.submit(self._load, index)
 
     def batch(self, index: int) -> Batch:
         """Return frame `index` as a batch on the device."""
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
-        coming = self._coming.pop(index, None)
-        batch = jax.device_put(self._load(index) if coming is None else coming.result())
-        self._kept[index] = batch
-        while len(self._kept) > 1 and sum(map(tree_bytes, self._kept.values())) > self.device_bytes:
-            self._kept.popitem(last=False)
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        pending = self._pending.pop(index, None)
+        batch = jax.device_put(self._load(index) if pending is None else pending.result())
+        self._cache[index] = batch
+        while len(self._cache) > 1 and sum(map(tree_bytes, self._cache.values())) > self.cache_bytes:
+            self._cache.popitem(last=False)
         return batch
 
     def _load(self, index: int) -> Batch:
-        frame = self.frames[index]
-        height, width = frame.height, frame.width
-        sweep = self._sweep(frame)
-        depth = np.zeros((height, width), np.float32) if sweep is None else lidar_depth(self.scene, frame)
-        modelled = actor_region(self.scene, frame, self.actors)
-        moving = self.loader.mask(frame, "dynamic")
-        return Batch(
-            image=self.loader.image(frame),
-            weight=self.loader.mask(frame, "valid") * (1 - moving * ~modelled),
-            view=view_of(frame, frame.exposure_id, index, self.cameras.index(frame.camera)),
-            sky=self.loader.mask(frame, "sky") > 0.5,
-            sky_known=np.bool_("sky" in frame.masks),
-            lidar=depth,
-            novel=np.bool_(False),
-            dynamic=modelled & (moving > 0.5) if "dynamic" in frame.masks else modelled,
-        )
-
-    def _sweep(self, frame: Frame) -> Sweep | None:
-        same_time = (sweep for sweep in self.scene.sweeps if sweep.time_index == frame.time_index)
-        return next(same_time, None) if self.use_lidar else None
+        recording = self.recording
+        log, frame = recording.log, recording.frames[index]
+        has_depth = recording.sweep_at(frame) is not None
+        depth = lidar_depth(log, frame) if has_depth else np.zeros((frame.height, frame.width), np.float32)
+        modeled = actor_region(log, frame, recording.actors)
+        moving = load_mask(frame, "dynamic")
+        arrays: dict[str, Any] = {  # on the host: `batch` moves them to the device
+            "image": load_image(frame),
+            "weight": load_mask(frame, "valid") * (1 - moving * ~modeled),
+            "view": view_of(frame, frame.exposure_id, index, recording.cameras.index(frame.camera)),
+            "sky": load_mask(frame, "sky") > 0.5,
+            "sky_known": np.bool_("sky" in frame.masks),
+            "lidar": depth,
+            "novel": np.bool_(False),
+            "dynamic": modeled & (moving > 0.5) if "dynamic" in frame.masks else modeled,
+        }
+        return Batch(**arrays)
 
 
-def actor_region(scene: SceneData, frame: Frame, names: tuple[str, ...]) -> Bool[np.ndarray, "H W"]:
-    """Return the pixels inside the upright rectangles around the projected boxes of some tracks."""
-    region = np.zeros((frame.height, frame.width), bool)
-    boxes = [box for box in boxes_at(scene, frame.time_index) if box.track_id in names]
-    if not boxes:
-        return region
-    placed = np.stack([box.world_from_object for box in boxes]), np.stack([box.size for box in boxes])
-    seen = project_boxes(*placed, frame.K, frame.world_from_camera, frame.width, frame.height)
-    for left, top, right, bottom in seen.hulls[seen.partly_inside]:
-        rows = slice(max(int(top - MARGIN), 0), max(int(bottom + MARGIN) + 1, 0))
-        region[rows, max(int(left - MARGIN), 0) : max(int(right + MARGIN) + 1, 0)] = True
-    return region
+def view_of(frame: Frame, exposure: int | ExposureBlend, row: int = -1, rig: int = -1) -> View:
+    """Make the view of a frame; `row` and `rig` are -1 for one without optimized corrections."""
+
+    def number(value: int) -> jax.Array:
+        return jax.device_put(np.int32(value))
+
+    blend = exposure if isinstance(exposure, ExposureBlend) else ExposureBlend(exposure, exposure, 0.0)
+    return View(
+        camera=camera_of(frame),
+        exposure=number(blend.before),
+        frame=number(row),
+        rig=number(rig),
+        time=jax.device_put(np.float32(frame.time)),
+        exposure_after=number(blend.after),
+        share_after=jax.device_put(np.float32(blend.share)),
+    )
 
 
-def view_of(frame: Frame, exposure: int | Between, row: int = -1, rig: int = -1) -> View:
-    """Return the view of a frame; `row` and `rig` are -1 for one without learnt corrections."""
-    number = lambda x: jax.device_put(np.int32(x))
-    before, after, share = exposure if isinstance(exposure, Between) else (exposure, exposure, 0.0)
-    which = number(before), number(row), number(rig), jax.device_put(np.float32(frame.time))
-    return View(camera_of(frame), *which, number(after), jax.device_put(np.float32(share)))
+def shifted_view(frame: Frame, log: SceneData, shift: float, tilt: float = 0.0) -> View:
+    """Make the view of a recorded camera moved `shift` metres to the left and tilted upwards by `tilt` radians."""
+    pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
+    pose = tilt_upwards(pose, tilt)
+    return view_of(frame, frame.exposure_id)._replace(camera=make_camera(frame.K, pose, frame.width, frame.height))
 
 
 def frame_at(seed: int, step: int, count: int) -> int:
-    """Return which of `count` frames a step sees: a fresh permutation per epoch, a pure function of its inputs."""
+    """Select one of `count` frames for a step: a new permutation per epoch, a pure function of its inputs."""
     epoch, place = divmod(step, count)
     return int(np.random.default_rng([seed, epoch]).permutation(count)[place])
 
 
 def scene_radius(world_from_camera: Float[np.ndarray, "F 4 4"]) -> float:
-    """Return the extent of the camera path in metres: 1.1 times the largest distance from its centre."""
-    centres = world_from_camera[:, :3, 3]
-    return max(1.1 * float(np.linalg.norm(centres - centres.mean(0), axis=1).max()), 1.0)
+    """Measure the extent of the camera path in metres: 1.1 times the largest distance from its center."""
+    centers = world_from_camera[:, :3, 3]
+    return max(1.1 * float(np.linalg.norm(centers - centers.mean(0), axis=1).max()), 1.0)

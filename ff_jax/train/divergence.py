@@ -1,115 +1,76 @@
-"""What to look at when training diverged: the step that broke it, found by repeating the steps since a checkpoint.
+"""The replay of scene training (see `runtime.divergence`)."""
 
-Training is reproducible to the bit, so the steps since the last checkpoint break at the same place again; this time
-every one of them is looked at. `<phase>/diverged` then holds
-
-    report.json     the step, its batch, the first parameters that were not finite
-    batch.npz       what the step was trained on
-    checkpoint/     the run just before the step (as `train.checkpoint` keeps it)
-"""
-
-import dataclasses
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool
 
 from ff_jax.runtime import checkpoint
-from ff_jax.runtime.divergence_report import (
-    FOLDER,
-    DivergedError,
-    count_bad,
-    culprit,
-    not_again,
-    save_batch,
-    save_report,
+from ff_jax.runtime.divergence import Replay, StepInput
+from ff_jax.scene import SceneParams
+from ff_jax.train.batches import TrainBatches
+from ff_jax.train.loop import (
+    Event,
+    TrainPlan,
+    check_capacity,
+    is_finite,
+    next_batch,
+    run_event,
+    run_step,
+    select_view,
 )
-from ff_jax.train.batches import Feed
-from ff_jax.train.loop import Recipe, Run, advance, check_capacity, choose, is_finite, next_batch, with_event
+from ff_jax.train.state import LoopState
 
-Event = Callable[[Run, int, Recipe], Run]
-
-
-class Broken(NamedTuple):
-    """The step that broke the training."""
-
-    step: int  # its number, counted from 0
-    after: dict[str, int]  # numbers that are not finite in each group of parameters after it
-    shown: dict[str, float]  # what the log would show of it
+_PlannedState = tuple[LoopState, TrainPlan]  # the capacity of the plan changes during training
 
 
-def investigate(
-    folder: Path, description: str, shapes: Run, recipe: Recipe, feed: Feed, event: Event, noticed: int
-) -> DivergedError:
-    """Repeat the steps since the last checkpoint, save the one that broke the training, and return the error to raise.
+def scene_replay(
+    folder: Path, name: str, shapes: LoopState, plan: TrainPlan, batches: TrainBatches, event: Event
+) -> Replay:
+    """Make the replay of one phase of a run.
 
     Args:
-        folder: of the phase.
-        description: what the phase does.
-        shapes: of the run.
-        recipe: static settings; the capacity is the checkpoint's.
-        feed: recorded frames.
+        folder: of the phase; holds checkpoints/.
+        name: of the phase, for messages.
+        shapes: of the state.
+        plan: static settings; the capacity is the checkpoint's.
+        batches: recorded frames.
         event: makes pseudo-views.
-        noticed: number of steps after which something was not finite.
     """
-    run, recipe, kept = _restore(folder, shapes, recipe)
-    broken = find(run, recipe, feed, event, noticed)
-    place = f"{description} broke between the steps {kept} and {noticed}"
-    if broken is None:
-        return not_again(place, kept)
-    run, recipe, _ = _restore(folder, shapes, recipe)
-    run, recipe = repeat(run, broken.step, recipe, feed, event)
-    what = save_step(folder / FOLDER, with_event(run, broken.step, recipe, event), broken, recipe, feed)
-    return DivergedError(
-        f"{description} broke at step {broken.step} ({what}): checkpoint {kept} is kept, and {folder / FOLDER} "
-        "shows the step; lower the rates of recon.optim or mend the data, and start in another folder."
-    )
+
+    def restore() -> tuple[_PlannedState, int]:
+        state, meta, step = checkpoint.restore(folder / "checkpoints", shapes)
+        return (state, plan.with_capacity(meta["capacity"])), step
+
+    def repeat_step(planned: _PlannedState, step: int) -> tuple[_PlannedState, dict[str, ArrayLike]]:
+        state, own_plan = planned
+        state, metrics = run_step(state, step, own_plan, batches, event)
+        is_check = (step + 1) % own_plan.check_every == 0
+        return check_capacity(state, own_plan) if is_check else (state, own_plan), {**metrics}
+
+    def may_continue(planned: _PlannedState, metrics: dict[str, ArrayLike]) -> Bool[Array, ""]:
+        return is_finite(params_of(planned), jnp.asarray(metrics["loss"]))
+
+    def input_of(planned: _PlannedState, step: int) -> StepInput:
+        state, own_plan = planned
+        state = run_event(state, step, own_plan, event)
+        novel, index = select_view(state, step, own_plan, batches)
+        source, details = _describe(batches, novel, index)
+        meta = {"capacity": own_plan.settings.capacity}
+        return StepInput(state, meta, next_batch(state, step, own_plan, batches), source, details)
+
+    def params_of(planned: _PlannedState) -> SceneParams:
+        return planned[0].train.scene.params
+
+    remedy = "reduce the learning rates (recon.optim) or check the data"
+    return Replay(name, folder, restore, repeat_step, params_of, may_continue, input_of, remedy)
 
 
-def find(run: Run, recipe: Recipe, feed: Feed, event: Event, stop: int) -> Broken | None:
-    """Return the first step before `stop` after which the loss or a parameter is not finite; the run is donated."""
-    for step in range(int(run.state.step), stop):
-        run, shown = advance(run, step, recipe, feed, event)
-        if not is_finite(run.state.scene.params, shown["loss"]):
-            numbers = {name: float(value) for name, value in shown.items()}
-            return Broken(step, count_bad(run.state.scene.params), numbers)
-        run, recipe = _checked(run, recipe, step)
-    return None
-
-
-def repeat(run: Run, stop: int, recipe: Recipe, feed: Feed, event: Event) -> tuple[Run, Recipe]:
-    """Return the run just before step `stop`; it is donated."""
-    for step in range(int(run.state.step), stop):
-        run, _ = advance(run, step, recipe, feed, event)
-        run, recipe = _checked(run, recipe, step)
-    return run, recipe
-
-
-def save_step(folder: Path, run: Run, broken: Broken, recipe: Recipe, feed: Feed) -> str:
-    """Write what there is to know about the step before which `run` stands; return what is wrong in a few words."""
-    shutil.rmtree(folder, ignore_errors=True)
-    checkpoint.save(folder / "checkpoint", broken.step, run, {"capacity": recipe.settings.capacity}, keep=1)
-    novel, index = choose(run, broken.step, recipe, feed)
-    batch = next_batch(run, broken.step, recipe, feed)
-    inputs = count_bad(batch)
-    save_batch(folder, batch)
-    where = {"kind": "pseudo-view", "slot": index} if novel else {"kind": "recorded", **_frame(feed, index)}
-    report = {"step": broken.step, "batch": where, "not_finite_in_batch": inputs, "not_finite_after": broken.after}
-    save_report(folder, report, broken.shown)
-    seen = f"pseudo-view {index}" if novel else f"frame {index} of camera {feed.frames[index].camera}"
-    return f"{seen}, {culprit(inputs, broken.after)}"
-
-
-def _restore(folder: Path, shapes: Run, recipe: Recipe) -> tuple[Run, Recipe, int]:
-    run, meta, step = checkpoint.restore(folder / "checkpoints", shapes)
-    settings = dataclasses.replace(recipe.settings, capacity=meta["capacity"])
-    return run, dataclasses.replace(recipe, settings=settings), step
-
-
-def _checked(run: Run, recipe: Recipe, step: int) -> tuple[Run, Recipe]:
-    return check_capacity(run, recipe) if (step + 1) % recipe.check_every == 0 else (run, recipe)
-
-
-def _frame(feed: Feed, index: int) -> dict[str, Any]:
-    frame = feed.frames[index]
-    return {"frame": index, "camera": frame.camera, "time": frame.time}
+def _describe(batches: TrainBatches, novel: bool, index: int) -> tuple[str, dict[str, dict]]:
+    """Describe the origin of a batch, in words and for the report."""
+    if novel:
+        return f"pseudo-view {index}", {"batch": {"kind": "pseudo-view", "slot": index}}
+    frame = batches.recording.frames[index]
+    where = {"kind": "recorded", "frame": index, "camera": frame.camera, "time": frame.time}
+    return f"frame {index} of camera {frame.camera}", {"batch": where}

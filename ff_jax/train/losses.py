@@ -1,7 +1,7 @@
 """Losses of reconstruction and distillation.
 
-All images are (H, W, 3) in [0, 1]; a weight map (H, W) says how far each pixel is believed (1 on recorded
-images; the EIG weight on repaired views).
+All images are (H, W, 3) in [0, 1]. A map (H, W) weights each pixel: 1 on recorded images, the EIG weight on repaired
+views.
 """
 
 import dataclasses
@@ -11,31 +11,31 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from ff_jax.render.gaussians import Gaussians, opacities
-from kernels.ssim import ssim
+from kernels import ssim
 
-ANISOTROPY = 10.0  # needles beyond this ratio hang in the air beside the views that fitted them
+ANISOTROPY = 10.0  # ratio above which Gaussians are penalized: longer needles are visible as artifacts in other views
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss terms (dimensionless unless said).
+    """Weights of the loss terms (dimensionless unless stated).
 
     Attributes:
         ssim: share of 1 - SSIM against L1.
-        depth: LiDAR depth, per metre of inverse-depth-normalised error.
-        sky: opacity pulled to 0 on sky and to 1 elsewhere, where a sky mask is known.
+        depth: LiDAR depth, relative error.
+        sky: cross-entropy that drives opacity to 0 in the sky and to 1 elsewhere, for images with a sky mask.
         opacity: mean opacity (keeps the number of useful Gaussians small; MCMC).
         scale: mean scale in metres (MCMC).
         exposure: distance of an exposure from the identity.
         novel: factor on every image term of a repaired view.
-        dynamic: extra L1 over the pixels where actors are.
-        entropy: opacity entropy, which asks every pixel to be either covered or open.
-        anisotropy: ratio of a Gaussian's largest to its smallest deviation beyond `ANISOTROPY`.
-        box: metres that Gaussians of actors lie outside their box.
+        dynamic: additional L1 over the pixels of actors.
+        entropy: opacity entropy, which drives the opacity of every pixel to 0 or 1.
+        anisotropy: ratio of a Gaussian's largest to its smallest standard deviation beyond `ANISOTROPY`.
+        box: distance of actors' Gaussians from their boxes, metres.
         path: roughness of actors' paths, per metre^2.
-        camera_path: roughness of the corrected path of the cameras, per metre^2, where poses are learnt.
-        coarse: L1 of both images at an 8th and a 16th of their size, which still pull where poses are wrong by many
-            pixels.
+        camera_path: roughness of the corrected path of the cameras, per metre^2, where poses are optimized.
+        coarse: L1 of both images at an 8th and a 16th of their size; its gradient is useful where poses are wrong by
+            many pixels.
     """
 
     ssim: float = 0.2
@@ -50,12 +50,12 @@ class LossConfig:
     anisotropy: float = 0.0
     box: float = 0.1
     path: float = 10.0
-    camera_path: float = 10.0  # 300 after `smooth_cameras`: what it leaves is slow, and a stiff path keeps it so
+    camera_path: float = 10.0  # 300 after `smooth_cameras`: the remaining errors are slow, and a stiff path fits them
     coarse: float = 0.0
 
 
 def weighted_mean(values: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Array, ""]:
-    """Return sum(weight * values) / number of pixels: a pixel of weight 0 stays 0 and is not made up for."""
+    """Compute sum(weight * values) / number of pixels; it is not divided by the sum of the weights."""
     return jnp.mean(weight * values)
 
 
@@ -65,7 +65,7 @@ def photometric(
     weight: Float[Array, "H W"],
     ssim_share: float,
 ) -> Float[Array, ""]:
-    """Return (1 - share) L1 + share (1 - SSIM), both weighted per pixel."""
+    """Compute (1 - share) L1 + share (1 - SSIM), both weighted per pixel."""
     l1 = weighted_mean(jnp.abs(image - target).mean(-1), weight)
     structure = weighted_mean(1.0 - ssim(image, target), weight)
     return (1.0 - ssim_share) * l1 + ssim_share * structure
@@ -74,22 +74,22 @@ def photometric(
 def coarse_l1(
     image: Float[Array, "H W 3"], target: Float[Array, "H W 3"], weight: Float[Array, "H W"]
 ) -> Float[Array, ""]:
-    """Return the L1 of the weighted difference averaged over squares of 8 and of 16 pixels, added up.
+    """Compute the L1 of the weighted difference averaged over squares of 8 and of 16 pixels, and add both.
 
-    Rows and columns that fill no square are left out.
+    Rows and columns that do not fill a square are left out.
     """
     total = jnp.float32(0)
     for side in (8, 16):
         rows, columns = image.shape[0] // side, image.shape[1] // side
-        apart = (weight[..., None] * (image - target))[: rows * side, : columns * side]
-        total += jnp.abs(apart.reshape(rows, side, columns, side, 3).mean((1, 3))).mean()
+        difference = (weight[..., None] * (image - target))[: rows * side, : columns * side]
+        total += jnp.abs(difference.reshape(rows, side, columns, side, 3).mean((1, 3))).mean()
     return total
 
 
 def depth_l1(
     accumulated: Float[Array, "H W"], alpha: Float[Array, "H W"], lidar: Float[Array, "H W"]
 ) -> Float[Array, ""]:
-    """Return the relative error |z - z_lidar| / z_lidar of expected depth over LiDAR pixels.
+    """Compute the relative error |z - z_lidar| / z_lidar of expected depth over LiDAR pixels.
 
     Args:
         accumulated: rendered sum of weight times camera z, metres.
@@ -103,7 +103,7 @@ def depth_l1(
 
 
 def sky_opacity(alpha: Float[Array, "H W"], sky: Bool[Array, "H W"]) -> Float[Array, ""]:
-    """Return the binary cross-entropy of opacity against not-sky."""
+    """Compute the binary cross-entropy of opacity, with the target 0 in the sky and 1 elsewhere."""
     alpha = jnp.clip(alpha, 1e-4, 1.0 - 1e-4)
     return -jnp.mean(jnp.where(sky, jnp.log1p(-alpha), jnp.log(alpha)))
 
@@ -111,23 +111,23 @@ def sky_opacity(alpha: Float[Array, "H W"], sky: Bool[Array, "H W"]) -> Float[Ar
 def region_l1(
     image: Float[Array, "H W 3"], target: Float[Array, "H W 3"], weight: Float[Array, "H W"]
 ) -> Float[Array, ""]:
-    """Return the mean absolute error where `weight` is, weighted by it; 0 where there is none."""
+    """Compute the mean absolute error weighted by `weight`, per total weight; 0 if all weights are 0."""
     return jnp.sum(weight * jnp.abs(image - target).mean(-1)) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
 def opacity_entropy(alpha: Float[Array, "H W"]) -> Float[Array, ""]:
-    """Return the mean of -alpha log alpha, nats: 0 where a pixel is open or covered."""
+    """Compute the mean of -alpha log alpha, nats; a pixel of opacity 0 or 1 contributes 0."""
     return -jnp.mean(alpha * jnp.log(jnp.clip(alpha, 1e-6, 1.0)))
 
 
 def anisotropy(gaussians: Gaussians, alive: Bool[Array, "N"]) -> Float[Array, ""]:
-    """Return the mean of max(0, largest / smallest deviation - ANISOTROPY) over the alive Gaussians."""
+    """Compute the mean of max(0, largest / smallest deviation - ANISOTROPY) over the alive Gaussians."""
     ratio = jnp.exp(jnp.max(gaussians.log_scales, -1) - jnp.min(gaussians.log_scales, -1))
     return jnp.sum(jnp.where(alive, jnp.maximum(ratio - ANISOTROPY, 0.0), 0.0)) / jnp.maximum(alive.sum(), 1)
 
 
 def regularizers(gaussians: Gaussians, alive: Bool[Array, "N"], config: LossConfig) -> Float[Array, ""]:
-    """Return the MCMC penalties on mean opacity and mean scale (arXiv 2404.09591, section 3.4)."""
+    """Compute the MCMC penalties on mean opacity and mean scale (arXiv 2404.09591, section 3.4)."""
     count = jnp.maximum(alive.sum(), 1)
     opacity = opacities(gaussians, alive).sum() / count
     scale = jnp.where(alive[:, None], jnp.exp(gaussians.log_scales), 0.0).sum() / (3 * count)

@@ -1,8 +1,10 @@
-"""The pool of pseudo-views: repaired frames off the recorded path, kept on the device.
+"""Pseudo-views: repaired frames off the recorded path, kept on the device.
 
-A ring of fixed capacity: a new clip overwrites the oldest one, so earlier shifts stay in training until their
-slots are needed. Nothing goes through image files.
+A ring buffer of fixed capacity: a new clip overwrites the oldest one, so earlier shifts stay in training until their
+slots are needed. Nothing is written to image files.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,69 +14,75 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from ff_jax.render.camera import Camera
-from ff_jax.scene.scene import View
-from ff_jax.train.step import Batch
+from ff_jax.scene import View
+from ff_jax.train.batch import Batch
 
 
-@struct.dataclass
-class Pool:
-    """Repaired frames with what is needed to train on them; slot s trains exposure `first_exposure` + s."""
+class PseudoViews(struct.PyTreeNode):
+    """Repaired frames with their weights and cameras; slot s trains exposure `first_exposure` + s."""
 
-    images: Float[Array, "P H W 3"]  # colours in [0, 1]
+    images: Float[Array, "P H W 3"]  # colors in [0, 1]
     weights: Float[Array, "P H W"]  # EIG weight in [0, 1]
     K: Float[Array, "P 3 3"]
     camera_from_world: Float[Array, "P 4 4"]
     times: Float[Array, "P"]  # seconds
-    filled: Int[Array, ""]  # slots that hold a frame
+    filled: Int[Array, ""]  # number of slots that hold a frame
     cursor: Int[Array, ""]  # slot that is written next
 
+    @property
+    def capacity(self) -> int:
+        """Return the number of slots."""
+        return self.images.shape[0]
 
-def init_pool(capacity: int, height: int, width: int) -> Pool:
-    """Return an empty pool of `capacity` frames."""
-    zeros = lambda *shape: jax.device_put(np.zeros((capacity, *shape), np.float32))
+
+class PseudoClip(NamedTuple):
+    """A clip to append; fields as in `PseudoViews`."""
+
+    images: Float[Array, "T H W 3"]
+    weights: Float[Array, "T H W"]
+    K: Float[Array, "T 3 3"]
+    camera_from_world: Float[Array, "T 4 4"]
+    times: Float[Array, "T"]
+
+
+def init_pseudo_views(capacity: int, height: int, width: int) -> PseudoViews:
+    """Make an empty buffer of `capacity` frames."""
+
+    def zeros(*shape: int) -> Array:
+        return jax.device_put(np.zeros((capacity, *shape), np.float32))
+
     images, weights = zeros(height, width, 3), zeros(height, width)
-    return Pool(images, weights, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
+    return PseudoViews(images, weights, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
 
 
-def push(
-    pool: Pool,
-    images: Float[Array, "T H W 3"],
-    weights: Float[Array, "T H W"],
-    K: Float[Array, "T 3 3"],
-    camera_from_world: Float[Array, "T 4 4"],
-    times: Float[Array, "T"],
-) -> Pool:
-    """Write a clip into the pool, over its oldest frames.
+def append(views: PseudoViews, clip: PseudoClip) -> PseudoViews:
+    """Write a clip into the buffer, over its oldest frames.
 
     Raises:
-        ValueError: the clip is longer than the pool.
+        ValueError: the clip is longer than the buffer.
     """
-    capacity, count = pool.images.shape[0], images.shape[0]
+    capacity, count = views.capacity, clip.images.shape[0]
     if count > capacity:
-        raise ValueError(f"a clip of {count} frames does not fit into a pool of {capacity}: enlarge the pool.")
-    slots = (pool.cursor + jnp.arange(count)) % capacity
-    return Pool(
-        pool.images.at[slots].set(images),
-        pool.weights.at[slots].set(weights),
-        pool.K.at[slots].set(K),
-        pool.camera_from_world.at[slots].set(camera_from_world),
-        pool.times.at[slots].set(times),
-        jnp.minimum(pool.filled + count, capacity),
-        (pool.cursor + count) % capacity,
-    )
+        raise ValueError(
+            f"a clip of {count} frames does not fit into pseudo_view_capacity={capacity}: raise pseudo_view_capacity."
+        )
+    slots = (views.cursor + jnp.arange(count)) % capacity
+    arrays = {name: getattr(views, name).at[slots].set(value) for name, value in clip._asdict().items()}
+    filled = jnp.minimum(views.filled + count, capacity)
+    return views.replace(**arrays, filled=filled, cursor=(views.cursor + count) % capacity)
 
 
 @jax.jit
-def pool_batch(pool: Pool, index: Int[Array, ""], first_exposure: Int[Array, ""]) -> Batch:
-    """Return slot `index` of the pool as a training batch."""
-    height, width = pool.weights.shape[1:]
-    camera = Camera(pool.K[index], pool.camera_from_world[index], width, height)
-    nowhere = jnp.int32(-1)
-    own = (first_exposure + index).astype(jnp.int32)
-    view = View(camera, own, nowhere, nowhere, pool.times[index], own, jnp.float32(0))
+def pseudo_batch(views: PseudoViews, index: Int[Array, ""], first_exposure: Int[Array, ""]) -> Batch:
+    """Return slot `index` of the buffer as a training batch."""
+    height, width = views.weights.shape[1:]
+    camera = Camera(views.K[index], views.camera_from_world[index], width, height)
+    no_row = jnp.int32(-1)
+    exposure = (first_exposure + index).astype(jnp.int32)
+    view = View(camera, exposure, no_row, no_row, views.times[index], exposure, jnp.float32(0))
     return Batch(
-        image=pool.images[index],
-        weight=pool.weights[index],
+        image=views.images[index],
+        weight=views.weights[index],
         view=view,
         sky=jnp.zeros((height, width), bool),
         sky_known=jnp.bool_(False),

@@ -1,4 +1,4 @@
-"""When the novel trajectory moves outwards, and when a training step looks at it."""
+"""The schedule of the novel trajectory: its lateral shift, the fix events, and the steps that train on pseudo-views."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ class ShiftSchedule:
         every: steps between events.
         metres: growth of the lateral shift per event.
         largest: shift at which the trajectory stops growing, metres.
-        sides: signs of the shifts that are visited; +1 is left of travel.
-        refresh: after the largest shift was reached, events come at multiples of this from `start`; 0 means none.
+        sides: signs of the shifts; +1 is left of travel.
+        refresh: after the largest shift is reached, steps between events, counted from `start`; 0 means no events.
     """
 
     start: int = 3000
@@ -26,25 +26,25 @@ class ShiftSchedule:
     refresh: int = 6000
 
     def __post_init__(self):
-        """Check the numbers that would make the loop stand still."""
+        """Check that the shift grows and has a side."""
         if self.every <= 0 or self.metres <= 0 or self.largest < self.metres:
             raise ValueError(
-                f"every={self.every}, metres={self.metres}, largest={self.largest}: every and metres must be "
-                "positive and largest at least one step of metres."
+                f"invalid every={self.every}, metres={self.metres}, largest={self.largest}: expected every and metres "
+                "to be positive, and largest to be at least metres."
             )
         if not self.sides or any(side not in (1, -1) for side in self.sides):
-            raise ValueError(f"sides={self.sides} must hold 1 (left) and/or -1 (right).")
+            raise ValueError(f"invalid sides={self.sides}: expected 1 (left), -1 (right) or both.")
 
 
 def shift_at(step: int, schedule: ShiftSchedule) -> float:
-    """Return the size of the lateral shift (metres) that training has reached at `step`; 0 before the start."""
+    """Compute the size of the lateral shift (metres) at `step`; 0 before the start."""
     if step < schedule.start:
         return 0.0
     return min((1 + (step - schedule.start) // schedule.every) * schedule.metres, schedule.largest)
 
 
 def is_event(step: int, schedule: ShiftSchedule) -> bool:
-    """Return whether new pseudo-views are made just before `step`."""
+    """Check whether new pseudo-views are made just before `step`."""
     if step < schedule.start:
         return False
     since = step - schedule.start
@@ -55,13 +55,13 @@ def is_event(step: int, schedule: ShiftSchedule) -> bool:
 
 
 def is_expanding(step: int, schedule: ShiftSchedule) -> bool:
-    """Return whether the event at `step` moves the trajectory outwards."""
+    """Check whether the event at `step` increases the shift."""
     return shift_at(step, schedule) > shift_at(step - 1, schedule)
 
 
 def is_novel(seed: int, step: int, schedule: ShiftSchedule, probability: float) -> bool:
-    """Return whether `step` trains on a pseudo-view: a coin of `probability`, fixed by (seed, step).
+    """Decide whether `step` trains on a pseudo-view: true with `probability`, a pure function of (seed, step).
 
-    Drawn on the host: asking the device would make every step wait for the one before.
+    It runs on the host, because a device value would make every step wait for the one before.
     """
     return step >= schedule.start and np.random.default_rng([seed, step]).random() < probability

@@ -1,80 +1,50 @@
-"""The pure step of training that follows the gradient."""
+"""The gradient step of training: a pure function."""
 
-import dataclasses
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import Array
-from jaxtyping import Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Float, PyTree
 
 from ff_jax.render.multi_device import keep_split
 from ff_jax.render.renderer import RenderSettings
-from ff_jax.scene import Scene, SceneParams, render_scene
-from ff_jax.scene.actors import outside, roughness
+from ff_jax.scene import Scene, SceneModel, SceneParams, render_scene
+from ff_jax.scene.actors import distance_outside_box, roughness
 from ff_jax.scene.camera_path import camera_roughness
 from ff_jax.scene.exposure import exposure_penalty
-from ff_jax.scene.scene import View
 from ff_jax.train import losses
-from ff_jax.train.densify.mcmc import DensityConfig, explore
-from ff_jax.train.densify.split_prune import SplitConfig, add_pull
+from ff_jax.train.batch import Batch, as_float
+from ff_jax.train.config import ReconConfig
+from ff_jax.train.densify.mcmc import explore
+from ff_jax.train.densify.split_prune import add_gradient
 from ff_jax.train.losses import LossConfig
-from ff_jax.train.state import OptimConfig, Pace, TrainState, grouped, make_optimizer, means_rate, ungrouped
+from ff_jax.train.optimizer import ScheduleScale, from_groups, make_optimizer, means_rate, to_groups
+from ff_jax.train.state import TrainState
 
 EXPLORE = 2  # random stream of a step; 1 is that of density control
 
 
-@struct.dataclass
-class Batch:
-    """One image to train on, recorded or repaired."""
-
-    image: UInt8[Array, "H W 3"] | Float[Array, "H W 3"]  # recorded bytes, or repaired colours in [0, 1]
-    weight: Float[Array, "H W"]  # how far each pixel is believed
-    view: View
-    sky: Bool[Array, "H W"]
-    sky_known: Bool[Array, ""]
-    lidar: Float[Array, "H W"]  # camera z of LiDAR returns, metres; 0 where there is none
-    novel: Bool[Array, ""]  # a repaired view off the recorded path
-    dynamic: Bool[Array, "H W"]  # where actors are
-
-
-@dataclasses.dataclass(frozen=True)
-class ReconConfig:
-    """How a scene is reconstructed (static; hashable).
-
-    Attributes:
-        sh_every: steps between two colour bands.
-        sh_degree: highest colour band.
-        budget: largest number of alive Gaussians.
-    """
-
-    sh_every: int = 1000
-    sh_degree: int = 3
-    budget: int = 500_000
-    loss: LossConfig = LossConfig()
-    optim: OptimConfig = OptimConfig()
-    density: DensityConfig = DensityConfig()
-    split: SplitConfig = SplitConfig()
-
-
-def as_float(image: UInt8[Array, "H W 3"] | Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
-    """Return colours in [0, 1] from bytes or colours."""
-    return image / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
-
-
 def scene_loss(
     params: SceneParams,
-    scene: Scene,
+    model: SceneModel,
     batch: Batch,
     config: LossConfig,
-    settings: RenderSettings,
-    sh_degree: Int[Array, ""],
-    nudge: Float[Array, "N 2"] | None = None,
+    mean2d_offset: Float[Array, "N 2"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Return the training loss of one image and what the log shows of it; `nudge` as in `render`."""
-    view = render_scene(scene.replace(params=params), batch.view, settings, sh_degree, nudge)
+    """Compute the training loss of one image, and metrics for the log.
+
+    Args:
+        params: replace those of `model`; the argument to differentiate by.
+        model: the scene.
+        batch: the image.
+        config: weights of the losses.
+        mean2d_offset: as in `render`; the other argument to differentiate by.
+    """
+    scene = model.scene
+    view = render_scene(model.replace(scene=scene.replace(params=params)), batch.view, mean2d_offset)
     target = as_float(batch.image)
     image_loss = losses.photometric(view.rgb, target, batch.weight, config.ssim)
     sky_loss = jnp.where(batch.sky_known, losses.sky_opacity(view.alpha, batch.sky), 0.0)
@@ -93,61 +63,59 @@ def scene_loss(
         total += config.camera_path * camera_roughness(scene.path, params.poses)
     total += config.exposure * exposure_penalty(params.exposure, batch.view.exposure)
     squared = jnp.mean((jnp.clip(view.rgb, 0, 1) - target) ** 2)
-    shown = {
+    metrics = {
         "loss": total,
         "psnr": -10 * jnp.log10(squared + 1e-10),
         "image": image_loss,
         "depth": depth_loss,
     }
-    if settings.shards is not None:
-        shown["sent"] = view.sent
-    return total, shown | {"needed": view.needed}
+    if model.settings.shards is not None:
+        metrics["num_sent"] = view.num_sent
+    return total, metrics | {"num_intersections": view.num_intersections}
 
 
 def actor_penalty(params: SceneParams, scene: Scene, config: LossConfig) -> Float[Array, ""]:
-    """Return what keeps actors' Gaussians in their boxes and the corrections of their paths smooth."""
-    first = scene.statics
+    """Penalize actors' Gaussians outside their boxes, and corrections of their paths that are not smooth."""
+    assert scene.tracks is not None and params.actors is not None
+    first = scene.num_static
     own = jax.tree.map(lambda x: x[first:], params.gaussians)
     alive = scene.alive[first:]
-    beyond = jnp.where(alive, outside(own, scene.node[first:] - 1, scene.tracks.sizes), 0.0)
-    mean = jnp.sum(beyond) / jnp.maximum(alive.sum(), 1)
+    excess = jnp.where(alive, distance_outside_box(own, scene.node[first:] - 1, scene.tracks.sizes), 0.0)
+    mean = jnp.sum(excess) / jnp.maximum(alive.sum(), 1)
     return config.box * mean + config.path * roughness(scene.tracks, params.actors)
 
 
 def make_train_step(
     config: ReconConfig, settings: RenderSettings
-) -> Callable[[TrainState, Batch, Pace], tuple[TrainState, dict[str, Array]]]:
-    """Return the jitted `train_step(state, batch, pace) -> (state, metrics)`; the state is donated.
+) -> Callable[[TrainState, Batch, ScheduleScale], tuple[TrainState, dict[str, Array]]]:
+    """Make the jitted `train_step(state, batch, scale) -> (state, metrics)`; the state is donated.
 
     Args:
         config: losses, optimizer and density settings.
         settings: renderer settings; another capacity needs another step function.
     """
 
-    def train_step(state: TrainState, batch: Batch, pace: Pace) -> tuple[TrainState, dict[str, Array]]:
-        optimizer, rate = make_optimizer(config.optim, pace), means_rate(config.optim, pace)
+    def train_step(state: TrainState, batch: Batch, scale: ScheduleScale) -> tuple[TrainState, dict[str, Array]]:
+        optimizer, rate = make_optimizer(config.optim, scale), means_rate(config.optim, scale)
         scene = state.scene
         degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
-        pull, nudge = state.pull, None if state.pull is None else jnp.zeros((scene.alive.shape[0], 2))
-        slope = jax.grad(scene_loss, argnums=(0, 6), has_aux=True)
-        (grads, pulled), shown = slope(scene.params, scene, batch, config.loss, settings, degree, nudge)
-        groups = grouped(scene.params)
-        updates, opt = optimizer.update(grouped(grads), state.opt, groups)
-        params = ungrouped(optax.apply_updates(groups, updates))
-        if pull is None:
+        stats = state.grad_stats
+        offset = None if stats is None else jnp.zeros((scene.alive.shape[0], 2))
+        gradient = jax.grad(scene_loss, argnums=(0, 4), has_aux=True)
+        model = SceneModel(scene, settings, degree)
+        (grads, offset_grad), metrics = gradient(scene.params, model, batch, config.loss, offset)
+        groups = to_groups(scene.params)
+        updates, opt = optimizer.update(to_groups(grads), state.opt, groups)
+        params = from_groups(cast(dict[str, PyTree], optax.apply_updates(groups, updates)))
+        if stats is None:
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), EXPLORE)
             moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
             params = params.replace(gaussians=moved)
         else:
-            pull = add_pull(pull, pulled, max(batch.image.shape[:2]))
+            stats = add_gradient(stats, offset_grad, max(batch.image.shape[:2]))
         scene = scene.replace(params=params)
-        needed = jnp.maximum(state.needed, shown["needed"])
-        state = state.replace(step=state.step + 1, scene=scene, opt=opt, needed=needed, pull=pull)
-        return keep_split(state, scene.alive.shape[0], settings.shards), shown
+        largest = jnp.maximum(state.num_intersections, metrics["num_intersections"])
+        state = state.replace(step=state.step + 1, scene=scene, opt=opt, num_intersections=largest, grad_stats=stats)
+        return keep_split(state, scene.alive.shape[0], settings.shards), metrics
 
     return jax.jit(train_step, donate_argnums=0)
-
-
-def tree_bytes(tree: PyTree) -> int:
-    """Return the size of all arrays of a pytree in bytes."""
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "size"))

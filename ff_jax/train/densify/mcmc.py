@@ -1,8 +1,8 @@
 """Density control on a buffer of fixed capacity: when it runs, and the default rule, Markov chain Monte Carlo.
 
-3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591): Gaussians whose
-opacity has died are teleported onto living ones, new ones are born the same way until the budget is full, and
-noise keeps transparent Gaussians exploring. Shapes never change: birth and death only flip `alive`.
+3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591): transparent
+Gaussians are relocated onto opaque ones, new ones are added the same way until the budget is reached, and noise lets
+transparent Gaussians explore. Shapes never change: adding and removing only flip `alive`.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ _MAX_COPIES = 51  # the scale rule below sums this many binomial terms at most
 
 @dataclasses.dataclass(frozen=True)
 class DensityConfig:
-    """When and how Gaussians are born, teleported and shaken.
+    """When and how Gaussians are added, relocated, pruned and perturbed.
 
     Attributes:
         method: "mcmc", or "split": clone, split and prune (`ff_jax.train.densify.split_prune`, whose thresholds are in
             `recon.split`).
         start, stop, every: density control runs at steps start < step < stop, each `every` steps.
         growth: factor by which the number of alive Gaussians grows per run ("mcmc").
-        min_opacity: below it a Gaussian is dead and is teleported or pruned.
+        min_opacity: more transparent Gaussians are relocated or pruned.
         noise: strength of the exploration noise, per unit of the means' learning rate ("mcmc").
     """
 
@@ -50,7 +50,7 @@ class DensityConfig:
 def _shared_opacity_and_scale(
     opacity: Float[Array, "N"], copies: Int[Array, "N"]
 ) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-    """Return opacity and scale factor of each of n copies that together look like one (eq. 9 of the paper).
+    """Compute opacity and scale factor of n copies that together look like one Gaussian (eq. 9 of the paper).
 
     o' = 1 - (1 - o)^(1/n);  s'/s = o / sum_{i=1..n} sum_{k<i} C(i-1, k) (-1)^k o'^(k+1) / sqrt(k+1).
     """
@@ -72,8 +72,8 @@ class Relocated(NamedTuple):
 
     gaussians: Gaussians
     alive: Bool[Array, "N"]
-    changed: Bool[Array, "N"]  # slots whose optimizer state must be forgotten
-    source: Int[Array, "N"]  # the slot that each slot now is a copy of; itself where nothing was copied
+    changed: Bool[Array, "N"]  # slots whose optimizer moments must be reset
+    source: Int[Array, "N"]  # the slot that each slot was copied from; itself where nothing was copied
 
 
 def relocate(
@@ -83,7 +83,7 @@ def relocate(
     config: DensityConfig,
     budget: int,
 ) -> Relocated:
-    """Teleport dead Gaussians onto living ones and give birth to new ones.
+    """Relocate transparent Gaussians onto opaque ones, and add new ones.
 
     Args:
         key: random key.
@@ -96,9 +96,9 @@ def relocate(
     opacity = jnp.where(alive, jax.nn.sigmoid(gaussians.logit_opacities), 0.0)
     healthy = opacity > config.min_opacity
     grown = jnp.minimum(jnp.ceil(config.growth * alive.sum()).astype(jnp.int32), budget)
-    births = jnp.maximum(grown - alive.sum(), 0)
+    num_new = jnp.maximum(grown - alive.sum(), 0)
     free_rank = jnp.cumsum(~alive)
-    target = (alive & ~healthy) | (~alive & (free_rank <= births))
+    target = (alive & ~healthy) | (~alive & (free_rank <= num_new))
     target = target & jnp.any(healthy)
     cumulative = jnp.cumsum(jnp.where(healthy, opacity, 0.0))
     draws = jax.random.uniform(key, (count,)) * cumulative[-1]
@@ -112,12 +112,12 @@ def relocate(
         log_scales=jnp.where(is_source[:, None], gaussians.log_scales + jnp.log(factor)[:, None], gaussians.log_scales),
     )
 
-    def teleport(x: Array) -> Array:
+    def copy_from_source(x: Array) -> Array:
         mask = target.reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.where(mask, x[source], x)
 
     copied = jnp.where(target, source, jnp.arange(count))
-    return Relocated(jax.tree.map(teleport, split), alive | target, target | is_source, copied)
+    return Relocated(jax.tree.map(copy_from_source, split), alive | target, target | is_source, copied)
 
 
 def explore(
@@ -127,7 +127,7 @@ def explore(
     step_size: float | Float[Array, ""],
     config: DensityConfig,
 ) -> Gaussians:
-    """Shake the means of transparent Gaussians along their own covariance (eq. 8 of the paper).
+    """Add noise to the means of transparent Gaussians along their own covariance (eq. 8 of the paper).
 
     `step_size` is the current learning rate of the means (metres).
     """

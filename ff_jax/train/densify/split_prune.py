@@ -1,11 +1,11 @@
 """Density control on a buffer of fixed capacity: clone, split, prune.
 
-The rule of 3D Gaussian Splatting (Kerbl et al. 2023, arXiv 2308.04079, section 5.2): where the image pulls hard at a
-Gaussian's projected centre, one Gaussian is not enough. A small one is cloned, a large one is split; transparent and
-oversized ones are pruned, and opacities are lowered now and then so that what is not needed shows, until a stated
-step. Shapes never change: children take dead slots, and where those run out the strongest pulls come first.
+The rule of 3D Gaussian Splatting (Kerbl et al. 2023, arXiv 2308.04079, section 5.2): where the loss has a large
+gradient with respect to a projected center, one Gaussian is not enough. A small one is cloned, a large one is split.
+Transparent and oversized ones are pruned. Opacities are reset now and then, until a stated step, to find Gaussians that
+are not needed. Shapes never change: children take free slots; if those run out, the largest gradients come first.
 
-Measured beside MCMC on three built-in streets (demo settings, 16,000 Gaussians, no reset within the 1,300 steps):
+Measured beside MCMC on three synthetic streets (demo settings, 16,000 Gaussians, no reset within the 1,300 steps):
 recorded views 30.83 against 29.88 dB, 3 m beside them 23.07 against 22.98 dB.
 """
 
@@ -32,13 +32,13 @@ class SplitConfig:
     The extent is the scene radius for the background, and half the longest edge of its box for an actor.
 
     Attributes:
-        gradient: mean length of the loss gradient with respect to the projected centre, times half the longer image
+        gradient: mean norm of the loss gradient with respect to the projected center, times half the longer image
             side in pixels; above it a Gaussian is cloned or split.
-        clone_below: largest standard deviation of what is cloned instead of split.
-        prune_above, prune_above_actor: largest standard deviation that stays.
+        clone_below: largest standard deviation of Gaussians that are cloned instead of split.
+        prune_above, prune_above_actor: largest standard deviation that is not pruned, of the background and of actors.
         reset_every: steps between two opacity resets.
-        reset_until: no reset at this step or later: what a reset hides must have time to come back.
-        reset_to, reset_to_soft: opacity that a reset leaves at most; of Gaussians that deform, which are few.
+        reset_until: no reset at this step or later, so that opacities have time to recover.
+        reset_to, reset_to_soft: largest opacity after a reset, of rigid and of deformable nodes.
     """
 
     gradient: float = 2e-4
@@ -59,67 +59,66 @@ class SplitConfig:
             )
 
 
-@struct.dataclass
-class Pull:
-    """How hard images pulled at the projected centres since the last density control."""
+class Mean2dGradStats(struct.PyTreeNode):
+    """Gradients with respect to the projected centers since the last density control."""
 
-    total: Float[Array, "N"]  # sum over views of the length of the gradient, per half image side
-    views: Int[Array, "N"]  # that saw the Gaussian
+    total: Float[Array, "N"]  # sum over views of the gradient norm, per half image side
+    num_views: Int[Array, "N"]  # views with a nonzero gradient
 
 
-class Rules(NamedTuple):
-    """What holds for each of M nodes (0 is the background)."""
+class NodeRules(NamedTuple):
+    """Limits of each of M nodes (0 is the background)."""
 
     extent: Float[Array, "M"]  # metres
     prune_above: Float[Array, "M"]  # in units of the extent
     reset_to: Float[Array, "M"]  # opacity
-    quota: Int[Array, "M"]  # Gaussians that may be alive
+    quota: Int[Array, "M"]  # largest number of alive Gaussians
 
 
-def no_pull(count: int) -> Pull:
-    """Return that nothing was seen yet."""
-    return Pull(jnp.zeros(count), jnp.zeros(count, jnp.int32))
+def init_grad_stats(count: int) -> Mean2dGradStats:
+    """Make the statistics before the first view: zeros."""
+    return Mean2dGradStats(jnp.zeros(count), jnp.zeros(count, jnp.int32))
 
 
-def add_pull(pull: Pull, gradient: Float[Array, "N 2"], side: int) -> Pull:
+def add_gradient(stats: Mean2dGradStats, gradient: Float[Array, "N 2"], side: int) -> Mean2dGradStats:
     """Add one view.
 
     Args:
-        pull: so far.
-        gradient: of the loss with respect to projected centres, per pixel; 0 for Gaussians that the view does not see.
-        side: longer side of the image, pixels. A mean over pixels is in the loss, so with this factor one threshold
-            serves all resolutions.
+        stats: of the views so far.
+        gradient: of the loss with respect to projected centers, per pixel; 0 for Gaussians that are not visible.
+        side: longer side of the image, pixels. The loss is a mean over pixels, so with this factor one threshold is
+            right for all resolutions.
     """
     length = jnp.linalg.norm(gradient, axis=-1) * (0.5 * side)
-    return Pull(pull.total + length, pull.views + (length > 0))
+    return Mean2dGradStats(stats.total + length, stats.num_views + (length > 0))
 
 
-def control(
+def clone_split_prune(
     key: Key[Array, ""],
     gaussians: Gaussians,
     alive: Bool[Array, "N"],
     node: Int[Array, "N"],
-    pull: Pull,
-    rules: Rules,
+    stats: Mean2dGradStats,
+    rules: NodeRules,
     config: SplitConfig,
     min_opacity: float,
 ) -> Relocated:
     """Prune, then clone and split into free slots.
 
     Args:
-        key: random key; draws where halves lie.
+        key: random key of the positions of split halves.
         gaussians: the buffer, or the part of it whose slots these nodes share.
         alive: slots in use.
         node: owner of each slot; children belong to the node of their parent.
-        pull: since the last time.
-        rules: of all nodes.
+        stats: since the last density control.
+        rules: limits of all nodes.
         config: thresholds.
-        min_opacity: what is more transparent is pruned.
+        min_opacity: more transparent Gaussians are pruned.
     """
     size = jnp.exp(gaussians.log_scales).max(-1) / rules.extent[node]
     alive = alive & (jax.nn.sigmoid(gaussians.logit_opacities) >= min_opacity) & (size <= rules.prune_above[node])
-    mean = pull.total / jnp.maximum(pull.views, 1)
-    target, source = births(alive, node, mean, config.gradient, rules.quota)
+    mean = stats.total / jnp.maximum(stats.num_views, 1)
+    target, source = select_children(alive, node, mean, config.gradient, rules.quota)
     parent = jnp.zeros_like(target).at[source].max(target)
     large = size > config.clone_below
     halved = (parent | target) & large[source]
@@ -133,40 +132,40 @@ def control(
     return Relocated(gaussians, alive | target, target | halved, source)
 
 
-def births(
+def select_children(
     alive: Bool[Array, "N"],
     node: Int[Array, "N"],
     score: Float[Array, "N"],
     threshold: float,
     quota: Int[Array, "M"],
 ) -> tuple[Bool[Array, "N"], Int[Array, "N"]]:
-    """Return which dead slots are filled, and for every slot the one that it is filled from (else itself).
+    """Select the free slots to fill, and for every slot its source (itself if it is not filled).
 
     Each alive Gaussian above `threshold` gets one child as long as its node is below its quota and slots are free;
-    the highest scores come first.
+    those with the highest scores come first.
     """
     count, nodes = alive.shape[0], quota.shape[0]
     own = jnp.zeros(nodes, jnp.int32).at[node].add(alive.astype(jnp.int32))
-    wanted = alive & (score > threshold)
-    # Sorted by node and then by score, a Gaussian's rank within its node is its place less that of the node's first.
-    group = jnp.where(wanted, node, nodes)
+    selected = alive & (score > threshold)
+    # After sorting by node and score, the rank within a node is the position minus that of the node's first entry.
+    group = jnp.where(selected, node, nodes)
     order = jnp.lexsort((-score, group))
     ordered = group[order]
     rank = jnp.arange(count) - jnp.searchsorted(ordered, ordered, side="left")
-    room = jnp.append(quota - own, 0)
-    granted = jnp.zeros_like(alive).at[order].set(rank < room[ordered])
-    best = jnp.argsort(jnp.where(granted, -score, jnp.inf))
+    free_quota = jnp.append(quota - own, 0)
+    accepted = jnp.zeros_like(alive).at[order].set(rank < free_quota[ordered])
+    best = jnp.argsort(jnp.where(accepted, -score, jnp.inf))
     free_rank = jnp.cumsum(~alive) - 1
-    target = ~alive & (free_rank < granted.sum())
+    target = ~alive & (free_rank < accepted.sum())
     return target, jnp.where(target, best[jnp.clip(free_rank, 0, count - 1)], jnp.arange(count))
 
 
 def is_reset(step: Int[Array, ""], every: int, config: SplitConfig) -> Bool[Array, ""]:
-    """Return whether density control at `step`, which runs each `every` steps, also lowers opacities."""
+    """Check whether density control at `step`, which runs every `every` steps, also resets opacities."""
     return (step % config.reset_every < every) & (step >= config.reset_every) & (step < config.reset_until)
 
 
-def lowered(gaussians: Gaussians, limit: Float[Array, "N"]) -> Gaussians:
-    """Return the Gaussians with opacities of at most `limit`."""
+def lower_opacities(gaussians: Gaussians, limit: Float[Array, "N"]) -> Gaussians:
+    """Limit opacities to at most `limit`."""
     logits = jnp.minimum(gaussians.logit_opacities, jax.scipy.special.logit(limit))
     return gaussians.replace(logit_opacities=logits)

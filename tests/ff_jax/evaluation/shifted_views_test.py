@@ -1,4 +1,4 @@
-"""How held-out frames are scored: their exposures, and depth at LiDAR points."""
+"""Scores of held-out frames: their exposures, and depth at LiDAR points."""
 
 import dataclasses
 
@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from ff_jax.data.lazy_arrays import Source
-from ff_jax.data.scene_data import Frame, SceneData, Sweep, hold_out
-from ff_jax.evaluation.shifted_views import SKY, by_shift, exposure_between, score, targets
-from ff_jax.pipeline.config import DataConfig, FuseConfig
-from ff_jax.pipeline.initialize import known_sweeps, start_points
-from ff_jax.scene.exposure import Between
+from ff_jax.data.recording import train_frames
+from ff_jax.data.scene_data import Frame, LidarSweep, SceneData, hold_out
+from ff_jax.evaluation.shifted_views import SKY, RenderArrays, by_shift, exposure_between, score, targets
+from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.initialize import background_points, make_recording
+from ff_jax.scene.exposure import ExposureBlend
 from ff_jax.train.batches import view_of
 
 W, H, F = 60, 40, 50.0
@@ -19,7 +20,7 @@ K = np.array([[F, 0, W / 2], [0, F, H / 2], [0, 0, 1]])
 
 
 def log_of(steps, cameras=("front", "rear"), masks=()):
-    """Return a log whose cameras, sweeps and times stand still in front of random points."""
+    """Make a log with random images, and cameras that do not move in front of random points."""
     rng = np.random.default_rng()
     image = rng.random((H, W, 3)).astype(np.float32)
     times = np.cumsum(rng.uniform(0.05, 0.2, steps))
@@ -29,72 +30,73 @@ def log_of(steps, cameras=("front", "rear"), masks=()):
         for t in range(steps) for c, name in enumerate(cameras)
     )  # fmt: skip
     points = [np.pad(_points(rng), ((0, 0), (0, 1))).astype(np.float32) for _ in range(steps)]
-    sweeps = tuple(Sweep(t, np.eye(4), Source("points", lambda t=t: points[t])) for t in range(steps))
+    sweeps = tuple(LidarSweep(t, np.eye(4), Source("points", lambda t=t: points[t])) for t in range(steps))
     ego = np.tile(np.eye(4), (steps, 1, 1))
     return SceneData("made", "made in a test", "none", times, ego, frames, sweeps)
 
 
 def _points(rng):
-    """Return points in view on one plane, so that none hides another."""
-    at = rng.uniform(-0.9, 0.9, (300, 2)) * (W, H) / 2 / F
-    return np.concatenate([at, np.ones((300, 1))], 1) * 8.0
+    """Draw points of the view in one plane, so that none occludes another."""
+    pixels = rng.uniform(-0.9, 0.9, (300, 2)) * (W, H) / 2 / F
+    return np.concatenate([pixels, np.ones((300, 1))], 1) * 8.0
 
 
-def test_a_held_out_frame_is_seen_with_the_exposure_between_its_neighbours():
+def test_exposure_of_a_held_out_frame_is_interpolated_between_its_neighbors():
     log = hold_out(log_of(9), 3)
     recorded = [f for f in log.frames if f.split == "train"]
     for frame in (f for f in log.frames if f.split == "test"):
         own = [f for f in recorded if f.camera == frame.camera]
         before, after, share = exposure_between(frame, log)
         time_of = {f.exposure_id: f.time for f in own}
-        mixed = (1 - share) * time_of[before] + share * time_of[after]
+        blended_time = (1 - share) * time_of[before] + share * time_of[after]
         inner = own[0].time < frame.time < own[-1].time
         expected = frame.time if inner else np.clip(frame.time, own[0].time, own[-1].time)
-        assert mixed == pytest.approx(expected, abs=1e-9) and 0 <= share <= 1
-        view = view_of(frame, Between(before, after, share))
+        assert blended_time == pytest.approx(expected, abs=1e-9) and 0 <= share <= 1
+        view = view_of(frame, ExposureBlend(before, after, share))
         assert (int(view.exposure), int(view.exposure_after)) == (before, after)
     target = next(t for t in targets(log, (), 99) if t.frame.time_index == 1)
     assert 0 < float(target.view.share_after) < 1 and target.view.frame == -1
 
 
-def test_a_camera_that_is_never_trained_on_takes_the_exposure_of_the_others():
+def test_a_camera_without_training_frames_takes_the_exposure_of_the_others():
     log = log_of(4)
     frames = tuple(dataclasses.replace(f, split="test" if f.camera == "rear" else "train") for f in log.frames)
     log = dataclasses.replace(log, frames=frames)
     first, last = log.frames[1], log.frames[-1]
-    found = exposure_between(first, log)
-    assert (found.before, found.after) == (0, 2) and 0 < found.share < 0.3
-    assert exposure_between(last, log) == Between(6, 6, 0.0)
+    blend = exposure_between(first, log)
+    assert (blend.before, blend.after) == (0, 2) and 0 < blend.share < 0.3
+    assert exposure_between(last, log) == ExposureBlend(6, 6, 0.0)
 
 
-def test_depth_is_scored_at_points_that_count():
+def test_depth_is_scored_only_at_valid_pixels():
     rng = np.random.default_rng()
     valid = np.ones((H, W), np.float32)
     valid[: H // 2] = 0
     log = hold_out(log_of(5, ("front",), {"valid": Source("lower half", lambda: valid)}.items()), 5)
     target = next(t for t in targets(log, (), 9))
     depth = np.full((H, W), 8.5, np.float32)
-    depth[: H // 2] = 80.0  # where nothing counts
+    depth[: H // 2] = 80.0  # pixels that do not count
     depth[-10:] = SKY
-    look = lambda view: (np.zeros((H, W, 3), np.float32), np.ones((H, W), np.float32), depth)
-    found = score(look, target, log)
-    assert found.depth_mae == pytest.approx(0.5, abs=1e-4) and found.depth_median == pytest.approx(0.5, abs=0.011)
-    assert found.depth_rel == pytest.approx(0.5 / 8, abs=1e-5) and 0.2 < found.depth_covered < 0.8
-    blank = score(look, target, dataclasses.replace(log, sweeps=()))
-    assert np.isnan(blank.depth_mae) and blank.psnr == found.psnr
-    other = found._replace(depth_mae=found.depth_mae + float(rng.uniform(1, 2)))
-    (row,) = by_shift([found, other, blank])
-    assert row.frames == 3 and row.depth_mae == pytest.approx((found.depth_mae + other.depth_mae) / 2)
-    (row,) = by_shift([blank])
-    assert np.isnan(row.depth_mae) and row.psnr == pytest.approx(blank.psnr)
+    render = lambda view: RenderArrays(np.zeros((H, W, 3), np.float32), np.ones((H, W), np.float32), depth)
+    result = score(render, target, log)
+    assert result.depth_mae == pytest.approx(0.5, abs=1e-4) and result.depth_median == pytest.approx(0.5, abs=0.011)
+    assert result.depth_rel == pytest.approx(0.5 / 8, abs=1e-5) and 0.2 < result.depth_covered < 0.8
+    without_lidar = score(render, target, dataclasses.replace(log, sweeps=()))
+    assert np.isnan(without_lidar.depth_mae) and without_lidar.psnr == result.psnr
+    other = result._replace(depth_mae=result.depth_mae + float(rng.uniform(1, 2)))
+    (row,) = by_shift([result, other, without_lidar])
+    assert row.frames == 3 and row.depth_mae == pytest.approx((result.depth_mae + other.depth_mae) / 2)
+    (row,) = by_shift([without_lidar])
+    assert np.isnan(row.depth_mae) and row.psnr == pytest.approx(without_lidar.psnr)
 
 
-def test_sweeps_of_held_out_steps_give_no_points_to_start_from():
+def test_sweeps_of_held_out_steps_give_no_initial_points():
     log = hold_out(log_of(6), 3)
-    held = {f.time_index for f in log.frames if f.split == "test"}
-    assert held and {s.time_index for s in known_sweeps(log)} == set(range(6)) - held
-    frames = tuple(f for f in log.frames if f.split == "train")
-    config = dataclasses.replace(FuseConfig(), data=DataConfig(source="made"))
-    xyz, _ = start_points(log, frames, dataclasses.replace(config, init=dataclasses.replace(config.init, points=9000)))
-    seen = np.concatenate([s.load_world() for s in log.sweeps if s.time_index in held])
-    assert jnp.abs(xyz[:, None] - seen[None]).max(-1).min() > 1e-6
+    test_times = {f.time_index for f in log.frames if f.split == "test"}
+    config = dataclasses.replace(FuseConfig(), init=dataclasses.replace(FuseConfig().init, points=9000))
+    recording = make_recording(log, config)
+    assert recording.frames == train_frames(log)
+    assert test_times and {s.time_index for s in recording.sweeps} == set(range(6)) - test_times
+    xyz, _ = background_points(recording, config)
+    test_points = np.concatenate([s.load_world() for s in log.sweeps if s.time_index in test_times])
+    assert jnp.abs(xyz[:, None] - test_points[None]).max(-1).min() > 1e-6

@@ -1,8 +1,10 @@
+"""Lateral shifts, tilts, lane changes and interpolated poses."""
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.scene_data import ego_from_front_camera
-from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
+from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally, tilt_upwards
 
 
 def random_pose(rng):
@@ -33,3 +35,11 @@ def test_interpolated_poses_are_rigid_and_pass_through_the_knots():
     np.testing.assert_allclose(fine[::5], poses, atol=1e-9)
     products = fine[:, :3, :3] @ fine[:, :3, :3].swapaxes(1, 2)
     np.testing.assert_allclose(products, np.broadcast_to(np.eye(3), (16, 3, 3)), atol=1e-9)
+
+
+def test_a_tilted_camera_points_up_from_the_same_position():
+    pose = random_pose(np.random.default_rng())
+    tilted = tilt_upwards(pose, 0.3)
+    np.testing.assert_array_equal(tilted[:3, 3], pose[:3, 3])
+    np.testing.assert_allclose(tilted[:3, 0], pose[:3, 0], atol=1e-12)
+    np.testing.assert_allclose(tilted[:3, 2] @ -pose[:3, 1], np.sin(0.3), atol=1e-6)  # camera y points down

@@ -1,41 +1,44 @@
+"""The forward model of a scene, and its gradients."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from ff_jax.render.camera import make_camera, resize
 from ff_jax.render.renderer import RenderSettings, ray_directions
-from ff_jax.scene import init_scene, refined_camera, render_scene
+from ff_jax.scene import SceneModel, refined_camera, render_scene
 from ff_jax.scene.exposure import apply_exposure
-from ff_jax.scene.scene import View
+from tests.scenes import make_view, pinhole, scene_from_points
 
 SETTINGS = RenderSettings(capacity=2048)
-rendered = jax.jit(lambda scene: render_scene(scene, view(), SETTINGS))
 
 
 def tiny_scene(rng, count=40, capacity=64):
     xyz = rng.uniform([-2, -1, 3], [2, 1, 8], (count, 3))
-    arrays = [jnp.asarray(a, jnp.float32) for a in (xyz, rng.uniform(size=(count, 3)), np.full(count, 0.3))]
-    sizes = {"capacity": capacity, "sh_degree": 1, "exposures": 2, "frames": 2, "cameras": 1}
-    return init_scene(jax.random.key(0), *arrays, **sizes)
+    return scene_from_points(xyz, rng.uniform(size=(count, 3)), 0.3, capacity, exposures=2, frames=2)
 
 
-def view(frame=0, width=40, height=24):
-    K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
-    number = jnp.int32
-    return View(make_camera(K, np.eye(4), width, height), number(0), number(frame), number(frame), jnp.float32(0))
+def view(frame=0):
+    return make_view(pinhole(40, 24, 30.0), frame=frame, rig=frame)
 
 
-def test_dead_slots_do_not_show():
+@jax.jit
+def rendered(scene):
+    return render_scene(SceneModel(scene, SETTINGS, 3), view())
+
+
+def test_dead_slots_are_invisible():
     scene = tiny_scene(np.random.default_rng())
     rgb = rendered(scene).rgb
-    visible_garbage = scene.params.gaussians.means.at[40:].set(jnp.array([0.0, 0.0, 2.0]))
-    gaussians = scene.params.gaussians.replace(means=visible_garbage)
+    means = scene.params.gaussians.means.at[40:].set(jnp.array([0.0, 0.0, 2.0]))
+    gaussians = scene.params.gaussians.replace(means=means)
     other = scene.replace(params=scene.params.replace(gaussians=gaussians))
     np.testing.assert_array_equal(rgb, rendered(other).rgb)
 
 
-def test_empty_scene_shows_the_sky():
+def test_an_empty_scene_shows_the_sky():
     scene = tiny_scene(np.random.default_rng())
     empty = scene.replace(alive=jnp.zeros_like(scene.alive))
     out = rendered(empty)
@@ -46,10 +49,10 @@ def test_empty_scene_shows_the_sky():
 def test_gradients_reach_poses_intrinsics_exposure_and_sky():
     rng = np.random.default_rng()
     scene = tiny_scene(rng)
-    # What another pose sees: towards it the loss has a slope that outweighs the small steps where splats are cut off.
-    moved = jnp.asarray(rng.choice([-1, 1], 6) * rng.uniform(0.05, 0.1, 6), jnp.float32)
-    there = scene.params.replace(poses=scene.params.poses.at[0].set(moved))
-    target = rendered(scene.replace(params=there)).rgb
+    # The target is the view of another pose: the loss then has a gradient larger than the steps where splats are cut.
+    delta = jnp.asarray(rng.choice([-1, 1], 6) * rng.uniform(0.05, 0.1, 6), jnp.float32)
+    moved = scene.params.replace(poses=scene.params.poses.at[0].set(delta))
+    target = rendered(scene.replace(params=moved)).rgb
 
     def loss(params):
         return jnp.mean((rendered(scene.replace(params=params)).rgb - target) ** 2)
@@ -60,7 +63,7 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
         assert rows[0] > 0, name
         assert float(rows[1:].sum()) == 0, f"{name} of other images must not move"
     assert all(float(jnp.abs(x).sum()) > 0 for x in jax.tree.leaves(grads.sky)[-2:])
-    # Finite difference of the pose, the coordinate that a renderer most easily gets wrong in sign.
+    # Finite difference of the pose: an error of sign would be easiest to make there.
     step = 3e-3
     moves = [scene.params.replace(poses=scene.params.poses.at[0, i].add(s)) for i in range(6) for s in (step, -step)]
     slope = np.diff(np.reshape([loss(moved) for moved in moves], (6, 2)))[:, 0] / (-2 * step)
@@ -69,7 +72,7 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
     assert slope @ pose > 0.99 * np.linalg.norm(slope) * np.linalg.norm(pose)
 
 
-def test_views_off_the_record_ignore_learnt_corrections():
+def test_views_that_are_not_recorded_ignore_corrections():
     scene = tiny_scene(np.random.default_rng())
     params = scene.params.replace(poses=scene.params.poses + 0.1, intrinsics=scene.params.intrinsics + 0.1)
     camera = refined_camera(params, view(frame=-1))
@@ -85,10 +88,8 @@ def test_exposure_is_affine():
     np.testing.assert_allclose(apply_exposure(jnp.asarray(rgb), jnp.asarray(delta)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_ray_directions_hit_the_pixels_they_belong_to():
+def test_ray_directions_pass_through_their_pixels():
     rng = np.random.default_rng()
-    from scipy.spatial.transform import Rotation
-
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = Rotation.random(rng=rng).as_matrix(), rng.normal(size=3)
     camera = make_camera(np.array([[30.0, 0, 19], [0, 28, 13], [0, 0, 1]]), pose, 40, 24)
@@ -101,6 +102,6 @@ def test_ray_directions_hit_the_pixels_they_belong_to():
     np.testing.assert_allclose(half.K, [[15, 0, 9.5], [0, 14, 6.5], [0, 0, 1]])
 
 
-def test_too_many_points_are_refused():
+def test_too_many_points_are_an_error():
     with pytest.raises(ValueError, match="40 initial points do not fit into capacity=8"):
         tiny_scene(np.random.default_rng(), capacity=8)

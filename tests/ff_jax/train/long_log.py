@@ -1,7 +1,7 @@
-"""Write a log of five cameras as a folder, or feed one as training does and say how much memory that took.
+"""Write a log of five cameras as a folder, or load its batches as training does and print the memory.
 
 python -m tests.ff_jax.train.long_log write FOLDER STEPS WIDTH HEIGHT
-python -m tests.ff_jax.train.long_log feed FOLDER BATCHES DEVICE_BYTES
+python -m tests.ff_jax.train.long_log load FOLDER NUM_BATCHES CACHE_BYTES
 """
 
 import sys
@@ -14,15 +14,16 @@ from PIL import Image
 from ff_jax.data.folder import write_folder
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile
-from ff_jax.data.scene_data import OPENCV_FROM_EGO, Frame, SceneData, Sweep
+from ff_jax.data.recording import Recording
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, Frame, LidarSweep, SceneData
 from ff_jax.runtime.run_log import peak_memory
-from ff_jax.train.batches import AHEAD, Feed, frame_at
+from ff_jax.train.batches import PREFETCH, TrainBatches, frame_at
 
 CAMERAS = ("front", "front_left", "front_right", "left", "right")
 
 
 def write(folder: Path, steps: int, width: int, height: int) -> None:
-    """Write `steps` time steps of five cameras and a LiDAR; images are noise on a gradient."""
+    """Write `steps` time steps of five cameras and a LiDAR; images are noise on a ramp."""
     rng, files = np.random.default_rng(0), folder.with_name(f"{folder.name}_files")
     files.mkdir(parents=True)
     for camera in CAMERAS:
@@ -33,13 +34,13 @@ def write(folder: Path, steps: int, width: int, height: int) -> None:
     poses = np.tile(np.eye(4), (steps, 1, 1))
     poses[:, 0, 3] = np.arange(steps)
     frames = [frame(files, i, pose, turn, width, height) for i, pose in enumerate(poses) for turn in range(5)]
-    sweeps = [Sweep(i, pose, PointFile(files / "points.npz")) for i, pose in enumerate(poses)]
+    sweeps = [LidarSweep(i, pose, PointFile(files / "points.npz")) for i, pose in enumerate(poses)]
     head = "long", "made in a test", "none", 0.1 * np.arange(steps), poses
     write_folder(SceneData(*head, tuple(frames), tuple(sweeps)), folder)
 
 
 def frame(files: Path, step: int, pose: np.ndarray, turn: int, width: int, height: int) -> Frame:
-    """Return the image of camera `turn` at a time step."""
+    """Make the frame of camera `turn` at a time step."""
     angle, rotation = (0, 0.8, -0.8, 1.6, -1.6)[turn], np.eye(4)
     rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
@@ -57,21 +58,21 @@ def frame(files: Path, step: int, pose: np.ndarray, turn: int, width: int, heigh
     )
 
 
-def feed(folder: str, batches: int, device_bytes: int) -> None:
-    """Load the batches of the first training steps, and print bytes of memory and milliseconds a batch."""
+def load(folder: str, num_batches: int, cache_bytes: int) -> None:
+    """Load the batches of the first training steps; print bytes of memory and milliseconds per batch."""
     before = peak_memory()["peak_host_bytes"]
     log = open_source(folder)
-    feed = Feed(log, log.frames, device_bytes=device_bytes)
-    started = time.perf_counter()
-    for step in range(batches):
-        feed.batch(frame_at(0, step, len(log.frames)))
-        feed.expect([frame_at(0, later, len(log.frames)) for later in range(step + 1, step + 1 + AHEAD)])
-    spent = time.perf_counter() - started
-    print(before, peak_memory()["peak_host_bytes"], round(1000 * spent / batches, 1))
+    batches, count = TrainBatches(Recording(log, log.frames), cache_bytes), len(log.frames)
+    start = time.perf_counter()
+    for step in range(num_batches):
+        batches.batch(frame_at(0, step, count))
+        batches.prefetch([frame_at(0, later, count) for later in range(step + 1, step + 1 + PREFETCH)])
+    seconds = time.perf_counter() - start
+    print(before, peak_memory()["peak_host_bytes"], round(1000 * seconds / num_batches, 1))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(Path(sys.argv[2]), *map(int, sys.argv[3:]))
     else:
-        feed(sys.argv[2], *map(int, sys.argv[3:]))
+        load(sys.argv[2], *map(int, sys.argv[3:]))

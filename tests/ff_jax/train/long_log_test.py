@@ -1,4 +1,4 @@
-"""A long log of several cameras streams: what the host holds does not grow with the number of frames."""
+"""A long log of several cameras: the memory of the host does not grow with the number of frames."""
 
 import subprocess
 import sys
@@ -8,25 +8,25 @@ import pytest
 from tests.ff_jax.train import long_log
 
 WIDTH, HEIGHT = 320, 200
-KEPT = 32 << 20  # bytes on the device, which is host memory here; one batch takes 1.4 MB
+CACHE = 32 << 20  # bytes on the device, which is host memory here; one batch takes 1.4 MB
 REST = 256 << 20  # decoders, threads, the batches that are being loaded
-BATCHES = 300  # 420 MB, if all were kept
+NUM_BATCHES = 300  # 420 MB
 
 
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory, request):
-    """Return the peak memory before and after feeding, of 20 and of 200 time steps of five cameras."""
-    found = {}
+    """Measure the peak memory before and after loading, with 20 and with 200 time steps of five cameras."""
+    measured = {}
     for steps in (20, 200):
         folder = tmp_path_factory.mktemp("long") / str(steps)
         long_log.write(folder, steps, WIDTH, HEIGHT)
-        command = [sys.executable, "-m", "tests.ff_jax.train.long_log", "feed", folder, BATCHES, KEPT]
+        command = [sys.executable, "-m", "tests.ff_jax.train.long_log", "load", folder, NUM_BATCHES, CACHE]
         options = {"cwd": request.config.rootpath, "capture_output": True, "text": True}
-        fed = subprocess.run(list(map(str, command)), **options, timeout=300)
-        assert fed.returncode == 0, fed.stderr
-        before, after, _ = fed.stdout.split()
-        found[steps] = int(before), int(after)
-    return found
+        done = subprocess.run(list(map(str, command)), **options, timeout=300)
+        assert done.returncode == 0, done.stderr
+        before, after, _ = done.stdout.split()
+        measured[steps] = int(before), int(after)
+    return measured
 
 
 def test_memory_does_not_grow_with_the_log(peaks):
@@ -37,4 +37,4 @@ def test_memory_does_not_grow_with_the_log(peaks):
 @pytest.mark.parametrize("steps", [20, 200])
 def test_memory_stays_under_its_bound(peaks, steps):
     before, after = peaks[steps]
-    assert after - before < KEPT + REST
+    assert after - before < CACHE + REST

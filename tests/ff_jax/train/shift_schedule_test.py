@@ -1,4 +1,7 @@
+"""The schedule of shifts, fix events and pseudo-views."""
+
 import itertools
+import re
 
 import pytest
 
@@ -15,7 +18,7 @@ def test_paper_schedule():
     assert [step for step in events if is_expanding(step, PAPER)] == events[:6]
 
 
-def test_shift_never_shrinks_and_changes_only_at_events():
+def test_the_shift_never_decreases_and_changes_only_at_events():
     schedule = ShiftSchedule(start=70, every=13, metres=0.4, largest=1.5, refresh=0)
     shifts = [shift_at(step, schedule) for step in range(300)]
     assert all(b >= a for a, b in itertools.pairwise(shifts)) and shifts[-1] == 1.5
@@ -31,6 +34,6 @@ def test_novel_share_and_repeatability():
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"metres": 0.0}, {"largest": 0.5}, {"sides": ()}, {"sides": (2,)}])
-def test_wrong_schedules_are_refused(wrong):
-    with pytest.raises(ValueError, match=str(next(iter(wrong.values()))).replace("(", r"\(").replace(")", r"\)")):
+def test_invalid_schedules_are_errors(wrong):
+    with pytest.raises(ValueError, match=re.escape(str(next(iter(wrong.values()))))):
         ShiftSchedule(**wrong)

@@ -1,4 +1,4 @@
-"""The camera of the viewer: on the recorded path where it is recorded, beside it by the lane shift, anywhere else."""
+"""Cameras of the viewer: at recorded times, between them, at lateral shifts, and with other fields of view."""
 
 import numpy as np
 import pytest
@@ -19,16 +19,16 @@ def random_path(rng, count: int) -> RecordedPath:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_recorded_poses_are_met_and_shifts_go_left(count):
+def test_path_contains_recorded_poses_and_shifts_go_left(count):
     rng = np.random.default_rng()
     path = random_path(rng, count)
     for index, time in enumerate(path.times):
         np.testing.assert_allclose(pose_at(path, float(time)), path.poses[index], atol=1e-9)
         shift = float(rng.uniform(-5, 5))
-        moved = pose_at(path, float(time), shift)
-        step = moved[:3, 3] - path.poses[index, :3, 3]
+        shifted = pose_at(path, float(time), shift)
+        step = shifted[:3, 3] - path.poses[index, :3, 3]
         np.testing.assert_allclose(step, shift * path.egos[index, :3, 1], atol=1e-9)
-        np.testing.assert_allclose(moved[:3, :3], path.poses[index, :3, :3], atol=1e-9)
+        np.testing.assert_allclose(shifted[:3, :3], path.poses[index, :3, :3], atol=1e-9)
     np.testing.assert_allclose(pose_at(path, float(path.times[-1]) + 9), path.poses[-1], atol=1e-9)
 
 
@@ -36,11 +36,11 @@ def test_between_recorded_poses_the_camera_is_halfway():
     path = random_path(np.random.default_rng(), 2)
     middle = pose_at(path, float(path.times.mean()))
     np.testing.assert_allclose(middle[:3, 3], path.poses[:, :3, 3].mean(0), atol=1e-9)
-    turns = [Rotation.from_matrix(path.poses[i, :3, :3].T @ middle[:3, :3]).magnitude() for i in (0, 1)]
-    assert turns[0] == pytest.approx(turns[1], abs=1e-9)
+    angles = [Rotation.from_matrix(path.poses[i, :3, :3].T @ middle[:3, :3]).magnitude() for i in (0, 1)]
+    assert angles[0] == pytest.approx(angles[1], abs=1e-9)
 
 
-def test_a_view_sees_the_field_of_view_whatever_the_pixels():
+def test_field_of_view_does_not_depend_on_the_pixels():
     rng = np.random.default_rng()
     path = random_path(rng, 3)
     fov, aspect, pose = float(rng.uniform(0.4, 1.5)), float(rng.uniform(0.5, 2.5)), path.poses[1]
@@ -53,7 +53,7 @@ def test_a_view_sees_the_field_of_view_whatever_the_pixels():
     assert int(view.exposure) == 1 and int(view.frame) == int(view.rig) == -1
 
 
-def test_there_are_few_sizes_and_they_are_near_what_is_asked_for():
+def test_sizes_are_few_and_near_the_requested_aspect():
     rng = np.random.default_rng()
     aspects = rng.uniform(1.2, 2.2, 200)
     sizes = {frame_size(640, float(aspect)) for aspect in aspects}

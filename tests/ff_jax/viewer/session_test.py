@@ -1,4 +1,4 @@
-"""Pictures against the library's own functions; runs that grow while they are looked at."""
+"""Images of a session against the functions of the library; runs that train while they are viewed."""
 
 import dataclasses
 
@@ -8,107 +8,106 @@ import numpy as np
 import pytest
 
 from ff_jax import eig
-from ff_jax.eig.scene_posterior import Knowledge, look
+from ff_jax.eig.scene_posterior import ScenePosterior, render_with_eig
+from ff_jax.pipeline.fuse import FUSED, RECONSTRUCTION
 from ff_jax.scene import edit
 from ff_jax.viewer import (
-    AFTER,
-    BEFORE,
     LAYERS,
-    Edits,
-    Look,
-    Pace,
+    ActorEdits,
+    FrameRateController,
     RunReader,
     Scales,
     Session,
-    frame_rate,
+    ViewerState,
+    measure_frame_rate,
     pose_at,
     recorded_path,
     view_at,
 )
 from ff_jax.viewer.layers import EIG
-from ff_jax.viewer.session import edited, side_by_side
-from tests.ff_jax.viewer.tiny_run import SIZE, differ, make_log, make_reader, write
+from ff_jax.viewer.session import apply_edits, side_by_side
+from tests.ff_jax.viewer.tiny_run import SIZE, difference, make_log, make_reader, write
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run of which only the reconstruction is there."""
+    """A run that has only the reconstruction."""
     folder = tmp_path_factory.mktemp("run")
-    reader, run, capacity = make_reader(folder, make_log(folder))
-    run = write(folder, "recon", 20, run, capacity)
-    return reader, run, capacity
+    reader, state, capacity = make_reader(folder, make_log(folder))
+    state = write(folder, "recon", 20, state, capacity)
+    return reader, state, capacity
 
 
 @pytest.fixture(scope="module")
 def session(made):
-    reader, run, capacity = made
+    reader, state, capacity = made
     session = Session(reader)
-    assert tuple(session.versions) == (BEFORE,) and reader.training()
-    write(reader.workdir, "baseline", 60, run, capacity, 0.1)
-    write(reader.workdir, "fused", 40, run, capacity, 0.4)
-    assert session.refresh() == (BEFORE, AFTER) and session.refresh() == ()
+    assert tuple(session.versions) == (RECONSTRUCTION,) and reader.is_training()
+    write(reader.workdir, "baseline", 60, state, capacity, 0.1)
+    write(reader.workdir, "fused", 40, state, capacity, 0.4)
+    assert session.refresh() == (RECONSTRUCTION, FUSED) and session.refresh() == ()
     return session
 
 
 @pytest.fixture(scope="module")
-def known(session):
-    """What is known about the scene before any view was seen: learning would take a minute to compile."""
-    gaussians = session.versions[AFTER].scene.params.gaussians
-    posterior = eig.posterior(eig.init_precision(gaussians), eig.Priors(), gaussians, structure="diag")
-    return Knowledge(posterior, jnp.float32(0.1), jnp.zeros((1, *SIZE[::-1])))
+def posterior(session):
+    """The posterior without any view: a real one would take a minute to compile."""
+    gaussians = session.versions[FUSED].model.scene.params.gaussians
+    factors = eig.posterior(eig.init_precision(gaussians), eig.Priors(), gaussians, structure="diag")
+    return ScenePosterior(factors, jnp.float32(0.1), jnp.zeros((1, *SIZE[::-1])))
 
 
 @pytest.fixture
 def view(session):
     rng = np.random.default_rng()
-    path = recorded_path(session.reader.log, session.reader.feed)
+    path = recorded_path(session.reader.recording)
     time, shift = float(rng.uniform(path.times[0], path.times[-1])), float(rng.uniform(-2, 2))
     return view_at(path, pose_at(path, time, shift), time, path.fov, path.aspect, SIZE)
 
 
-def test_the_folder_of_a_run_is_left_alone(made):
-    """What training is just writing beside a checkpoint must survive that it is read."""
+def test_reading_does_not_change_the_folder_of_a_run(made):
+    """A checkpoint that training is writing must survive a read of the one beside it."""
     reader, *_ = made
     folder = reader.workdir / "recon" / "checkpoints"
     unfinished = folder / "30.orbax-checkpoint-tmp-1"
     unfinished.mkdir()
-    (folder / "40").mkdir()  # written, but its checksums are not
-    newest = reader.newest()[BEFORE]._replace(folder=folder, step=20)
+    (folder / "40").mkdir()  # complete, but its manifest is not written yet
+    newest = reader.newest_checkpoints()[RECONSTRUCTION]._replace(folder=folder, step=20)
     before = sorted(folder.rglob("*"))
-    assert reader.load(newest).newest.step == 20
+    assert reader.load(newest).checkpoint.step == 20
     assert sorted(folder.rglob("*")) == before
     unfinished.rmdir()
     (folder / "40").rmdir()
 
 
-def test_newer_checkpoints_are_noticed(session, made, view):
-    reader, run, capacity = made
-    old = session.picture(Look(), view)
-    write(reader.workdir, "fused", 50, run, capacity, 0.8)
-    assert session.refresh() == (AFTER,) and session.versions[AFTER].newest.step == 50
-    assert differ(old, session.picture(Look(), view)) > 3
+def test_newer_checkpoints_are_loaded(session, made, view):
+    reader, state, capacity = made
+    old = session.render(ViewerState(), view)
+    write(reader.workdir, "fused", 50, state, capacity, 0.8)
+    assert session.refresh() == (FUSED,) and session.versions[FUSED].checkpoint.step == 50
+    assert difference(old, session.render(ViewerState(), view)) > 3
 
 
-def test_layers_show_the_colours_and_the_gain_of_the_library(session, known, view, monkeypatch):
-    monkeypatch.setattr("ff_jax.viewer.session.learn", lambda *_: known)
-    assert session.knows(Look()) and not session.knows(Look(layer=EIG))
-    loaded = session.versions[AFTER]
-    clip = look(loaded.scene, known, view, loaded.settings, jnp.int32(loaded.degree))
-    gain = session.gain(Look(), view)
-    np.testing.assert_array_equal(gain, clip.eig)
-    assert session.knows(Look(layer=EIG)) and not session.knows(Look(layer=EIG, version=BEFORE))
-    picture = session.picture(Look(), view).astype(float)
-    assert np.abs(picture - np.clip(np.asarray(clip.rgb), 0, 1) * 255).max() < 1
-    scales = Scales(eig=float(gain.max()), depth=30.0, tau=float(np.median(gain)))
-    pictures = [session.picture(Look(layer=layer, scales=scales), view) for layer in LAYERS]
+def test_layers_show_colors_and_eig_of_the_library(session, posterior, view, monkeypatch):
+    monkeypatch.setattr("ff_jax.viewer.session.fit_posterior", lambda *_: posterior)
+    assert session.is_ready(ViewerState()) and not session.is_ready(ViewerState(layer=EIG))
+    expected = render_with_eig(session.versions[FUSED].model, posterior, view)
+    nats = session.eig_map(ViewerState(), view)
+    np.testing.assert_array_equal(nats, expected.eig)
+    assert session.is_ready(ViewerState(layer=EIG))
+    assert not session.is_ready(ViewerState(layer=EIG, version=RECONSTRUCTION))
+    image = session.render(ViewerState(), view).astype(float)
+    assert np.abs(image - np.clip(np.asarray(expected.rgb), 0, 1) * 255).max() < 1
+    scales = Scales(eig=float(nats.max()), depth=30.0, tau=float(np.median(nats)))
+    images = [session.render(ViewerState(layer=layer, scales=scales), view) for layer in LAYERS]
     for first in range(len(LAYERS)):
         for second in range(first):
-            assert differ(pictures[first], pictures[second]) > 1, (LAYERS[first], LAYERS[second])
+            assert difference(images[first], images[second]) > 1, (LAYERS[first], LAYERS[second])
 
 
-def test_before_and_after_share_a_picture(session, view):
-    before, after = (session.picture(Look(version=name), view) for name in (BEFORE, AFTER))
-    both = session.picture(Look(split=0.25), view)
+def test_split_image_joins_both_versions(session, view):
+    before, after = (session.render(ViewerState(version=name), view) for name in (RECONSTRUCTION, FUSED))
+    both = session.render(ViewerState(split=0.25), view)
     np.testing.assert_array_equal(both[:, :11], before[:, :11])
     np.testing.assert_array_equal(both[:, 13:], after[:, 13:])
     np.testing.assert_array_equal(side_by_side(before, after, 0.0), after)
@@ -116,57 +115,58 @@ def test_before_and_after_share_a_picture(session, view):
 
 
 def test_actors_are_hidden_and_moved(session, view):
-    scene = session.versions[AFTER].scene
-    path = recorded_path(session.reader.log, session.reader.feed)
+    scene = session.versions[FUSED].model.scene
+    path = recorded_path(session.reader.recording)
     front = view_at(path, pose_at(path, 0.1), 0.1, path.fov, path.aspect, SIZE)
-    plain = session.picture(Look(), front)
-    for edits in (Edits(hidden=(0,)), Edits(moved=((0, 2.0, 1.0, 0.5, 90.0),))):
-        assert differ(plain, session.picture(Look(edits=edits), front)) > 0.1
-    both = edited(scene, Edits((0,), ((0, 2.0, 1.0, 0.5, 90.0),)))
-    wanted = edit.remove(edit.move(scene, 0, np.array([2.0, 1.0, 0.5]), np.pi / 2), 0)
-    for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(wanted), strict=True):
+    plain = session.render(ViewerState(), front)
+    for edits in (ActorEdits(hidden=(0,)), ActorEdits(moves=((0, 2.0, 1.0, 0.5, 90.0),))):
+        assert difference(plain, session.render(ViewerState(edits=edits), front)) > 0.1
+    both = apply_edits(scene, ActorEdits((0,), ((0, 2.0, 1.0, 0.5, 90.0),)))
+    expected = edit.remove(edit.move(scene, 0, np.array([2.0, 1.0, 0.5]), np.pi / 2), 0)
+    for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="no actor"):
-        session.picture(Look(edits=Edits(hidden=(99,))), view)
+    with pytest.raises(ValueError, match="invalid actor=99"):
+        session.render(ViewerState(edits=ActorEdits(hidden=(99,))), view)
 
 
 def test_capacity_grows_when_a_view_needs_more(session, view):
-    wanted = session.picture(Look(), view)
-    session._settings[SIZE] = dataclasses.replace(session.versions[AFTER].settings, capacity=64)
-    np.testing.assert_array_equal(session.picture(Look(), view), wanted)
+    expected = session.render(ViewerState(), view)
+    settings = session.versions[FUSED].model.settings
+    session._settings[SIZE] = dataclasses.replace(settings, capacity=64)
+    np.testing.assert_array_equal(session.render(ViewerState(), view), expected)
     assert session._settings[SIZE].capacity > 64
 
 
-def test_what_is_not_there_yet_is_said(made, view):
+def test_a_missing_version_is_an_error(made, view):
     reader, *_ = made
-    session = Session(RunReader(reader.workdir, reader.config, reader.log))
-    session.versions.pop(AFTER)
-    with pytest.raises(ValueError, match=f"no version '{AFTER}' yet; it has {BEFORE}"):
-        session.picture(Look(), view)
+    session = Session(RunReader(reader.workdir, reader.config, reader.recording.log))
+    session.versions.pop(FUSED)
+    with pytest.raises(ValueError, match=f"no version '{FUSED}' yet; it has {RECONSTRUCTION}"):
+        session.render(ViewerState(), view)
 
 
-def test_runs_without_fusing_are_read_and_others_are_refused(made, tmp_path):
+def test_runs_without_fusing_are_read_and_other_shapes_are_refused(made, tmp_path):
     reader, *_ = made
-    _, run, capacity = make_reader(tmp_path, reader.config, fusing=False)
-    write(tmp_path, "recon", 10, run, capacity)
-    again = RunReader(tmp_path, reader.config, reader.log)
-    assert tuple(Session(again).versions) == (BEFORE,)
+    _, state, capacity = make_reader(tmp_path, reader.config, fusing=False)
+    write(tmp_path, "recon", 10, state, capacity)
+    again = RunReader(tmp_path, reader.config, reader.recording.log)
+    assert tuple(Session(again).versions) == (RECONSTRUCTION,)
     for file in (tmp_path / "recon" / "checkpoints" / "10").rglob("manifest.json"):
         file.write_text(file.read_text().replace("float32(190, 3)", "float32(191, 3)"))
     with pytest.raises(ValueError, match="does not fit"):
-        again.load(again.newest()[BEFORE])
+        again.load(again.newest_checkpoints()[RECONSTRUCTION])
 
 
-def test_pictures_are_halved_only_while_moving_and_slow():
-    pace = Pace(wanted=10)
-    assert pace.divisor(moving=True) == 1
-    pace.done(0.3)
-    assert pace.divisor(moving=True) == 2 and pace.divisor(moving=False) == 1
-    pace.done(0.05)  # the first one had waited for a compilation
-    assert pace.divisor(moving=True) == 1
+def test_images_are_halved_only_while_moving_and_slow():
+    controller = FrameRateController(target_fps=10)
+    assert controller.divisor(is_moving=True) == 1
+    controller.record(0.3)
+    assert controller.divisor(is_moving=True) == 2 and controller.divisor(is_moving=False) == 1
+    controller.record(0.05)  # the first one included a compilation
+    assert controller.divisor(is_moving=True) == 1
 
 
-def test_frame_rate_counts_pictures(session, view, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(session, "picture", lambda *asked: drawn.append(asked))
-    assert frame_rate(session, Look(), [view] * 5) > 0 and len(drawn) == 7
+def test_frame_rate_renders_every_view_after_a_warm_up(session, view, monkeypatch):
+    calls = []
+    monkeypatch.setattr(session, "render", lambda *call: calls.append(call))
+    assert measure_frame_rate(session, ViewerState(), [view] * 5) > 0 and len(calls) == 7

@@ -1,4 +1,4 @@
-"""A run in a folder without any training: the first Gaussians as checkpoints of its phases."""
+"""Write a run without any training: the initial Gaussians as checkpoints of its phases."""
 
 import dataclasses
 import json
@@ -9,22 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from ff_jax.data.config import DataConfig
 from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
-from ff_jax.pipeline.config import ActorConfig, DataConfig, FuseConfig, InitConfig, to_dict
-from ff_jax.pipeline.fix_event import EigConfig
-from ff_jax.pipeline.initialize import start_run
+from ff_jax.eig import EigConfig
+from ff_jax.pipeline.config import ActorConfig, FuseConfig, InitConfig, to_dict
+from ff_jax.pipeline.initialize import initialize
 from ff_jax.runtime import checkpoint
-from ff_jax.train.loop import Run
+from ff_jax.train.config import ReconConfig
 from ff_jax.train.shift_schedule import ShiftSchedule
-from ff_jax.train.step import ReconConfig
+from ff_jax.train.state import LoopState
 from ff_jax.viewer import RunReader
 from tests.ff_jax.data import tiny
 
 SIZE = 48, 32
 CONFIG = FuseConfig(
     steps=100,
-    pool=2,
+    pseudo_view_capacity=2,
     schedule=ShiftSchedule(start=50),
     init=InitConfig(points=150, scale=0.3, random_share=0.0),
     actors=ActorConfig(slots=30, points=20),
@@ -34,7 +35,7 @@ CONFIG = FuseConfig(
 
 
 def make_log(folder: Path) -> FuseConfig:
-    """Write a log with one actor whose images are smooth, and return settings that name it."""
+    """Write a log with one actor and smooth images; return settings with its path."""
     log = tiny.make_scene(folder / "made", np.random.default_rng(0))
     for frame in log.frames:
         rows, columns = np.indices((tiny.HEIGHT, tiny.WIDTH))
@@ -45,49 +46,51 @@ def make_log(folder: Path) -> FuseConfig:
     return dataclasses.replace(CONFIG, data=DataConfig(source=str(folder / "log"), width=0))
 
 
-def make_reader(folder: Path, config: FuseConfig, *, fusing: bool = True) -> tuple[RunReader, Run, int]:
-    """Write settings into `folder`; return its reader, an untrained run and the renderer's capacity."""
+def make_reader(folder: Path, config: FuseConfig, *, fusing: bool = True) -> tuple[RunReader, LoopState, int]:
+    """Write settings into `folder`; return its reader, an untrained state and the renderer's capacity."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(to_dict(config)))
     reader = RunReader(folder, config, open_log(config.data))
-    run, recipe = start_run(reader.log, reader.feed, config, pool=config.pool * fusing, steps=config.steps)
-    return reader, run, recipe.settings.capacity
+    pseudo_views = config.pseudo_view_capacity * fusing
+    state, plan = initialize(reader.recording, config, pseudo_views=pseudo_views, steps=config.steps)
+    return reader, state, plan.settings.capacity
 
 
-def write(folder: Path, phase: str, step: int, run: Run, capacity: int, brighter: float = 0.0) -> Run:
-    """Write a checkpoint with all colours changed by `brighter` and actors in opaque red; return its run."""
-    gaussians, actors = run.state.scene.params.gaussians, run.state.scene.node > 0
-    sh = jnp.where(actors[:, None, None], jnp.array([3.0, -2.0, -2.0]), gaussians.sh + brighter)
+def write(folder: Path, phase: str, step: int, state: LoopState, capacity: int, brightness: float = 0.0) -> LoopState:
+    """Write a checkpoint with all colors raised by `brightness` and actors in opaque red; return its state."""
+    scene = state.train.scene
+    gaussians, actors = scene.params.gaussians, scene.node > 0
+    sh = jnp.where(actors[:, None, None], jnp.array([3.0, -2.0, -2.0]), gaussians.sh + brightness)
     gaussians = gaussians.replace(sh=sh, logit_opacities=jnp.where(actors, 4.0, gaussians.logit_opacities))
-    scene = run.state.scene.replace(params=run.state.scene.params.replace(gaussians=gaussians))
-    run = run.replace(state=run.state.replace(scene=scene, step=jnp.int32(step)))
-    checkpoint.save(folder / phase / "checkpoints", step, run, {"capacity": capacity}, keep=2)
-    return run
+    scene = scene.replace(params=scene.params.replace(gaussians=gaussians))
+    state = state.replace(train=state.train.replace(scene=scene, step=jnp.int32(step)))
+    checkpoint.save(folder / phase / "checkpoints", step, state, {"capacity": capacity}, keep=2)
+    return state
 
 
-def differ(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean absolute difference of two pictures in 8-bit levels."""
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Compute the mean absolute difference of two images in 8-bit levels."""
     return float(np.abs(a.astype(float) - b.astype(float)).mean())
 
 
 def make_run(folder: str) -> None:
-    """Write a run that is in the middle of its training, and its next checkpoint into a phase called "later"."""
+    """Write a run that is still training, and its next checkpoint into a phase called "later"."""
     root = Path(folder)
-    _, run, capacity = make_reader(root, make_log(root))
-    write(root, "recon", 50, run, capacity)
-    write(root, "fused", 60, run, capacity, 0.4)
-    write(root, "later", 80, run, capacity, 0.9)
+    _, state, capacity = make_reader(root, make_log(root))
+    write(root, "recon", 50, state, capacity)
+    write(root, "fused", 60, state, capacity, 0.4)
+    write(root, "later", 80, state, capacity, 0.9)
 
 
-def report_strangers() -> None:
-    """Print every message that is queued for a visitor by another thread than the server's (see `viewer.page`)."""
+def report_foreign_messages() -> None:
+    """Print every message that another thread than the server's queues for a client (see `viewer.page`)."""
     from viser.infra._async_message_buffer import AsyncMessageBuffer
 
     push = AsyncMessageBuffer.push
 
-    def watched(buffer, message):
+    def report_and_push(buffer, message):
         if buffer.generator_cursors and threading.get_ident() != buffer.event_loop._thread_id:
-            print("queued by a stranger:", type(message).__name__, flush=True)
+            print("foreign message:", type(message).__name__, flush=True)
         push(buffer, message)
 
-    AsyncMessageBuffer.push = watched
+    AsyncMessageBuffer.push = report_and_push

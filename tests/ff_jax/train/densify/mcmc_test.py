@@ -1,3 +1,5 @@
+"""Density control by Markov chain Monte Carlo."""
+
 import math
 
 import jax
@@ -6,16 +8,17 @@ import numpy as np
 
 from ff_jax.render.gaussians import Gaussians, opacities
 from ff_jax.train.densify.mcmc import DensityConfig, _shared_opacity_and_scale, explore, relocate
+from tests.scenes import normal
 
 
 def random_gaussians(rng, count, opacity):
-    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     logits = jnp.log(opacity) - jnp.log1p(-opacity)
-    return Gaussians(normal(count, 3), normal(count, 4), normal(count, 3), logits, normal(count, 4, 3))
+    means, quats, log_scales, sh = (normal(rng, count, *shape) for shape in ((3,), (4,), (3,), (4, 3)))
+    return Gaussians(means, quats, log_scales, logits, sh)
 
 
 def naive_rule(opacity, n):
-    """Equation 9 of arXiv 2404.09591, as a double sum in float64."""
+    """Compute equation 9 of arXiv 2404.09591 as a double sum in float64."""
     shared = 1 - (1 - opacity) ** (1 / n)
     total = sum(
         math.comb(i - 1, k) * (-1) ** k * shared ** (k + 1) / math.sqrt(k + 1)
@@ -35,34 +38,34 @@ def test_copies_rule_matches_the_double_sum():
     np.testing.assert_allclose(factor, expected[:, 1], rtol=2e-3)
 
 
-def test_dead_are_teleported_and_new_are_born_within_the_budget():
+def test_transparent_gaussians_are_relocated_and_new_ones_added_within_the_budget():
     rng = np.random.default_rng()
     opacity = jnp.asarray(np.where(np.arange(200) % 4 == 0, 1e-3, rng.uniform(0.2, 0.9, 200)), jnp.float32)
     gaussians = random_gaussians(rng, 200, opacity)
     alive = jnp.arange(200) < 120
     config = DensityConfig(growth=1.5)
     new, new_alive, changed, source = relocate(jax.random.key(0), gaussians, alive, config, 150)
-    assert int(new_alive.sum()) == 150  # 180 wanted, 150 allowed
+    assert int(new_alive.sum()) == 150  # growth to 180, budget of 150
     assert bool((opacities(new, new_alive)[new_alive] >= config.min_opacity).all())
-    dead = np.flatnonzero(np.asarray(alive & (opacity < config.min_opacity)))
-    living = np.flatnonzero(np.asarray(alive & (opacity > config.min_opacity)))
-    for slot in dead:
-        assert np.any(np.all(new.means[slot] == gaussians.means[living], axis=-1))
-    untouched = ~np.asarray(changed)
+    transparent = np.flatnonzero(np.asarray(alive & (opacity < config.min_opacity)))
+    opaque = np.flatnonzero(np.asarray(alive & (opacity > config.min_opacity)))
+    for slot in transparent:
+        assert np.any(np.all(new.means[slot] == gaussians.means[opaque], axis=-1))
+    unchanged = ~np.asarray(changed)
     np.testing.assert_array_equal(new.means, gaussians.means[source])
-    assert np.isin(source[np.asarray(source != jnp.arange(200))], living).all()
-    for old, now in zip(jax.tree.leaves(gaussians), jax.tree.leaves(new), strict=True):
-        np.testing.assert_array_equal(np.asarray(old)[untouched], np.asarray(now)[untouched])
+    assert np.isin(source[np.asarray(source != jnp.arange(200))], opaque).all()
+    for before, after in zip(jax.tree.leaves(gaussians), jax.tree.leaves(new), strict=True):
+        np.testing.assert_array_equal(np.asarray(before)[unchanged], np.asarray(after)[unchanged])
 
 
-def test_nothing_alive_stays_empty():
+def test_an_empty_buffer_stays_empty():
     gaussians = random_gaussians(np.random.default_rng(), 8, jnp.full(8, 0.5))
     new, alive, changed, _ = relocate(jax.random.key(0), gaussians, jnp.zeros(8, bool), DensityConfig(), 8)
     assert not bool(alive.any()) and not bool(changed.any())
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(new))
 
 
-def test_noise_moves_only_transparent_ones_along_their_covariance():
+def test_noise_moves_only_transparent_gaussians_along_their_covariance():
     rng = np.random.default_rng()
     count = 2000
     opacity = jnp.where(jnp.arange(count) < count // 2, 1e-4, 0.9)

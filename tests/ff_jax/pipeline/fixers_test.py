@@ -1,0 +1,51 @@
+"""The fixers of a run."""
+
+import jax
+import numpy as np
+import pytest
+
+from ff_jax.data.recording import Recording
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
+from ff_jax.eig.scene_posterior import ScenePosterior
+from ff_jax.fixers import identity
+from ff_jax.pipeline import fixers
+from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.fixers import check_fixers, fix_hook
+from ff_jax.render.renderer import RenderSettings
+from ff_jax.train.batches import TrainBatches
+from ff_jax.train.config import ReconConfig
+from ff_jax.train.loop import TrainPlan
+from ff_jax.train.optimizer import ScheduleScale, make_optimizer
+from ff_jax.train.pseudo_views import init_pseudo_views
+from ff_jax.train.shift_schedule import ShiftSchedule
+from ff_jax.train.state import LoopState, init_state
+from tests.scenes import scene_from_points
+
+
+@pytest.mark.parametrize(("step", "name"), [(3, "a"), (5, "a"), (9, "b")])
+def test_the_late_fixer_replaces_the_fixer_once_the_largest_shift_is_reached(monkeypatch, step, name):
+    used = []
+
+    def add_pseudo_views(key, views, event):
+        used.append(event.fixer.name)
+        return views
+
+    monkeypatch.setattr(fixers, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
+    monkeypatch.setattr(fixers, "add_pseudo_views", add_pseudo_views)
+    log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
+    schedule = ShiftSchedule(start=3, every=2, metres=1.0, largest=2.0, refresh=6)
+    pair = tuple(identity.make_identity().replace(name=name) for name in "ab")
+    batches, config = TrainBatches(Recording(log, log.frames)), FuseConfig(schedule=schedule, fixer="a", late_fixer="b")
+    plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)
+    scene = scene_from_points(np.ones((1, 3)), np.ones((1, 3)), 1.0, capacity=1)
+    train = init_state(jax.random.key(0), scene, make_optimizer(plan.recon.optim, ScheduleScale(1.0, 10)))
+    fix_hook(batches, pair, config)(LoopState(train, init_pseudo_views(1, 2, 2)), step, plan)
+    assert used == [name]
+
+
+def test_unknown_fixers_are_errors():
+    with pytest.raises(ValueError, match="invalid fixer='a'"):
+        check_fixers(FuseConfig(fixer="a"))
+    with pytest.raises(ValueError, match="invalid late_fixer='b'"):
+        check_fixers(FuseConfig(fixer="none", late_fixer="b"))

@@ -1,0 +1,34 @@
+"""The ring buffer of pseudo-views."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ff_jax.train.pseudo_views import PseudoClip, append, init_pseudo_views, pseudo_batch
+
+H, W = 24, 40
+
+
+def clip_of(images):
+    count = len(images)
+    K, poses = jnp.tile(jnp.eye(3), (count, 1, 1)), jnp.tile(jnp.eye(4), (count, 1, 1))
+    return PseudoClip(images, images[..., 0], K, poses, jnp.arange(float(count)))
+
+
+def test_the_buffer_is_a_ring():
+    rng = np.random.default_rng()
+    views = init_pseudo_views(5, H, W)
+    clips = [jnp.asarray(rng.uniform(size=(3, H, W, 3)), jnp.float32) for _ in range(2)]
+    for clip in clips:
+        views = append(views, clip_of(clip))
+    assert int(views.filled) == 5 and int(views.cursor) == 1
+    np.testing.assert_array_equal(views.images[0], clips[1][2])  # the oldest frame was overwritten
+    np.testing.assert_array_equal(views.images[1], clips[0][1])
+    batch = pseudo_batch(views, jnp.int32(4), jnp.int32(7))
+    np.testing.assert_array_equal(batch.image, clips[1][1])
+    assert int(batch.view.exposure) == 11 and bool(batch.novel) and int(batch.view.frame) == -1
+
+
+def test_a_clip_longer_than_the_buffer_is_an_error():
+    with pytest.raises(ValueError, match="a clip of 3 frames does not fit into pseudo_view_capacity=2"):
+        append(init_pseudo_views(2, H, W), clip_of(jnp.zeros((3, H, W, 3))))
