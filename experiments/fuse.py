@@ -1,4 +1,4 @@
-"""The main job: reconstruct a driving log, fuse generated views into it metres off the lane, evaluate and show it.
+"""Run the main job: reconstruct a driving log, fuse repaired views off the lane into it, evaluate and show it.
 
 python -m experiments.fuse --workdir=runs/demo
 python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdir=runs/kitti
@@ -8,26 +8,22 @@ python -m experiments.fuse --workdir=runs/s3 --config.data.seed=3 --config.sched
 
 from pathlib import Path
 
-from absl import flags
-
 from experiments.cli import command_line
 from ff_jax.data.open import open_log
 from ff_jax.pipeline.fuse import fuse
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", required=True)
-_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that is in --workdir.")
-_ONE_PROCESS = command_line.one_process_flags()
+_CONFIG, _WORKDIR, _RESUME = command_line.job_flags()
+_REFUSE_PROCESSES = command_line.one_process_flags()
 
 
 def main(_: list[str]) -> None:
-    """Run the main job."""
-    _ONE_PROCESS()
+    """Run the main job and print its table."""
+    _REFUSE_PROCESSES()
     config = command_line.to_config(_CONFIG.value)
     log = open_log(command_line.with_log_path(config).data, config.evaluate.shifts)
-    metrics = fuse(config, log, Path(_WORKDIR.value), resume=_RESUME.value)
+    metrics = fuse(config, log, Path(_WORKDIR.value), resume=_RESUME.value).metrics
     print(metrics["table"])
-    print(f"pictures, curves and the flight: {metrics['page']}")
+    print(f"pictures, curves and fly-through: {metrics['page']}")
 
 
 if __name__ == "__main__":

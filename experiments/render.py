@@ -1,27 +1,24 @@
-"""Render a finished run of the main job along its path at a lateral shift: PNG frames, EIG maps and an MP4.
+"""Render a finished run along its path at a lateral shift: PNG frames, EIG maps and an MP4.
 
 python -m experiments.render --run=runs/demo --out=runs/demo/left2 --shift=2
 """
 
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from experiments.cli import command_line
 from ff_jax.data.open import open_log
+from ff_jax.evaluation.renderers import eig_renderer
 from ff_jax.export.colormaps import eig_figure
-from ff_jax.export.image_bytes import save_png
+from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
-from ff_jax.pipeline.fix_event import shifted_view
-from ff_jax.pipeline.fuse import finished, read_config
-from ff_jax.pipeline.results import show
+from ff_jax.pipeline.fuse import load_versions, read_config
 from ff_jax.runtime.run_log import progress
 
-_RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
-_SHIFT = flags.DEFINE_float("shift", 0.0, "Lateral shift in metres, left positive.")
-_VERSION = flags.DEFINE_enum("version", "Fused", ["Fused", "Reconstruction only"], "Which scene.")
+_RUN, _VERSION = command_line.run_flags()
+_OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
+_SHIFT = flags.DEFINE_float("shift", 0.0, "Lateral shift in meters, left positive.")
 
 
 def main(_: list[str]) -> None:
@@ -29,15 +26,15 @@ def main(_: list[str]) -> None:
     workdir, out = Path(_RUN.value), Path(_OUT.value)
     config = read_config(workdir)
     log = open_log(command_line.with_log_path(config).data, ())
-    feed, versions = finished(config, log, workdir)
-    views = [shifted_view(frame, log.world_from_ego, _SHIFT.value) for frame in feed.frames]
-    scene = show(versions[_VERSION.value], feed, views, config)
+    run = load_versions(config, log, workdir)[_VERSION.value]
+    views = [run.view(frame, _SHIFT.value) for frame in run.recording.frames]
+    renderer = eig_renderer(run.scene, run.batches, config.eig.priors, views)
     frames = []
     for index, view in enumerate(progress(views, "rendering")):
-        rgb, gain = scene.look(view)
+        rgb, eig, _ = renderer.render(view)
         save_png(out / f"{index:04d}.png", rgb)
-        save_png(out / f"{index:04d}_eig.png", eig_figure(gain, render=rgb, vmax=3.0))
-        frames.append((rgb * 255).round().astype(np.uint8))
+        save_png(out / f"{index:04d}_eig.png", eig_figure(eig, render=rgb, vmax=3.0))
+        frames.append(to_uint8(rgb))
     write_mp4(out / "render.mp4", frames, fps=10)
     print(f"{len(frames)} frames in {out}")
 

@@ -1,7 +1,7 @@
-"""Look at a run in the browser, finished or still training: free camera, lane shift, EIG, before and after.
+"""View a run in the browser, finished or still training: free camera, lane shift, EIG, before and after.
 
 python -m experiments.view --run=runs/demo                 # then open http://127.0.0.1:8080
-python -m experiments.view --run=runs/demo --frames=100    # no browser: frames a second of every layer
+python -m experiments.view --run=runs/demo --frames=100    # no browser: frames per second of each layer
 """
 
 import time
@@ -16,50 +16,51 @@ from ff_jax.data.open import open_log
 from ff_jax.pipeline.fuse import read_config
 from ff_jax.viewer import (
     LAYERS,
-    Look,
     Page,
     RunReader,
     Session,
-    frame_rate,
+    ViewerState,
+    measure_frame_rate,
     pose_at,
     recorded_path,
+    square_size,
     view_at,
 )
-from ff_jax.viewer.camera_path import square_size
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a run.", required=True)
-_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 lets other machines look.")
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 allows access from other machines.")
 _PORT = flags.DEFINE_integer("port", 8080, "Port to serve on.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Longest side of pictures, pixels; 0: 1280, without a GPU as recorded.")
-_FRAMES = flags.DEFINE_integer("frames", 0, "Only time this many frames of every layer along the path.")
+_WIDTH = flags.DEFINE_integer("width", 0, "Longest side of images, pixels; 0: 1280, or as recorded without a GPU.")
+_FRAMES = flags.DEFINE_integer("frames", 0, "Only measure the time of this many frames of each layer along the path.")
 
 
-def first_checkpoint(reader: RunReader) -> None:
-    """Wait until a run has written something to look at."""
-    if not reader.newest():
+def wait_for_checkpoint(reader: RunReader) -> None:
+    """Wait until a run has written a checkpoint."""
+    if not reader.newest_checkpoints():
         print(f"{reader.workdir} holds no checkpoint yet; waiting for the first.", flush=True)
-    while not reader.newest():
+    while not reader.newest_checkpoints():
         time.sleep(1)
 
 
 def time_layers(session: Session, side: int, count: int) -> None:
-    """Print how fast every layer is drawn along the path."""
-    path, version = recorded_path(session.reader.log, session.reader.feed), list(session.versions)[-1]
+    """Print the frame rate of each layer along the path."""
+    path, version = recorded_path(session.reader.recording), list(session.versions)[-1]
     size = square_size(side, path.aspect)
     times = np.linspace(path.times[0], path.times[-1], count)
     views = [view_at(path, pose_at(path, float(t)), float(t), path.fov, path.aspect, size) for t in times]
-    alive = int(session.versions[version].scene.alive.sum())
+    alive = int(session.versions[version].model.scene.alive.sum())
     print(f"{version}, {alive} Gaussians, {size[0]} x {size[1]} pixels, {jax.devices()[0].device_kind}")
     for layer in LAYERS:
-        print(f"{layer:>10} {frame_rate(session, Look(layer, version), views):8.1f} frames/s", flush=True)
+        rate = measure_frame_rate(session, ViewerState(layer, version), views)
+        print(f"{layer:>10} {rate:8.1f} frames/s", flush=True)
 
 
 def serve(session: Session, side: int) -> None:
     """Serve the page until interrupted."""
     try:
-        import viser  # only who looks needs it
+        import viser  # an optional dependency
     except ImportError:
-        raise ValueError("the package viser is missing: install it with `pip install viser`.") from None
+        raise ValueError("the viewer needs the package viser: pip install viser.") from None
     server = viser.ViserServer(_HOST.value, _PORT.value, verbose=False)
     page = Page(server, session, side)
     print(f"serving {_RUN.value} on http://{_HOST.value}:{server.get_port()}", flush=True)
@@ -70,13 +71,13 @@ def serve(session: Session, side: int) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Serve the run, or time it."""
+    """Serve the viewer, or measure its frame rate."""
     workdir = Path(_RUN.value)
     config = read_config(workdir)
     reader = RunReader(workdir, config, open_log(command_line.with_log_path(config).data, ()))
-    first_checkpoint(reader)
+    wait_for_checkpoint(reader)
     session = Session(reader)
-    side = _WIDTH.value or (max(reader.feed.size) if jax.default_backend() == "cpu" else 1280)
+    side = _WIDTH.value or (max(reader.recording.image_size) if jax.default_backend() == "cpu" else 1280)
     if _FRAMES.value:
         time_layers(session, side, _FRAMES.value)
     else:

@@ -1,4 +1,4 @@
-"""How tests compile: quickly."""
+"""Settings with which tests compile quickly."""
 
 import functools
 
@@ -6,8 +6,8 @@ ONE_PART = "--xla_cpu_parallel_codegen_split_count=1"
 
 
 def share_context() -> None:
-    """Write all programs into one context of the compiler instead of a new one each: half of what a tiny one takes."""
+    """Use one compiler context for all programs: a new one takes half of the time of a tiny program."""
     from jax._src.interpreters import mlir
 
-    if hasattr(mlir, "make_ir_context"):  # internal to JAX: without it tests take longer
+    if hasattr(mlir, "make_ir_context"):  # an internal of JAX; without it tests only take longer
         mlir.make_ir_context = functools.cache(mlir.make_ir_context)

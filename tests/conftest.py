@@ -3,7 +3,6 @@
 import gc
 import os
 import secrets
-import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,9 @@ from jaxtyping import install_import_hook
 
 from tests.compiling import ONE_PART, share_context
 from tests.forks import ForkServer
+
+# Kept between sessions: a key holds the program, the flags and the version, so that no entry is ever out of date.
+CACHE = Path(__file__).parents[1] / ".cache" / "jax_tests"
 
 _dataclass = flax.struct.dataclass
 
@@ -33,22 +35,26 @@ flax.struct.dataclass = _unchecked_dataclass
 install_import_hook(["kernels", "ff_jax"], "beartype.beartype")
 
 
-# Files that take longest: a worker that began one of them last would leave the other one idle.
+# The longest files come first: a worker that began one of them last would leave the other one idle.
 LONG = {
-    "fuse_test.py",
-    "generator_bench_test.py",
-    "notebook_test.py",
-    "score_maps_test.py",
-    "sharded_test.py",
-    "sweep_runs_test.py",
-    "train_processes_test.py",
-    "trainer_test.py",
+    "experiments/benchmarks/fixers_test.py",
+    "experiments/commands_test.py",
+    "experiments/fixers/train_processes_test.py",
+    "experiments/fuse_test.py",
+    "experiments/notebook_test.py",
+    "experiments/studies/measures/uncertainty_maps_test.py",
+    "experiments/sweeps/run_test.py",
+    "ff_jax/fixers/difix/model_test.py",
+    "ff_jax/fixers/eigent/trainer_test.py",
+    "ff_jax/fixers/training/devices_test.py",
+    "ff_jax/render/multi_device_test.py",
 }
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest; skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Put the longest files first; skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(folder).as_posix() not in LONG)
     if jax.default_backend() == "gpu":
         return
     compile_quickly()
@@ -75,17 +81,15 @@ def server(tmp_path_factory):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--draw", default="0", help="Which random inputs the tests draw: a number, or 'fresh'.")
+    parser.addoption("--seed", default="0", help="Seed of the random inputs of the tests: a number, or 'random'.")
 
 
 def pytest_configure(config):
-    """Settle what all workers and child processes share, before they start: the draw and the compilations."""
-    if config.getoption("draw") == "fresh":
-        config.option.draw = str(secrets.randbelow(10**9))
+    """Set what all workers and child processes share, before they start: the seed and the compilation cache."""
+    if config.getoption("seed") == "random":
+        config.option.seed = str(secrets.randbelow(10**9))
     if not hasattr(config, "workerinput"):
-        folder = tempfile.TemporaryDirectory(prefix="compilations")
-        config.add_cleanup(folder.cleanup)
-        share_compilations(folder.name)
+        share_compilations(str(CACHE / jax.__version__))
         # Workers and child processes import the same sources: what Python compiles is kept, even if it was not to be.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         generate_code_faster()
@@ -170,24 +174,23 @@ def optimised_module():
 
 
 def pytest_report_header(config):
-    return f"inputs: --draw={config.getoption('draw')}"
+    return f"random inputs: --seed={config.getoption('seed')}"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _draws(pytestconfig):
-    """Seed every bare `np.random.default_rng()` by the draw, the test and the count of generators in it.
+def _seeded_generators(pytestconfig):
+    """Seed every bare `np.random.default_rng()` by the option --seed, the test and the number of generators in it.
 
-    A red run can be repeated exactly, whatever ran before it and on whatever worker; other inputs are one
-    `--draw` away.
+    A failure can be repeated exactly, whatever ran before it and on whatever worker.
     """
-    draw, make, made = int(pytestconfig.getoption("draw")), np.random.default_rng, Counter()
+    seed, make, num_made = int(pytestconfig.getoption("seed")), np.random.default_rng, Counter()
 
-    def seeded(seed=None):
-        if seed is not None:
-            return make(seed)
+    def seeded(given=None):
+        if given is not None:
+            return make(given)
         test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
-        made[test] += 1
-        return make([draw, made[test], *test.encode()])
+        num_made[test] += 1
+        return make([seed, num_made[test], *test.encode()])
 
     np.random.default_rng = seeded
     yield

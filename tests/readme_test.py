@@ -1,49 +1,65 @@
-"""Commands, files and snippets of the README and of docs/ are ones that exist and run; CI runs the test command."""
+"""Check that commands, files and snippets of the README and of docs/ exist and run, and that CI runs the tests."""
 
 import ast
-import functools
 import re
 from pathlib import Path
 
 import pytest
 
+from experiments.__main__ import commands
 from ff_jax.pipeline.config import FuseConfig, to_dict
-from tests.command_finder import runs_of
-from tests.experiments.commands import NOT_RUN, RUNS
+from tests.experiments.commands import NOT_RUN, RUNS, TESTED_IN
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"python3? -m ((?:experiments|kernels)(?:\.\w+)+)((?:(?:\s|\\\n)+\[?--?[^\s`]+)*)")
-# A line of a block of code that a shell is to run.
-SHELL = re.compile(r"^(?:    )?((?:gcloud|(?:\.venv/bin/)?(?:python3?|pip))\b.*)", re.M)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FLAGS = r"((?:(?:\s|\\\n)+\[?--?[^\s`]+)*)"
+MODULE = re.compile(r"python3? -m ((?:experiments|kernels)(?:\.\w+)+)" + FLAGS)
+FF = re.compile(r"(?<![\w.])ff ([a-z_]+(?:\.[a-z_]+)*)" + FLAGS)
+# A line of a shell command in a block of code.
+SHELL = re.compile(r"^(?:    )?((?:gcloud|ff(?= )|(?:\.venv/bin/)?(?:python3?|pip))\b.*)", re.M)
 PROCESSES = {"coordinator", "processes", "process"}
+HELPERS = {  # the flags that functions of `experiments.cli.command_line` define, and those of metric networks
+    "process_flags": PROCESSES,
+    "one_process_flags": PROCESSES,
+    "config_flag": {"config"},
+    "job_flags": {"config", "workdir", "resume"},
+    "run_flags": {"run", "version"},
+    "seeds_flag": {"seeds"},
+    "workdir_flag": {"workdir"},
+    "adopt_module_key_flags": {"lpips", "inception", "detector", "lanes"},
+}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def parse(module: str) -> ast.Module:
-    # Read, not imported: every entry point defines flags of its own.
+    # Imports of several entry points in one process would define flags twice.
     return ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
 
 
 def flags_of(module: str) -> set[str]:
     """Return the names of the flags that an entry point defines."""
     calls = [node for node in ast.walk(parse(module)) if isinstance(node, ast.Call)]
-    called = {call.func.attr: call for call in calls if isinstance(call.func, ast.Attribute)}
-    defined = [call for call in calls if getattr(call.func, "attr", "").startswith("DEFINE_")]
-    names = {call.args[0].value for call in defined}
-    names |= {"no" + call.args[0].value for call in defined if call.func.attr == "DEFINE_bool"}
+    functions = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+    definitions = [call for call in calls if getattr(call.func, "attr", "").startswith("DEFINE_")]
+    names = {call.args[0].value for call in definitions}
+    names |= {"no" + call.args[0].value for call in definitions if call.func.attr == "DEFINE_bool"}
     names |= {call.args[0].value.lstrip("-") for call in calls if getattr(call.func, "attr", "") == "add_argument"}
-    names |= PROCESSES if {"process_flags", "one_process_flags"} & set(called) else set()
-    return names | ({"config"} if "config_flag" in called else set())
+    return names.union(*(HELPERS.get(function, ()) for function in functions))
+
+
+def commands_of(text: str) -> list[tuple[str, str]]:
+    """List the entry points that a text runs, each with its flags."""
+    known = {name for name, _ in commands()}
+    return MODULE.findall(text) + [(f"experiments.{n}", flags) for n, flags in FF.findall(text) if n in known]
 
 
 @each_page
 def test_every_module_and_flag_exists(page):
     settings = to_dict(FuseConfig())
-    commands = COMMAND.findall(page.read_text())
-    assert commands or page.name not in ("README.md", "tpu.md", "benchmarks.md")
-    for module, arguments in commands:
+    documented_here = commands_of(page.read_text())
+    assert documented_here or page.name not in ("README.md", "tpu.md", "benchmarks.md")
+    for module, arguments in documented_here:
         names = {node.name for node in parse(module).body if isinstance(node, ast.FunctionDef)}
         assert "main" in names, module
         for name in re.findall(r"--([\w.]+)", arguments):
@@ -57,38 +73,35 @@ def test_every_module_and_flag_exists(page):
 
 
 def documented() -> set[str]:
-    return {module for page in PAGES for module, _ in COMMAND.findall(page.read_text())}
-
-
-@functools.cache
-def run_by_tests() -> dict[str, set[str]]:
-    """Return the test files that run each entry point, by what they say to Python, not by what they say of it."""
-    found = {module: {"tests/experiments/commands_test.py"} for module in RUNS}
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        for module in runs_of(ast.parse(path.read_text())):
-            found.setdefault(module, set()).add(str(path.relative_to(ROOT)))
-    return found
+    return {module for page in PAGES for module, _ in commands_of(page.read_text())}
 
 
 def test_every_documented_command_is_run():
-    """A new one needs a line in `commands.RUNS`, a test of its own, or a reason in `commands.NOT_RUN`."""
-    missing = documented() - run_by_tests().keys() - NOT_RUN.keys()
+    """A new one needs a line in `commands.RUNS` or `commands.TESTED_IN`, or a reason in `commands.NOT_RUN`."""
+    missing = documented() - RUNS.keys() - TESTED_IN.keys() - NOT_RUN.keys()
     assert not missing, f"no test runs {', '.join(sorted(missing))}"
-    assert run_by_tests()["experiments.fuse"] >= {"tests/experiments/fuse_test.py"}
+
+
+@pytest.mark.parametrize("module", TESTED_IN)
+def test_the_test_file_of_a_command_names_it(module):
+    assert re.search(rf"\b{module.rpartition('.')[2]}\b", (ROOT / TESTED_IN[module]).read_text())
+    assert module not in RUNS
 
 
 @pytest.mark.parametrize("command", NOT_RUN, ids=lambda command: f"{command}: {NOT_RUN[command]}")
-def test_what_no_test_runs_is_documented_nevertheless(command):
+def test_commands_that_no_test_runs_are_documented(command):
     lines = [line for page in PAGES for line in SHELL.findall(page.read_text())]
-    assert command in documented() or any(line.startswith(command) for line in lines), "nothing of the kind is left"
-    assert command not in run_by_tests(), "it is run after all: take it from the list"
+    assert command in documented() or any(line.startswith(command) for line in lines), (
+        "no page names it: remove it from NOT_RUN"
+    )
+    assert command not in RUNS.keys() | TESTED_IN.keys(), "a test runs it: remove it from NOT_RUN"
 
 
-def test_every_other_line_for_a_shell_has_a_reason_not_to_be_run():
+def test_every_other_shell_command_has_a_reason_not_to_be_run():
     for page in PAGES:
         for line in SHELL.findall(page.read_text()):
-            known = COMMAND.search(line) or " -m tests." in line or any(line.startswith(start) for start in NOT_RUN)
-            assert known, f"{page.name}: nothing runs {line!r}, and tests/experiments/commands.py gives no reason"
+            has_reason = commands_of(line) or " -m tests." in line or line.startswith(tuple(NOT_RUN))
+            assert has_reason, f"{page.name}: no test runs {line!r}, and tests/experiments/commands.py gives no reason"
 
 
 @each_page
@@ -118,8 +131,8 @@ def test_snippets_run(snippet):
 
 
 @pytest.mark.parametrize("snippet", snippets(*PAGES))
-def test_what_snippets_import_exists(snippet):
-    """Those of other pages need weights or a log."""
+def test_imports_of_snippets_exist(snippet):
+    """Snippets of most pages need weights or a log, so that only their imports run."""
     imports = [node for node in ast.parse(snippet).body if isinstance(node, ast.Import | ast.ImportFrom)]
     exec(compile(ast.Module(imports, []), "snippet", "exec"), {})
 
@@ -145,6 +158,5 @@ def test_requirements_differ_in_cuda_only():
         for name in ("requirements.txt", "requirements-cpu.txt")
     ]
     assert [line.replace("jax[cuda12]", "jax") for line in lines[0]] == lines[1]
-    asked = "jax flax optax orbax-checkpoint jaxtyping diffusers tensorflow-datasets chex absl-py".split()
-    named = {re.match(r"[\w-]+", line).group(0) for line in lines[1]}
-    assert set(asked) <= named
+    required = "jax flax optax orbax-checkpoint jaxtyping diffusers tensorflow-datasets chex absl-py".split()
+    assert set(required) <= {re.match(r"[\w-]+", line).group(0) for line in lines[1]}

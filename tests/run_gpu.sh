@@ -4,4 +4,4 @@
 set -e
 cd "$(dirname "$0")/.."
 files=$(grep -rlE 'mark\.gpu' tests --include='*_test.py')
-exec "${PYTHON:-python3}" -m pytest -m gpu -rs --draw=fresh "$@" $files
+exec "${PYTHON:-python3}" -m pytest -m gpu -rs --seed=random "$@" $files

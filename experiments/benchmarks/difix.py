@@ -1,7 +1,7 @@
-"""The image fixer at its published size, beside PyTorch diffusers' networks doing the same in one run.
+"""Time the image fixer at its published size, beside the same network built from PyTorch diffusers.
 
 python -m experiments.benchmarks.difix --torch                     # a frame of 576 x 1024 and its reference
-python -m experiments.benchmarks.difix --torch --compile           # the peer through torch.compile as well
+python -m experiments.benchmarks.difix --torch --compile           # the baseline also through torch.compile
 python -m experiments.benchmarks.difix --layout=tiny --torch       # seconds on a CPU
 
 Weights are random and 16-bit. A call encodes frame and reference, runs the U-Net once on both and decodes the frame.
@@ -12,16 +12,17 @@ import json
 import jax
 import jax.numpy as jnp
 from absl import flags
+from jaxtyping import Array, PyTree
 
 from experiments.benchmarks.baselines.difix_layouts import LAYOUTS
-from experiments.benchmarks.timing import measure, peer, random_params
+from experiments.benchmarks.timing import measure, random_params, run_baseline
 from experiments.cli import command_line
 from ff_jax.fixers.difix import model
 
 _LAYOUT = flags.DEFINE_enum("layout", "published", list(LAYOUTS), "Size of the networks.")
-_REPEATS = flags.DEFINE_integer("repeats", 10, "Timed calls.", lower_bound=1)
-_TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are there.")
-_COMPILE = flags.DEFINE_bool("compile", False, "Also through torch.compile.")
+_REPEATS = flags.DEFINE_integer("repeats", 10, "Number of timed calls.", lower_bound=1)
+_TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are installed.")
+_COMPILE = flags.DEFINE_bool("compile", False, "Also time the baseline through torch.compile.")
 
 
 def main(_: list[str]) -> None:
@@ -31,20 +32,24 @@ def main(_: list[str]) -> None:
     frame, reference = (jax.random.uniform(key, shape, jnp.bfloat16) for key in keys[:2])
     eig = jax.random.uniform(keys[2], shape[:3], jnp.bfloat16)
     params = random_params(model.shapes(config))
-    repair = lambda params, *given: model.repair(params, *given, config)
-    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "size": config.size}
+    facts = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "size": config.size}
+
+    def repair(params: PyTree, frame: Array, eig: Array | None, reference: Array) -> Array:
+        return model.repair(params, frame, eig, reference, config)
+
     if _TORCH.value:
-        _peer(compiled=False)
-    for name, told in (("jax", None), ("jax with EIG", eig)):  # plain Difix, as the peer is, and with EIG told
-        found = measure(repair, params, frame, told, reference, repeats=_REPEATS.value)
-        print(json.dumps({name: about | found}), flush=True)
+        _print_baseline(compiled=False)
+    for name, eig_input in (("jax", None), ("jax with EIG", eig)):  # without EIG: the same work as the baseline
+        figures = measure(repair, params, frame, eig_input, reference, repeats=_REPEATS.value)
+        print(json.dumps({name: facts | figures}), flush=True)
     if _TORCH.value and _COMPILE.value:
-        _peer(compiled=True)
+        _print_baseline(compiled=True)
 
 
-def _peer(compiled: bool) -> None:
-    found = peer("torch_difix", {"layout": _LAYOUT.value, "repeats": _REPEATS.value, "compiled": compiled})
-    print(json.dumps({"torch.compile" if compiled else "torch eager": found}), flush=True)
+def _print_baseline(compiled: bool) -> None:
+    arguments = {"layout": _LAYOUT.value, "repeats": _REPEATS.value, "compiled": compiled}
+    figures = run_baseline("torch_difix", arguments)
+    print(json.dumps({"torch.compile" if compiled else "torch eager": figures}), flush=True)
 
 
 if __name__ == "__main__":

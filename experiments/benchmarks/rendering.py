@@ -1,12 +1,12 @@
-"""Speed and memory of rendering and EIG, side by side with gsplat (CUDA) on the same inputs in one process.
+"""Measure speed and memory of rendering and EIG, beside gsplat (CUDA) on the same inputs in one process.
 
     python -m experiments.benchmarks.rendering                 # this renderer alone
-    python -m experiments.benchmarks.rendering --peer # and gsplat 1.5.3 (PyTorch with CUDA and a CUDA compiler)
+    python -m experiments.benchmarks.rendering --baseline      # and gsplat 1.5.3 (PyTorch with CUDA, a CUDA compiler)
 
-Times are medians over batches of queued calls: what a training loop sees. Gradients are those with respect to
-means, rotations, scales, opacities and colours. gsplat renders colour alone; this renderer always gives colour, depth
-and opacity. Memory, in MB, is that of one program by itself: what XLA reserves for its arguments, its results and
-everything between them (`memory_MB`); of gsplat, the most that PyTorch's allocator held during the calls.
+Times are medians over batches of queued calls, as in a training loop. Gradients are with respect to means, rotations,
+scales, opacities and colors. gsplat renders color only; this renderer always renders color, depth and opacity. Memory
+(`memory_MB`) is that of one program by itself: what XLA reserves for its arguments, its results and everything between
+them; for gsplat, the peak of PyTorch's allocator during the calls.
 """
 
 import functools
@@ -19,121 +19,136 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jaxtyping import Array, Float
 
 from experiments.benchmarks import scenes
 from experiments.benchmarks.baselines import gsplat_render
-from experiments.benchmarks.scenes import PARAMETERS, USUAL, check_scenes, load
-from experiments.benchmarks.stages import bytes_per_ms, floors, stages
+from experiments.benchmarks.scenes import (
+    DEFAULT_SCENES,
+    check_scenes,
+    load_scene,
+    memory_mb,
+    round_up,
+    to_gaussians,
+    with_state,
+)
+from experiments.benchmarks.stages import bytes_per_ms, floors, measure_stages
 from experiments.cli import command_line
 from ff_jax import eig
 from ff_jax.render.camera import Camera
-from ff_jax.render.gaussians import Gaussians
-from ff_jax.render.renderer import RenderSettings, render
-from kernels.bin_tiles import bin_tiles, default_tile
-from kernels.project import project
+from ff_jax.render.gaussians import Gaussians, WorldGaussians
+from ff_jax.render.renderer import RenderInput, RenderOutput, RenderSettings, render
+from kernels import Gaussians3D
 from kernels.project.specs import SceneSpec
-from kernels.rasterize import rasterize
+from kernels.tools.bench import make_stages
 
-_PEER = flags.DEFINE_bool("peer", False, "Also time gsplat.")
-_SCENES = flags.DEFINE_list("scenes", [*USUAL, "6m_3840x2160"], "Scenes of `experiments/benchmarks/scenes.py`.")
+_BASELINE = flags.DEFINE_bool("baseline", False, "Also time gsplat.")
+_SCENES = flags.DEFINE_list(
+    "scenes", [*DEFAULT_SCENES, "6m_3840x2160"], "Scenes of `experiments/benchmarks/scenes.py`."
+)
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
-_CALLS = flags.DEFINE_integer("calls", 20, "Queued calls per batch; of five batches the median counts.", lower_bound=1)
+_CALLS = flags.DEFINE_integer(
+    "calls", 20, "Queued calls per batch; the result is the median of five batches.", lower_bound=1
+)
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
+
+Arrays = dict[str, Array]
 
 
 def median_ms(call: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
-    """Return `bench_scenes.median_ms` of as many calls as were asked for."""
+    """Measure the time of a call in ms with `scenes.median_ms` and --calls."""
     return scenes.median_ms(call, wait, calls=_CALLS.value)
 
 
-def memory_mb(program: jax.stages.Compiled) -> float:
-    """Return the device memory of a compiled program, MB: arguments, results and temporaries, shared bytes once."""
-    found = program.memory_analysis()
-    shared = found.alias_size_in_bytes
-    parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return (parts - shared) / 1e6
+def make_renderer(spec: SceneSpec, capacity: int) -> Callable[[Arrays], tuple[Float[Array, "H W 3"], Array]]:
+    """Make render(scene) -> (color, num_intersections) for one image size and capacity."""
+    stages = make_stages(spec, capacity)
 
-
-def renderer(spec: SceneSpec, capacity: int) -> Callable:
-    """Return render(scene) -> (colour, needed) for one image size and capacity."""
-    size = {"width": spec.width, "height": spec.height}
-    tile = default_tile()
-
-    def render(scene: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        p = project(**scene, **size, sh_degree=spec.sh_degree)
-        bins = bin_tiles(p.mean2d, p.conic, p.opacity, p.extent, p.depth, **size, tile=tile, capacity=capacity)
-        return rasterize(p.mean2d, p.conic, p.opacity, p.color, bins, **size, tile=tile)[0], bins.needed
+    def render(scene: Arrays) -> tuple[Float[Array, "H W 3"], Array]:
+        projected = stages.project(scene)
+        bins = stages.bin(projected)
+        return stages.rasterize(projected, bins), bins.num_intersections
 
     return render
 
 
-def fitting(spec: SceneSpec, scene: dict[str, jax.Array]) -> tuple[Callable, int, int]:
-    """Return a renderer whose lists fit the scene, how many intersections there are, and for how many there is room."""
-    needed = capacity = 1024
-    while needed >= capacity:  # what a list too short reports may be an upper bound
-        capacity = -(-needed * 9 // 8 // 1024) * 1024
-        needed = int(jax.jit(renderer(spec, capacity))(scene)[1])
-    capacity = -(-needed * 9 // 8 // 1024) * 1024
-    return renderer(spec, capacity), needed, capacity
+def fit_renderer(spec: SceneSpec, scene: Arrays) -> tuple[Callable, int, int]:
+    """Make a renderer with sufficient capacity; also return the number of intersections and the capacity."""
+    num_intersections = capacity = 1024
+    while num_intersections >= capacity:  # the number may be an upper bound if the lists are too short
+        capacity = round_up(num_intersections, 1024)
+        num_intersections = int(jax.jit(make_renderer(spec, capacity))(scene)[1])
+    capacity = round_up(num_intersections, 1024)
+    return make_renderer(spec, capacity), num_intersections, capacity
 
 
-def bench_ours(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray, int]:
-    """Return the times (ms) and memory (MB) of this renderer, its image, and the capacity it needs."""
+def bench_renderer(spec: SceneSpec, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray, int]:
+    """Measure times (ms) and memory (MB) of this renderer; also return its image and the capacity."""
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
-    render, needed, capacity = fitting(spec, scene)
+    render, num_intersections, capacity = fit_renderer(spec, scene)
     target = jnp.asarray(np.random.default_rng(1).random((spec.height, spec.width, 3)), jnp.float32)
 
-    def loss(parameters: dict[str, jax.Array], rest: dict[str, jax.Array], target: jax.Array) -> jax.Array:
-        return jnp.abs(render(parameters | rest)[0] - target).mean()
+    def loss(parameters: Arrays, constants: Arrays, target: Float[Array, "H W 3"]) -> Array:
+        return jnp.abs(render(parameters | constants)[0] - target).mean()
 
-    parameters = {name: scene[name] for name in PARAMETERS}
-    rest = {name: value for name, value in scene.items() if name not in PARAMETERS}
+    parameters = {name: scene[name] for name in Gaussians3D._fields}
+    constants = {name: value for name, value in scene.items() if name not in parameters}
     forward = jax.jit(lambda s: render(s)[0]).lower(scene).compile()
-    both = jax.jit(jax.value_and_grad(loss)).lower(parameters, rest, target).compile()
+    both = jax.jit(jax.value_and_grad(loss)).lower(parameters, constants, target).compile()
     figures = {
-        "intersections": needed,
+        "intersections": num_intersections,
         "forward": median_ms(lambda: forward(scene), jax.block_until_ready),
-        "forward+backward": median_ms(lambda: both(parameters, rest, target), jax.block_until_ready),
+        "forward+backward": median_ms(lambda: both(parameters, constants, target), jax.block_until_ready),
         "memory_MB": {"forward": memory_mb(forward), "forward+backward": memory_mb(both)},
     }
     return figures, np.asarray(forward(scene)), capacity
 
 
 def eig_calls(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, tuple[Callable, tuple]]:
-    """Return, by name, jitted functions and their arguments: everything that EIG adds to a render."""
+    """Make jitted functions with their arguments, by name: a render, and the passes that EIG adds to it."""
     a = {name: jnp.asarray(array) for name, array in arrays.items()}
-    logit = jnp.log(a["opacities"] / (1 - a["opacities"]))
-    gaussians = Gaussians(a["means"], a["quats"], jnp.log(a["scales"]), logit, a["sh"])
+    world = WorldGaussians(to_gaussians(a), jnp.ones(spec.gaussians, bool))
     camera = Camera(a["K"], a["camera_from_world"], spec.width, spec.height)
     settings = RenderSettings(capacity=capacity, antialiased=False)
-    alive = jnp.ones(spec.gaussians, bool)
-    options = {"noise": 0.05, "sh_degree": spec.sh_degree}
-    draw = lambda g, live, c: render(g, live, c, settings, sh_degree=spec.sh_degree)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def see(p: eig.Precision, g: Gaussians, live: jax.Array, c: Camera) -> tuple:
-        view = draw(g, live, c)
-        return view, eig.accumulate(p, g, live, c, view.rgb, settings, alpha=view.alpha, **options)
+    def make_input(world: WorldGaussians, camera: Camera) -> RenderInput:
+        return RenderInput(world, camera, settings, spec.sh_degree)
 
     @jax.jit
-    def look(k: eig.Posterior, g: Gaussians, live: jax.Array, c: Camera) -> tuple:
-        view = draw(g, live, c)
-        return view, eig.eig_map(g, live, k, c, view.rgb, view.alpha, settings, **options)
+    def render_view(world: WorldGaussians, camera: Camera) -> RenderOutput:
+        return render(make_input(world, camera))
 
-    believe = jax.jit(lambda p, g: eig.posterior(p, eig.Priors(), g))
-    nothing, seen = eig.init_precision(gaussians), (gaussians, alive, camera)
-    precision = see(nothing, *seen)[1]
-    known = believe(precision, gaussians)
+    @functools.partial(jax.jit, donate_argnums=0)
+    def accumulate(p: eig.Precision, world: WorldGaussians, camera: Camera) -> tuple[RenderOutput, eig.Precision]:
+        inputs = make_input(world, camera)
+        out = render(inputs)
+        return out, eig.accumulate(p, inputs, out.rgb, noise=0.05, alpha=out.alpha)
+
+    @jax.jit
+    def make_map(
+        posterior: eig.Posterior, world: WorldGaussians, camera: Camera
+    ) -> tuple[RenderOutput, Float[Array, "H W"]]:
+        inputs = make_input(world, camera)
+        out = render(inputs)
+        return out, eig.eig_map(posterior, inputs, out.rgb, out.alpha, noise=0.05)
+
+    @jax.jit
+    def make_posterior(precision: eig.Precision, gaussians: Gaussians) -> eig.Posterior:
+        return eig.posterior(precision, eig.Priors(), gaussians)
+
+    view, gaussians = (world, camera), world.gaussians
+    precision = accumulate(eig.init_precision(gaussians), *view)[1]
+    posterior = make_posterior(precision, gaussians)
     return {
-        "render": (jax.jit(draw), seen),
-        "render and fisher pass": (scenes.in_place(see, jax.tree.map(jnp.copy, precision)), seen),
-        "posterior": (believe, (precision, gaussians)),
-        "render and eig map": (look, (known, *seen)),
+        "render": (render_view, view),
+        "render and fisher pass": (with_state(accumulate, jax.tree.map(jnp.copy, precision)), view),
+        "posterior": (make_posterior, (precision, gaussians)),
+        "render and eig map": (make_map, (posterior, *view)),
     }
 
 
 def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> dict[str, float]:
-    """Return the times (ms) of one Fisher pass, of the posterior, and of one exact EIG map after a render."""
+    """Measure the times (ms) of one Fisher pass, of the posterior, and of one exact EIG map after a render."""
     calls = eig_calls(spec, arrays, capacity).items()
     times = {name: median_ms(functools.partial(run, *inputs), jax.block_until_ready) for name, (run, inputs) in calls}
     for name in ("fisher pass", "eig map"):
@@ -142,26 +157,27 @@ def bench_eig(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int) -> 
 
 
 def bench(name: str) -> dict[str, Any]:
-    """Return all figures of one scene."""
-    spec, arrays = load(name)
+    """Measure all figures of one scene."""
+    spec, arrays = load_scene(name)
     row: dict[str, Any] = {"scene": name, "gaussians": spec.gaussians}
-    row["ours"], image, capacity = bench_ours(spec, arrays)
-    row["stages"] = stages(spec, arrays, capacity, median_ms)
+    row["ours"], image, capacity = bench_renderer(spec, arrays)
+    row["stages"] = measure_stages(spec, arrays, capacity, median_ms)
     row["GB_per_s"] = bytes_per_ms(median_ms) / 1e6
     row["floors"] = floors(spec, row["ours"]["intersections"], row["GB_per_s"] * 1e6)
     if _EIG.value:
         row["eig"] = bench_eig(spec, arrays, capacity)
-    if _PEER.value:
-        row["gsplat"], theirs = gsplat_render.bench(spec, arrays, median_ms)
-        row["difference"] = float(np.abs(image - theirs).max()), float(np.abs(image - theirs).mean())
+    if _BASELINE.value:
+        row["gsplat"], baseline_image = gsplat_render.bench(spec, arrays, median_ms)
+        difference = np.abs(image - baseline_image)
+        row["difference"] = float(difference.max()), float(difference.mean())
         row["ratio"] = {key: row["ours"][key] / row["gsplat"][key] for key in ("forward", "forward+backward")}
     return row
 
 
 def main(_: list[str]) -> None:
     """Print one line per scene; write all figures."""
-    check_scenes(_SCENES.value)  # before minutes are spent on the first of them
-    if _PEER.value:
+    check_scenes(_SCENES.value)  # before the first of them takes minutes
+    if _BASELINE.value:
         gsplat_render.require()
     print(jax.devices()[0].device_kind, "jax", jax.__version__)
     print("times in ms; memory_MB of each program by itself: arguments, results and temporaries")

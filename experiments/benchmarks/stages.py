@@ -1,47 +1,51 @@
-"""Where the time of a render goes, stage by stage, and what each stage would take at the device's measured limits."""
+"""Time of a render stage by stage, and the least time of each stage by a roofline of the device."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import PyTree
 
+from kernels import Bins, Projected
 from kernels.project.specs import SceneSpec
-from kernels.tools.bench import stages as of_size
+from kernels.tools.bench import make_stages
 
 FLOPS_PER_MS = 67e9  # float32 arithmetic of an H100 or H200 SXM (data sheet)
-_COPIED = {"gpu": 1 << 28}  # numbers: a GPU's caches must not hold them
-FORWARD_FLOPS, BOTH_FLOPS = 21, 81  # per pixel and intersection, additions and multiplications of `blend`
+_COPIED = {"gpu": 1 << 28}  # numbers: more than the caches of a GPU hold
+FORWARD_FLOPS, BOTH_FLOPS = 21, 81  # per pixel and intersection, additions and multiplications of `alpha_blending`
 
 
-def stages(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int, median_ms: Callable) -> dict[str, float]:
-    """Return the times of this renderer's stages, each a program of its own, ms.
+def measure_stages(
+    spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int, median_ms: Callable
+) -> dict[str, float]:
+    """Measure the times of this renderer's stages in ms; each is a separate program.
 
-    `with gradients` is a stage and its backward pass together, for cotangents of ones.
+    `with gradients` is a stage together with its backward pass, for cotangents of ones.
     """
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
-    projection, binning, raster, _ = of_size(spec, capacity)
-    total = lambda tree: sum(jnp.sum(x) for x in jax.tree.leaves(tree))
-    p = jax.jit(projection)(scene)
-    bins = jax.jit(binning)(p)
+    stages = make_stages(spec, capacity)
+    project, bin_, rasterize = map(jax.jit, stages[:3])
+    p = project(scene)
+    bins = bin_(p)
 
-    def of_splats(splats: tuple, p: Any, bins: Any) -> Array:
-        mean2d, conic, opacity, color = splats
-        return total(raster(p._replace(mean2d=mean2d, conic=conic, opacity=opacity, color=color), bins))
+    def total(tree: PyTree) -> Array:
+        return sum(jnp.sum(x) for x in jax.tree.leaves(tree))
 
-    def pulled(scene: dict[str, Array]) -> Array:
-        p = projection(scene)
-        return total((p.mean2d, p.conic, p.opacity, p.depth, p.color))
+    def rasterized_sum(splats: dict[str, Array], p: Projected, bins: Bins) -> Array:
+        return total(stages.rasterize(p._replace(**splats), bins))
 
-    splats = p.mean2d, p.conic, p.opacity, p.color
+    def projected_sum(scene: dict[str, Array]) -> Array:
+        return total(stages.project(scene)._replace(extent=jnp.zeros(())))
+
+    splats = {name: getattr(p, name) for name in ("mean2d", "conic", "opacity", "color")}
     runs = {
-        "project": (jax.jit(projection), (scene,)),
-        "bin": (jax.jit(binning), (p,)),
-        "rasterize": (jax.jit(raster), (p, bins)),
-        "rasterize with gradients": (jax.jit(jax.grad(of_splats)), (splats, p, bins)),
-        "project with gradients": (jax.jit(jax.grad(pulled)), (scene,)),
+        "project": (project, (scene,)),
+        "bin": (bin_, (p,)),
+        "rasterize": (rasterize, (p, bins)),
+        "rasterize with gradients": (jax.jit(jax.grad(rasterized_sum)), (splats, p, bins)),
+        "project with gradients": (jax.jit(jax.grad(projected_sum)), (scene,)),
     }
     return {
         name: median_ms(lambda run=run, inputs=inputs: run(*inputs), jax.block_until_ready)
@@ -50,20 +54,20 @@ def stages(spec: SceneSpec, arrays: dict[str, np.ndarray], capacity: int, median
 
 
 def bytes_per_ms(median_ms: Callable) -> float:
-    """Return how many bytes this device reads and writes in a ms, by a large copy."""
+    """Measure the bytes that this device reads and writes per ms, with a large copy."""
     x = jnp.zeros(_COPIED.get(jax.default_backend(), 1 << 22))
     copy = jax.jit(lambda x: x + 1)
     return 2 * x.nbytes / median_ms(lambda: copy(x), jax.block_until_ready)
 
 
 def floors(spec: SceneSpec, intersections: int, rate: float) -> dict[str, float]:
-    """Return the least time of every stage, ms: bytes that must move, or arithmetic, whichever is longer.
+    """Estimate the least time of each stage in ms: memory traffic or arithmetic, whichever is longer.
 
-    Lists are counted as if no tile ever became opaque; a walk that stops early can be below its floor.
+    All entries of the tile lists are counted; a tile that becomes opaque early can be faster than its estimate.
 
     Args:
-        spec: the scene.
-        intersections: of its tile lists.
+        spec: sizes of the scene.
+        intersections: number of entries of its tile lists.
         rate: bytes per ms, from `bytes_per_ms`.
     """
     coefficients = 3 * (spec.sh_degree + 1) ** 2

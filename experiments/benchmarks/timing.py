@@ -1,4 +1,4 @@
-"""What the benchmarks of the generators share: random weights, time and memory of a call, and the peer's process."""
+"""Shared by the benchmarks of fixer networks: random weights, time and memory of a call, processes of baselines."""
 
 import json
 import math
@@ -13,45 +13,54 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from kernels.common.timing import time_ms
+from kernels.tools.timing import time_ms
 
 
-def random_params(shapes: PyTree) -> PyTree:
-    """Return random 16-bit parameters; the blocks of a stack are alike, which saves memory on the host.
+def random_params(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree:
+    """Make random bfloat16 parameters; all blocks of a stack are equal, which saves host memory.
 
-    All are cut from the same million of numbers: compiling a draw for every shape would take minutes.
+    All arrays repeat the same million numbers: compiling a sampler for every shape would take minutes.
     """
-    drawn = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
+    numbers = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
 
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if name.endswith("scale"):
             return jnp.ones(leaf.shape, jnp.bfloat16)
         shape = leaf.shape[1:] if name.startswith("blocks") else leaf.shape
-        values = np.resize((drawn / math.prod(shape[:-1]) ** 0.5).astype(jnp.bfloat16), shape)
+        values = np.resize((numbers / math.prod(shape[:-1]) ** 0.5).astype(jnp.bfloat16), shape)
         return jnp.array(jnp.broadcast_to(values, leaf.shape))
 
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
+def peak_gib(devices: int = 1) -> float:
+    """Read the largest peak memory of the first devices in GiB; 0 where the backend does not report it."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()[:devices]]
+    return max(entry.get("peak_bytes_in_use", 0) for entry in stats) / 2**30
+
+
 def measure(function: Callable, *args: Any, repeats: int) -> dict[str, float]:
-    """Return time (ms), compile time (s) and peak memory (GiB; on a CPU what the compiler plans) of a call."""
+    """Measure time (ms), compile time (s), peak memory and the memory that the compiler plans (GiB) of a call."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*args).compile()
     seconds, plan = time.perf_counter() - start, compiled.memory_analysis()
     milliseconds = time_ms(compiled, *args, repeats=repeats)
     planned = plan.argument_size_in_bytes + plan.temp_size_in_bytes + plan.output_size_in_bytes if plan else 0
-    peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-    found = {"ms": milliseconds, "compile_s": seconds, "planned_gib": planned / 2**30, "peak_gib": peak / 2**30}
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
+    figures = {"ms": milliseconds, "compile_s": seconds, "planned_gib": planned / 2**30, "peak_gib": peak_gib()}
+    return round_figures(figures)
 
 
-def peer(module: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a program of `experiments.benchmarks.baselines` prints for these flags, and what stopped it."""
+def round_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """Round to four significant digits."""
+    return {name: float(f"{value:.4g}") for name, value in figures.items()}
+
+
+def run_baseline(module: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a module of `experiments.benchmarks.baselines` with these flags; return its figures, or its error."""
     command = [sys.executable, "-m", f"experiments.benchmarks.baselines.{module}"]
-    done = subprocess.run(
-        [*command, *(f"--{name}={value}" for name, value in given.items())], capture_output=True, text=True
-    )
-    printed, said = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
-    found = json.loads(printed[-1]) if printed else {}
-    return found | ({} if done.returncode == 0 else {"error": said[-1] if said else "no output"})
+    command += [f"--{name}={value}" for name, value in arguments.items()]
+    process = subprocess.run(command, capture_output=True, text=True)
+    output, errors = process.stdout.strip().splitlines(), process.stderr.strip().splitlines()
+    figures = json.loads(output[-1]) if output else {}
+    return figures | ({} if process.returncode == 0 else {"error": errors[-1] if errors else "no output"})

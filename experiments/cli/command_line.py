@@ -1,4 +1,4 @@
-"""What the entry points share: flags to dataclasses, the assets folder, errors in one sentence."""
+"""Shared by the entry points: flags, conversion of flags to settings, errors in one sentence."""
 
 import dataclasses
 import json
@@ -16,26 +16,34 @@ from ml_collections import config_flags
 
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.runtime import out_of_memory
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
+
+ROOT = Path(__file__).parents[2]
+
+flags.disclaim_key_flags()  # --help of an entry point lists the flags that functions of this module define for it
 
 
 def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
-    """Return the settings as a ConfigDict: typed, so that an override of another type or name is refused."""
+    """Convert settings to a ConfigDict, which refuses overrides with an unknown name or another type."""
     return ml_collections.ConfigDict(to_dict(config), allow_dotted_keys=False, convert_dict=True)
 
 
 def to_config(config: ml_collections.ConfigDict) -> FuseConfig:
-    """Return the settings of a ConfigDict after overrides."""
+    """Convert a ConfigDict with its overrides to settings."""
     return from_dict(FuseConfig, config.to_dict())
 
 
 def assets() -> Path:
-    """Return the folder that holds real data sets and metric networks: FF_ASSETS, default ../shared."""
-    return Path(os.environ.get("FF_ASSETS", Path(__file__).parents[3] / "shared")).resolve()
+    """Locate the folder of real data sets and metric networks: FF_ASSETS, or ../shared by default."""
+    return Path(os.environ.get("FF_ASSETS", ROOT.parent / "shared")).resolve()
 
 
 def log_path(source: str) -> str:
-    """Return `source`, with the prefix "assets:" replaced by the assets folder; options behind "?" stay."""
+    """Replace the prefix "assets:" of `source` by the assets folder; options behind "?" stay.
+
+    Raises:
+        ValueError: there is no such file in the assets folder.
+    """
     prefix = "assets:"
     if not source.startswith(prefix):
         return source
@@ -46,38 +54,79 @@ def log_path(source: str) -> str:
     return f"{path}{mark}{options}"
 
 
-def source_config(source: str, width: int, **more: int) -> DataConfig:
-    """Return a source as a data config; width 0 keeps a log's own, and is 640 pixels for the built-in street."""
+def data_config(source: str, width: int, **settings: int) -> DataConfig:
+    """Build the data settings of a source; width 0 is a log's own width, or 640 pixels for the synthetic street."""
     width = width or (640 if source == "world" else 0)
-    return DataConfig(source=log_path(source), width=width, height=round(width * 0.6), **more)
+    return DataConfig(source=log_path(source), width=width, height=round(width * 0.6), **settings)
 
 
 def with_log_path(config: FuseConfig) -> FuseConfig:
-    """Return the settings with the log's place resolved; what a run writes down keeps the short name."""
+    """Replace the source of the settings by its path; a run stores the short name."""
     data = dataclasses.replace(config.data, source=log_path(config.data.source))
     return dataclasses.replace(config, data=data)
 
 
-def alone(config: FuseConfig, steps: int, **more: Any) -> FuseConfig:
-    """Return the settings of a reconstruction of `steps` steps that is saved at its end; `more` replaces other ones.
+def reconstruction_config(config: FuseConfig, steps: int, **changes: Any) -> FuseConfig:
+    """Shorten the settings to a reconstruction of `steps` steps with one checkpoint at its end.
 
-    Nothing is fused, so it may be shorter than the time until fusing would start.
+    Nothing is fused, so that the run may end before the first fix would start.
+
+    Args:
+        config: settings of the main job.
+        steps: number of training steps.
+        changes: other settings to replace.
     """
     schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
-    whole = -(-steps // config.check_every) * config.check_every  # nothing else is allowed
-    return dataclasses.replace(config, **({"steps": steps, "save_every": whole, "schedule": schedule} | more))
+    save_every = -(-steps // config.check_every) * config.check_every  # a multiple is required
+    return dataclasses.replace(config, **({"steps": steps, "save_every": save_every, "schedule": schedule} | changes))
 
 
 def config_flag(default: str | None) -> flags.FlagHolder:
-    """Define --config (a file with `get_config`) with typed overrides such as --config.steps=100."""
+    """Define --config (a file with `get_config`) with typed overrides such as --config.steps=100.
+
+    Paths relative to the project also work in other working directories.
+    """
+    sys.argv[1:] = [_with_project_path(argument) for argument in sys.argv[1:]]
+    default = _with_project_path(default) if default else None
     try:
         return config_flags.DEFINE_config_file("config", default, "Settings.", lock_config=True)
-    except (AttributeError, KeyError) as error:  # overrides of a default file are looked up at once
-        sys.exit(_wrong_flag(error))
+    except (AttributeError, KeyError) as error:  # overrides of the default file are checked here
+        sys.exit(_flag_error(error))
 
 
-def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
-    """Return the entries of a list flag as numbers of `kind` (int or float).
+def _with_project_path(argument: str) -> str:
+    flag, path = argument.split("=", 1) if argument.startswith("--config=") else ("", argument)
+    if not path.startswith("experiments/configs/") or Path(path.partition(":")[0]).exists():
+        return argument
+    return f"{flag}={ROOT / path}" if flag else str(ROOT / path)
+
+
+def workdir_flag(text: str = "Folder of the runs, with a folder for each seed.") -> flags.FlagHolder[str]:
+    """Define --workdir, which is required."""
+    return flags.DEFINE_string("workdir", None, text, required=True)
+
+
+def job_flags() -> tuple[flags.FlagHolder, flags.FlagHolder[str], flags.FlagHolder[bool]]:
+    """Define --config, --workdir and --resume of a training job."""
+    resume = flags.DEFINE_bool("resume", False, "Resume the run in --workdir.")
+    workdir = workdir_flag("Folder of the run: checkpoints, logs, results.")
+    return config_flag("experiments/configs/fuse.py"), workdir, resume
+
+
+def run_flags() -> tuple[flags.FlagHolder[str], flags.FlagHolder[str]]:
+    """Define --run and --version, which name a scene of a finished run."""
+    run_folder = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
+    names = ["Fused", "Reconstruction only"]
+    return run_folder, flags.DEFINE_enum("version", names[0], names, "Which of its scenes.")
+
+
+def seeds_flag(count: int, text: str = "Seeds of the streets; finished ones are read.") -> flags.FlagHolder[list[str]]:
+    """Define --seeds with the first `count` numbers as default."""
+    return flags.DEFINE_list("seeds", [str(seed) for seed in range(count)], text)
+
+
+def parse_numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
+    """Parse the entries of a list flag as numbers of `kind` (int or float).
 
     Raises:
         ValueError: an entry is no such number.
@@ -86,85 +135,87 @@ def numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
         try:
             kind(entry)
         except ValueError:
-            what = "whole numbers" if kind is int else "numbers"
-            raise ValueError(f"--{flag.name}={entry!r} is wrong: give {what}, separated by commas.") from None
+            expected = "whole numbers" if kind is int else "numbers"
+            raise ValueError(f"invalid --{flag.name}={entry!r}: expected {expected}, separated by commas.") from None
     return tuple(map(kind, flag.value))
+
+
+def parse_pair(text: str, separator: str, flag: str, kind: type = int) -> tuple:
+    """Parse two non-negative numbers of `kind` (int or float) around a separator.
+
+    Raises:
+        ValueError: the text is no such pair.
+    """
+    try:
+        first, second = map(kind, text.split(separator))
+        if first >= 0 and second >= 0:
+            return first, second
+    except ValueError:
+        pass
+    what, example = ("whole numbers", f"4{separator}8") if kind is int else ("numbers", f"0.2{separator}2")
+    raise ValueError(f"invalid --{flag}={text!r}: expected two {what}, such as {example}.")
+
+
+def figures_by_seed(
+    workdir: str, seeds: Sequence[int], compute: Callable[[int, Path], dict[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    """Read the stored figures of every seed, or compute and store them with `compute(seed, folder)`."""
+    rows = {}
+    for seed in seeds:
+        folder = Path(workdir) / f"seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "figures.json"
+        if not path.is_file():
+            figures = compute(seed, folder)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(figures, indent=2))
+        rows[seed] = json.loads(path.read_text())
+    return rows
 
 
 def _define_process_flags() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
     """Define --coordinator, --processes and --process."""
     address = "Address of the first process, such as 10.0.0.1:1234; 'auto' asks the cluster (Slurm, TPU VMs)."
     coordinator = flags.DEFINE_string("coordinator", None, address)
-    count = flags.DEFINE_integer("processes", None, "How many processes there are.")
-    number = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
-    return coordinator, count, number
-
-
-def pair(text: str, mark: str, flag: str, kind: type = int) -> tuple:
-    """Return the two numbers (int or float, not negative) around `mark`.
-
-    Raises:
-        ValueError: there are no two.
-    """
-    try:
-        first, second = map(kind, text.split(mark))
-        if first >= 0 and second >= 0:
-            return first, second
-    except ValueError:
-        pass
-    what, example = ("whole numbers", f"4{mark}8") if kind is int else ("numbers", f"0.2{mark}2")
-    raise ValueError(f"--{flag}={text!r} is wrong: give two {what}, such as {example}.")
-
-
-def figures_by_seed(
-    workdir: str, seeds: Sequence[int], figures: Callable[[int, Path], dict[str, Any]]
-) -> dict[int, dict[str, Any]]:
-    """Return the figures of every seed, from `figures(seed, folder)` or, of finished ones, from their file."""
-    rows = {}
-    for seed in seeds:
-        folder = Path(workdir) / f"seed{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "figures.json").is_file():
-            found = figures(seed, folder)
-            with replacing(folder / "figures.json") as temporary:
-                temporary.write_text(json.dumps(found, indent=2))
-        rows[seed] = json.loads((folder / "figures.json").read_text())
-    return rows
+    count = flags.DEFINE_integer("processes", None, "Number of processes.")
+    index = flags.DEFINE_integer("process", None, "Index of this process, from 0.")
+    return coordinator, count, index
 
 
 def process_flags() -> Callable[[], None]:
-    """Define --coordinator, --processes and --process; return what connects the processes that they describe.
+    """Define --coordinator, --processes and --process; return the function that connects the processes.
 
-    It is called before anything asks JAX for its devices, which then are those of all processes. Without the flags it
-    does nothing.
+    Call it before JAX is asked for its devices, which then are those of all processes. Without the flags it does
+    nothing.
     """
-    coordinator, count, number = _define_process_flags()
+    coordinator, count, index = _define_process_flags()
 
     def connect() -> None:
-        given = count.value, number.value
-        if coordinator.value is None and given == (None, None):
+        numbers = count.value, index.value
+        if coordinator.value is None and numbers == (None, None):
             return
-        named = coordinator.value not in (None, "auto")
-        if coordinator.value is None or named == (None in given) or (named and not 0 <= number.value < count.value):
+        has_address = coordinator.value not in (None, "auto")
+        is_incomplete = coordinator.value is None or has_address == (None in numbers)
+        if is_incomplete or (has_address and not 0 <= index.value < count.value):
             raise ValueError(
-                f"--coordinator={coordinator.value} --processes={count.value} --process={number.value} do not belong "
-                "together: give all three, with 0 <= process < processes, or --coordinator=auto alone."
+                f"invalid --coordinator={coordinator.value} --processes={count.value} --process={index.value}: "
+                "expected all three, with 0 <= process < processes, or --coordinator=auto alone."
             )
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(*(coordinator.value, *given) if named else ())
+        jax.distributed.initialize(*(coordinator.value, *numbers) if has_address else ())
 
     return connect
 
 
 def one_process_flags() -> Callable[[], None]:
-    """Define the flags of `process_flags`; return what refuses them, for programs that run in one process."""
-    given = _define_process_flags()
+    """Define the flags of `process_flags`; return the function that refuses them, for programs of one process."""
+    holders = _define_process_flags()
 
     def refuse() -> None:
-        for flag in given:
+        for flag in holders:
             if flag.value is not None:
                 raise ValueError(
-                    f"--{flag.name}={flag.value} is not possible here: a scene is trained in one process; "
+                    f"invalid --{flag.name}={flag.value}: a scene is trained in one process; "
                     "run scenes side by side with experiments.sweeps.run instead."
                 )
 
@@ -172,32 +223,30 @@ def one_process_flags() -> Callable[[], None]:
 
 
 def _one_line(error: Exception) -> str:
-    while error.args and isinstance(error.args[0], Exception):  # its text would be quoted and escaped
+    while error.args and isinstance(error.args[0], Exception):  # the text of the outer one is quoted and escaped
         error = error.args[0]
     return " ".join(str(error.args[0] if error.args else error).split())
 
 
-def _wrong_flag(error: Exception) -> str:
+def _flag_error(error: Exception) -> str:
     text = _one_line(error)
-    known = (
-        "" if "Did you mean" in text or isinstance(error, OSError) else "; ff_jax/pipeline/config.py lists the settings"
-    )
-    return f"error: wrong flag: {text}{known}"
+    is_complete = "Did you mean" in text or isinstance(error, OSError)
+    return f"error: invalid flag: {text}" + ("" if is_complete else "; ff_jax/pipeline/config.py lists the settings")
 
 
-def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE) -> None:
-    """Run an absl main; errors of the user's making end with one sentence, bugs with a traceback.
+def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REMEDY) -> None:
+    """Run an absl main; errors of the user end with one sentence, bugs with a traceback.
 
     Args:
-        main: what to run.
-        remedy: what to do when memory does not suffice.
+        main: the function to run.
+        remedy: advice for the case that memory does not suffice.
     """
-    absl_logging.set_verbosity(absl_logging.WARNING)  # libraries report every file they write
-    parsed = False
+    absl_logging.set_verbosity(absl_logging.WARNING)  # libraries log every file they write
+    is_parsed = False
 
     def guarded(argv: list[str]) -> None:
-        nonlocal parsed
-        parsed = True
+        nonlocal is_parsed
+        is_parsed = True
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
@@ -211,12 +260,12 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE) ->
                 raise
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("stopped; run the same command with --resume to go on from the last checkpoint.")
+            sys.exit("stopped; run the same command with --resume to continue from the last checkpoint.")
 
     try:
         app.run(guarded)
     except (AttributeError, KeyError, OSError) as error:
-        # An override of a setting that does not exist, or a config file that does not, fails while flags are parsed.
-        if parsed or os.environ.get("FF_TRACEBACK"):
+        # Overrides of unknown settings, and config files that do not exist, fail while flags are parsed.
+        if is_parsed or os.environ.get("FF_TRACEBACK"):
             raise
-        sys.exit(_wrong_flag(error))
+        sys.exit(_flag_error(error))

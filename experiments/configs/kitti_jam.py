@@ -1,11 +1,11 @@
-r"""KITTI with LiDAR, 46 frames of creeping traffic: LiDAR initialisation and depth loss.
+r"""KITTI with LiDAR, 46 frames of creeping traffic: LiDAR initialization and depth loss.
 
 python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=runs/jam_log --sky=color
 python -m experiments.reconstruct --config=experiments/configs/kitti_jam.py --workdir=runs/kitti_jam \
     --config.data.source=runs/jam_log
 
-The first command adds sky masks and may be left out, with that source. The log has no boxes: what creeps is taken to
-stand still.
+The first command adds sky masks; it may be left out together with --config.data.source. The log has no boxes: moving
+objects are treated as static. Hardware: one GPU with 16 GB.
 """
 
 import ml_collections
@@ -15,7 +15,7 @@ from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Return the settings for kitti_jam_color_lidar."""
+    """Build the settings for kitti_jam_color_lidar."""
     c = config_dict(FuseConfig())
     c.data.update(source="assets:data/kitti_jam_color_lidar", width=0, hold_out=8)
     c.steps = 8000

@@ -1,10 +1,10 @@
-"""Steps per second with a million Gaussians at 960x640, for this program and for gsplat: quality is not asked for.
+"""Training steps per second with a million Gaussians at 960x640, of this program and of gsplat; quality is ignored.
 
 python -m experiments.reconstruct --config=experiments/configs/speed.py --workdir=runs/speed
 python -m experiments.benchmarks.baselines.gsplat_mcmc --config=experiments/configs/speed.py --out=runs/gsplat.json
 
-Render, losses, gradient, Adam of all parameters and MCMC density control in both; the full number of Gaussians from the
-first step on. The first command logs steps per second to runs/speed/recon/metrics.jsonl.
+Both run render, losses, gradient, Adam of all parameters and MCMC density control, with the full number of Gaussians
+from the first step. The first command logs steps per second to runs/speed/recon/metrics.jsonl. Hardware: one GPU.
 """
 
 import ml_collections
@@ -14,7 +14,7 @@ from ff_jax.pipeline.config import FuseConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Return the settings of the comparison."""
+    """Build the settings of the comparison."""
     c = config_dict(FuseConfig())
     c.data.update(width=960, height=640, frames=8)
     c.steps = 2000

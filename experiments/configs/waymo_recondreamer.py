@@ -1,12 +1,12 @@
-"""One of the eight Waymo scenes on which lane-shift methods are compared (ReconDreamer): front camera, 40 frames.
+"""One of the eight Waymo scenes of ReconDreamer, on which lane-shift methods are compared: front camera, 40 frames.
 
 python -m experiments.fuse --config=experiments/configs/waymo_recondreamer.py:5 --workdir=runs/waymo_5
 python -m experiments.evaluate --run=runs/waymo_5 --shifts=3,6 --out=runs/waymo_5/benchmark
 
-Never run here, for want of the data: budget, steps and the number of first points are guesses after other logs.
-The number behind the colon is the scene's index in the list. Its segment of the Waymo Open Dataset (Perception 1.4,
-validation) is looked for in the folder `data/waymo`; --config.data.source=PATH?frames=FIRST:STOP names another place.
-The schedule is the paper's; results are reported at 3 m and 6 m, all frames train.
+Not yet run: data not available; budget, steps and the number of initial points are estimates from other logs. The
+number after the colon is the scene's index in the list. Its segment of the Waymo Open Dataset (Perception 1.4,
+validation) is expected in the folder `data/waymo`; --config.data.source=PATH?frames=FIRST:STOP sets another place. The
+schedule is that of the paper; results are reported at 3 m and 6 m; all frames are training frames.
 """
 
 import ml_collections
@@ -29,14 +29,16 @@ FRAMES = 40
 
 
 def get_config(index: str = "") -> ml_collections.ConfigDict:
-    """Return the settings of the scene with this index.
+    """Build the settings of the scene with this index.
 
     Raises:
         AttributeError: there is no such scene.
     """
     if index not in map(str, SCENES):
-        known = ", ".join(map(str, SCENES))  # flags that cannot be parsed end with one sentence for this error
-        raise AttributeError(f"scene {index!r} is none of {known}: write --config=waymo_recondreamer.py:5, for example")
+        indices = ", ".join(map(str, SCENES))  # this error type ends the parsing of flags with one sentence
+        raise AttributeError(
+            f"invalid scene {index!r}: expected one of {indices}, as in --config=waymo_recondreamer.py:5"
+        )
     segment, first = SCENES[int(index)]
     c = config_dict(FuseConfig())
     file = f"{FOLDER}/segment-{segment}_with_camera_labels.tfrecord"

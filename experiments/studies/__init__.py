@@ -1,1 +1,1 @@
-"""Studies: what each part of the method gains, on logs whose truth is known."""
+"""Studies: the effect of each part of the method, on logs with ground truth."""

@@ -1,9 +1,9 @@
-"""Can the metrics be trusted, and how far do they move with what the papers leave open? (docs/benchmark_protocol.md)
+"""Check the metrics: their reaction to known degradations, and the effect of open choices in their protocols.
 
 python -m experiments.studies.metrics --workdir=runs/metrics
 
-Part 1 puts known faults into true images and labels of the built-in street: blur, noise, labels beside their place.
-Part 2 measures one set of images under other readings of every protocol.
+Part 1 degrades ground-truth images and labels of the synthetic street: blur, noise, shifted labels. Part 2 measures one
+set of images with variants of each protocol (docs/benchmark_protocol.md).
 """
 
 import hashlib
@@ -21,35 +21,36 @@ from experiments.studies.measures.degradations import (
     BLUR,
     LATERAL,
     NOISE,
-    Fault,
-    faulty_renderers,
-    moved_labels,
-    version,
+    Degradation,
+    degraded_renderers,
+    shift_labels,
+    version_name,
 )
-from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import SceneData
-from ff_jax.data.synthetic import World, WorldConfig, make_world
-from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.data.synthetic import Street, StreetConfig, make_street
+from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.evaluation import summary
-from ff_jax.evaluation.benchmark import Board, Networks, score_log
-from ff_jax.evaluation.renderers import Rendering
+from ff_jax.evaluation.benchmark import ScoreTable, score_log
+from ff_jax.evaluation.ground_truth import Networks
+from ff_jax.evaluation.renderers import true_renderer
 from ff_jax.evaluation.shifted_views import targets
 from ff_jax.export.figures import draw_curves
 from ff_jax.export.image_bytes import save_png
 from ff_jax.export.records import Curve, Series
 from ff_jax.export.tables import Table, as_markdown, as_text
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.run_log import progress
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results.", required=True)
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Streets.")
-_FRAMES = flags.DEFINE_integer("frames", 12, "Views of every street.")
-_WIDTH = flags.DEFINE_integer("width", 640, "Of the images, pixels.")
-_HEIGHT = flags.DEFINE_integer("height", 384, "Of the images, pixels.")
+flags.adopt_module_key_flags(metric_networks)  # --help lists them
+_WORKDIR = command_line.workdir_flag("Folder of the results.")
+_SEEDS = command_line.seeds_flag(3, "Seeds of the streets.")
+_FRAMES = flags.DEFINE_integer("frames", 12, "Views per street; half of them are a set for FID.", lower_bound=4)
+_WIDTH = flags.DEFINE_integer("width", 640, "Width of the images, pixels.")
+_HEIGHT = flags.DEFINE_integer("height", 384, "Height of the images, pixels.")
 
-SHIFT = 3.0  # metres, for part 2
-# What each metric must do when a fault grows: +1 rise, -1 fall, 0 is not asked.
-MUST = {
+SHIFT = 3.0  # meters, for part 2
+# Required change of each metric when a degradation grows: +1 rise, -1 fall, 0 either.
+REQUIRED = {
     "psnr": {"blur": -1, "noise": -1},
     "ssim": {"blur": -1, "noise": -1},
     "lpips": {"blur": 1, "noise": 1},
@@ -70,93 +71,92 @@ HEADS = {metric.key: metric.head.rstrip("^_") for metric in (*summary.MAIN, *sum
 
 def main(_: list[str]) -> None:
     """Run both parts, draw, write and print."""
-    if _FRAMES.value < 4:
-        raise ValueError(f"--frames={_FRAMES.value} is too few: half of them must make a set for FID; give 4 or more.")
     workdir = Path(_WORKDIR.value)
-    nets, said = metric_networks.load()
-    nets = nets._replace(detector=_asked_once(nets.detector), lanes=_asked_once(nets.lanes))
+    networks, sources = metric_networks.load()
+    networks = networks._replace(detector=_cache_results(networks.detector), lanes=_cache_results(networks.lanes))
     values, rows = {}, []
-    for seed in command_line.numbers(_SEEDS, int):
-        log, world = _street(seed)
-        board = _faults(log, world, nets)
-        for (name, _), _cell in board.cells.items():
-            values.setdefault(name, []).append({k: v.mean for k, v in summary.summarize(board, name, 0.0).items()})
-        rows.append(metric_protocols.measure(log, SHIFT, nets))
+    for seed in command_line.parse_numbers(_SEEDS, int):
+        log, street = _street(seed)
+        scores = _score_degradations(log, street, networks)
+        for version, _ in scores.measurements:
+            means = {key: value.mean for key, value in summary.summarize(scores, version, 0.0).items()}
+            values.setdefault(version, []).append(means)
+        rows.append(metric_protocols.measure(log, SHIFT, networks))
     curves = _curves(values)
     save_png(workdir / "sanity.png", draw_curves(curves, columns=4))
     tables = [_verdicts(values), metric_protocols.table(rows)]
-    content = {"values": values, "choices": rows, "networks": said, "seeds": _SEEDS.value}
-    with replacing(workdir / "metrics.json") as temporary:
+    content = {"values": values, "variants": rows, "networks": sources, "seeds": _SEEDS.value}
+    with atomic_write(workdir / "metrics.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2).replace("NaN", "null"))
-    with replacing(workdir / "tables.md") as temporary:
+    with atomic_write(workdir / "tables.md") as temporary:
         temporary.write_text("\n\n".join(map(as_markdown, tables)) + "\n", encoding="utf-8")
     print("\n\n".join(map(as_text, tables)))
-    print(f"picture: {workdir / 'sanity.png'}")
+    print(f"image: {workdir / 'sanity.png'}")
 
 
-def _asked_once(network: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
-    """Return a network that keeps what it found: moved labels and other readings leave the images as they are."""
-    known: dict[bytes, Any] = {}
+def _cache_results(network: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+    """Wrap a network so that it runs once per image: moved labels and protocol variants do not change images."""
+    cache: dict[bytes, Any] = {}
 
-    def ask(image: Any) -> Any:
+    def run(image: Any) -> Any:
         key = hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
-        if key not in known:
-            known[key] = network(image)
-        return known[key]
+        if key not in cache:
+            cache[key] = network(image)
+        return cache[key]
 
-    return network and ask
-
-
-def _street(seed: int) -> tuple[SceneData, World]:
-    config = WorldConfig(num_frames=_FRAMES.value, moving=False)
-    log = world_scene(seed, config, _WIDTH.value, _HEIGHT.value, test_shifts=(SHIFT,))
-    return log, make_world(seed, config)
+    return network and run
 
 
-def _faults(log: SceneData, world: World, nets: Networks) -> Board:
-    """Score true images with every fault at every level."""
-    chosen = [target for target in targets(log, (0.0,), 10**9) if target.shift == 0]
-    board = score_log(log, progress(chosen, f"faults in {log.name}"), faulty_renderers(world), nets)
-    clean = lambda target: Rendering(load_image(target.frame))
+def _street(seed: int) -> tuple[SceneData, Street]:
+    config = StreetConfig(num_frames=_FRAMES.value, moving=False)
+    log = street_log(seed, config, _WIDTH.value, _HEIGHT.value, test_shifts=(SHIFT,))
+    return log, make_street(seed, config)
+
+
+def _score_degradations(log: SceneData, street: Street, networks: Networks) -> ScoreTable:
+    """Score ground-truth images with each degradation at each level."""
+    views = [target for target in targets(log, (0.0,), 10**9) if target.shift == 0]
+    scores = score_log(log, progress(views, f"degradations of {log.name}"), degraded_renderers(street), networks)
+
+    label_networks = networks._replace(inception=None, lpips=None)
     for level in LATERAL.levels:
-        moved = score_log(
-            moved_labels(log, level),
-            chosen,
-            {version(LATERAL, level): clean},
-            nets._replace(inception=None, lpips=None),
-        )
-        board.cells |= moved.cells
-    return board
+        renderers = {version_name(LATERAL, level): true_renderer}
+        scores.measurements |= score_log(shift_labels(log, level), views, renderers, label_networks).measurements
+    return scores
 
 
-def _series(values: Mapping[str, Sequence[Mapping[str, float]]], key: str, fault: Fault) -> np.ndarray | None:
-    """Return a metric by level and seed; None if it was not measured."""
-    table = [[seed.get(key, np.nan) for seed in values[version(fault, level)]] for level in fault.levels]
+def _series(
+    values: Mapping[str, Sequence[Mapping[str, float]]], key: str, degradation: Degradation
+) -> np.ndarray | None:
+    """Read a metric by level and seed; None if it was not measured."""
+    table = [
+        [seed.get(key, np.nan) for seed in values[version_name(degradation, level)]] for level in degradation.levels
+    ]
     return None if np.isnan(table).all() else np.array(table, float)
 
 
 def _curves(values: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Curve]:
-    """Return one chart per metric: mean and spread over streets, by the level of each fault."""
+    """Make one chart per metric: mean and standard deviation over streets, by level of each degradation."""
     curves = []
-    for key, faults in MUST.items():
+    for key, signs in REQUIRED.items():
         lines = []
-        for fault in (BLUR, NOISE, LATERAL):
-            found = _series(values, key, fault) if fault.name in faults else None
-            if found is not None:
-                known = np.isfinite(found).all(1)  # the PSNR of equal images is infinite
-                mean, deviation = found[known].mean(1), found[known].std(1)
-                label = f"{fault.name} {', '.join(f'{level:g}' for level in fault.levels)}"
-                lines.append(Series(label, np.flatnonzero(known).tolist(), mean, mean - deviation, mean + deviation))
+        for degradation in (BLUR, NOISE, LATERAL):
+            series = _series(values, key, degradation) if degradation.name in signs else None
+            if series is not None:
+                is_finite = np.isfinite(series).all(1)  # the PSNR of equal images is infinite
+                mean, std = series[is_finite].mean(1), series[is_finite].std(1)
+                label = f"{degradation.name} {', '.join(f'{level:g}' for level in degradation.levels)}"
+                lines.append(Series(label, np.flatnonzero(is_finite).tolist(), mean, mean - std, mean + std))
         if lines:
             curves.append(Curve(HEADS[key], "level", lines))
     return curves
 
 
-def _verdict(found: np.ndarray, way: int) -> str:
-    """Say whether a metric (levels by streets) goes one way; a step against it must exceed twice its standard error."""
-    if not way:
-        return "not asked"
-    steps = np.diff(found[np.isfinite(found).all(1)], axis=0) * way
+def _verdict(values: np.ndarray, sign: int) -> str:
+    """Check that a metric (levels by streets) is monotone; opposite steps count above twice their standard error."""
+    if not sign:
+        return "not required"
+    steps = np.diff(values[np.isfinite(values).all(1)], axis=0) * sign
     mean = steps.mean(1)
     if (mean >= 0).all():
         return "yes"
@@ -166,19 +166,26 @@ def _verdict(found: np.ndarray, way: int) -> str:
 
 
 def _verdicts(values: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
-    """Return every metric at every level, and whether its mean over streets is monotone as it must be."""
+    """Tabulate each metric at each level, and whether its mean over streets is monotone as required."""
     rows = []
-    for key, faults in MUST.items():
-        for fault in (BLUR, NOISE, LATERAL):
-            found = _series(values, key, fault) if fault.name in faults else None
-            if found is None:
+    for key, signs in REQUIRED.items():
+        for degradation in (BLUR, NOISE, LATERAL):
+            series = _series(values, key, degradation) if degradation.name in signs else None
+            if series is None:
                 continue
-            mean = [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in found]
+            mean = [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in series]
             rows.append(
-                (HEADS[key], fault.name, *(f"{value:.4g}" for value in mean), _verdict(found, faults[fault.name]))
+                (
+                    HEADS[key],
+                    degradation.name,
+                    *(f"{value:.4g}" for value in mean),
+                    _verdict(series, signs[degradation.name]),
+                )
             )
     return Table(
-        "Faults at growing levels (means over streets)", ("metric", "fault", *map(str, range(5)), "monotone"), rows
+        "Degradations at increasing levels (means over streets)",
+        ("metric", "degradation", *map(str, range(5)), "monotone"),
+        rows,
     )
 
 

@@ -1,4 +1,4 @@
-"""The main job on several streets of the built-in world: mean and spread over the seeds.
+"""Run the main job on several synthetic streets and tabulate mean and spread over the seeds.
 
 python -m experiments.studies.seeds --workdir=runs/seeds --seeds=0,1,2
 """
@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 from experiments.cli import command_line
 from ff_jax.data.open import open_log
@@ -16,27 +15,28 @@ from ff_jax.export.records import shift_name
 from ff_jax.pipeline.fuse import fuse
 
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, one below it per seed.", required=True)
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the street and of everything random.")
+_WORKDIR = command_line.workdir_flag()
+_SEEDS = command_line.seeds_flag(3, "Seeds of the street and of all random numbers.")
 
 
 def main(_: list[str]) -> None:
-    """Run all seeds (finished ones are only read) and print the table."""
+    """Run all seeds that are not finished and print the table."""
     base = command_line.to_config(_CONFIG.value)
     runs = []
-    for seed in command_line.numbers(_SEEDS, int):
+    for seed in command_line.parse_numbers(_SEEDS, int):
         workdir = Path(_WORKDIR.value) / f"seed{seed}"
         if not (workdir / "results" / "metrics.json").is_file():
             config = dataclasses.replace(base, seed=seed, data=dataclasses.replace(base.data, seed=seed))
             fuse(config, open_log(config.data, config.evaluate.shifts), workdir, resume=workdir.exists())
         runs.append(json.loads((workdir / "results" / "metrics.json").read_text())["shifts"])
-    print(f"{'shift':>14} | {'recon PSNR':>14} | {'fused PSNR':>14} | {'gain, dB':>14} | gain per seed")
+    print(f"{'shift':>15} | {'recon PSNR':>15} | {'fused PSNR':>15} | {'improvement, dB':>15} | improvement per seed")
     for rows in zip(*(zip(*run.values(), strict=True) for run in runs), strict=True):
         psnr = np.array([[row["psnr"] for row in pair] for pair in rows])
-        gain = psnr[:, 1] - psnr[:, 0]
-        cells = [f"{x.mean():>6.2f} +- {x.std(ddof=1) if len(x) > 1 else 0:4.2f}" for x in (*psnr.T, gain)]
-        each = ", ".join(f"{value:+.2f}" for value in gain)
-        print(f"{shift_name(rows[0][0]['shift']):>14} | " + " | ".join(f"{cell:>14}" for cell in cells) + f" | {each}")
+        improvement = psnr[:, 1] - psnr[:, 0]
+        cells = [f"{x.mean():>6.2f} +- {x.std(ddof=1) if len(x) > 1 else 0:4.2f}" for x in (*psnr.T, improvement)]
+        per_seed = ", ".join(f"{value:+.2f}" for value in improvement)
+        columns = [f"{cell:>15}" for cell in (shift_name(rows[0][0]["shift"]), *cells)]
+        print(" | ".join([*columns, per_seed]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Running the points of a sweep: a process per point, tried again after a failure, here or on a cluster."""
+"""Run the jobs of a sweep on this machine: each in processes of its own, repeated after a failure."""
 
 import json
 import os
-import platform
 import queue
 import re
 import signal
@@ -15,81 +14,76 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.sweeps.definition import Point, Sweep, command_flags, file_of
-from experiments.sweeps.report import Result, Use
-from ff_jax.runtime.atomic_files import replacing
-from ff_jax.runtime.run_lock import is_held
+from experiments.sweeps.definition import RunSpec, Sweep, command_flags, split_metric_path
+from experiments.sweeps.report import RunResult
+from ff_jax.runtime.atomic_files import atomic_write
 
 ROOT = Path(__file__).parents[2]
-_STARTED, _FINISHED, _FAILED, _LOG = "point.json", "finished.json", "failed.json", "output.txt"
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_STARTED, _FINISHED, _FAILED, _OUTPUT = "started.json", "finished.json", "failed.json", "output.txt"
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class Job(NamedTuple):
-    """One point, ready to be run anywhere."""
+    """The commands of one run."""
 
     folder: Path
-    flags: tuple[str, ...]
+    flags: tuple[str, ...]  # and the commands that follow: a finished run with other ones is not the same run
     commands: tuple[tuple[str, ...], ...]
-    retries: int
+    num_retries: int
 
 
-def job_of(sweep: Sweep, point: Point, workdir: Path) -> Job:
-    """Return the commands of a point."""
-    folder = (workdir / point.name).absolute()
-    flags = tuple(command_flags(point))
+class SweepStoppedError(Exception):
+    """The user ended the sweep."""
+
+
+def make_job(sweep: Sweep, spec: RunSpec, workdir: Path) -> Job:
+    """Build the commands of a run."""
+    folder = (workdir / spec.name).absolute()
+    flags = tuple(command_flags(spec))
     first = (sweep.module, f"--workdir={folder}", "--resume", *flags)
     others = [tuple(part.format(run=folder) for part in line.split()) for line in sweep.after]
     commands = tuple((sys.executable, "-m", *command) for command in (first, *others))
-    return Job(folder, (*flags, *sweep.after), commands, sweep.retries)
+    return Job(folder, (*flags, *sweep.after), commands, sweep.num_retries)
 
 
-def result_of(sweep: Sweep, point: Point, workdir: Path) -> Result:
-    """Return the state of a point, and its metrics.
+def read_result(sweep: Sweep, spec: RunSpec, workdir: Path) -> RunResult:
+    """Read the state of a run, and its metrics.
 
     Raises:
-        ValueError: its folder holds a point with other settings.
+        ValueError: the folder holds a run with other settings.
     """
-    job = job_of(sweep, point, workdir)
+    job = make_job(sweep, spec, workdir)
     started = _read(job.folder / _STARTED)
     if started and tuple(started["flags"]) != job.flags:
-        other = next(iter(set(job.flags).symmetric_difference(started["flags"])), "another order")
-        raise ValueError(f"{job.folder} was started with other settings ({other}): name another --workdir.")
+        difference = next(iter(set(job.flags).symmetric_difference(started["flags"])), "another order")
+        raise ValueError(f"{job.folder} was started with other settings ({difference}): use another --workdir.")
     for state, name in (("finished", _FINISHED), ("failed", _FAILED)):
-        if found := _read(job.folder / name):
-            files = {file_of(path)[0] for path in sweep.metrics.values()}
-            read = {file: _read(job.folder / file) or {} for file in files}
-            return Result(point, state, read, found["seconds"], found.get("error", ""), _use(job, found))
-    return Result(point, "started" if started else "new", {}, 0.0)
+        if end := _read(job.folder / name):
+            names = {split_metric_path(path)[0] for path in sweep.metrics.values()}
+            files = {name: _read(job.folder / name) or {} for name in names}
+            return RunResult(spec, state, files, end["seconds"], end.get("error", ""))
+    return RunResult(spec, "started" if started else "new", {}, 0.0)
 
 
-def _use(job: Job, found: dict[str, Any]) -> Use | None:
-    """Return on what a point ran, and when; None if that is not known."""
-    device = _read(job.folder / "env.json")
-    if not device or "begun" not in found:
-        return None
-    place = found["place"] if device["backend"] != "cpu" else ""
-    return Use(device["device"], place, found["begun"], found["begun"] + found["seconds"])
-
-
-class Children:
-    """The processes that a sweep has started here, so that they can be ended with it."""
+class Processes:
+    """The processes that this sweep has started; `stop` ends all of them."""
 
     def __init__(self):
         self._running: set[subprocess.Popen] = set()
         self._stopped = threading.Event()
 
-    def run(self, command: Sequence[str], log: Path, more: dict[str, str]) -> bool:
-        """Run a command, its output added to `log`, and return whether it succeeded.
+    def run(self, command: Sequence[str], log: Path, environment: dict[str, str]) -> bool:
+        """Run a command, append its output to `log`, and tell whether it succeeded.
 
         Raises:
-            StoppedError: the sweep is being ended.
+            SweepStoppedError: `stop` was called.
         """
         with log.open("ab") as output:
             output.write(f"\n$ {' '.join(command)}\n".encode())
             output.flush()
+            variables = os.environ | environment
             process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | more, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
             self._running.add(process)
             if self._stopped.is_set():
@@ -97,121 +91,100 @@ class Children:
             code = process.wait()
             self._running.discard(process)
             if self._stopped.is_set():
-                raise StoppedError
+                raise SweepStoppedError
             if code < 0:
                 output.write(f"error: ended by {signal.Signals(-code).name}\n".encode())
         return code == 0
 
-    def wait(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            StoppedError: the sweep is being ended.
-        """
-        if self._stopped.wait(seconds):
-            raise StoppedError
-
     def stop(self) -> None:
-        """End all of them, and those to come."""
+        """End all processes, also those that start later."""
         self._stopped.set()
         for process in list(self._running):
             process.terminate()
 
 
-class StoppedError(Exception):
-    """The sweep is being ended."""
-
-
-def attempt(job: Job, more: dict[str, str], children: Children | None = None) -> None:
-    """Run a point to its end, or until it has failed too often; what came of it is written into its folder.
-
-    A process of an earlier sweep that is still at it is waited for. A point that is finished is left alone.
+def run_job(job: Job, environment: dict[str, str], processes: Processes | None = None) -> None:
+    """Run a job until it succeeds or has failed too often, and write the outcome into its folder.
 
     Args:
-        job: the point.
-        more: environment variables of its processes.
-        children: who keeps its processes.
+        job: the commands.
+        environment: additional environment variables of its processes.
+        processes: where its processes are registered.
     """
-    children = children or Children()
-    while is_held(job.folder):
-        children.wait(1.0)
-    if (job.folder / _FINISHED).exists():
-        return
+    processes = processes or Processes()
     _write(job.folder / _STARTED, {"flags": job.flags})
     (job.folder / _FAILED).unlink(missing_ok=True)
-    begun = time.time()
-    place = f"{platform.node()} {(os.environ | more).get(_VISIBLE, '')}"
-    spent = lambda: {"begun": begun, "seconds": time.time() - begun, "place": place}
-    for number in range(job.retries + 1):
-        if all(children.run(command, job.folder / _LOG, more) for command in job.commands):
-            _write(job.folder / _FINISHED, {"flags": job.flags, "attempts": number + 1, **spent()})
+    begin = time.time()
+    for attempt in range(job.num_retries + 1):
+        if all(processes.run(command, job.folder / _OUTPUT, environment) for command in job.commands):
+            _write(job.folder / _FINISHED, {"attempts": attempt + 1, "seconds": time.time() - begin})
             return
-    note_failure(job, last_sentence(job.folder / _LOG), spent())
+    write_failure(job, last_message(job.folder / _OUTPUT), time.time() - begin)
 
 
-def note_failure(job: Job, error: str, spent: dict[str, Any] | None = None) -> None:
-    """Write down that a point failed, why, and what it took."""
-    _write(job.folder / _FAILED, {"attempts": job.retries + 1, "error": error, **(spent or {"seconds": 0.0})})
+def write_failure(job: Job, error: str, seconds: float = 0.0) -> None:
+    """Record that a job failed, why, and how long it took."""
+    _write(job.folder / _FAILED, {"attempts": job.num_retries + 1, "error": error, "seconds": seconds})
 
 
-def last_sentence(log: Path) -> str:
-    """Return what a failed process said last."""
-    last = log.read_text(errors="replace").rpartition("\n$ ")[2].partition("\n")[2]
-    lines = [line.strip() for line in last.splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error:")] or lines or ["it said nothing"]
-    return said[-1].removeprefix("error:").strip()
+def last_message(log: Path) -> str:
+    """Find the last error message, or else the last line, in the output of a failed command."""
+    text = log.read_text(errors="replace").rpartition("\n$ ")[2].partition("\n")[2]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    messages = [line for line in lines if line.startswith("error:")] or lines or ["no output"]
+    return messages[-1].removeprefix("error:").strip()
 
 
-def run_here(jobs: Sequence[Job], workers: int, gpus: Sequence[str]) -> Iterator[int]:
-    """Run jobs on this machine and yield the number of each as it ends.
+def run_locally(jobs: Sequence[Job], num_workers: int, gpus: Sequence[str]) -> Iterator[int]:
+    """Run jobs on this machine and yield the index of each when it ends.
 
     Args:
-        jobs: the points.
-        workers: how many run at a time.
-        gpus: what CUDA_VISIBLE_DEVICES names for the workers in turn; none leaves it as it is.
+        jobs: what to run.
+        num_workers: number of jobs that run at the same time.
+        gpus: values of CUDA_VISIBLE_DEVICES, assigned to the workers in turn; empty: the variable is not changed.
     """
-    slots: queue.Queue[dict[str, str]] = queue.Queue()
-    for number in range(workers):
-        slots.put(slot(number, workers, gpus))
-    children = Children()
+    environments: queue.Queue[dict[str, str]] = queue.Queue()
+    for worker in range(num_workers):
+        environments.put(worker_environment(worker, num_workers, gpus))
+    processes = Processes()
 
     def work(job: Job) -> None:
-        own = slots.get()
+        environment = environments.get()
         try:
-            attempt(job, own, children)
+            run_job(job, environment, processes)
         finally:
-            slots.put(own)
+            environments.put(environment)
 
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(work, job): number for number, job in enumerate(jobs)}
+    with ThreadPoolExecutor(num_workers) as executor:
+        futures = {executor.submit(work, job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
         except BaseException:
-            children.stop()  # the pool would wait for them
-            pool.shutdown(wait=True, cancel_futures=True)
+            processes.stop()  # otherwise the executor waits for them
+            executor.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def slot(number: int, workers: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Return the environment of worker `number`: its GPU, and the share of its memory if others use it, too."""
+def worker_environment(worker: int, num_workers: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Assign a GPU to a worker, and a fraction of its memory if workers share it."""
     if not gpus:
         return {}
-    sharing = -(-workers // len(gpus))
-    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / sharing:.2f}"} if sharing > 1 else {}
-    return {_VISIBLE: gpus[number % len(gpus)], **share}
+    num_sharing = -(-num_workers // len(gpus))
+    memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / num_sharing:.2f}"} if num_sharing > 1 else {}
+    return {_VISIBLE_GPUS: gpus[worker % len(gpus)], **memory}
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs of this machine as CUDA_VISIBLE_DEVICES names them."""
-    if named := os.environ.get(_VISIBLE):
-        return named.split(",")
+    """List the GPUs of this machine as CUDA_VISIBLE_DEVICES names them."""
+    if names := os.environ.get(_VISIBLE_GPUS):
+        return names.split(",")
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return re.findall(r"^GPU (\d+):", listed.stdout, re.MULTILINE)
+    return re.findall(r"^GPU (\d+):", listing.stdout, re.MULTILINE)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -222,5 +195,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,27 +1,27 @@
-"""Running the points of a sweep through submitit: on Slurm, or here in the way that Slurm would."""
+"""Run the jobs of a sweep through submitit: on Slurm, or on this machine in the same way."""
 
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.launch import Job, attempt, note_failure
+from experiments.sweeps.launch import Job, run_job, write_failure
 
 
 def run_on_cluster(
-    jobs: Sequence[Job], workers: int, folder: Path, cluster: str, options: dict[str, Any]
+    jobs: Sequence[Job], num_workers: int, folder: Path, cluster: str, options: dict[str, Any]
 ) -> Iterator[int]:
-    """Run jobs through submitit and yield the number of each as it ends.
+    """Run jobs through submitit and yield the index of each when it ends.
 
     Args:
-        jobs: the points.
-        workers: how many run at a time (on Slurm, of the array).
-        folder: for submitit's logs; all machines must see it.
-        cluster: "slurm", "local" (processes here) or "debug" (in this process).
-        options: of `submitit.AutoExecutor.update_parameters`.
+        jobs: what to run.
+        num_workers: number of jobs that run at the same time (on Slurm, of the array).
+        folder: folder of submitit's logs; all machines must have access to it.
+        cluster: "slurm", "local" (processes on this machine) or "debug" (this process).
+        options: arguments of `submitit.AutoExecutor.update_parameters`.
 
     Raises:
-        ValueError: submitit is not installed, or does not know the cluster or an option.
+        ValueError: submitit is not installed, or refuses the cluster or an option.
     """
     try:
         import submitit
@@ -29,15 +29,14 @@ def run_on_cluster(
         raise ValueError(f"--cluster={cluster} needs the package submitit: pip install submitit.") from None
     try:
         executor = submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
-        executor.update_parameters(**({"slurm_array_parallelism": workers} | options))
+        executor.update_parameters(**({"slurm_array_parallelism": num_workers} | options))
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"--cluster={cluster} does not work: {error}") from error
-    submitted = executor.map_array(attempt, jobs, [{}] * len(jobs))
-    waiting = dict(enumerate(submitted))
+    waiting = dict(enumerate(executor.map_array(run_job, jobs, [{}] * len(jobs))))
     while waiting:
-        for number, job in [(n, j) for n, j in waiting.items() if j.done()]:
-            if error := job.exception():
-                note_failure(jobs[number], str(error).strip().splitlines()[-1])
-            del waiting[number]
-            yield number
+        for index, submission in [(i, s) for i, s in waiting.items() if s.done()]:
+            if error := submission.exception():
+                write_failure(jobs[index], str(error).strip().splitlines()[-1])
+            del waiting[index]
+            yield index
         time.sleep(0.5)

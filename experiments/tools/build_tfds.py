@@ -16,19 +16,21 @@ from ff_jax.data.tfds.ff_driving import build
 from ff_jax.data.tfds.reader import log_names, read_log
 from ff_jax.data.validate import validate
 
-_SOURCES = flags.DEFINE_list("source", [], "Logs to store: paths, with options as in PATH?frames=0:40, or 'world'.")
-_OUT = flags.DEFINE_string("out", None, "Folder to write; must not hold a data set yet.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0 keeps a log's own (640 for 'world').")
+_SOURCES = flags.DEFINE_list(
+    "source", [], "Logs to store: paths, with options as in PATH?frames=0:40, or 'world' (synthetic)."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder to write; must not contain a data set.")
+_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0: that of the log (640 for 'world').")
 _FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.")
 
 
 def main(_: list[str]) -> None:
-    """Build."""
+    """Store the logs."""
     if not _SOURCES.value or _OUT.value is None:
-        raise ValueError("give --source and --out.")
+        raise ValueError("nothing to store: expected --source and --out.")
     tfds.disable_progress_bar()
     out = Path(_OUT.value)
-    configs = [command_line.source_config(source, _WIDTH.value, frames=_FRAMES.value) for source in _SOURCES.value]
+    configs = [command_line.data_config(source, _WIDTH.value, frames=_FRAMES.value) for source in _SOURCES.value]
     build([validate(open_log(config)) for config in configs], out)
     for name in log_names(out):
         log = validate(read_log(out, name))

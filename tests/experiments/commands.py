@@ -1,33 +1,33 @@
-"""Small runs of documented commands (`commands_test` makes them), and the commands that no test can run."""
+"""Small runs of documented commands for `commands_test`, where the other commands are tested, and which are not."""
 
-# Every street of 32 x 20 pixels: what draws it is compiled once. No LiDAR: casting rays takes most of the time.
+# All streets have 32 x 20 pixels, so that their renderer compiles once. No LiDAR: casting its rays is slow.
 _STREET = ("--seeds=0", "--width=32")
-_UNTRAINED = ("--steps=0",)  # a training step takes long to compile; runs of the main job have the same
+_UNTRAINED = ("--steps=0",)  # a training step takes long to compile; `fuse_test` compiles the same one
 _SMALL = ("--config.data.use_lidar=False", "--config.recon.budget=300", "--config.init.points=200")
 _NO_NETWORKS = ("--lpips=none", "--inception=none", "--detector=none", "--lanes=none")
 
-# Entry point: its flags; {out} is an empty folder, {log} one that holds a log of 3 time steps and 2 cameras.
+# Flags by entry point; {out} is an empty folder, {log} holds a log of 3 time steps and 2 cameras.
 RUNS = {
     "experiments.studies.poses": ("--workdir={out}", *_STREET, *_SMALL, "--steps=1", "--frames=4", "--off=0.2:2"),
     "experiments.studies.exposure": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=5"),
     "experiments.studies.actors": ("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED, "--frames=7"),
     "experiments.studies.next_view": (
         *("--workdir={out}", *_STREET, *_SMALL, *_UNTRAINED),
-        *("--moments=4", "--views=3", "--rounds=1", "--draws=1"),
+        *("--moments=4", "--views=3", "--rounds=1", "--num_random=1"),
     ),
     "experiments.studies.eig_calibration": (
         *("--workdir={out}", *_STREET, *_SMALL, "--steps=1"),
         *("--recorded=2", "--frames=1", "--shifts=1"),
     ),
     "experiments.reconstruct": (
-        # Settings and log are those of `commands_test`'s pairs: the same programs.
+        # Settings and log of `commands_test.test_pairs_of_a_log_are_made_and_judged`: the same programs.
         *("--config=experiments/configs/kitti_stereo.py", "--workdir={out}/run", *_SMALL),
         *("--config.data.source={log}", "--config.data.width=0"),
         *("--config.steps=2", "--config.schedule.start=1", "--config.evaluate.shifts=(0.0,)"),
         *("--config.evaluate.frames=2", "--config.evaluate.video_frames=2"),
     ),
     "experiments.benchmarks.metrics": (
-        *("--workdir={out}", "--frames=9", "--kept=1", "--width=32", "--height=20"),
+        *("--workdir={out}", "--frames=9", "--distinct=1", "--width=32", "--height=20"),
         *_NO_NETWORKS,
     ),
     "experiments.benchmarks.rendering": ("--scenes=300_64x48", "--calls=1", "--out={out}/figures.json"),
@@ -39,10 +39,35 @@ RUNS = {
     "kernels.tools.bench": ("300_64x48", "--calls=1"),
 }
 
+# Entry points that another test file runs.
+TESTED_IN = {
+    "experiments.benchmarks.difix": "tests/experiments/benchmarks/fixers_test.py",
+    "experiments.benchmarks.eig": "tests/experiments/benchmarks/eig_test.py",
+    "experiments.benchmarks.eigent": "tests/experiments/benchmarks/fixers_test.py",
+    "experiments.benchmarks.multi_device": "tests/experiments/benchmarks/multi_device_test.py",
+    "experiments.convert": "tests/experiments/convert_test.py",
+    "experiments.edit": "tests/experiments/fuse_test.py",
+    "experiments.evaluate": "tests/experiments/evaluate_test.py",
+    "experiments.fixers.make_pairs": "tests/experiments/commands_test.py",
+    "experiments.fixers.train_difix": "tests/experiments/fixers/train_processes.py",
+    "experiments.fixers.train_eigent": "tests/experiments/fixers/train_processes.py",
+    "experiments.fuse": "tests/experiments/fuse_test.py",
+    "experiments.prepare": "tests/experiments/prepare_test.py",
+    "experiments.render": "tests/experiments/fuse_test.py",
+    "experiments.studies.fixers": "tests/experiments/commands_test.py",
+    "experiments.studies.kill_and_resume": "tests/experiments/fuse_test.py",
+    "experiments.studies.metrics": "tests/experiments/evaluate_test.py",
+    "experiments.studies.seeds": "tests/experiments/fuse_test.py",
+    "experiments.sweeps.run": "tests/experiments/sweeps/run_test.py",
+    "experiments.tools.build_tfds": "tests/experiments/tools/build_tfds_test.py",
+    "experiments.tools.structure": "tests/experiments/tools/structure_test.py",
+    "experiments.view": "tests/experiments/view_test.py",
+}
+
 # The beginning of a command: why no test runs it.
 NOT_RUN = {
-    "experiments.benchmarks.baselines.gsplat_mcmc": "gsplat needs CUDA; that it says so is tested",
-    "kernels.tools.tune": "it times kernels of an NVIDIA GPU; that it says so is tested",
+    "experiments.benchmarks.baselines.gsplat_mcmc": "gsplat needs CUDA; its error message is tested",
+    "kernels.tools.tune": "it times kernels of an NVIDIA GPU; its error message is tested",
     "gcloud": "it rents machines in a cloud",
     "python3 -m venv": "it installs the packages that the tests run with",
     ".venv/bin/pip install": "it installs the packages that the tests run with",

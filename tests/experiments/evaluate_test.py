@@ -8,8 +8,8 @@ import pytest
 
 from ff_jax.data.folder import write_folder
 from ff_jax.data.loader import load_image
-from ff_jax.data.synthetic import WorldConfig
-from ff_jax.data.synthetic.driving_log import world_scene
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.export.image_bytes import save_png
 
 NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]
@@ -17,7 +17,7 @@ NONE = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    scene = world_scene(4, WorldConfig(num_frames=3, moving=False), 64, 40, test_shifts=(2.0,))
+    scene = street_log(4, StreetConfig(num_frames=3, moving=False), 64, 40, test_shifts=(2.0,))
     return scene, write_folder(scene, tmp_path_factory.mktemp("logs") / "street")
 
 
@@ -27,9 +27,9 @@ def test_images_of_another_program_are_scored(server, log, tmp_path):
     expected = []
     for i, frame in enumerate(f for f in scene.frames if f.split == "test"):
         image = load_image(frame)
-        shown = np.round(np.clip(image + 0.1 * rng.normal(size=image.shape), 0, 1) * 255) / 255
-        save_png(tmp_path / "theirs" / "+2.00m" / f"{i:02d}.png", shown)
-        expected.append(-10 * np.log10(((shown - np.round(image * 255) / 255) ** 2).mean()))
+        rendered = np.round(np.clip(image + 0.1 * rng.normal(size=image.shape), 0, 1) * 255) / 255
+        save_png(tmp_path / "theirs" / "+2.00m" / f"{i:02d}.png", rendered)
+        expected.append(-10 * np.log10(((rendered - np.round(image * 255) / 255) ** 2).mean()))
     images = f"--images=theirs={tmp_path / 'theirs'}"
     done = server.run(
         "experiments.evaluate", f"--source={folder}", images, "--shifts=2", f"--out={tmp_path / 'out'}", *NONE
@@ -44,7 +44,7 @@ def test_images_of_another_program_are_scored(server, log, tmp_path):
 
 MISTAKES = [
     ([], "nothing to score"),
-    (["--source=LOG", "--images=theirs"], "--images=theirs is wrong: give NAME=FOLDER"),
+    (["--source=LOG", "--images=theirs"], "invalid --images=theirs: expected NAME=FOLDER"),
     (["--source=LOG", "--images=theirs=/nowhere"], "/nowhere is not a folder"),
     (["--source=LOG", "--images=a=recorded", "--lpips=/nowhere.npz"], "path='/nowhere.npz'"),
     (["--source=LOG", "--images=a=recorded", "--lpips=https://example.org/a.npz"], "sha256=''"),
@@ -63,13 +63,13 @@ def test_mistakes_end_in_one_sentence(server, log, tmp_path):
         assert sentence in done.stderr.splitlines()[-1], done.stderr[-2000:]
 
 
-def test_networks_that_are_absent_are_left_out_and_said(server, log, tmp_path):
+def test_missing_networks_are_left_out_and_reported(server, log, tmp_path):
     arguments = [f"--source={log[1]}", "--images=real=recorded", f"--out={tmp_path / 'out'}"]
     done = server.run("experiments.evaluate", *arguments, FF_ASSETS=str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "LPIPS (npz or safetensors) is left out; give --lpips" in done.stderr
-    said = json.loads((tmp_path / "out" / "metrics.json").read_text())["facts"]["networks"]
-    assert all(said[name].startswith("left out") for name in ("lpips", "inception", "detector", "lanes"))
+    assert "LPIPS (npz or safetensors) is left out; set --lpips" in done.stderr
+    sources = json.loads((tmp_path / "out" / "metrics.json").read_text())["facts"]["networks"]
+    assert all(sources[name].startswith("left out") for name in ("lpips", "inception", "detector", "lanes"))
 
 
 @pytest.mark.assets

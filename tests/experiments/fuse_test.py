@@ -1,11 +1,10 @@
-"""End to end on the built-in world, as a user runs it: results, errors in one sentence, kill -9 and resume."""
+"""End to end on the synthetic street, as a user runs it: results, errors in one sentence, kill -9 and resume."""
 
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from PIL import Image
 
 from experiments.studies.measures import faults
 
-ROOT = Path(__file__).parents[2]
-# All of a run is done several times: what it draws and learns from takes longer than compiling it once.
+# Several runs share all programs: they run for longer than one compilation takes.
 pytestmark = pytest.mark.usefixtures("optimised_module")
-TINY = [f"--config.{setting}" for setting in faults.TINY]
+TINY = list(faults.TINY_FLAGS)
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
@@ -34,7 +32,7 @@ def finished(server, tmp_path_factory) -> Path:
 
 
 def state_of(workdir: Path, phase: str) -> dict[str, np.ndarray]:
-    """Return all arrays of the last checkpoint of a phase, read without this project's code."""
+    """Read all arrays of the last checkpoint of a phase without this project's code."""
     steps = sorted((workdir / phase / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
     with ocp.StandardCheckpointer() as reader:
         arrays = reader.restore(steps[-1] / "state").items()
@@ -73,13 +71,8 @@ def test_fusing_used_pseudo_views(finished):
 
 def kill(workdir: Path, moment) -> None:
     """Start or resume a run and kill -9 it once `moment(process)` is true."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.fuse", f"--workdir={workdir}", "--resume", *TINY],
-        cwd=ROOT,
-        env=CPU,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(faults.command(workdir), cwd=faults.ROOT, env=CPU, **silent)
     deadline = time.time() + 900
     while not moment(process) and time.time() < deadline:
         assert process.poll() is None, "the run ended before it could be killed"
@@ -89,31 +82,31 @@ def kill(workdir: Path, moment) -> None:
 
 
 def study_faults(server, finished: Path, folder: Path) -> None:
-    """Run the study of one more kill on what is there of its runs: all but the end of the killed one."""
+    """Run the study of one more kill on the runs so far: one finished, one killed."""
     (folder / "whole").symlink_to(finished)
     (folder / "seconds.txt").write_text("1.0")
     done = server.run("experiments.studies.kill_and_resume", f"--workdir={folder}", "--kills=1")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "1 kills of 1 runs" in done.stdout and "equal the undisturbed run bit for bit" in done.stdout
+    assert "1 kills of 1 runs" in done.stdout and "equal the uninterrupted run bit for bit" in done.stdout
     (kill,) = json.loads((folder / "kills.json").read_text())["kills"]
     assert kill[:2] == ["1", "1"] and kill[3] == "fused" and int(kill[4]) >= 20
 
 
 def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
-    """The last of three kills, early in a process, is the fault study's: it goes on to the end and compares as well."""
+    """The last of three kills is done by the study `kill_and_resume`, which then compares the results."""
     workdir = tmp_path / "killed1"
     log = workdir / "fused" / "metrics.jsonl"
 
     def between_checkpoints(process) -> bool:
         if not (log.is_file() and log.read_text()):
             return False
-        process.send_signal(signal.SIGSTOP)  # alive, and in nobody's way
+        process.send_signal(signal.SIGSTOP)  # alive, but without work
         second = server.run("experiments.fuse", f"--workdir={workdir}", "--resume", *TINY)
         assert second.returncode == 1 and f"in use by process {process.pid} on" in second.stderr
         return True
 
     kill(workdir, between_checkpoints)
-    log.unlink()  # what was logged is lost, nothing else
+    log.unlink()  # only the log is lost
     before = faults.unfinished(workdir)
     kill(workdir, lambda _: faults.unfinished(workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
@@ -127,10 +120,10 @@ def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
 MISTAKES = [
     (["--config.recon.budgett=5"], "budgett"),
     (["--config.steps=many"], "many"),
-    ([*TINY, "--config.fixer=magic"], "no fixer called 'magic'"),
-    (["--config.data.source=/nowhere"], "/nowhere holds neither scene.json nor cameras.json"),
+    ([*TINY, "--config.fixer=magic"], "invalid fixer='magic'"),
+    (["--config.data.source=/nowhere"], "/nowhere is not a log of a known format"),
     (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
-    (["--processes=2"], "--processes=2 is not possible here: a scene is trained in one process"),
+    (["--processes=2"], "invalid --processes=2: a scene is trained in one process"),
     (["stray"], "unknown argument 'stray'"),
 ]
 
@@ -141,14 +134,14 @@ def test_wrong_use_gets_one_sentence(server, tmp_path):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_edits_of_what_is_not_there_get_one_sentence(server, finished, tmp_path):
-    wrong = {"--remove=99": "there is no actor '99'; there are 25, 26, 27", "--move=25:left": "give ID:X,Y,Z"}
+def test_edits_of_unknown_actors_get_one_sentence(server, finished, tmp_path):
+    wrong = {"--remove=99": "invalid actor '99': expected one of 25, 26, 27", "--move=25:left": "expected ID:X,Y,Z"}
     calls = [[f"--run={finished}", f"--out={tmp_path / 'out'}", argument] for argument in wrong]
     for done, sentence in zip(server.run_each("experiments.edit", calls), wrong.values(), strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_a_used_folder_is_not_overwritten(server, finished, tmp_path):
+def test_a_folder_with_a_run_is_not_overwritten(server, finished, tmp_path):
     before = (finished / "config.json").read_bytes()
     again = [[f"--workdir={finished}", *TINY], [f"--workdir={finished}", "--resume", *TINY, "--config.seed=4"]]
     sentences = "already holds a run", "another 'seed' setting"
@@ -165,19 +158,19 @@ def test_evaluate_and_render_work_on_a_finished_run(server, finished, tmp_path):
         assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
         return [done.stdout for done in ends]
 
-    (said,) = run("evaluate", (f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1", *networks))
-    assert "2 m right" in said
+    (output,) = run("evaluate", (f"--out={tmp_path / 'wide'}", "--shifts=-2", "--frames=1", *networks))
+    assert "2 m right" in output
     run("render", (f"--out={tmp_path / 'left'}", "--shift=0.5"))
     assert len(list((tmp_path / "left").glob("????.png"))) == 6
     changes = "--remove=25", "--move=26:3,0,0", "--duplicate=27:0,2,0,90", "--replace=26:27", "--tilt=5"
     run("edit", (f"--out={tmp_path / 'plain'}", "--tilt=5"), (f"--out={tmp_path / 'edited'}", *changes))
     plain, edited = (np.asarray(Image.open(tmp_path / name / "0000.png"), float) for name in ("plain", "edited"))
-    changed = np.abs(plain - edited).max(-1)  # both look up by the same angle: only the actors differ
+    changed = np.abs(plain - edited).max(-1)  # both have the same tilt: only the actors differ
     assert changed.max() > 8 and (changed > 8).mean() < 0.2
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
 
 
-def test_the_table_of_streets_is_that_of_their_runs(server, finished, tmp_path):
+def test_the_table_of_seeds_equals_that_of_their_runs(server, finished, tmp_path):
     (tmp_path / "seed0").symlink_to(finished)
     metrics = json.loads((finished / "results" / "metrics.json").read_text())
     before, after = (rows[-1]["psnr"] for rows in metrics["shifts"].values())
@@ -187,6 +180,6 @@ def test_the_table_of_streets_is_that_of_their_runs(server, finished, tmp_path):
     done = server.run("experiments.studies.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     name, *cells = (cell.strip() for cell in done.stdout.splitlines()[-1].split("|"))
-    gain = after - before
+    improvement = after - before
     assert (name, cells[0], cells[1]) == ("1 m left", f"{before:.2f} +- 0.00", f"{after + 1:.2f} +- 1.41")
-    assert cells[2:] == [f"{gain + 1:.2f} +- 1.41", f"{gain:+.2f}, {gain + 2:+.2f}"]
+    assert cells[2:] == [f"{improvement + 1:.2f} +- 1.41", f"{improvement:+.2f}, {improvement + 2:+.2f}"]

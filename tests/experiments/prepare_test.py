@@ -8,12 +8,12 @@ from ff_jax.data.loader import load_mask
 from tests.ff_jax.data import tiny
 
 
-def test_masks_are_added_and_shown(server, tmp_path):
+def test_masks_are_added_and_drawn(server, tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
-    own, camera = tmp_path / "own.json", read_folder(source).cameras[0]
-    own.write_text(json.dumps({camera: [[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]}))
-    asked = ("--sky=color", "--smooth", "--paths", f"--outlines={own}")
-    made = server.run("experiments.prepare", f"--source={source}", f"--out={tmp_path}/made", *asked)
+    outlines, camera = tmp_path / "outlines.json", read_folder(source).cameras[0]
+    outlines.write_text(json.dumps({camera: [[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]}))
+    arguments = ("--sky=color", "--smooth", "--paths", f"--outlines={outlines}")
+    made = server.run("experiments.prepare", f"--source={source}", f"--out={tmp_path}/made", *arguments)
     assert made.returncode == 0, made.stderr
     scene = read_folder(tmp_path / "made")
     lower = [load_mask(frame, "valid")[8:].max() == 0 for frame in scene.frames]
@@ -25,7 +25,7 @@ def test_masks_are_added_and_shown(server, tmp_path):
 def test_wrong_use_gets_one_sentence(server, tmp_path):
     source = write_folder(tiny.make_scene(tmp_path / "files"), tmp_path / "source")
     wrong = {
-        (): "give --sky, --ego, --outlines, --smooth, --paths or --points",
+        (): "expected --sky, --ego, --outlines, --smooth, --paths or --points",
         ("--ego",): "3 frame(s)",
         ("--sky=/none.onnx",): "/none.onnx",
         ("--outlines=/none.json",): "/none.json",

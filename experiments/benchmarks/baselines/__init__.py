@@ -1,1 +1,1 @@
-"""Peers that results are compared with, run on the same inputs."""
+"""Baselines: other programs that run on the same inputs."""

@@ -1,42 +1,53 @@
-"""The peer: gsplat (CUDA, PyTorch) with its MCMC strategy on the same log, initial points, steps and Gaussian count.
+"""Train gsplat (CUDA, PyTorch) with its MCMC strategy on the same log, initial points, steps and Gaussian count.
 
     python -m experiments.benchmarks.baselines.gsplat_mcmc --config=experiments/configs/kitti_stereo.py \\
         --out=runs/gsplat.json
 
 Needs `pip install gsplat==1.5.3`, PyTorch with CUDA and a CUDA compiler. Settings are those of gsplat's own MCMC
-trainer: initial opacity 0.5, scale 0.1 of the neighbour distance, regularisers 0.01, colour band every 1000 steps.
-What the log knows it gets as well: pixels that do not count are left out, and depth is held against LiDAR with the
-same loss and weight as here. It has no sky, no actors and no exposure per image. Scored are the same frames, pixels
-and LiDAR points, by the same functions.
+trainer: initial opacity 0.5, scale 0.1 of the neighbor distance, regularizers 0.01, one color band per 1000 steps.
+It uses the same data: pixel masks, and LiDAR depth with the same loss and weight. It has no sky, no actors and no
+exposure per image. The same functions score the same frames, pixels and LiDAR points.
 """
 
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from absl import flags
+from jaxtyping import Float
 
 from experiments.benchmarks.baselines import gsplat_render
 from experiments.cli import command_line
 from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
-from ff_jax.data.points.initial import lidar_depth, nearest_distances
-from ff_jax.data.scene_data import Frame, SceneData, invert
-from ff_jax.evaluation.shifted_views import ShiftScore, by_shift, score, targets
+from ff_jax.data.points.initial import nearest_distances
+from ff_jax.data.points.lidar import lidar_depth
+from ff_jax.data.recording import Recording
+from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
+from ff_jax.evaluation.shifted_views import RenderArrays, ShiftScore, by_shift, score, targets
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.initialize import start_points
+from ff_jax.pipeline.initialize import background_points, make_recording
 from ff_jax.runtime.run_log import progress
 from ff_jax.train.batches import frame_at, scene_radius
 
+if TYPE_CHECKING:
+    import torch
+
 _CONFIG = command_line.config_flag(None)
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
-_ANTIALIASED = flags.DEFINE_bool("antialiased", False, "gsplat's antialiased rasterization.")
+_ANTIALIASED = flags.DEFINE_bool("antialiased", False, "Use gsplat's antialiased rasterization.")
+
+TorchCamera = tuple["torch.Tensor", "torch.Tensor"]  # camera_from_world (1, 4, 4) and K (1, 3, 3)
 
 
-def parameters(xyz, rgb, radius: float):
-    """Return gsplat's parameters and one Adam per group."""
+def make_parameters(
+    xyz: Float[np.ndarray, "M 3"], rgb: Float[np.ndarray, "M 3"], radius: float
+) -> tuple["torch.nn.ParameterDict", dict[str, "torch.optim.Adam"]]:
+    """Make gsplat's parameters and one Adam per group."""
     import torch
 
     spacing = np.clip(nearest_distances(xyz), 1e-4, None) * 0.1
@@ -52,24 +63,36 @@ def parameters(xyz, rgb, radius: float):
         "sh0": (sh[:, :1], 2.5e-3),
         "shN": (sh[:, 1:], 2.5e-3 / 20),
     }
-    tensor = lambda x: torch.nn.Parameter(torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda"))
-    params = torch.nn.ParameterDict({name: tensor(value) for name, (value, _) in values.items()})
-    adam = lambda name, rate: torch.optim.Adam([{"params": params[name], "lr": rate, "name": name}], eps=1e-15)
+    params = torch.nn.ParameterDict({name: torch.nn.Parameter(_on_gpu(value)) for name, (value, _) in values.items()})
+
+    def adam(name: str, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam([{"params": params[name], "lr": rate, "name": name}], eps=1e-15)
+
     return params, {name: adam(name, rate) for name, (_, rate) in values.items()}
 
 
-def on_device(frame: Frame):
-    """Return camera_from_world and K of a frame, each with a leading axis of one camera."""
+def _on_gpu(array: Any) -> "torch.Tensor":
     import torch
 
-    tensor = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device="cuda")[None]
-    return tensor(invert(frame.world_from_camera)), tensor(frame.K)
+    return torch.tensor(np.asarray(array), dtype=torch.float32, device="cuda")
 
 
-def draw(params, camera, size: tuple[int, int], degree: int, *, depth: bool):
-    """Return gsplat's render (H, W, 3), with `depth` (H, W, 4): metres times weight; opacity (H, W); and bookkeeping.
+def camera_on_gpu(frame: Frame) -> TorchCamera:
+    """Upload camera_from_world and K of a frame, each with a leading axis of one camera."""
+    return _on_gpu(invert_rigid(frame.world_from_camera))[None], _on_gpu(frame.K)[None]
 
-    `camera` is from `on_device`, `size` width and height.
+
+def render(
+    params: "torch.nn.ParameterDict", camera: TorchCamera, size: tuple[int, int], degree: int, *, depth: bool
+) -> tuple["torch.Tensor", "torch.Tensor", dict[str, Any]]:
+    """Render with gsplat: color (H, W, 3), or color and depth times weight (H, W, 4); opacity (H, W); bookkeeping.
+
+    Args:
+        params: the Gaussians.
+        camera: from `camera_on_gpu`.
+        size: width and height, pixels.
+        degree: highest color band.
+        depth: whether to render depth.
     """
     import torch
     from gsplat import rasterization
@@ -90,32 +113,37 @@ def draw(params, camera, size: tuple[int, int], degree: int, *, depth: bool):
     return out[0], alpha[0, ..., 0], info
 
 
-def ssim_window():
-    """Return the 11x11 Gaussian (sigma 1.5) of SSIM, one per channel."""
+def ssim_window() -> "torch.Tensor":
+    """Make the 11x11 Gaussian window (sigma 1.5) of SSIM, one per channel."""
     import torch
 
     g = torch.exp(-((torch.arange(11, device="cuda") - 5.0) ** 2) / 4.5)
     return ((g / g.sum())[:, None] * (g / g.sum())[None]).expand(3, 1, 11, 11).contiguous()
 
 
-def structure(a, b, window):
-    """Return the SSIM (H, W) of two (H, W, 3) images."""
+def ssim_map(a: "torch.Tensor", b: "torch.Tensor", window: "torch.Tensor") -> "torch.Tensor":
+    """Compute the SSIM (H, W) of two (H, W, 3) images."""
     import torch
 
     a, b = a.permute(2, 0, 1)[None], b.permute(2, 0, 1)[None]
-    blur = lambda x: torch.nn.functional.conv2d(x, window, groups=3, padding=5)
+
+    def blur(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv2d(x, window, groups=3, padding=5)
+
     ma, mb = blur(a), blur(b)
     va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
     return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))[0].mean(0)
 
 
-def image_loss(out, image, weight, window):
-    """Return 0.8 L1 + 0.2 (1 - SSIM) of two (H, W, 3) images, weighted by pixel (H, W)."""
-    return (weight * (0.8 * (out - image).abs().mean(-1) + 0.2 * (1 - structure(out, image, window)))).mean()
+def image_loss(
+    out: "torch.Tensor", image: "torch.Tensor", weight: "torch.Tensor", window: "torch.Tensor"
+) -> "torch.Tensor":
+    """Compute 0.8 L1 + 0.2 (1 - SSIM) of two (H, W, 3) images, weighted by pixel (H, W)."""
+    return (weight * (0.8 * (out - image).abs().mean(-1) + 0.2 * (1 - ssim_map(out, image, window)))).mean()
 
 
-def depth_loss(depth, alpha, measured):
-    """Return the relative error of expected depth at LiDAR points (`ff_jax.train.losses.depth_l1`); all (H, W)."""
+def depth_loss(depth: "torch.Tensor", alpha: "torch.Tensor", measured: "torch.Tensor") -> "torch.Tensor":
+    """Compute the relative error of expected depth at LiDAR points (`ff_jax.train.losses.depth_l1`); all (H, W)."""
     hit = measured > 0
     if not hit.any():
         return depth.sum() * 0
@@ -123,40 +151,50 @@ def depth_loss(depth, alpha, measured):
     return error.clamp(max=1).mean()
 
 
-def supervision(log: SceneData, frames: list[Frame], config: FuseConfig, device: str = "cuda"):
-    """Return per frame its image, how far each pixel counts, and LiDAR depth (0 without), uploaded once."""
+class Supervision(NamedTuple):
+    """Training data of one frame."""
+
+    image: "torch.Tensor"  # (H, W, 3)
+    weight: "torch.Tensor"  # (H, W)
+    depth: "torch.Tensor"  # (H, W), LiDAR depth in meters; 0 without
+
+
+def load_supervision(
+    log: SceneData, frames: Sequence[Frame], config: FuseConfig, device: str = "cuda"
+) -> list[Supervision]:
+    """Load and upload the training data of all frames."""
     import torch
 
-    upload = lambda x: torch.tensor(x, device=device)
-    weight = lambda frame: load_mask(frame, "valid") * (1 - load_mask(frame, "dynamic"))
-    empty = lambda frame: np.zeros((frame.height, frame.width), np.float32)
-    depth = lambda frame: lidar_depth(log, frame) if config.data.use_lidar else empty(frame)
-    return [(upload(load_image(f)), upload(weight(f)), upload(depth(f))) for f in frames]
+    def load(frame: Frame) -> Supervision:
+        weight = load_mask(frame, "valid") * (1 - load_mask(frame, "dynamic"))
+        empty = np.zeros((frame.height, frame.width), np.float32)
+        depth = lidar_depth(log, frame) if config.data.use_lidar else empty
+        return Supervision(*(torch.tensor(array, device=device) for array in (load_image(frame), weight, depth)))
+
+    return [load(frame) for frame in frames]
 
 
-def train(log: SceneData, config: FuseConfig):
-    """Train gsplat and return its parameters, seconds and peak memory in bytes."""
+def train(recording: Recording, config: FuseConfig) -> tuple["torch.nn.ParameterDict", float, int]:
+    """Train gsplat; return its parameters, the seconds and the peak memory in bytes."""
     import torch
     from gsplat import MCMCStrategy
 
-    frames = [frame for frame in log.frames if frame.split == "train"]
-    # Uploaded once: an upload per step would make the peer wait for the host.
-    known = supervision(log, frames, config)
-    cameras = [on_device(frame) for frame in frames]
-    size = frames[0].width, frames[0].height
-    window = ssim_window()
+    frames = recording.frames
+    # All frames are uploaded before training: an upload per step would make the baseline wait for the host.
+    supervision = load_supervision(recording.log, frames, config)
+    cameras, size, window = [camera_on_gpu(frame) for frame in frames], recording.image_size, ssim_window()
     radius = scene_radius(np.stack([frame.world_from_camera for frame in frames]))
-    params, optimizers = parameters(*start_points(log, tuple(frames), config), radius)
+    params, optimizers = make_parameters(*background_points(recording, config), radius)
     strategy = MCMCStrategy(cap_max=config.recon.budget, refine_stop_iter=config.recon.density.stop)
     state = strategy.initialize_state()
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizers["means"], 0.01 ** (1 / config.steps))
     torch.cuda.synchronize()
-    started = time.time()
+    start = time.time()
     for step in progress(range(config.steps), "gsplat"):
         index = frame_at(config.seed, step, len(frames))
         degree = min(step // 1000, 3)
-        out, alpha, info = draw(params, cameras[index], size, degree, depth=config.data.use_lidar)
-        image, weight, measured = known[index]
+        out, alpha, info = render(params, cameras[index], size, degree, depth=config.data.use_lidar)
+        image, weight, measured = supervision[index]
         loss = image_loss(out[..., :3], image, weight, window)
         if config.data.use_lidar:
             loss = loss + config.recon.loss.depth * depth_loss(out[..., 3], alpha, measured)
@@ -169,11 +207,11 @@ def train(log: SceneData, config: FuseConfig):
         rate = decay.get_last_lr()[0]
         strategy.step_post_backward(params, optimizers, state, step, info, lr=rate)
     torch.cuda.synchronize()
-    return params, time.time() - started, torch.cuda.max_memory_allocated()
+    return params, time.time() - start, torch.cuda.max_memory_allocated()
 
 
-def scored(params, log: SceneData, config: FuseConfig) -> list[ShiftScore]:
-    """Return the scores of the views with ground truth that a run of `config` is scored at."""
+def score_views(params: "torch.nn.ParameterDict", log: SceneData, config: FuseConfig) -> list[ShiftScore]:
+    """Score the same views with ground truth as a run of `config`."""
     import torch
 
     rows = []
@@ -182,10 +220,10 @@ def scored(params, log: SceneData, config: FuseConfig) -> list[ShiftScore]:
             continue
         size = target.frame.width, target.frame.height
         with torch.no_grad():
-            out, alpha, _ = draw(params, on_device(target.frame), size, 3, depth=True)
+            out, alpha, _ = render(params, camera_on_gpu(target.frame), size, 3, depth=True)
             depth = torch.where(alpha > 0.5, out[..., 3] / alpha.clamp(min=0.5), torch.inf).cpu().numpy()
-        seen = out[..., :3].clamp(0, 1).cpu().numpy(), np.zeros(depth.shape, np.float32), depth
-        rows.append(score(lambda _, seen=seen: seen, target, log))
+        result = RenderArrays(out[..., :3].clamp(0, 1).cpu().numpy(), np.zeros(depth.shape, np.float32), depth)
+        rows.append(score(lambda _, result=result: result, target, log))
     return by_shift(rows)
 
 
@@ -194,13 +232,13 @@ def main(_: list[str]) -> None:
     gsplat_render.require()
     config = command_line.to_config(_CONFIG.value)
     log = open_log(command_line.with_log_path(config).data)
-    params, seconds, memory = train(log, config)
+    params, seconds, memory = train(make_recording(log, config), config)
     figures = {
         "seconds": seconds,
         "steps_per_second": config.steps / seconds,
         "peak_bytes": memory,
         "gaussians": len(params["means"]),
-        "shifts": [row._asdict() for row in scored(params, log, config)],
+        "shifts": [row._asdict() for row in score_views(params, log, config)],
     }
     Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
     Path(_OUT.value).write_text(json.dumps(figures, indent=2).replace("NaN", "null"))

@@ -1,4 +1,4 @@
-"""The peer: gsplat (CUDA, PyTorch) rendering one view, as a whole and stage by stage.
+"""Render one view with gsplat (CUDA, PyTorch), as a whole and stage by stage.
 
 Needs gsplat==1.5.3, PyTorch with CUDA and a CUDA compiler.
 """
@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from kernels import Gaussians3D
 from kernels.project.specs import SceneSpec
 
-PARAMETERS = ("means", "quats", "scales", "opacities", "sh")
+PARAMETERS = Gaussians3D._fields
 TILE = 16
 
 
 def require() -> None:
-    """Check that gsplat can run here, before anything long does.
+    """Check that gsplat can run on this machine, before anything takes long.
 
     Raises:
         ValueError: it cannot.
@@ -27,15 +28,21 @@ def require() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise ValueError("gsplat needs an NVIDIA GPU and PyTorch with CUDA: torch finds no such device.")
+        raise ValueError("gsplat needs an NVIDIA GPU and PyTorch with CUDA, but torch finds no such device.")
+
+
+def _synchronize(_: Any) -> None:
+    import torch
+
+    torch.cuda.synchronize()
 
 
 def bench(spec: SceneSpec, arrays: dict[str, np.ndarray], median_ms: Callable) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the times (ms) and memory (MB) of gsplat, its stages among them, and its image.
+    """Measure the times (ms) and memory (MB) of gsplat and of its stages; also return its image.
 
     Args:
         spec: image size and degree of spherical harmonics.
-        arrays: the arguments of `kernels.project.project`.
+        arrays: fields of `kernels.Gaussians3D` and `kernels.CameraMatrices`.
         median_ms: (call, wait) -> ms.
     """
     import torch
@@ -57,23 +64,22 @@ def bench(spec: SceneSpec, arrays: dict[str, np.ndarray], median_ms: Callable) -
         loss.backward()
         return loss
 
-    wait = lambda _: torch.cuda.synchronize()
     times, memory = {}, {}
     torch.cuda.reset_peak_memory_stats()
     with torch.no_grad():
-        times["forward"] = median_ms(render, wait)
+        times["forward"] = median_ms(render, _synchronize)
         memory["forward"] = torch.cuda.max_memory_allocated() / 1e6
         image = render().cpu().numpy()
     for name in PARAMETERS:
         tensors[name].requires_grad_()
     torch.cuda.reset_peak_memory_stats()
-    times["forward+backward"] = median_ms(both, wait)
+    times["forward+backward"] = median_ms(both, _synchronize)
     memory["forward+backward"] = torch.cuda.max_memory_allocated() / 1e6
-    return times | {"memory_MB": memory, "stages": stages(spec, tensors, median_ms)}, image
+    return times | {"memory_MB": memory, "stages": measure_stages(spec, tensors, median_ms)}, image
 
 
-def stages(spec: SceneSpec, tensors: dict[str, Any], median_ms: Callable) -> dict[str, float]:
-    """Return the times of gsplat's stages, ms; `with gradients` is a stage and its backward pass together."""
+def measure_stages(spec: SceneSpec, tensors: dict[str, Any], median_ms: Callable) -> dict[str, float]:
+    """Measure the times of gsplat's stages, ms; `with gradients` is a stage together with its backward pass."""
     import torch
     from gsplat.cuda._wrapper import (
         fully_fused_projection,
@@ -94,31 +100,31 @@ def stages(spec: SceneSpec, tensors: dict[str, Any], median_ms: Callable) -> dic
         color = spherical_harmonics(spec.sh_degree, (means - origin)[None], sh[None], (radii > 0).all(-1))
         return radii, mean2d, depth, conic, torch.clamp_min(color + 0.5, 0.0)
 
-    def bins(radii: Any, mean2d: Any, depth: Any) -> tuple:
+    def make_bins(radii: Any, mean2d: Any, depth: Any) -> tuple:
         _, keys, ids = isect_tiles(mean2d, radii, depth, TILE, *grid, n_images=1)
         return isect_offset_encode(keys, 1, *grid).reshape(1, grid[1], grid[0]), ids
 
-    def raster(mean2d: Any, conic: Any, color: Any, starts: Any, ids: Any) -> Any:
+    def rasterize(mean2d: Any, conic: Any, color: Any, starts: Any, ids: Any) -> Any:
         return rasterize_to_pixels(mean2d, conic, color, opacities[None], *size, TILE, starts, ids)[0]
 
-    def pulled(call: Callable[[], Any], inputs: list) -> Callable[[], Any]:
+    def gradient(call: Callable[[], Any], inputs: list) -> Callable[[], Any]:
         def run() -> Any:
             return torch.autograd.grad(sum(x.sum() for x in call()), inputs)
 
         return run
 
-    wait = lambda _: torch.cuda.synchronize()
     with torch.no_grad():
         radii, mean2d, depth, conic, color = project()
-        starts, ids = bins(radii, mean2d, depth)
+        starts, ids = make_bins(radii, mean2d, depth)
         times = {
-            "project": median_ms(project, wait),
-            "bin": median_ms(lambda: bins(radii, mean2d, depth), wait),
-            "rasterize": median_ms(lambda: raster(mean2d, conic, color, starts, ids), wait),
+            "project": median_ms(project, _synchronize),
+            "bin": median_ms(lambda: make_bins(radii, mean2d, depth), _synchronize),
+            "rasterize": median_ms(lambda: rasterize(mean2d, conic, color, starts, ids), _synchronize),
         }
     splats = [x.detach().requires_grad_() for x in (mean2d, conic, color)]
-    parameters = [tensors[name].requires_grad_() for name in PARAMETERS]
-    times["rasterize with gradients"] = median_ms(pulled(lambda: [raster(*splats, starts, ids)], splats), wait)
-    three = [parameters[k] for k in (0, 1, 2, 4)]
-    times["project with gradients"] = median_ms(pulled(lambda: project()[1:], three), wait)
-    return times
+    parameters = [tensors[name].requires_grad_() for name in ("means", "quats", "scales", "sh")]
+    calls = {
+        "rasterize with gradients": gradient(lambda: [rasterize(*splats, starts, ids)], splats),
+        "project with gradients": gradient(lambda: project()[1:], parameters),
+    }
+    return times | {name: median_ms(call, _synchronize) for name, call in calls.items()}

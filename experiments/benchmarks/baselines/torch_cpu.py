@@ -1,11 +1,11 @@
-"""Forward and backward on a CPU beside a plain vectorised PyTorch program of the same maths.
+"""Time forward and backward passes on a CPU, beside a plain vectorized PyTorch program of the same mathematics.
 
     python -m experiments.benchmarks.baselines.torch_cpu --scene=50k_640x192
 
-gsplat's own PyTorch path needs CUDA for its tile lists, so the peer is written here the way one would: project all
-Gaussians at once, then per tile blend the Gaussians whose box touches it with a cumulative product, and let autograd
-do the rest. Both render the same arrays; images and gradients are compared before they are timed. XLA runs the small
-operations of a walk on one core, so here the scene is split over as many CPU devices as there are cores.
+gsplat's own PyTorch path needs CUDA for its tile lists, so the baseline is a direct implementation: project all
+Gaussians at once; then, per tile, blend the Gaussians whose box touches it with a cumulative product; autograd does the
+rest. Both render the same arrays; images and gradients are compared before they are timed. XLA runs the small
+operations of a tile on one core, so here the scene is split over as many CPU devices as there are cores.
 """
 
 import statistics
@@ -18,24 +18,24 @@ import numpy as np
 import torch
 from absl import flags
 
-from experiments.benchmarks.scenes import PARAMETERS
+from experiments.benchmarks.scenes import round_up, to_gaussians
 from experiments.cli import command_line
 from ff_jax.render.camera import Camera
-from ff_jax.render.gaussians import Gaussians
+from ff_jax.render.gaussians import WorldGaussians
 from ff_jax.render.multi_device import make_shards, placements
-from ff_jax.render.renderer import RenderOut, RenderSettings
-from ff_jax.render.renderer import render as drawn
-from kernels.project.specs import KNOWN, SceneSpec, make_scene, named
-from kernels.rasterize.alpha_blending import ALPHA_MAX, ALPHA_MIN
+from ff_jax.render.renderer import RenderInput, RenderOutput, RenderSettings, render
+from kernels import ALPHA_MAX, ALPHA_MIN, Gaussians3D
+from kernels.project.specs import SCENE_NAMES, SceneSpec, make_scene, named_scene
 
-_SCENE = flags.DEFINE_string("scene", "50k_640x192", f"Random scene: one of {KNOWN}.")
-_DEVICES = flags.DEFINE_integer("devices", 2, "CPU devices of JAX that share the scene: one per core.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of which the median counts.", lower_bound=1)
+_SCENE = flags.DEFINE_string("scene", "50k_640x192", f"Random scene: one of {SCENE_NAMES}.")
+_DEVICES = flags.DEFINE_integer("devices", 2, "CPU devices of JAX that share the scene, one per core.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls; the result is their median.", lower_bound=1)
+PARAMETERS = Gaussians3D._fields
 TILE, SH0 = 16, 0.28209479177387814
 
 
 def rotations(quats: torch.Tensor) -> torch.Tensor:
-    """Return rotation matrices (N, 3, 3) of wxyz quaternions."""
+    """Convert wxyz quaternions to rotation matrices (N, 3, 3)."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -45,8 +45,8 @@ def rotations(quats: torch.Tensor) -> torch.Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def splats(scene: dict[str, torch.Tensor], spec: SceneSpec) -> tuple[torch.Tensor, ...]:
-    """Return mean2d, conic, opacity, colour, depth and the radii of boxes of what lies before the camera."""
+def project(scene: dict[str, torch.Tensor], spec: SceneSpec) -> tuple[torch.Tensor, ...]:
+    """Project: mean2d, conic, opacity, color, depth and half-size of the box of Gaussians before the camera."""
     pose, K = scene["camera_from_world"], scene["K"]
     points = scene["means"] @ pose[:3, :3].T + pose[:3, 3]
     front = points[:, 2] > 0.2
@@ -69,9 +69,9 @@ def splats(scene: dict[str, torch.Tensor], spec: SceneSpec) -> tuple[torch.Tenso
     return torch.stack([fx * x / z + cx, fy * y / z + cy], -1), conic, opacity, color, z, radius
 
 
-def render(scene: dict[str, torch.Tensor], spec: SceneSpec) -> torch.Tensor:
-    """Return the image, tile by tile."""
-    mean, conic, opacity, color, depth, radius = splats(scene, spec)
+def render_torch(scene: dict[str, torch.Tensor], spec: SceneSpec) -> torch.Tensor:
+    """Render the image tile by tile."""
+    mean, conic, opacity, color, depth, radius = project(scene, spec)
     low, high = (mean - radius).detach(), (mean + radius).detach()
     order = torch.argsort(depth.detach())
     image = []
@@ -94,7 +94,7 @@ def render(scene: dict[str, torch.Tensor], spec: SceneSpec) -> torch.Tensor:
 
 
 def median_ms(call: Callable[[], object]) -> float:
-    """Return the median time of a call, ms, after one that warms up."""
+    """Measure the median time of a call, ms, after one for warm-up."""
     call()
     times = []
     for _ in range(_REPEATS.value):
@@ -105,7 +105,7 @@ def median_ms(call: Callable[[], object]) -> float:
 
 
 def bench_torch(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarray) -> tuple[float, np.ndarray, dict]:
-    """Return ms per forward and backward, the image, and the gradients."""
+    """Measure ms per forward and backward pass of PyTorch; also return the image and the gradients."""
     scene = {name: torch.tensor(array) for name, array in arrays.items()}
     for name in PARAMETERS:
         scene[name].requires_grad_()
@@ -113,7 +113,7 @@ def bench_torch(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarr
     def both() -> torch.Tensor:
         for name in PARAMETERS:
             scene[name].grad = None
-        image = render(scene, spec)
+        image = render_torch(scene, spec)
         (image - torch.tensor(target)).abs().mean().backward()
         return image
 
@@ -122,51 +122,53 @@ def bench_torch(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarr
 
 
 def bench_here(spec: SceneSpec, arrays: dict[str, np.ndarray], target: np.ndarray) -> tuple[float, np.ndarray, dict]:
-    """Return ms per forward and backward, the image, and the gradients; one device per core shares the scene."""
+    """Measure the same of this renderer; its devices share the scene."""
     scene = {name: jnp.asarray(array) for name, array in arrays.items()}
     shards = make_shards() if len(jax.devices()) > 1 else None
     camera = Camera(scene["K"], scene["camera_from_world"], spec.width, spec.height)
     alive = jnp.ones(spec.gaussians, bool)
 
-    def draw(parameters: dict, settings: RenderSettings) -> RenderOut:
-        p = parameters
-        logit = jnp.log(p["opacities"] / (1 - p["opacities"]))
-        gaussians = Gaussians(p["means"], p["quats"], jnp.log(p["scales"]), logit, p["sh"])
-        return drawn(gaussians, alive, camera, settings, sh_degree=spec.sh_degree)
+    def render_jax(parameters: dict[str, jax.Array], settings: RenderSettings) -> RenderOutput:
+        return render(RenderInput(WorldGaussians(to_gaussians(parameters), alive), camera, settings, spec.sh_degree))
 
-    parameters, room = {name: scene[name] for name in PARAMETERS}, 0
-    needed = jax.jit(lambda p, settings: draw(p, settings).needed, static_argnums=1)
-    counted = int(needed(parameters, RenderSettings(capacity=1 << 16, shards=shards)))
-    while counted > room:  # what a list too short reports is an upper bound
-        room = counted
-        counted = int(needed(parameters, RenderSettings(capacity=room, shards=shards)))
-    settings = RenderSettings(capacity=-(-counted * 9 // 8 // 1024) * 1024, shards=shards)
+    parameters, capacity = {name: scene[name] for name in PARAMETERS}, 0
+    count = jax.jit(lambda p, settings: render_jax(p, settings).num_intersections, static_argnums=1)
+    num_intersections = int(count(parameters, RenderSettings(capacity=1 << 16, shards=shards)))
+    while num_intersections > capacity:  # the number is an upper bound if the lists are too short
+        capacity = num_intersections
+        num_intersections = int(count(parameters, RenderSettings(capacity=capacity, shards=shards)))
+    settings = RenderSettings(capacity=round_up(num_intersections, 1024), shards=shards)
 
-    def loss(parameters: dict, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        image = draw(parameters, settings).rgb
+    def loss(parameters: dict[str, jax.Array], target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        image = render_jax(parameters, settings).rgb
         return jnp.abs(image - target).mean(), image
 
-    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    both = jax.jit(jax.value_and_grad(loss, has_aux=True))
     if shards is not None:
         parameters = jax.device_put(parameters, placements(parameters, spec.gaussians, shards))
-    call = lambda: jax.block_until_ready(run(parameters, jnp.asarray(target)))
+
+    def call() -> tuple:
+        return jax.block_until_ready(both(parameters, jnp.asarray(target)))
+
     (_, image), gradients = call()
     return median_ms(call), np.asarray(image), {name: np.asarray(g) for name, g in gradients.items()}
 
 
 def main(_: list[str]) -> None:
-    """Print agreement and both times."""
-    spec = named(_SCENE.value)
+    """Print the agreement and both times."""
+    spec = named_scene(_SCENE.value)
     jax.config.update("jax_num_cpu_devices", _DEVICES.value)
     arrays = make_scene(spec, np.random.default_rng(0))
     target = np.random.default_rng(1).random((spec.height, spec.width, 3), np.float32)
-    here, image, gradients = bench_here(spec, arrays, target)
-    peer, theirs, their_gradients = bench_torch(spec, arrays, target)
-    print(f"image: largest difference {np.abs(image - theirs).max():.1e}, mean {np.abs(image - theirs).mean():.1e}")
-    for name, ours in gradients.items():
-        print(f"gradient of {name}: relative {np.linalg.norm(ours - their_gradients[name]) / np.linalg.norm(ours):.1e}")
-    threads = f"{_SCENE.value}, {torch.get_num_threads()} threads, {_DEVICES.value} devices"
-    print(f"{threads}: {here:.0f} ms here, {peer:.0f} ms PyTorch, ratio {peer / here:.1f}")
+    here_ms, image, gradients = bench_here(spec, arrays, target)
+    torch_ms, torch_image, torch_gradients = bench_torch(spec, arrays, target)
+    difference = np.abs(image - torch_image)
+    print(f"image: largest difference {difference.max():.1e}, mean {difference.mean():.1e}")
+    for name, gradient in gradients.items():
+        error = np.linalg.norm(gradient - torch_gradients[name]) / np.linalg.norm(gradient)
+        print(f"gradient of {name}: relative {error:.1e}")
+    facts = f"{_SCENE.value}, {torch.get_num_threads()} threads, {_DEVICES.value} devices"
+    print(f"{facts}: {here_ms:.0f} ms here, {torch_ms:.0f} ms PyTorch, ratio {torch_ms / here_ms:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The eight Waymo scenes on which lane-shift methods are compared (ReconDreamer), with the metrics of the papers.
+"""The eight Waymo scenes of ReconDreamer, on which lane-shift methods are compared, with the metrics of the papers.
 
 python -m experiments.sweeps.run --config=experiments/configs/sweeps/waymo.py --workdir=runs/waymo --workers=8
 
-Never run here, for want of the data; `waymo_recondreamer.py` says where it is looked for. NTA-IoU, NTL-IoU and FID
-need their networks (docs/benchmark_protocol.md).
+Not yet run: data not available; `waymo_recondreamer.py` gives its place. NTA-IoU, NTL-IoU and FID need their networks
+(docs/benchmark_protocol.md).
 """
 
 from experiments.configs.waymo_recondreamer import SCENES
@@ -14,7 +14,7 @@ _METRICS = {"NTA-IoU^": "nta", "NTL-IoU^": "ntl", "FID_": "fid"}
 
 
 def get_sweep() -> Sweep:
-    """Return one run per scene."""
+    """Build a sweep with one run per scene."""
     where = "benchmark/metrics.json:results[version=Fused,shift={}].{}.mean"
     return Sweep(
         title="Waymo, scenes of ReconDreamer",
@@ -24,7 +24,7 @@ def get_sweep() -> Sweep:
             for head, key in _METRICS.items()
         },
         rows={f"scene {index}": {"config": f"{_FILE}:{index}"} for index in SCENES},
-        seeded=("seed",),
+        seed_settings=("seed",),
         average=True,
         after=("experiments.evaluate --run={run} --out={run}/benchmark --shifts=3,6",),
     )

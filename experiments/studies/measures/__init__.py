@@ -1,1 +1,1 @@
-"""What the studies measure."""
+"""Measures, figures and tables of the studies."""

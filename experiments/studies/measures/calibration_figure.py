@@ -8,51 +8,51 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.studies.measures.calibration import ADMITTED, FRACTIONS
-from ff_jax.runtime.atomic_files import replacing
+from ff_jax.runtime.atomic_files import atomic_write
 
 COLORS = {
     "exact_block": "#1f6feb",
     "exact_diag": "#54aeff",
     "trace": "#8250df",
-    "paper_code": "#c2571a",
+    "released_formula": "#c2571a",
     "opacity": "#8a8f98",
     "color_only": "#1a7f5a",
     "distance": "#bf8700",
-    "flat_backdrop": "#d1242f",
-    "even_noise": "#cf7fb0",
+    "prior_background": "#d1242f",
+    "uniform_noise": "#cf7fb0",
 }
 
 
 def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -> None:
-    """Draw the three charts of one result of `calibration_study.summarize` and save them as PNG.
+    """Draw the three charts of one result of `calibration.summarize` and save them as PNG.
 
     Args:
-        result: the numbers.
-        path: where the picture goes.
-        title: above it.
+        result: the figures.
+        path: file to write.
+        title: title of the image.
     """
     figure = Figure(figsize=(15, 5.4), dpi=90, layout="constrained")
-    admitted, sparse, reliable = figure.subplots(1, 3)
+    admitted, sparsification, reliability = figure.subplots(1, 3)
     for name, method in result["methods"].items():
         style = {"color": COLORS[name], "linewidth": 2.4 if name == "exact_block" else 1.3}
         admitted.plot(100 * ADMITTED, method["admitted_psnr"], label=name, **style)
-        sparse.plot(100 * FRACTIONS, method["sparsification"], label=f"{name} ({method['ause']:.3f})", **style)
-    sparse.plot(100 * FRACTIONS, result["oracle"], "k--", linewidth=1, label="best possible")
+        sparsification.plot(100 * FRACTIONS, method["sparsification"], label=f"{name} ({method['ause']:.3f})", **style)
+    sparsification.plot(100 * FRACTIONS, result["oracle"], "k--", linewidth=1, label="best possible")
     for name, group in result["reliability"].items():
         label = f"{name} ({group['miscalibration']:.2f})"
-        reliable.plot(group["predicted"], group["observed"], "o-", color=COLORS[f"exact_{name}"], label=label)
+        reliability.plot(group["predicted"], group["observed"], "o-", color=COLORS[f"exact_{name}"], label=label)
     ends = np.array([1e-2, 1.0])
-    reliable.plot(ends, ends, "k--", linewidth=1, label="calibrated")
-    reliable.set(xscale="log", yscale="log")
-    _name(admitted, "PSNR of admitted pixels, dB", "pixels admitted, lowest score first, %")
-    _name(sparse, "mean error of what is left (AUSE)", "pixels removed, highest score first, %")
-    _name(reliable, "RMS error (miscalibration)", "predicted standard deviation")
+    reliability.plot(ends, ends, "k--", linewidth=1, label="calibrated")
+    reliability.set(xscale="log", yscale="log")
+    _label_axes(admitted, "PSNR of admitted pixels, dB", "pixels admitted, lowest score first, %")
+    _label_axes(sparsification, "mean error of the remaining pixels (AUSE)", "pixels removed, highest score first, %")
+    _label_axes(reliability, "RMS error (miscalibration)", "predicted standard deviation")
     figure.suptitle(title)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _name(axes: Any, title: str, x_label: str) -> None:
+def _label_axes(axes: Any, title: str, x_label: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x_label, fontsize=9)
     axes.grid(alpha=0.25)

@@ -14,7 +14,7 @@ def test_times_shares_and_memory_of_a_scene(server, tmp_path):
     memory, scene = json.loads(memory), json.loads(scene)
     assert device.startswith("cpu")
     assert json.loads((tmp_path / "figures.json").read_text()) == memory | {"scenes": [scene]}
-    # 55 numbers of geometry and 1 to 136 of colour; 100 and 1 to 256: of four bytes each
+    # 55 numbers of geometry and 1 to 136 of color; 100 and 1 to 256: of four bytes each
     assert memory["bytes_per_gaussian"]["0"] == {"accumulator": 4 * (55 + 1), "posterior": 4 * (100 + 1)}
     assert memory["bytes_per_gaussian"]["3"] == {"accumulator": 4 * (55 + 136), "posterior": 4 * (100 + 256)}
     assert (scene["scene"], scene["gaussians"]) == ("200_48x32", 200) and scene["intersections"] > 0
@@ -26,4 +26,6 @@ def test_times_shares_and_memory_of_a_scene(server, tmp_path):
 
 def test_unknown_scenes_are_one_sentence(server):
     done = server.run("experiments.benchmarks.eig", "--scenes=many")
-    assert done.returncode and "--scenes=many is unknown: use some of" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode and "invalid --scenes=many: expected some of" in done.stderr and "Traceback" not in done.stderr
+    )

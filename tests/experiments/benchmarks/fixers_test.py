@@ -1,4 +1,4 @@
-"""The benchmarks of the generators, at sizes that a CPU runs in seconds."""
+"""The benchmarks of the fixers, at sizes that a CPU runs in seconds."""
 
 import json
 import os
@@ -11,41 +11,35 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def printed(server, module, *flags, **environment):
-    """Return name and figures of every line that a benchmark of a tiny network prints."""
+def run_tiny(server, module, *flags, **environment):
+    """Run a benchmark of a tiny network; return name and figures of every line."""
     done = server.run(module, "--layout=tiny", "--repeats=1", *flags, **environment)
     assert done.returncode == 0, done.stderr
     return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
 
 
-def test_both_video_programs_are_timed_and_say_what_they_are(server):
+def test_both_video_programs_are_timed(server):
     pytest.importorskip("torch")
-    names, found = zip(
-        *printed(server, "experiments.benchmarks.eigent", "--layout=tiny", "--torch", "--repeats=1"), strict=True
-    )
+    names, figures = zip(*run_tiny(server, "experiments.benchmarks.eigent", "--torch"), strict=True)
     assert names == ("torch eager", "jax", "jax vae")
-    eager, ours, video = found
+    eager, ours, video = figures
     assert ours["tokens"] == 18 and ours["attention"] == "xla" and ours["step"]["planned_gib"] > 0
     assert min(eager["step"]["ms"], eager["vae"]["ms"], ours["step"]["ms"], video["ms"]) > 0
 
 
 def test_training_is_timed_on_two_devices(server):
     devices = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"}
-    ((name, found),) = printed(
-        server, "experiments.benchmarks.eigent", "--layout=tiny", "--train=2", "--repeats=1", **devices
-    )
-    assert name == "training" and found["devices"] == 2
-    assert found["clips_per_s"] == pytest.approx(2e3 / found["ms"], rel=1e-3)
-    assert found["tokens_per_s"] == pytest.approx(18 * found["clips_per_s"], rel=1e-3)
+    ((name, figures),) = run_tiny(server, "experiments.benchmarks.eigent", "--train=2", **devices)
+    assert name == "training" and figures["devices"] == 2
+    assert figures["clips_per_s"] == pytest.approx(2e3 / figures["ms"], rel=1e-3)
+    assert figures["tokens_per_s"] == pytest.approx(18 * figures["clips_per_s"], rel=1e-3)
 
 
 def test_both_image_programs_are_timed(server):
     pytest.importorskip("torch")
-    names, found = zip(
-        *printed(server, "experiments.benchmarks.difix", "--layout=tiny", "--torch", "--repeats=1"), strict=True
-    )
+    names, figures = zip(*run_tiny(server, "experiments.benchmarks.difix", "--torch"), strict=True)
     assert names == ("torch eager", "jax", "jax with EIG")
-    assert min(found[0]["repair"]["ms"], found[1]["ms"], found[2]["ms"]) > 0 and found[1]["size"] == [64, 64]
+    assert min(figures[0]["repair"]["ms"], figures[1]["ms"], figures[2]["ms"]) > 0 and figures[1]["size"] == [64, 64]
 
 
 def test_the_work_of_a_step_is_that_of_its_products():

@@ -10,26 +10,27 @@ def bench(server, *flags):
     return server.run("experiments.benchmarks.multi_device", "--size=64x40", "--repeats=1", *flags, XLA_FLAGS=FLAGS)
 
 
-def test_one_and_four_devices_draw_the_same_and_say_what_they_send(server):
+def test_one_and_four_devices_render_the_same_and_report_what_they_send(server):
     done = bench(server, "--devices=1,4", "--gaussians=501")
     assert done.returncode == 0, done.stderr[-3000:]
     one, four = (json.loads(line) for line in done.stdout.splitlines())
     assert (one["devices"], four["devices"]) == (1, 4)
     assert one["bytes_sent"] == {"splats": 0, "image": 0, "gradient": 0}
-    room = min(four["room"], 126)  # 501 / 4 Gaussians a device
-    assert four["sent"] <= room
+    capacity = min(four["send_capacity"], 126)  # 501 / 4 Gaussians a device
+    assert four["sent"] <= capacity
     # 12 numbers a splat; of 5 rows of tiles two a device, 64 x 8 pixels of 5 numbers each
-    assert four["bytes_sent"] == {"splats": 3 * room * 48, "image": 3 * 2 * 8 * 64 * 20, "gradient": 3 * room * 48}
+    splats = 3 * capacity * 48
+    assert four["bytes_sent"] == {"splats": splats, "image": 3 * 2 * 8 * 64 * 20, "gradient": splats}
     assert 0 < four["intersections"] < one["intersections"] <= one["capacity"]
     assert four["difference"]["image"] < 1e-5 and four["difference"]["gradient"] < 1e-4
     for line in (one, four):
         assert min(line["forward_ms"], line["forward_backward_ms"], *line["memory_MB"].values()) > 0
 
 
-def test_devices_that_are_not_there_are_one_sentence(server):
+def test_too_many_devices_are_one_sentence(server):
     done = bench(server, "--devices=8")
     assert (
         done.returncode
-        and "--devices=8 is wrong: give numbers of devices from 1 to 4." in done.stderr
+        and "invalid --devices=8: expected numbers of devices from 1 to 4." in done.stderr
         and "Traceback" not in done.stderr
     )

@@ -1,4 +1,4 @@
-"""What the entry points share."""
+"""Shared parts of the entry points."""
 
 import pytest
 from absl import flags
@@ -6,45 +6,48 @@ from absl import flags
 from experiments.cli import command_line
 
 
-def listed(*entries):
+def list_flag(*entries):
     values = flags.FlagValues()
     holder = flags.DEFINE_list("seeds", list(entries), "", flag_values=values)
     values.mark_as_parsed()
     return holder
 
 
-def test_list_flags_become_numbers_or_one_sentence():
-    assert command_line.numbers(listed("-2", "0.5")) == (-2.0, 0.5)
-    assert command_line.numbers(listed("0", "7"), int) == (0, 7) and command_line.numbers(listed(), int) == ()
-    with pytest.raises(ValueError, match=r"--seeds='1\.5' is wrong: give whole numbers, separated by commas\."):
-        command_line.numbers(listed("1", "1.5"), int)
-    with pytest.raises(ValueError, match="--seeds='left' is wrong: give numbers"):
-        command_line.numbers(listed("left"))
+def test_list_flags_are_parsed_to_numbers():
+    assert command_line.parse_numbers(list_flag("-2", "0.5")) == (-2.0, 0.5)
+    assert (
+        command_line.parse_numbers(list_flag("0", "7"), int) == (0, 7)
+        and command_line.parse_numbers(list_flag(), int) == ()
+    )
+    with pytest.raises(ValueError, match=r"invalid --seeds='1\.5': expected whole numbers, separated by commas\."):
+        command_line.parse_numbers(list_flag("1", "1.5"), int)
+    with pytest.raises(ValueError, match="invalid --seeds='left': expected numbers"):
+        command_line.parse_numbers(list_flag("left"))
 
 
-def test_two_numbers_or_one_sentence():
-    assert command_line.pair("1000:1080", ":", "seeds") == (1000, 1080)
-    assert command_line.pair("0.03:0.3", ":", "off", float) == (0.03, 0.3)
+def test_pairs_are_parsed():
+    assert command_line.parse_pair("1000:1080", ":", "seeds") == (1000, 1080)
+    assert command_line.parse_pair("0.03:0.3", ":", "off", float) == (0.03, 0.3)
     for text in ("4", "4:", "a:b", "4:8:2", "-4:8", "1.5:2"):
-        with pytest.raises(ValueError, match=r"--part='.*' is wrong: give two whole numbers, such as 4/8\."):
-            command_line.pair(text.replace(":", "/"), "/", "part")
-    with pytest.raises(ValueError, match=r"--off='0\.2' is wrong: give two numbers, such as 0\.2:2\."):
-        command_line.pair("0.2", ":", "off", float)
+        with pytest.raises(ValueError, match=r"invalid --part='.*': expected two whole numbers, such as 4/8\."):
+            command_line.parse_pair(text.replace(":", "/"), "/", "part")
+    with pytest.raises(ValueError, match=r"invalid --off='0\.2': expected two numbers, such as 0\.2:2\."):
+        command_line.parse_pair("0.2", ":", "off", float)
 
 
-def test_figures_of_finished_seeds_are_only_read(tmp_path):
-    asked = []
+def test_figures_of_finished_seeds_are_read(tmp_path):
+    computed = []
 
     def figures(seed, folder):
-        asked.append(seed)
+        computed.append(seed)
         return {"folder": folder.name, "twice": 2 * seed}
 
     for seeds in ([1], [0, 1]):
         rows = command_line.figures_by_seed(tmp_path, seeds, figures)
-    assert asked == [1, 0] and rows[1] == {"folder": "seed1", "twice": 2} and list(rows) == [0, 1]
+    assert computed == [1, 0] and rows[1] == {"folder": "seed1", "twice": 2} and list(rows) == [0, 1]
 
 
-def test_a_wrong_override_is_named_without_quotes_upon_quotes():
+def test_errors_of_overrides_have_no_nested_quotes():
     config = command_line.config_dict(command_line.FuseConfig()).lock()
     with pytest.raises(AttributeError) as caught:
         _ = config.stepz

@@ -27,8 +27,10 @@ def test_the_reader_takes_the_frames_that_a_scene_names(tmp_path):
     assert len(open_source(f"{path}?frames=1:3").times) == 2
 
 
-def test_another_index_is_refused():
-    """With the error that entry points turn into one sentence while flags are parsed."""
+def test_an_unknown_index_is_an_error():
+    """Entry points turn this error type into one sentence while they parse flags."""
     for index in ("6", "", "front"):
-        with pytest.raises(AttributeError, match=rf"scene '{index}' is none of 5, 18, 27, .*: write --config="):
+        with pytest.raises(
+            AttributeError, match=rf"invalid scene '{index}': expected one of 5, 18, 27, .*, as in --config="
+        ):
             scenes.get_config(index)

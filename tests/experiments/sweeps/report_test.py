@@ -1,4 +1,4 @@
-"""What a sweep leaves behind."""
+"""Tables, files and charts of a sweep."""
 
 import csv
 import json
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.sweeps.definition import Sweep, points
-from experiments.sweeps.report import Result, Use, best_table, cost, points_csv, summary_table, write_summary
+from experiments.sweeps.definition import Sweep, run_specs
+from experiments.sweeps.report import RunResult, best_table, count_states, runs_csv, summary_table, write_summary
 
 SWEEP = Sweep(
     "Two ways & none",
     {"PSNR^": "psnr", "LPIPS_": "lpips"},
-    rows={"first": {}, "second": {"pool": 3}},
+    rows={"first": {}, "second": {"steps": 3}},
     seeds=(0, 1, 2),
-    missing={"third": "needs a generator"},
+    unavailable={"third": "needs a fixer"},
 )
 
 
@@ -23,30 +23,21 @@ SWEEP = Sweep(
 def results():
     values = iter([(20, 0.5), (22, 0.3), (24, 0.1), (30, 0.7), (31, None), (0, 0)])
     read = lambda psnr, lpips: {"results/metrics.json": {"psnr": psnr, "lpips": lpips}}
-    found = [Result(point, "finished", read(*next(values)), 60.0) for point in points(SWEEP)]
-    return [*found[:-1], Result(found[-1].point, "failed", {}, 30.0, "it broke.")]
+    found = [RunResult(spec, "finished", read(*next(values)), 60.0) for spec in run_specs(SWEEP)]
+    return [*found[:-1], RunResult(found[-1].spec, "failed", {}, 30.0, "it broke.")]
 
 
-def test_the_table_has_means_and_deviations_of_what_finished(results):
+def test_the_table_has_means_and_standard_deviations_of_finished_runs(results):
     assert [tuple(row) for row in summary_table(SWEEP, results).rows] == [
         ("first", "3", "22.00 ± 2.00", "0.300 ± 0.200"),
         ("second", "2", "30.50 ± 0.71", "0.700"),
-        ("third (needs a generator)", "0", "–", "–"),
+        ("third (needs a fixer)", "0", "–", "–"),
     ]
     assert [tuple(row)[1:] for row in best_table(SWEEP, results).rows] == [
         ("31.00", "second", "1"),
         ("0.100", "first", "2"),
     ]
-    assert cost(results) == "5 finished, 1 failed; 5.5 minutes of runs in all"
-
-
-def test_the_cost_counts_a_gpu_once_however_many_points_share_it(results):
-    at = lambda gpu, begun, ended: Use("Fast Chip", gpu, begun, ended)
-    uses = [at("a 0", 0, 60), at("a 0", 30, 90), at("a 0", 200, 230), at("a 1", 0, 90), None, None]
-    shared = [result._replace(use=use) for result, use in zip(results, uses, strict=True)]
-    assert cost(shared).endswith("; 5.5 minutes of runs in all on Fast Chip; 3.5 GPU minutes")
-    on_cpu = [result._replace(use=Use("cpu", "", 0, 60)) for result in results]
-    assert cost(on_cpu).endswith("; 5.5 minutes of runs in all on cpu")
+    assert count_states(results) == "5 finished, 1 failed; 5.5 minutes of runs in all"
 
 
 def test_an_average_over_the_rows_is_one_more(results):
@@ -56,10 +47,10 @@ def test_an_average_over_the_rows_is_one_more(results):
     assert rows[2][:2] == ("all rows", "5") and rows[2][2].startswith(f"{np.mean([20, 22, 24, 30, 31]):.2f}")
 
 
-def test_every_point_is_a_line_of_the_csv(results):
-    lines = list(csv.DictReader(points_csv(SWEEP, results).splitlines()))
+def test_every_run_is_a_line_of_the_csv(results):
+    lines = list(csv.DictReader(runs_csv(SWEEP, results).splitlines()))
     assert [line["PSNR"] for line in lines] == ["20.0", "22.0", "24.0", "30.0", "31.0", ""]
-    assert lines[4]["LPIPS"] == "" and lines[4]["pool"] == "3" and lines[0]["pool"] == ""
+    assert lines[4]["LPIPS"] == "" and lines[4]["steps"] == "3" and lines[0]["steps"] == ""
     assert lines[5]["state"] == "failed" and lines[5]["error"] == "it broke."
 
 
@@ -70,16 +61,16 @@ def test_all_files_are_written(results, tmp_path):
     content = json.loads((tmp_path / "summary.json").read_text())
     assert content["rows"]["first"]["PSNR"] == {
         "mean": 22.0,
-        "deviation": 2.0,
+        "std": 2.0,
         "best": 24.0,
         "values": [20.0, 22.0, 24.0],
     }
     assert content["rows"]["second"]["LPIPS"]["values"] == [0.7, None]
-    assert content["failed"] == {"second_seed2": "it broke."} and content["missing"] == SWEEP.missing
+    assert content["failed"] == {"second_seed2": "it broke."} and content["unavailable"] == SWEEP.unavailable
     assert np.asarray(Image.open(tmp_path / "summary.png")).std() > 10
 
 
 def test_nothing_finished_gives_no_picture(results, tmp_path):
-    write_summary(tmp_path, SWEEP, [result._replace(state="new", read={}) for result in results])
+    write_summary(tmp_path, SWEEP, [result._replace(state="new", files={}) for result in results])
     assert not (tmp_path / "summary.png").exists()
     assert "6 new" in (tmp_path / "summary.md").read_text()

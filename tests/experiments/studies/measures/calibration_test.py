@@ -30,7 +30,7 @@ def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results)
         methods = result["methods"]
         assert min(methods, key=lambda name: methods[name]["ause"]) == "exact_block"
         assert result["reliability"]["block"]["miscalibration"] < result["reliability"]["diag"]["miscalibration"]
-        assert study.falls(methods["exact_block"]["admitted_psnr"], slack=0.3)
+        assert study.is_decreasing(methods["exact_block"]["admitted_psnr"], slack=0.3)
     threshold = study.choose_threshold(results[:1])
     there, best, above = study.at_threshold(results[1], threshold)
     assert 0.8 * best < there <= best
@@ -49,15 +49,15 @@ def test_one_inflation_calibrates_the_other_run():
         runs.append(study.summarize(scores, {"block": std}, np.abs(error), error**2))
     inflation = study.choose_inflation(runs[:1], noises[:1])
     assert inflation == pytest.approx(9, rel=0.3)
-    before, after = (study.inflated(runs[1]["reliability"]["block"], noises[1], factor) for factor in (1.0, inflation))
+    before, after = (study.inflate(runs[1]["reliability"]["block"], noises[1], factor) for factor in (1.0, inflation))
     np.testing.assert_allclose(before.predicted, runs[1]["reliability"]["block"]["predicted"], rtol=1e-6)
-    assert study.off_by(before) > 1.5 and study.off_by(after) < 1.25
+    assert study.deviation_factor(before) > 1.5 and study.deviation_factor(after) < 1.25
 
 
 def test_means_and_tables_keep_every_method(results):
     mean = study.mean_of(results)
-    want = np.mean([result["methods"]["trace"]["ause"] for result in results])
-    assert mean["methods"]["trace"]["ause"] == pytest.approx(want)
+    expected = np.mean([result["methods"]["trace"]["ause"] for result in results])
+    assert mean["methods"]["trace"]["ause"] == pytest.approx(expected)
     table = study.text_table({"all": mean})
     assert all(name in table for name in METHODS) and table.count("\n") == len(METHODS) + 1
 

@@ -1,6 +1,6 @@
-"""An entry point like the main job, without the work: `sweep_runs_test` starts it as the points of a sweep.
+"""An entry point like the main job that does no work: `sweeps/run_test.py` starts it as the runs of a sweep.
 
---config.value is the "PSNR"; --config.fails=N fails the first N times; --config.seconds is how long it takes.
+--config.value is the PSNR; --config.fails=N fails the first N times; --config.seconds is the duration.
 """
 
 import json
@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from ff_jax.runtime.run_lock import hold
+from ff_jax.runtime.run_lock import lock_run
 
 
 def main(flags: dict[str, str]) -> None:
-    with hold(flags["--workdir"]):
+    with lock_run(flags["--workdir"]):
         work(Path(flags["--workdir"]), flags)
 
 
@@ -29,7 +29,6 @@ def work(workdir: Path, flags: dict[str, str]) -> None:
         {"shift": 0.0, "psnr": 0.0},
         {"shift": 3.0, "psnr": int(flags["--config.value"]) + int(flags["--config.seed"])},
     ]
-    (workdir / "env.json").write_text(json.dumps({"backend": "gpu", "device": "Pretended Chip"}))
     (workdir / "results").mkdir(exist_ok=True)
     (workdir / "results" / "metrics.json").write_text(json.dumps({"shifts": {"Fused": values}}))
 
