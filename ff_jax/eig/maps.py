@@ -7,10 +7,10 @@ For a pixel of a view that was not observed (Lindley 1956, doi 10.1214/aoms/1177
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import ArrayLike, Bool, Float
 
 from ff_jax.eig import background
@@ -87,7 +87,7 @@ def split_regions(eig: Float[AnyArray, "*n"], tau: Float[ArrayLike, ""] | float)
     Raises:
         ValueError: the map has NaN, or the threshold is NaN (not checked under jit).
     """
-    if not isinstance(eig, jax.core.Tracer) and (np.isnan(eig).any() or np.isnan(tau)):
+    if not isinstance(eig, Tracer) and (np.isnan(eig).any() or np.isnan(tau)):
         raise ValueError(f"{tau=}, {np.isnan(eig).sum()} pixels of the EIG map are NaN: expected numbers in nats.")
     ucr = eig_mask(eig, tau)
     return Regions(ucr, ~ucr)

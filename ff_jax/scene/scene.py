@@ -133,7 +133,8 @@ def init_scene(key: Key[Array, ""], points: PointCloud, sizes: SceneSizes, *, op
     Raises:
         ValueError: more points than slots.
     """
-    (xyz, rgb, spacing), capacity = points, sizes.capacity
+    xyz, rgb, spacing = map(jnp.asarray, points)
+    capacity = sizes.capacity
     count = xyz.shape[0]
     if count > capacity:
         raise ValueError(f"{count} initial points do not fit into {capacity=}: increase the capacity.")
