@@ -26,7 +26,7 @@ class Scores:
         return text_table({self.name: self.rows})
 
 
-def evaluate(run: Run, shifts: Sequence[float] = (), *, frames: int = 8, name: str = "scene") -> Scores:
+def evaluate(run: Run, shifts: Sequence[float | int] = (), *, frames: int = 8, name: str = "scene") -> Scores:
     """Score a run on its test frames and at lateral shifts.
 
     Args:
