@@ -145,13 +145,13 @@ QUICK = "jax_disable_most_optimizations"
 
 
 def compile_quickly() -> None:
-    """Leave out most of XLA's optimisations, in child processes too: most compile longer than they run."""
+    """Leave out most of XLA's optimizations, in child processes too: most compile longer than they run."""
     os.environ[QUICK.upper()] = "1"
     jax.config.update(QUICK, True)
 
 
 @contextmanager
-def _optimised():
+def _optimized():
     quick = os.environ.pop(QUICK.upper(), None)
     jax.config.update(QUICK, False)
     yield
@@ -160,16 +160,16 @@ def _optimised():
 
 
 @pytest.fixture
-def optimised():
+def optimized():
     """Compile as usual, where what the compiler makes of the numbers is the point."""
-    with _optimised():
+    with _optimized():
         yield
 
 
 @pytest.fixture(scope="module")
-def optimised_module():
+def optimized_module():
     """Compile a whole module's programs as usual: they run for longer than they compile."""
-    with _optimised():
+    with _optimized():
         yield
 
 

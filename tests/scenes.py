@@ -38,8 +38,8 @@ def random_gaussians(
     Args:
         rng: random generator.
         count: number of Gaussians.
-        box: corners of the box of the means, metres.
-        stds: range of the standard deviations, metres.
+        box: corners of the box of the means, meters.
+        stds: range of the standard deviations, meters.
         logits: range of the logit opacities.
         coefficients: spherical harmonics per channel.
         color_std: standard deviation of the coefficients.

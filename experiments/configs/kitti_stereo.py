@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.recon.update(budget=500_000, sh_degree=1)
     c.recon.density.update(start=500, stop=12_500, every=100)
     c.init.update(points=200_000, random_share=0.5, scale=0.1)
-    c.schedule.update(start=3000, every=1500, metres=0.5, largest=2.0, sides=(1, -1), refresh=0)
+    c.schedule.update(start=3000, every=1500, meters=0.5, largest=2.0, sides=(1, -1), refresh=0)
     c.pseudo_view_capacity = 160
     c.pairs.update(every=2, steps=3000)
     c.self_fit.steps = 600

@@ -48,6 +48,6 @@ def get_config(index: str = "") -> ml_collections.ConfigDict:
     c.recon.update(budget=1_500_000, sh_degree=3)
     c.recon.density.update(start=500, stop=15_000, every=100)
     c.init.update(points=1_000_000, random_share=0.2, scale=0.1)
-    c.schedule.update(start=3000, every=2000, metres=1.0, largest=6.0, sides=(1,), refresh=6000)
+    c.schedule.update(start=3000, every=2000, meters=1.0, largest=6.0, sides=(1,), refresh=6000)
     c.evaluate.update(shifts=(0.0, 3.0, 6.0), frames=FRAMES, video_width=6.0, video_frames=120)
     return c

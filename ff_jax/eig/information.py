@@ -54,7 +54,7 @@ def init_precision(gaussians: Gaussians) -> Precision:
 
 
 def perturb(gaussians: Gaussians, delta: Float[Array, "N 10"]) -> Gaussians:
-    """Move Gaussians by a small `delta`: metres and radians in their own axes, log-scale, logit-opacity."""
+    """Move Gaussians by a small `delta`: meters and radians in their own axes, log-scale, logit-opacity."""
     w, x, y, z = gaussians.quats.T
     i, j, k = 0.5 * delta[:, 3:6].T
     turned = [-x * i - y * j - z * k, w * i + y * k - z * j, w * j + z * i - x * k, w * k + x * j - y * i]

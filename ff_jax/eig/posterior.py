@@ -38,7 +38,7 @@ def posterior(
         precision: from `accumulate`, over all observed views.
         priors: before any view was observed.
         gaussians: those of `precision`.
-        spacing: unit of the position prior, metres; None takes each Gaussian's largest standard deviation,
+        spacing: unit of the position prior, meters; None takes each Gaussian's largest standard deviation,
             which reconstruction ties to the distance between neighbors.
         structure: "block" keeps the correlations within a block, "diag" drops them.
 

@@ -9,7 +9,7 @@ What the released code computes differs from the paper's formula (CVPR 2026, arX
     E_p  = log(1 + G_p) + 1e-9,   100 where the accumulated opacity is below 0.1
 
 Entries are the world mean (with what moving it does to the direction of view), the scale, the unit quaternion, the
-opacity, and four spherical harmonics per channel; metres, quaternions and colors are added without scaling. n_p is
+opacity, and four spherical harmonics per channel; meters, quaternions and colors are added without scaling. n_p is
 the place in the tile list, from 1, of the last Gaussian that pixel p blends.
 
 Tiles have 16 pixels and the background is black, as in the released code; binning, the cap of alpha at 0.999 and
@@ -51,7 +51,7 @@ SH_DEGREE = 1  # of the released rasterizer, whatever the degree of the training
 TILE = 16  # pixels
 SKY = 0.9  # a training pixel counts where its sky mask is below
 REGULARIZER = 1e-6  # added to the sum over the training views
-DEPTH_MIN = 0.1  # metres: G_p is 0 where the expected depth is at most this
+DEPTH_MIN = 0.1  # meters: G_p is 0 where the expected depth is at most this
 ALPHA_MIN = 0.1  # accumulated opacity below which a pixel gets the sentinel
 SENTINEL = 100.0
 DIVISOR = 1000.0  # of the map, besides n_p

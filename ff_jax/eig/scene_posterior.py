@@ -29,7 +29,7 @@ class ScenePosterior(struct.PyTreeNode):
 
     posterior: Posterior
     noise: Float[Array, ""]  # standard deviation of one channel of a new view, errors of the scene model included
-    depths: Float[Array, "F H W"]  # expected camera z at the recorded views, metres
+    depths: Float[Array, "F H W"]  # expected camera z at the recorded views, meters
 
 
 class SceneInformation(NamedTuple):
@@ -45,7 +45,7 @@ class EigRender(NamedTuple):
 
     rgb: Float[Array, "*T H W 3"]
     eig: Float[Array, "*T H W"]  # nats
-    depth: Float[Array, "*T H W"]  # expected camera z, metres; `SKY_DEPTH` in the sky
+    depth: Float[Array, "*T H W"]  # expected camera z, meters; `SKY_DEPTH` in the sky
 
 
 @jax.jit

@@ -30,11 +30,11 @@ class Pairs:
     nearest: UInt8[np.ndarray, "N H W 3"]  # the recorded image nearest in time, unchanged
     aligned: UInt8[np.ndarray, "N H W 3"]  # recorded images re-projected into the view (`reprojection.align`)
     eig: Float16[np.ndarray, "N H W"]  # nats
-    depth: Float16[np.ndarray, "N H W"]  # expected camera z, metres
-    shift: Float32[np.ndarray, "N"]  # metres to the left of the recorded path; 0 for frames of a log
+    depth: Float16[np.ndarray, "N H W"]  # expected camera z, meters
+    shift: Float32[np.ndarray, "N"]  # meters to the left of the recorded path; 0 for frames of a log
     steps: Int32[np.ndarray, "N"]  # training steps of the reconstruction
     K: Float32[np.ndarray, "N 3 3"]  # pixels
-    world_from_camera: Float64[np.ndarray, "N 4 4"]  # metres
+    world_from_camera: Float64[np.ndarray, "N 4 4"]  # meters
 
 
 def shard_path(folder: str | Path, seed: int) -> Path:

@@ -58,9 +58,9 @@ class Views:
     """Images with their rendered depth and their cameras."""
 
     rgb: Float[Array, "T H W 3"]  # colors in [0, 1]: renders, or recorded images for sources
-    depth: Float[Array, "T H W"]  # camera z, metres: see `render.renderer.expected_depth`
+    depth: Float[Array, "T H W"]  # camera z, meters: see `render.renderer.expected_depth`
     K: Float[Array, "T 3 3"]  # pixels
-    camera_from_world: Float[Array, "T 4 4"]  # metres, OpenCV axes
+    camera_from_world: Float[Array, "T 4 4"]  # meters, OpenCV axes
 
 
 def nearest_sources(

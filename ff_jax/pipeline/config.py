@@ -60,7 +60,7 @@ class ActorConfig:
     Attributes:
         slots: Gaussians per actor; 0 models no actors and masks moving objects out of training.
         points: number of initial points per actor.
-        min_path: distance that a track must travel to become an actor, metres; others are background.
+        min_path: distance that a track must travel to become an actor, meters; others are background.
     """
 
     slots: int = 2000
@@ -89,10 +89,10 @@ class EvalConfig:
     """Evaluation and the results page.
 
     Attributes:
-        shifts: lateral shifts in metres (left positive) to render, besides those of the log's test frames.
+        shifts: lateral shifts in meters (left positive) to render, besides those of the log's test frames.
         frames: at most this many frames per shift, evenly spaced.
         video_frames: number of frames of the fly-through.
-        video_width: lateral extent of its lane change, metres.
+        video_width: lateral extent of its lane change, meters.
         fps: frames per second of the fly-through.
     """
 
@@ -164,7 +164,7 @@ def demo_config() -> FuseConfig:
             budget=16_000, sh_degree=1, sh_every=400, density=DensityConfig(start=150, stop=1000, every=50)
         ),
         init=InitConfig(points=8_000, scale=0.35),
-        schedule=ShiftSchedule(start=300, every=200, metres=1.0, largest=3.0, sides=(1,), refresh=600),
+        schedule=ShiftSchedule(start=300, every=200, meters=1.0, largest=3.0, sides=(1,), refresh=600),
         eig=EigConfig(kappa=0.1, floor=0.2),
         pairs=PairsConfig(every=2, steps=400),
         evaluate=EvalConfig(shifts=(0.0, 1.0, 2.0, 3.0), frames=6, video_width=3.0, video_frames=48, fps=16),

@@ -31,7 +31,7 @@ def evaluate(run: Run, shifts: Sequence[float | int] = (), *, frames: int = 8, n
 
     Args:
         run: the trained scene.
-        shifts: metres, left positive, besides those of the test frames; there is a score where the log has a true
+        shifts: meters, left positive, besides those of the test frames; there is a score where the log has a true
             image, and the mean EIG everywhere.
         frames: at most this many views per shift.
         name: title of the table.

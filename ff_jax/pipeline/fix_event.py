@@ -35,7 +35,7 @@ class FixEvent:
         posterior: of the scene given the recorded views.
         batches: recorded frames: the shifted paths start from them, and they are the references of the fixer.
         fixer: repairs the renders.
-        shifts: lateral shifts of the clips, metres, left positive.
+        shifts: lateral shifts of the clips, meters, left positive.
         config: how EIG becomes a weight.
         stride: every n-th recorded frame is rendered.
     """
@@ -58,14 +58,14 @@ class Repair(NamedTuple):
 
 
 def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[int] | None = None) -> Repair:
-    """Render recorded frames from `shift` metres to the left, and fix the renders.
+    """Render recorded frames from `shift` meters to the left, and fix the renders.
 
     A video fixer also gets views between the first recorded pose and the path; the first of them is recorded.
 
     Args:
         key: randomness of the fixer.
         event: scene, posterior, recorded frames and fixer.
-        shift: metres, left positive.
+        shift: meters, left positive.
         frames: indices of the recorded frames, in the order of the clip; None takes all.
     """
     batches, fixer = event.batches, event.fixer

@@ -21,7 +21,7 @@ from ff_jax.train.optimizer import make_optimizer
 from ff_jax.train.pseudo_views import init_pseudo_views
 from ff_jax.train.state import LoopState, init_state
 
-Points = tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 3"]]  # positions (metres) and colors
+Points = tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 3"]]  # positions (meters) and colors
 
 
 def make_recording(log: SceneData, config: FuseConfig, frames: tuple[Frame, ...] | None = None) -> Recording:
@@ -41,7 +41,7 @@ _PLACEHOLDER = PointCloud(np.zeros((1, 3)), np.zeros((1, 3)), np.ones(1))  # whe
 
 
 def background_points(recording: Recording, config: FuseConfig) -> Points:
-    """Make the initial positions (world, metres) and colors of the background; only recorded frames give colors."""
+    """Make the initial positions (world, meters) and colors of the background; only recorded frames give colors."""
     rng = np.random.default_rng(config.seed)
     count = min(config.init.points, config.recon.budget)
     return initial_points(recording.visible_log, count, rng, random_share=config.init.random_share)

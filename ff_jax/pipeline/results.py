@@ -116,7 +116,7 @@ def write_error_maps(path: Path, scene: EigRenderer, chosen: Sequence[Target]) -
 
 
 def collect_metrics(log: SceneData, versions: Mapping[str, ScoredVersion], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect the content of metrics.json: units are metres, dB, nats; null where there is no true image."""
+    """Collect the content of metrics.json: units are meters, dB, nats; null where there is no true image."""
     return {
         "log": log.name,
         "shifts": {name: [row._asdict() for row in version.shifts] for name, version in versions.items()},

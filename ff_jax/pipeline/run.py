@@ -61,7 +61,7 @@ class Run:
         return self.state.train.scene.tracks is not None
 
     def view(self, frame: Frame, shift: float = 0.0) -> View:
-        """Make the view of a recorded camera moved `shift` metres to the left."""
+        """Make the view of a recorded camera moved `shift` meters to the left."""
         return shifted_view(frame, self.log, shift)
 
     def posterior(self) -> ScenePosterior:

@@ -59,7 +59,7 @@ def build_from(
         log: the driving log.
         recorded: frames that it is reconstructed from.
         frames: frames that are rendered; their images are the truth.
-        shifts: metres of every one of them to the left of the recorded path, which is kept beside it.
+        shifts: meters of every one of them to the left of the recorded path, which is kept beside it.
         stops: training steps after which views are rendered, in order.
     """
     batches = TrainBatches(make_recording(log, config, recorded))

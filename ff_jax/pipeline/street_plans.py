@@ -14,7 +14,7 @@ from ff_jax.data.scene_data import Frame, SceneData
 RECORDED = 12  # number of views that a street is reconstructed from
 _STRIDES = (1, 2, 3)
 _STEPS = ((200, 300, 400, 500), (600, 900, 1300))
-_SHIFTS = (-3.0, 6.0)  # metres: the range without obstacles
+_SHIFTS = (-3.0, 6.0)  # meters: the range without obstacles
 _VIEWS, _ON_PATH = 24, 6
 _SLIDES, _DRIVES = 2, 4  # number of clips; the first of the drives is on the path
 
@@ -27,7 +27,7 @@ class StreetPlan:
         first: time index of the first recorded view.
         stride: time steps from one recorded view to the next; their number is `RECORDED`.
         steps: training steps after which views are rendered, in order.
-        views: time index and shift (metres, left positive) of every view.
+        views: time index and shift (meters, left positive) of every view.
     """
 
     first: int
@@ -81,7 +81,7 @@ def clip_plan(seed: int, frames: int, length: int) -> StreetPlan:
 
 
 def slide(time: int, shift: float, length: int) -> list[tuple[int, float]]:
-    """List views (time index, metres to the left) that slide from the path to `shift` at one time."""
+    """List views (time index, meters to the left) that slide from the path to `shift` at one time."""
     return [(time, round(float(part), 2)) for part in np.linspace(0.0, shift, length)]
 
 

@@ -1,6 +1,6 @@
 """Pinhole cameras as pytrees.
 
-OpenCV axes: x right, y down, z forward; pixel centers at .5; metres.
+OpenCV axes: x right, y down, z forward; pixel centers at .5; meters.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ class Camera(struct.PyTreeNode):
     """One pinhole camera without distortion; differentiable in `K`, `camera_from_world` and the shutter's motion."""
 
     K: Float[Array, "3 3"]  # pixels
-    camera_from_world: Float[Array, "4 4"]  # metres, OpenCV axes
+    camera_from_world: Float[Array, "4 4"]  # meters, OpenCV axes
     width: int = struct.field(pytree_node=False)  # pixels
     height: int = struct.field(pytree_node=False)
     shutter: Shutter | None = None  # None: all lines at once; else the pose is that of the middle line
@@ -47,7 +47,7 @@ def invert_rigid(transform: Float[ArrayLike, "... 4 4"]) -> Float[Array, "... 4 
 def make_camera(
     K: Float[ArrayLike, "3 3"], world_from_camera: Float[ArrayLike, "4 4"], width: int, height: int
 ) -> Camera:
-    """Build a `Camera` from intrinsics (pixels) and a camera-to-world pose (metres)."""
+    """Build a `Camera` from intrinsics (pixels) and a camera-to-world pose (meters)."""
     pose = invert_rigid(jnp.asarray(world_from_camera, jnp.float32))
     return Camera(jnp.asarray(K, jnp.float32), pose, width, height)
 

@@ -18,9 +18,9 @@ SH_C0 = 0.28209479177387814  # 1 / (2 sqrt(pi)): the constant spherical harmonic
 class Gaussians(struct.PyTreeNode):
     """Anisotropic 3D Gaussians (Kerbl et al. 2023, arXiv 2308.04079), in the frame of their node."""
 
-    means: Float[Array, "N 3"]  # metres
+    means: Float[Array, "N 3"]  # meters
     quats: Float[Array, "N 4"]  # wxyz, any positive length
-    log_scales: Float[Array, "N 3"]  # log metres (standard deviations)
+    log_scales: Float[Array, "N 3"]  # log meters (standard deviations)
     logit_opacities: Float[Array, "N"]
     sh: Float[Array, "N K 3"]  # K = (degree + 1)^2 coefficients per color channel
 

@@ -31,7 +31,7 @@ from kernels import (
     rasterize,
 )
 
-SKY_DEPTH = 1e4  # metres: far enough that a lateral shift causes no parallax
+SKY_DEPTH = 1e4  # meters: far enough that a lateral shift causes no parallax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RenderSettings:
     Attributes:
         capacity: tile intersections that fit; `RenderOutput.num_intersections` is the number of them.
         antialiased: compensate opacity for the screen-space dilation (Yu et al. 2024, arXiv 2311.16493).
-        near: Gaussians with a smaller camera z are culled, metres.
+        near: Gaussians with a smaller camera z are culled, meters.
         eps2d: screen-space dilation added to the 2-D covariance, px^2.
         tile: tile edge in pixels; None takes the implementation's default.
         implementation: "reference", "xla", "pallas", "mosaic"; None takes the best one for the device.
@@ -79,14 +79,14 @@ class RenderOutput(NamedTuple):
     """One rendered view."""
 
     rgb: Float[Array, "H W 3"]  # composite including the background
-    depth: Float[Array, "H W"]  # accumulated camera z (metres times weight); divide by alpha for expected depth
+    depth: Float[Array, "H W"]  # accumulated camera z (meters times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
     num_intersections: Int[Array, ""]  # tile intersections; those beyond the capacity are dropped, farthest first
     num_sent: Int[Array, ""]  # largest number of splats from one device to another (`Shards.send_capacity`)
 
 
 def expected_depth(depth: Float[Array, "*n"], alpha: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Compute the expected camera z (metres) from accumulated depth; `SKY_DEPTH` where opacity is at most 1/2."""
+    """Compute the expected camera z (meters) from accumulated depth; `SKY_DEPTH` where opacity is at most 1/2."""
     return jnp.where(alpha > 0.5, depth / jnp.maximum(alpha, 0.5), SKY_DEPTH)
 
 
@@ -125,14 +125,14 @@ def bin_gaussians(
 
 
 def blended(projected: Projected) -> Float[Array, "N 4"]:
-    """Stack the features that are blended: color and depth (camera z, metres)."""
+    """Stack the features that are blended: color and depth (camera z, meters)."""
     return jnp.concatenate([projected.color, projected.depth[:, None]], -1)
 
 
 def blend(
     projected: Projected, camera: Camera, settings: RenderSettings, part: int | Int[Array, ""] = 0, num_parts: int = 1
 ) -> tuple[Float[Array, "H W 4"], Float[Array, "H W"], Int[Array, ""]]:
-    """Blend color and depth (accumulated camera z, metres) and opacity, and count the tile intersections.
+    """Blend color and depth (accumulated camera z, meters) and opacity, and count the tile intersections.
 
     Only the tile rows of one part are rendered; the others are 0.
     """

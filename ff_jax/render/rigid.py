@@ -18,7 +18,7 @@ def in_float32(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorate `function` to compute its matrix products in full float32.
 
     Needed for products inside jaxlie, which use the default precision: that of a GPU has 10 bits of mantissa (TF32),
-    which is an error of centimetres in a pose.
+    which is an error of centimeters in a pose.
     """
 
     @functools.wraps(function)

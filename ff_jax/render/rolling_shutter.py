@@ -18,12 +18,12 @@ from ff_jax.render.camera import Camera, Shutter
 from ff_jax.render.rigid import in_float32
 
 ITERATIONS = 2
-_NEAREST = 0.1  # metres: smallest depth that is divided by; nearer points are culled
+_NEAREST = 0.1  # meters: smallest depth that is divided by; nearer points are culled
 
 
 @in_float32
 def means_at_readout(means: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N 3"]:
-    """Move points (world, metres) so that a camera in the middle pose projects them to their place in the image.
+    """Move points (world, meters) so that a camera in the middle pose projects them to their place in the image.
 
     Differentiable in the points, the pose and the motion; the line of a point is held constant.
     """

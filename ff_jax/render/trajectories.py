@@ -9,7 +9,7 @@ def shift_laterally(
     world_from_ego: Float[np.ndarray, "4 4"],
     shift: float,
 ) -> Float[np.ndarray, "4 4"]:
-    """Move a camera `shift` metres to the left of travel (along ego +y); negative is to the right."""
+    """Move a camera `shift` meters to the left of travel (along ego +y); negative is to the right."""
     moved = np.array(world_from_camera, np.float64)
     moved[:3, 3] += shift * np.asarray(world_from_ego, np.float64)[:3, 1]
     return moved
@@ -23,7 +23,7 @@ def tilt_upwards(world_from_camera: Float[np.ndarray, "4 4"], angle: float) -> F
 
 
 def lane_change(count: int, width: float, rest: float = 0.2) -> Float[np.ndarray, "count"]:
-    """Compute the lateral shifts (metres) of a smooth lane change over `count` frames.
+    """Compute the lateral shifts (meters) of a smooth lane change over `count` frames.
 
     The shift is constant in the first and in the last share `rest` of the frames. Between them it is a smoothstep of
     degree 5, with zero speed and acceleration at both ends.

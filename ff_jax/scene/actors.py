@@ -1,6 +1,6 @@
 """Actors: Gaussians in the frame of a tracked box, which move along its trainable path.
 
-Actors own the last rows of the Gaussian buffer. Their means are metres in the object frame (x forward, y left, z up,
+Actors own the last rows of the Gaussian buffer. Their means are meters in the object frame (x forward, y left, z up,
 origin in the center of the box), and their colors depend on directions in that frame. Between the key times of a track,
 positions are interpolated linearly and rotations on the shortest arc. The Gaussians of an absent actor are not alive.
 """
@@ -27,7 +27,7 @@ class ActorParams(struct.PyTreeNode):
     """Trainable corrections of the paths: of the poses of the boxes at key times."""
 
     turns: Float[Array, "A T 3"]  # rotation vector, radians, object frame
-    moves: Float[Array, "A T 3"]  # metres, world frame
+    moves: Float[Array, "A T 3"]  # meters, world frame
     soft: SoftParams | None = None  # how actors deform; None if all are rigid
 
 
@@ -36,9 +36,9 @@ class Tracks(struct.PyTreeNode):
 
     times: Float[Array, "T"]  # seconds, increasing
     quats: Float[Array, "A T 4"]  # world from object, wxyz, unit length
-    positions: Float[Array, "A T 3"]  # metres, world
+    positions: Float[Array, "A T 3"]  # meters, world
     present: Bool[Array, "A T"]
-    sizes: Float[Array, "A 3"]  # length, width, height, metres
+    sizes: Float[Array, "A 3"]  # length, width, height, meters
     soft: Bool[Array, "A"]  # whether each actor deforms
     slots: int = struct.field(pytree_node=False)  # number of rows of the buffer, the last ones, that belong to actors
 
@@ -47,7 +47,7 @@ class Poses(NamedTuple):
     """The poses of all actors at one time."""
 
     quats: Float[Array, "A 4"]  # world from object, wxyz
-    positions: Float[Array, "A 3"]  # metres, world
+    positions: Float[Array, "A 3"]  # meters, world
     present: Bool[Array, "A"]
 
 
@@ -115,13 +115,13 @@ def sh_rotations(matrices: Float[Array, "A 3 3"], coefficients: int) -> Float[Ar
 
 
 def distance_outside_box(gaussians: Gaussians, actor: Int[Array, "M"], sizes: Float[Array, "A 3"]) -> Float[Array, "M"]:
-    """Measure how far (metres, summed over axes) centers of Gaussians are outside the boxes of their actors."""
+    """Measure how far (meters, summed over axes) centers of Gaussians are outside the boxes of their actors."""
     return jnp.sum(jnp.maximum(jnp.abs(gaussians.means) - 0.5 * sizes[actor], 0.0), -1)
 
 
 @in_float32
 def roughness(tracks: Tracks, params: ActorParams) -> Float[Array, ""]:
-    """Compute the mean squared distance, metres^2, of key poses from the straight path between their neighbors.
+    """Compute the mean squared distance, meters^2, of key poses from the straight path between their neighbors.
 
     A rotation counts as the displacement of the end of the box. Measured boxes jitter between key times, but vehicles
     and pedestrians move smoothly: braking at 5 m/s^2 bends a path by 2.5 cm in 0.1 s.

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from ff_jax.render.rigid import apply_delta, in_float32
 
-ROTATION_ARM = 5.0  # metres: a rotation by one radian is weighted like this translation
+ROTATION_ARM = 5.0  # meters: a rotation by one radian is weighted like this translation
 
 
 class CameraPath(struct.PyTreeNode):
@@ -47,7 +47,7 @@ def make_path(
 
 @in_float32
 def camera_roughness(path: CameraPath, deltas: Float[Array, "F 6"]) -> Float[Array, ""]:
-    """Compute the mean squared distance (metres^2) of corrected poses from the straight path between neighbors.
+    """Compute the mean squared distance (meters^2) of corrected poses from the straight path between neighbors.
 
     A rotation counts as the displacement of a point at a distance of `ROTATION_ARM`. For comparison, braking at
     5 m/s^2 bends a path by 2.5 cm in 0.1 s.

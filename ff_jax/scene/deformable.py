@@ -72,7 +72,7 @@ def deform(
         actor: index of the actor of each Gaussian.
         params: network and codes.
         soft: whether each actor deforms; Gaussians of the others do not change.
-        sizes: of the boxes, metres.
+        sizes: of the boxes, meters.
         time: in [0, 1] over the log.
     """
     half = 0.5 * sizes[actor]

@@ -33,7 +33,7 @@ def move(scene: Scene, actor: int, by: Float[ndarray, "3"] | Float32[Array, "3"]
     Args:
         scene: the scene.
         actor: its number.
-        by: metres in its own frame (x forward, y left, z up).
+        by: meters in its own frame (x forward, y left, z up).
         turn: rotation about its own z axis after the translation, radians, positive to the left.
 
     Raises:

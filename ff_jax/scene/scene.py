@@ -86,7 +86,7 @@ class RenderedScene(NamedTuple):
 
     rgb: Float[Array, "H W 3"]  # after exposure
     linear: Float[Array, "H W 3"]  # before exposure, background included
-    depth: Float[Array, "H W"]  # accumulated camera z, metres times weight
+    depth: Float[Array, "H W"]  # accumulated camera z, meters times weight
     alpha: Float[Array, "H W"]
     sky: Float[Array, "H W 3"]
     num_intersections: Int[Array, ""]  # as in `RenderOutput`
@@ -96,9 +96,9 @@ class RenderedScene(NamedTuple):
 class PointCloud(NamedTuple):
     """Initial points of the background or of actors."""
 
-    xyz: Float[Array | np.ndarray, "M 3"]  # metres, world frame or object frames
+    xyz: Float[Array | np.ndarray, "M 3"]  # meters, world frame or object frames
     rgb: Float[Array | np.ndarray, "M 3"]  # colors in [0, 1]
-    spacing: Float[Array | np.ndarray, "M"]  # initial standard deviations, metres (mean distance to the neighbors)
+    spacing: Float[Array | np.ndarray, "M"]  # initial standard deviations, meters (mean distance to the neighbors)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,12 @@ MIN_KEYS = 2  # smallest number of boxes at key times that define a path
 
 
 def actor_names(scene: SceneData, time_indices: Sequence[int], min_path: float = 1.0) -> tuple[str, ...]:
-    """Select the tracks that become actors: they travel more than `min_path` metres and have boxes at 2 key times.
+    """Select the tracks that become actors: they travel more than `min_path` meters and have boxes at 2 key times.
 
     Args:
         scene: the log.
         time_indices: key times.
-        min_path: metres; tracks that travel less belong to the background.
+        min_path: meters; tracks that travel less belong to the background.
     """
     keys, moving = set(time_indices), moving_tracks(scene, min_path)
     boxed = {name: sum(box.time_index in keys for box in boxes) for name, boxes in tracks(scene).items()}

@@ -17,7 +17,7 @@ class Batch(struct.PyTreeNode):
     view: View
     sky: Bool[Array, "H W"]
     sky_known: Bool[Array, ""]
-    lidar: Float[Array, "H W"]  # camera z of LiDAR returns, metres; 0 where there is none
+    lidar: Float[Array, "H W"]  # camera z of LiDAR returns, meters; 0 where there is none
     novel: Bool[Array, ""]  # a repaired view off the recorded path
     dynamic: Bool[Array, "H W"]  # pixels of actors
 

@@ -111,7 +111,7 @@ def view_of(frame: Frame, exposure: int | ExposureBlend, row: int = -1, rig: int
 
 
 def shifted_view(frame: Frame, log: SceneData, shift: float, tilt: float = 0.0) -> View:
-    """Make the view of a recorded camera moved `shift` metres to the left and tilted upwards by `tilt` radians."""
+    """Make the view of a recorded camera moved `shift` meters to the left and tilted upwards by `tilt` radians."""
     pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
     pose = tilt_upwards(pose, tilt)
     return view_of(frame, frame.exposure_id)._replace(camera=make_camera(frame.K, pose, frame.width, frame.height))
@@ -124,6 +124,6 @@ def frame_at(seed: int, step: int, count: int) -> int:
 
 
 def scene_radius(world_from_camera: Float[np.ndarray, "F 4 4"]) -> float:
-    """Measure the extent of the camera path in metres: 1.1 times the largest distance from its center."""
+    """Measure the extent of the camera path in meters: 1.1 times the largest distance from its center."""
     centers = world_from_camera[:, :3, 3]
     return max(1.1 * float(np.linalg.norm(centers - centers.mean(0), axis=1).max()), 1.0)

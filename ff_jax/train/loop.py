@@ -38,7 +38,7 @@ class TrainPlan:
     Attributes:
         recon: reconstruction settings.
         settings: renderer settings; only their capacity changes during a run.
-        radius: extent of the camera path, metres.
+        radius: extent of the camera path, meters.
         steps: length of the learning-rate decay.
         seed: of the order of the frames.
         schedule: when pseudo-views are made; None trains on recorded views only.

@@ -25,15 +25,15 @@ class LossConfig:
         depth: LiDAR depth, relative error.
         sky: cross-entropy that drives opacity to 0 in the sky and to 1 elsewhere, for images with a sky mask.
         opacity: mean opacity (keeps the number of useful Gaussians small; MCMC).
-        scale: mean scale in metres (MCMC).
+        scale: mean scale in meters (MCMC).
         exposure: distance of an exposure from the identity.
         novel: factor on every image term of a repaired view.
         dynamic: additional L1 over the pixels of actors.
         entropy: opacity entropy, which drives the opacity of every pixel to 0 or 1.
         anisotropy: ratio of a Gaussian's largest to its smallest standard deviation beyond `ANISOTROPY`.
-        box: distance of actors' Gaussians from their boxes, metres.
-        path: roughness of actors' paths, per metre^2.
-        camera_path: roughness of the corrected path of the cameras, per metre^2, where poses are optimized.
+        box: distance of actors' Gaussians from their boxes, meters.
+        path: roughness of actors' paths, per meter^2.
+        camera_path: roughness of the corrected path of the cameras, per meter^2, where poses are optimized.
         coarse: L1 of both images at an 8th and a 16th of their size; its gradient is useful where poses are wrong by
             many pixels.
     """
@@ -92,9 +92,9 @@ def depth_l1(
     """Compute the relative error |z - z_lidar| / z_lidar of expected depth over LiDAR pixels.
 
     Args:
-        accumulated: rendered sum of weight times camera z, metres.
+        accumulated: rendered sum of weight times camera z, meters.
         alpha: accumulated opacity.
-        lidar: camera z of LiDAR returns, metres; 0 where there is none.
+        lidar: camera z of LiDAR returns, meters; 0 where there is none.
     """
     hit = lidar > 0
     expected = accumulated / jnp.maximum(alpha, 1e-3)

@@ -30,8 +30,8 @@ class OptimConfig:
         quats, log_scales, logit_opacities: rates of the other geometry.
         sh_dc, sh_rest: rates of color.
         sky, exposure, intrinsics: rates of the groups outside the Gaussians.
-        poses: rate of camera corrections (radians; `ROTATION_ARM` metres count as one); decays like `means`.
-        actor_turns, actor_moves: rates of the corrections of actors' paths (radians, metres); decaying.
+        poses: rate of camera corrections (radians; `ROTATION_ARM` meters count as one); decays like `means`.
+        actor_turns, actor_moves: rates of the corrections of actors' paths (radians, meters); decaying.
         actor_soft: rate of the deformation network of actors; decaying.
     """
 
@@ -54,7 +54,7 @@ class OptimConfig:
 class ScheduleScale(struct.PyTreeNode):
     """The scales of the learning-rate schedules. They are arguments of compiled programs, which all runs share."""
 
-    radius: Float[Array, ""] | float  # extent of the camera path, metres
+    radius: Float[Array, ""] | float  # extent of the camera path, meters
     steps: Int[Array, ""] | int  # length of the decay
 
 
@@ -65,7 +65,7 @@ def exponential_decay(config: OptimConfig, scale: ScheduleScale) -> Schedule:
 
 
 def means_rate(config: OptimConfig, scale: ScheduleScale) -> Schedule:
-    """Make the learning rate of positions (metres per step) as a function of the step."""
+    """Make the learning rate of positions (meters per step) as a function of the step."""
     decay = exponential_decay(config, scale)
     return lambda step: config.means * scale.radius * decay(step)
 

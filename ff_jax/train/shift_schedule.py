@@ -12,35 +12,35 @@ class ShiftSchedule:
     Attributes:
         start: step of the first fix event.
         every: steps between events.
-        metres: growth of the lateral shift per event.
-        largest: shift at which the trajectory stops growing, metres.
+        meters: growth of the lateral shift per event.
+        largest: shift at which the trajectory stops growing, meters.
         sides: signs of the shifts; +1 is left of travel.
         refresh: after the largest shift is reached, steps between events, counted from `start`; 0 means no events.
     """
 
     start: int = 3000
     every: int = 2000
-    metres: float = 1.0
+    meters: float = 1.0
     largest: float = 6.0
     sides: tuple[int, ...] = (1, -1)
     refresh: int = 6000
 
     def __post_init__(self):
         """Check that the shift grows and has a side."""
-        if self.every <= 0 or self.metres <= 0 or self.largest < self.metres:
+        if self.every <= 0 or self.meters <= 0 or self.largest < self.meters:
             raise ValueError(
-                f"invalid every={self.every}, metres={self.metres}, largest={self.largest}: expected every and metres "
-                "to be positive, and largest to be at least metres."
+                f"invalid every={self.every}, meters={self.meters}, largest={self.largest}: expected every and meters "
+                "to be positive, and largest to be at least meters."
             )
         if not self.sides or any(side not in (1, -1) for side in self.sides):
             raise ValueError(f"invalid sides={self.sides}: expected 1 (left), -1 (right) or both.")
 
 
 def shift_at(step: int, schedule: ShiftSchedule) -> float:
-    """Compute the size of the lateral shift (metres) at `step`; 0 before the start."""
+    """Compute the size of the lateral shift (meters) at `step`; 0 before the start."""
     if step < schedule.start:
         return 0.0
-    return min((1 + (step - schedule.start) // schedule.every) * schedule.metres, schedule.largest)
+    return min((1 + (step - schedule.start) // schedule.every) * schedule.meters, schedule.largest)
 
 
 def is_event(step: int, schedule: ShiftSchedule) -> bool:
@@ -48,7 +48,7 @@ def is_event(step: int, schedule: ShiftSchedule) -> bool:
     if step < schedule.start:
         return False
     since = step - schedule.start
-    steps_to_largest = (round(schedule.largest / schedule.metres + 0.499999) - 1) * schedule.every
+    steps_to_largest = (round(schedule.largest / schedule.meters + 0.499999) - 1) * schedule.every
     if since <= steps_to_largest:
         return since % schedule.every == 0
     return schedule.refresh > 0 and since % schedule.refresh == 0

@@ -100,7 +100,7 @@ def test_true_images_reach_the_ceiling_of_every_network(server, log, assets, tmp
 
 
 @pytest.mark.assets
-def test_the_metric_study_writes_its_tables_and_picture(server, assets, tmp_path, optimised):
+def test_the_metric_study_writes_its_tables_and_picture(server, assets, tmp_path, optimized):
     size = ["--seeds=0", "--frames=4", "--width=64", "--height=40"]
     done = server.run("experiments.studies.metrics", f"--workdir={tmp_path}", *size, FF_ASSETS=str(assets))
     assert done.returncode == 0, done.stderr[-3000:]

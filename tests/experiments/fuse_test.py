@@ -17,7 +17,7 @@ from PIL import Image
 from experiments.studies.measures import faults
 
 # Several runs share all programs: they run for longer than one compilation takes.
-pytestmark = pytest.mark.usefixtures("optimised_module")
+pytestmark = pytest.mark.usefixtures("optimized_module")
 TINY = list(faults.TINY_FLAGS)
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 

@@ -129,7 +129,7 @@ def explore(
 ) -> Gaussians:
     """Add noise to the means of transparent Gaussians along their own covariance (eq. 8 of the paper).
 
-    `step_size` is the current learning rate of the means (metres).
+    `step_size` is the current learning rate of the means (meters).
     """
     opacity = jax.nn.sigmoid(gaussians.logit_opacities)
     gate = jax.nn.sigmoid(-100.0 * (opacity - config.min_opacity)) * alive  # 1 for transparent, 0 for opaque

@@ -69,7 +69,7 @@ class Mean2dGradStats(struct.PyTreeNode):
 class NodeRules(NamedTuple):
     """Limits of each of M nodes (0 is the background)."""
 
-    extent: Float[Array, "M"]  # metres
+    extent: Float[Array, "M"]  # meters
     prune_above: Float[Array, "M"]  # in units of the extent
     reset_to: Float[Array, "M"]  # opacity
     quota: Int[Array, "M"]  # largest number of alive Gaussians

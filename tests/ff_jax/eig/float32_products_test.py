@@ -1,7 +1,7 @@
 """Geometry is computed in full float32 on every device.
 
 By default a GPU multiplies float32 matrices with 10 bits of mantissa: an error of half a pixel at the edge of an image,
-and of centimetres in poses. A CPU does not do that, so these tests search the lowered programs for such products.
+and of centimeters in poses. A CPU does not do that, so these tests search the lowered programs for such products.
 """
 
 import re

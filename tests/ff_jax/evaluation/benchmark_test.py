@@ -75,7 +75,7 @@ def test_a_network_that_finds_no_lane_scores_half_the_background(table):
     assert 80 < values["background"].mean < 100
 
 
-def test_depth_and_warp_need_depth_and_neighbours(table):
+def test_depth_and_warp_need_depth_and_neighbors(table):
     true, dark = table.measurements["true", 0.0], table.measurements["darker", 0.0]
     assert len(true.warps) == 3 and not dark.warps and dark.depth is None
     assert summary.summarize(table, "true", 0.0)["depth_mae"].mean > 0.5  # a wall at 9 m is wrong

@@ -9,7 +9,7 @@ import pytest
 from ff_jax.export.colormaps import eig_colormap, eig_figure
 
 
-def test_colours_grow_brighter_up_to_the_given_gain():
+def test_colors_grow_brighter_up_to_the_given_gain():
     eig = np.linspace(0, 3, 40, dtype=np.float32)[None]
     colors = eig_colormap(eig, 2.0)
     brightness = colors[0] @ [0.3, 0.6, 0.1]

@@ -10,7 +10,7 @@ from ff_jax.fixers.reprojection import AlignConfig, Views, align, nearest_source
 from ff_jax.render.renderer import expected_depth
 
 # Two programs are compared where what is seen lies on the edges of pixels.
-pytestmark = pytest.mark.usefixtures("optimised_module")
+pytestmark = pytest.mark.usefixtures("optimized_module")
 WIDTH, HEIGHT, FOCAL = 32, 20, 24.0
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], np.float32)
 CONFIG = AlignConfig(num_sources=2)
@@ -23,7 +23,7 @@ def texture(x, y):
 
 
 def wall(right, depth=8.0, shade=1.0):
-    """Return the view of a textured wall `depth` metres ahead from a camera moved `right` metres."""
+    """Return the view of a textured wall `depth` meters ahead from a camera moved `right` meters."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     rgb = texture((x - K[0, 2]) * depth / FOCAL + right, (y - K[1, 2]) * depth / FOCAL)
     pose = np.eye(4, dtype=np.float32)

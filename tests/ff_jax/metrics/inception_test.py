@@ -110,13 +110,13 @@ def test_default_resize_equals_a_naive_loop(size):
         np.testing.assert_allclose(resized[row, column], upper * (1 - (y - top)) + lower * (y - top), atol=1e-3)
 
 
-def test_colours_are_rounded_to_bytes():
+def test_colors_are_rounded_to_bytes():
     image = np.random.default_rng().random((1, 299, 299, 3), np.float32)
     np.testing.assert_array_equal(inception.resize_images(image, "torch_fidelity"), np.round(image * 255))
 
 
 @pytest.mark.parametrize("fault", [1.5, -0.5, np.nan, np.inf])
-def test_colours_outside_the_unit_range_are_refused(drawn, images, fault):
+def test_colors_outside_the_unit_range_are_refused(drawn, images, fault):
     features = inception.InceptionFeatures(inception.convert(drawn), "clean", 2)
     spoiled = unit(images)
     spoiled[1, 5, 7, 2] = fault

@@ -238,7 +238,7 @@ def test_frames_without_vehicles_or_detections():
     assert np.isnan(nothing.iou) and np.isnan(nothing.precision) and nothing.frames == 0
 
 
-def test_the_picture_shows_every_kind_of_box_in_its_colour():
+def test_the_picture_shows_every_kind_of_box_in_its_color():
     truth = truth_of(STRICT, box_at(20, 0), box_at(20, 11, track="cut"))
     found = detections([truth.boxes[0] + 30, [700, 500, 800, 600], [700, 300, 705, 305]])
     score = score_frame(found, truth, STRICT)

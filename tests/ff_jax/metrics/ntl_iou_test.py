@@ -60,7 +60,7 @@ def test_frames_without_any_lane(rng):
         ntl_iou.aggregate([])
 
 
-def test_overlay_colours(rng):
+def test_overlay_colors(rng):
     truth, predicted = np.zeros((2, *SIZE), bool)
     truth[:200], predicted[100:300] = True, True
     image = rng.random((50, 70, 3))

@@ -34,7 +34,7 @@ def test_the_late_fixer_replaces_the_fixer_once_the_largest_shift_is_reached(mon
     monkeypatch.setattr(fixers, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
     monkeypatch.setattr(fixers, "add_pseudo_views", add_pseudo_views)
     log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
-    schedule = ShiftSchedule(start=3, every=2, metres=1.0, largest=2.0, refresh=6)
+    schedule = ShiftSchedule(start=3, every=2, meters=1.0, largest=2.0, refresh=6)
     pair = tuple(identity.make_identity().replace(name=name) for name in "ab")
     batches, config = TrainBatches(Recording(log, log.frames)), FuseConfig(schedule=schedule, fixer="a", late_fixer="b")
     plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)

@@ -36,7 +36,7 @@ def at_line(camera, line):
 
 
 def points_in_view(rng, camera, count, nearest=4.0):
-    """Draw points in the field of view of the camera, metres."""
+    """Draw points in the field of view of the camera, meters."""
     z = rng.uniform(nearest, 30, count)
     xy = rng.uniform([-0.6, -0.45], [0.6, 0.45], (count, 2)) * z[:, None]
     in_camera = jnp.asarray(np.concatenate([xy, z[:, None]], 1), jnp.float32)

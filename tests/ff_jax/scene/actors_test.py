@@ -105,7 +105,7 @@ def test_a_camera_that_moves_along_gets_the_same_image_and_information():
     rng = np.random.default_rng()
     poses = np.stack([random_pose(rng), random_pose(rng)])
     scene, object_camera = without_background(scene_of(rng, tracks_of(poses))), np.eye(4)
-    object_camera[2, 3] = -4.0  # metres behind the actor, pointing at it
+    object_camera[2, 3] = -4.0  # meters behind the actor, pointing at it
     first, second = (observe(scene, view_at(time, pose @ object_camera)) for time, pose in enumerate(poses))
     assert float(first[1].max()) > 0.5
     for a, b in zip(first[:2], second[:2], strict=True):
@@ -219,7 +219,7 @@ def test_a_steady_path_has_no_roughness_at_uneven_key_times():
     # By hand: the middle key is 0.3 m beside the line of its neighbors, and they are beside theirs in proportion.
     shares = np.array([0.1 / 0.3, 1.0, 0.4 / 0.5])
     np.testing.assert_allclose(roughness(tracks, offset), np.mean((0.3 * shares) ** 2), rtol=1e-4)
-    # The ends of the box are half a metre from its center, so rotations count half.
+    # The ends of the box are half a meter from its center, so rotations count half.
     fixed = tracks_of(np.stack([np.eye(4)] * 5)).replace(times=tracks.times)
     turned = roughness(fixed, identity_motion(fixed).replace(turns=offset.moves))
     np.testing.assert_allclose(turned, np.mean((0.15 * shares) ** 2), rtol=1e-4)

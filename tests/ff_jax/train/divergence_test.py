@@ -29,7 +29,7 @@ CONFIG = FuseConfig(
     recon=ReconConfig(sh_degree=0, budget=40),
     init=InitConfig(points=30),
     actors=ActorConfig(slots=0),
-    schedule=ShiftSchedule(start=START, every=50, metres=1.0, largest=1.0, refresh=0),
+    schedule=ShiftSchedule(start=START, every=50, meters=1.0, largest=1.0, refresh=0),
 )
 
 

@@ -24,7 +24,7 @@ def test_photometric_against_numpy_and_zero_weight():
 def test_depth_is_relative_and_ignores_pixels_without_returns():
     lidar = jnp.array([[10.0, 0.0], [20.0, 0.0]])
     alpha = jnp.array([[0.5, 0.9], [1.0, 0.0]])
-    depth = jnp.array([[5.5, 77.0], [18.0, 3.0]])  # 11 and 18 metres
+    depth = jnp.array([[5.5, 77.0], [18.0, 3.0]])  # 11 and 18 meters
     np.testing.assert_allclose(losses.depth_l1(depth, alpha, lidar), 0.1, rtol=1e-5)
     gradient = jax.grad(lambda d: losses.depth_l1(d, alpha, lidar))(depth)
     assert bool((gradient[:, 1] == 0).all()) and bool((gradient[:, 0] != 0).all())

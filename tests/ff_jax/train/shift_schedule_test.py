@@ -19,7 +19,7 @@ def test_paper_schedule():
 
 
 def test_the_shift_never_decreases_and_changes_only_at_events():
-    schedule = ShiftSchedule(start=70, every=13, metres=0.4, largest=1.5, refresh=0)
+    schedule = ShiftSchedule(start=70, every=13, meters=0.4, largest=1.5, refresh=0)
     shifts = [shift_at(step, schedule) for step in range(300)]
     assert all(b >= a for a, b in itertools.pairwise(shifts)) and shifts[-1] == 1.5
     changes = [step for step in range(1, 300) if shifts[step] != shifts[step - 1]]
@@ -33,7 +33,7 @@ def test_novel_share_and_repeatability():
     assert not any(is_novel(3, step, PAPER, 0.4) for step in range(3000))
 
 
-@pytest.mark.parametrize("wrong", [{"every": 0}, {"metres": 0.0}, {"largest": 0.5}, {"sides": ()}, {"sides": (2,)}])
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"meters": 0.0}, {"largest": 0.5}, {"sides": ()}, {"sides": (2,)}])
 def test_invalid_schedules_are_errors(wrong):
     with pytest.raises(ValueError, match=re.escape(str(next(iter(wrong.values()))))):
         ShiftSchedule(**wrong)

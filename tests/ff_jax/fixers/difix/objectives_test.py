@@ -53,12 +53,12 @@ def test_the_autoencoder_uses_the_latents_alone():
     params, given, keys = model.init(jax.random.key(0), CONFIG), batch(), jax.random.split(jax.random.key(0), 2)
     loss = objectives.autoencoder_loss(CONFIG)
     value, change = torch_difix.jit(jax.value_and_grad(lambda p: loss(p, {}, given, keys)[0]))({"vae": params["vae"]})
-    # The last layer is still zero: the error is that of grey.
+    # The last layer is still zero: the error is that of gray.
     np.testing.assert_allclose(value, jnp.mean((2 * given.targets - 1) ** 2), rtol=2e-2)
     assert np.abs(change["vae"]["decoder"]["conv_out"]["bias"][:3]).min() > 1e-4
-    grey = zero_init_output(jax.tree.map(jnp.ones_like, params)["vae"]["decoder"])
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(grey["conv_out"]))
-    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(grey["conv_in"]))
+    gray = zero_init_output(jax.tree.map(jnp.ones_like, params)["vae"]["decoder"])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gray["conv_out"]))
+    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(gray["conv_in"]))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_parameters_have_the_branch_s_shapes(config):
 
 
 @pytest.mark.parametrize("config", [CONFIG, LATER])
-def test_at_first_the_result_is_the_backbone_s_bit_for_bit(optimised, config):
+def test_at_first_the_result_is_the_backbone_s_bit_for_bit(optimized, config):
     backbone, scene = draw_backbone(config), draw_scene(config)
     params, image = branch_params(backbone, config, BLOCKS), normal(BATCH, *config.sample, config.out_channels)
     latents, *_, text, t = scene

@@ -19,7 +19,7 @@ BATCH = 2
 
 
 def draw_like(tree):
-    """Return a tree of normal numbers; scales of normalisations are around 1."""
+    """Return a tree of normal numbers; scales of normalizations are around 1."""
     rng = np.random.default_rng()
     mean = lambda path: jax.tree_util.keystr(path).endswith("['scale']")
     draw = lambda path, leaf: jnp.asarray(mean(path) + 0.2 * rng.normal(size=leaf.shape), jnp.float32)
