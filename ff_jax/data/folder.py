@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, read_npz
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, Readout, SceneData, SparsePoints
 from ff_jax.runtime.atomic_files import explain_full_disk
 
@@ -80,7 +81,7 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
     lists = {key: _read_list(path, content, key, read, problems) for key, read in readers.items()}
     points = None
     if content.get("points") is not None:
-        points = _try(lambda: _read_sparse(_inside(path, content["points"])), f"{file}: points", problems)
+        points = _try(lambda: _read_sparse(inside(path, content["points"])), f"{file}: points", problems)
     return (None if head is None else SceneData(*head, **lists, points=points)), problems
 
 
@@ -200,7 +201,7 @@ def _read_head(content: dict) -> tuple[str, str, str, Float[Array, "T"], Float[A
 
 
 def _read_frame(root: Path, record: dict) -> Frame:
-    masks = {kind: MaskFile(_inside(root, file)) for kind, file in record.get("masks", {}).items()}
+    masks = {kind: MaskFile(inside(root, file)) for kind, file in record.get("masks", {}).items()}
     unknown = sorted(set(masks) - set(MASKS))
     if unknown:
         raise ValueError(f"invalid mask {unknown[0]!r}: expected one of {', '.join(MASKS)}")
@@ -212,7 +213,7 @@ def _read_frame(root: Path, record: dict) -> Frame:
         world_from_camera=_array(record, "world_from_camera", (4, 4)),
         width=_typed(record, "width", int),
         height=_typed(record, "height", int),
-        image=ImageFile(_inside(root, record["image"])),
+        image=ImageFile(inside(root, record["image"])),
         distortion=None if record.get("distortion") is None else _array(record, "distortion", (None,)),
         exposure_id=_typed(record, "exposure_id", int),
         split=_typed(record, "split", str),
@@ -222,7 +223,7 @@ def _read_frame(root: Path, record: dict) -> Frame:
 
 
 def _read_sweep(root: Path, record: dict) -> LidarSweep:
-    points = PointFile(_inside(root, record["file"]))
+    points = PointFile(inside(root, record["file"]))
     pose, index = _array(record, "world_from_lidar", (4, 4)), _typed(record, "time_index", int)
     return LidarSweep(index, pose, points, _typed(record, "sensor", str))
 
@@ -270,13 +271,6 @@ def _typed(record: dict, key: str, kind: type[T]) -> T:
     if type(value) not in kinds:  # a bool is an int to `isinstance`
         raise ValueError(f"{key} is {value!r}; expected {kind.__name__}")
     return value
-
-
-def _inside(root: Path, name: str) -> Path:
-    """Resolve a file name, which must stay below the folder."""
-    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{name!r} is not a path below the folder; use a path relative to scene.json")
-    return root / name
 
 
 def _try(read: Callable[[], T], where: str, problems: list[str]) -> T | None:

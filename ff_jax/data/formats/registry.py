@@ -25,6 +25,7 @@ from ff_jax.data.formats import (
     waymo_v2,
 )
 from ff_jax.data.formats.common import cut
+from ff_jax.data.paths import check_scene_files
 from ff_jax.data.scene_data import SceneData
 
 
@@ -95,6 +96,7 @@ def open_source(source: str) -> SceneData:
             if format.load is waymo_v1.load:  # its records are long: read only the selected ones
                 return waymo_v1.load(path, frames)
             scene = format.load(path, **arguments)
+            check_scene_files(scene, path)
             return cut(scene, frames) if frames else scene
     names = ", ".join(dict.fromkeys(format.name for format in FORMATS))
     raise ValueError(
