@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from ff_jax.runtime.settings import MAX_SEED, Settings, bounded
+
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Which driving log, at which size.
 
     Attributes:
@@ -21,12 +23,12 @@ class DataConfig:
     """
 
     source: str = "world"
-    seed: int = 0
-    width: int = 208
-    height: int = 128
-    frames: int = 24
+    seed: int = bounded(0, 0, MAX_SEED)
+    width: int = bounded(208, 0, 16_384)
+    height: int = bounded(128, 0, 16_384)
+    frames: int = bounded(24, 1, 100_000)
     moving: bool = False
     cameras: tuple[str, ...] = ()
-    hold_out: int = 0
+    hold_out: int = bounded(0, 0, 100_000)
     use_lidar: bool = True
     rolling_shutter: bool = False

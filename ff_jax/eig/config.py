@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ff_jax.runtime.settings import Settings, bounded
+
 TAU = 0.4  # nats; splits pixels into UCR and HPR in the viewer and in studies of fixers
 BENCHMARK_TAU = 1.085  # nats; the same in the extrapolation benchmark (`evaluate`), where few pixels are UCR
 DISTILL_KAPPA = 0.5  # nats; scale of the weight of a pseudo-view's pixel in the loss
@@ -11,21 +13,22 @@ NETWORK_KAPPA = 1.0  # nats; the same for the inputs at the resolution of the la
 
 
 @dataclasses.dataclass(frozen=True)
-class Priors:
+class Priors(Settings):
     """Standard deviations before any view was observed (hashable: a static argument)."""
 
-    position: float = 1.0  # per axis, in units of `spacing` (see `posterior`)
-    rotation: float = 0.3  # rad
-    log_scale: float = 0.5
-    logit_opacity: float = 1.0
-    color: float = 0.3  # of the constant part of the color
-    view_color: float = 0.1  # of each higher band of spherical harmonics
-    background: float = 0.3  # color of the background, per direction
-    misfit: float = 24.0  # largest number of views that share one residual at a training pixel (`residual_noise`)
+    position: float = bounded(1.0, 1e-6, 1e6)  # per axis, in units of `spacing` (see `posterior`)
+    rotation: float = bounded(0.3, 1e-6, 1e6)  # rad
+    log_scale: float = bounded(0.5, 1e-6, 1e6)
+    logit_opacity: float = bounded(1.0, 1e-6, 1e6)
+    color: float = bounded(0.3, 1e-6, 1e6)  # of the constant part of the color
+    view_color: float = bounded(0.1, 1e-6, 1e6)  # of each higher band of spherical harmonics
+    background: float = bounded(0.3, 0.0, 1e6)  # color of the background, per direction
+    # largest number of views that share one residual at a training pixel (`residual_noise`)
+    misfit: float = bounded(24.0, 0.0, 1e6)
 
 
 @dataclasses.dataclass(frozen=True)
-class EigConfig:
+class EigConfig(Settings):
     """How EIG steers the progressive loop.
 
     Attributes:
@@ -36,8 +39,8 @@ class EigConfig:
         priors: before any view was observed.
     """
 
-    kappa: float = DISTILL_KAPPA
-    tau: float = TAU
-    floor: float = 0.0
+    kappa: float = bounded(DISTILL_KAPPA, 1e-9, 1e6)
+    tau: float = bounded(TAU, 0.0, 1e6)
+    floor: float = bounded(0.0, 0.0, 1.0)
     use_eig: bool = True
     priors: Priors = Priors()

@@ -20,12 +20,13 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, Int
 
 from ff_jax.render.camera import invert_rigid
+from ff_jax.runtime.settings import Settings, bounded
 
 _NO_AGREEMENT = 1e3  # cost where fewer than two sources see the point: above any other cost, still finite
 
 
 @dataclasses.dataclass(frozen=True)
-class AlignConfig:
+class AlignConfig(Settings):
     """How sources are selected and merged (hashable: a static argument).
 
     Attributes:
@@ -41,16 +42,16 @@ class AlignConfig:
         cost_scale: cost of the best depth at which the weight of the sources falls to 1/e.
     """
 
-    num_sources: int = 9
-    depth_tolerance: float = 0.3
-    color_scale: float = 0.055
-    color_radius: int = 2
-    num_depths: int = 7
-    log_depth_span: float = 0.2
-    cost_radius: int = 3
-    render_weight: float = 0.3
-    temperature: float = 5e-4
-    cost_scale: float = 4e-3
+    num_sources: int = bounded(9, 1, 1024)
+    depth_tolerance: float = bounded(0.3, 1e-6, 1e3)
+    color_scale: float = bounded(0.055, 1e-6, 1e3)
+    color_radius: int = bounded(2, 0, 256)
+    num_depths: int = bounded(7, 1, 1024)
+    log_depth_span: float = bounded(0.2, 0.0, 10.0)
+    cost_radius: int = bounded(3, 0, 256)
+    render_weight: float = bounded(0.3, 0.0, 1e6)
+    temperature: float = bounded(5e-4, 1e-9, 1e3)
+    cost_scale: float = bounded(4e-3, 1e-9, 1e3)
 
 
 @struct.dataclass

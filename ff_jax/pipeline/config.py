@@ -9,19 +9,20 @@ from ff_jax.data.config import DataConfig
 from ff_jax.eig.config import EigConfig
 from ff_jax.fixers.self_fit import SelfFitConfig
 from ff_jax.render.renderer import RenderSettings
+from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, SettingError, Settings, bounded
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.shift_schedule import ShiftSchedule
 
 
 @dataclasses.dataclass(frozen=True)
-class RenderConfig:
+class RenderConfig(Settings):
     """The renderer (see `RenderSettings`; the capacity is counted)."""
 
     antialiased: bool = True
-    near: float = 0.2
-    eps2d: float = 0.3
-    tile: int = 0  # pixels; 0 takes the implementation's default
+    near: float = bounded(0.2, 1e-3, 1e3)
+    eps2d: float = bounded(0.3, 0.0, 100.0)
+    tile: int = bounded(0, 0, 256)  # pixels; 0 takes the implementation's default
     implementation: str = ""  # "" takes the best one for the device
 
     def settings(self, capacity: int) -> RenderSettings:
@@ -37,7 +38,7 @@ class RenderConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class InitConfig:
+class InitConfig(Settings):
     """The initial Gaussians.
 
     Attributes:
@@ -47,14 +48,14 @@ class InitConfig:
         scale: their standard deviation in units of the mean distance to the 3 nearest.
     """
 
-    points: int = 12_000
-    random_share: float = 0.2
-    opacity: float = 0.5
-    scale: float = 1.0
+    points: int = bounded(12_000, 1, 100_000_000)
+    random_share: float = bounded(0.2, 0.0, 1.0)
+    opacity: float = bounded(0.5, 1e-3, 0.999)
+    scale: float = bounded(1.0, 1e-3, 100.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class ActorConfig:
+class ActorConfig(Settings):
     """Actors: moving objects with tracked boxes.
 
     Attributes:
@@ -63,13 +64,13 @@ class ActorConfig:
         min_path: distance that a track must travel to become an actor, meters; others are background.
     """
 
-    slots: int = 2000
-    points: int = 1000
-    min_path: float = 1.0
+    slots: int = bounded(2000, 0, 1_000_000)
+    points: int = bounded(1000, 0, 1_000_000)
+    min_path: float = bounded(1.0, 0.0, 1e6)
 
 
 @dataclasses.dataclass(frozen=True)
-class PairsConfig:
+class PairsConfig(Settings):
     """Training pairs of `self_fit`: held-out views of a reconstruction from a part of the frames.
 
     Attributes:
@@ -79,13 +80,13 @@ class PairsConfig:
             references off the lane are poorer than those beside a held-out frame. 0 makes one pair.
     """
 
-    every: int = 4
-    steps: int = 600
-    skip: int = 2
+    every: int = bounded(4, 2, 100_000)
+    steps: int = bounded(600, 1, MAX_STEPS)
+    skip: int = bounded(2, 0, 100_000)
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Settings):
     """Evaluation and the results page.
 
     Attributes:
@@ -96,20 +97,20 @@ class EvalConfig:
         fps: frames per second of the fly-through.
     """
 
-    shifts: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
-    frames: int = 8
-    video_frames: int = 72
-    video_width: float = 3.0
-    fps: int = 24
+    shifts: tuple[float, ...] = bounded((0.0, 1.0, 2.0, 3.0), -100.0, 100.0)
+    frames: int = bounded(8, 1, 1_000_000)
+    video_frames: int = bounded(72, 1, 100_000)
+    video_width: float = bounded(3.0, -100.0, 100.0)
+    fps: int = bounded(24, 1, 240)
 
 
 @dataclasses.dataclass(frozen=True)
-class FuseConfig:
+class FuseConfig(Settings):
     """The main job: reconstruct, then fuse repaired views, then evaluate.
 
     Attributes:
         seed: of all random numbers except the synthetic street.
-        steps: number of training steps; fusing begins at `schedule.start`.
+        steps: number of training steps; fusing begins at `schedule.start`. 0 leaves the initial points, for studies.
         novel_probability: share of the steps that train on pseudo-views after the first event.
         pseudo_view_capacity: number of pseudo-views in the ring buffer; new ones overwrite the oldest.
         event_stride: an event renders every n-th recorded frame.
@@ -119,15 +120,15 @@ class FuseConfig:
         check_every: steps between log lines and checks of the renderer's capacity.
     """
 
-    seed: int = 0
-    steps: int = 30_000
-    novel_probability: float = 0.4
-    pseudo_view_capacity: int = 96
-    event_stride: int = 1
+    seed: int = bounded(0, 0, MAX_SEED)
+    steps: int = bounded(30_000, 0, MAX_STEPS)
+    novel_probability: float = bounded(0.4, 0.0, 1.0)
+    pseudo_view_capacity: int = bounded(96, 0, 100_000)
+    event_stride: int = bounded(1, 1, 100_000)
     fixer: str = "self_fit"
     late_fixer: str = ""
-    save_every: int = 1000
-    check_every: int = 50
+    save_every: int = bounded(1000, 1, MAX_STEPS)
+    check_every: int = bounded(50, 1, MAX_STEPS)
     data: DataConfig = DataConfig()
     render: RenderConfig = RenderConfig()
     init: InitConfig = InitConfig()
@@ -141,10 +142,9 @@ class FuseConfig:
 
     def __post_init__(self):
         """Check the settings that would make a resumed run differ, or a run without effect."""
+        super().__post_init__()
         if self.save_every % self.check_every:
             raise ValueError(f"save_every={self.save_every} must be a multiple of check_every={self.check_every}.")
-        if not 0 <= self.novel_probability <= 1:
-            raise ValueError(f"novel_probability={self.novel_probability} must lie in [0, 1].")
         if self.schedule.start > self.steps:
             raise ValueError(
                 f"schedule.start={self.schedule.start} is after steps={self.steps}: lower it, or nothing is fused."
@@ -180,7 +180,7 @@ def from_dict(cls: type, values: dict[str, PyTree]) -> Any:
     """Build the nested dataclass `cls` from a nested dict.
 
     Raises:
-        ValueError: `cls` has no setting of that name.
+        ValueError: `cls` has no setting of that name, or a value is out of range.
     """
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
@@ -188,8 +188,11 @@ def from_dict(cls: type, values: dict[str, PyTree]) -> Any:
         raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
 
     def convert(name: str, value: Any) -> Any:
-        if dataclasses.is_dataclass(hints[name]):
+        if not dataclasses.is_dataclass(hints[name]):
+            return tuple(value) if isinstance(value, list) else value
+        try:
             return from_dict(hints[name], value)
-        return tuple(value) if isinstance(value, list) else value
+        except SettingError as error:
+            raise error.within(name) from None
 
     return cls(**{name: convert(name, value) for name, value in values.items()})

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.densify.split_prune import SplitConfig
 from ff_jax.train.losses import LossConfig
@@ -9,7 +10,7 @@ from ff_jax.train.optimizer import OptimConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconConfig:
+class ReconConfig(Settings):
     """How a scene is reconstructed (static; hashable).
 
     Attributes:
@@ -18,9 +19,9 @@ class ReconConfig:
         budget: largest number of alive Gaussians.
     """
 
-    sh_every: int = 1000
-    sh_degree: int = 3
-    budget: int = 500_000
+    sh_every: int = bounded(1000, 1, MAX_STEPS)
+    sh_degree: int = bounded(3, 0, 3)
+    budget: int = bounded(500_000, 4, 100_000_000)
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     density: DensityConfig = DensityConfig()

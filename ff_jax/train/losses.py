@@ -11,13 +11,14 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from ff_jax.render.gaussians import Gaussians, opacities
+from ff_jax.runtime.settings import Settings, bounded
 from kernels import ssim
 
 ANISOTROPY = 10.0  # ratio above which Gaussians are penalized: longer needles are visible as artifacts in other views
 
 
 @dataclasses.dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Settings):
     """Weights of the loss terms (dimensionless unless stated).
 
     Attributes:
@@ -38,20 +39,21 @@ class LossConfig:
             many pixels.
     """
 
-    ssim: float = 0.2
-    depth: float = 0.05
-    sky: float = 0.05
-    opacity: float = 0.01
-    scale: float = 0.01
-    exposure: float = 0.01
-    novel: float = 0.7
-    dynamic: float = 0.5
-    entropy: float = 0.0
-    anisotropy: float = 0.0
-    box: float = 0.1
-    path: float = 10.0
-    camera_path: float = 10.0  # 300 after `smooth_cameras`: the remaining errors are slow, and a stiff path fits them
-    coarse: float = 0.0
+    ssim: float = bounded(0.2, 0.0, 1.0)
+    depth: float = bounded(0.05, 0.0, 1e6)
+    sky: float = bounded(0.05, 0.0, 1e6)
+    opacity: float = bounded(0.01, 0.0, 1e6)
+    scale: float = bounded(0.01, 0.0, 1e6)
+    exposure: float = bounded(0.01, 0.0, 1e6)
+    novel: float = bounded(0.7, 0.0, 1e6)
+    dynamic: float = bounded(0.5, 0.0, 1e6)
+    entropy: float = bounded(0.0, 0.0, 1e6)
+    anisotropy: float = bounded(0.0, 0.0, 1e6)
+    box: float = bounded(0.1, 0.0, 1e6)
+    path: float = bounded(10.0, 0.0, 1e6)
+    # 300 after `smooth_cameras`: the remaining errors are slow, and a stiff path fits them
+    camera_path: float = bounded(10.0, 0.0, 1e6)
+    coarse: float = bounded(0.0, 0.0, 1e6)
 
 
 def weighted_mean(values: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Array, ""]:

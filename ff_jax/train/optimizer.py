@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int, PyTree
 
 from ff_jax.render.gaussians import Gaussians
+from ff_jax.runtime.settings import Settings, bounded
 from ff_jax.scene import SceneParams
 from ff_jax.scene.actors import ActorParams
 from ff_jax.scene.camera_path import ROTATION_ARM
@@ -21,7 +22,7 @@ Schedule = Callable[[ArrayLike], Float[Array, ""]]  # a function of the step
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Settings):
     """Learning rates per parameter group (Adam, eps 1e-15); a rate of 0 freezes the group exactly.
 
     Attributes:
@@ -35,20 +36,20 @@ class OptimConfig:
         actor_soft: rate of the deformation network of actors; decaying.
     """
 
-    means: float = 1.6e-4
-    means_final: float = 1.6e-6
-    quats: float = 1e-3
-    log_scales: float = 5e-3
-    logit_opacities: float = 5e-2
-    sh_dc: float = 2.5e-3
-    sh_rest: float = 1.25e-4
-    sky: float = 1e-2
-    exposure: float = 1e-3
-    poses: float = 0.0
-    intrinsics: float = 0.0
-    actor_turns: float = 1e-4
-    actor_moves: float = 2e-3
-    actor_soft: float = 1e-3
+    means: float = bounded(1.6e-4, 0.0, 10.0)
+    means_final: float = bounded(1.6e-6, 0.0, 10.0)
+    quats: float = bounded(1e-3, 0.0, 10.0)
+    log_scales: float = bounded(5e-3, 0.0, 10.0)
+    logit_opacities: float = bounded(5e-2, 0.0, 10.0)
+    sh_dc: float = bounded(2.5e-3, 0.0, 10.0)
+    sh_rest: float = bounded(1.25e-4, 0.0, 10.0)
+    sky: float = bounded(1e-2, 0.0, 10.0)
+    exposure: float = bounded(1e-3, 0.0, 10.0)
+    poses: float = bounded(0.0, 0.0, 10.0)
+    intrinsics: float = bounded(0.0, 0.0, 10.0)
+    actor_turns: float = bounded(1e-4, 0.0, 10.0)
+    actor_moves: float = bounded(2e-3, 0.0, 10.0)
+    actor_soft: float = bounded(1e-3, 0.0, 10.0)
 
 
 class ScheduleScale(struct.PyTreeNode):

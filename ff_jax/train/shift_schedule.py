@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
+
 
 @dataclasses.dataclass(frozen=True)
-class ShiftSchedule:
+class ShiftSchedule(Settings):
     """The progressive schedule (FaithFusion, section 3.3; paper: start 3000, +1 m every 2000 steps).
 
     Attributes:
@@ -18,20 +20,18 @@ class ShiftSchedule:
         refresh: after the largest shift is reached, steps between events, counted from `start`; 0 means no events.
     """
 
-    start: int = 3000
-    every: int = 2000
-    meters: float = 1.0
-    largest: float = 6.0
-    sides: tuple[int, ...] = (1, -1)
-    refresh: int = 6000
+    start: int = bounded(3000, 0, MAX_STEPS)
+    every: int = bounded(2000, 1, MAX_STEPS)
+    meters: float = bounded(1.0, 1e-3, 100.0)
+    largest: float = bounded(6.0, 1e-3, 100.0)
+    sides: tuple[int, ...] = bounded((1, -1), -1, 1)
+    refresh: int = bounded(6000, 0, MAX_STEPS)
 
     def __post_init__(self):
-        """Check that the shift grows and has a side."""
-        if self.every <= 0 or self.meters <= 0 or self.largest < self.meters:
-            raise ValueError(
-                f"invalid every={self.every}, meters={self.meters}, largest={self.largest}: expected every and meters "
-                "to be positive, and largest to be at least meters."
-            )
+        """Check that the first shift is not beyond the largest, and that there is a side."""
+        super().__post_init__()
+        if self.largest < self.meters:
+            raise ValueError(f"largest={self.largest} must be at least meters={self.meters}.")
         if not self.sides or any(side not in (1, -1) for side in self.sides):
             raise ValueError(f"invalid sides={self.sides}: expected 1 (left), -1 (right) or both.")
 

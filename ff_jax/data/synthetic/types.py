@@ -10,6 +10,8 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from ff_jax.runtime.settings import Settings, bounded
+
 # Kinds of primitive, in storage order.
 BOX, CYLINDER, ELLIPSOID, PANEL = range(4)
 
@@ -20,13 +22,13 @@ VEHICLE_CLASSES = ("car", "van", "bus", "truck")
 
 
 @dataclasses.dataclass(frozen=True)
-class Capacities:
+class Capacities(Settings):
     """Number of slots per kind of primitive; streets of equal capacities share compiled programs."""
 
-    boxes: int = 640
-    cylinders: int = 352
-    ellipsoids: int = 512
-    panels: int = 128
+    boxes: int = bounded(640, 1, 1_000_000)
+    cylinders: int = bounded(352, 1, 1_000_000)
+    ellipsoids: int = bounded(512, 1, 1_000_000)
+    panels: int = bounded(128, 1, 1_000_000)
 
     def counts(self) -> tuple[int, int, int, int]:
         """List the slots per kind in the order BOX, CYLINDER, ELLIPSOID, PANEL."""
@@ -34,30 +36,31 @@ class Capacities:
 
 
 @dataclasses.dataclass(frozen=True)
-class StreetConfig:
+class StreetConfig(Settings):
     """Settings of a street, of the drive through it, and of the log's images.
 
     The ego vehicle drives in the right lane. No vehicle stands or drives within `clear_left` meters to the left and
     `clear_right` meters to the right of its path (except far ahead), so a shifted camera stays in free space.
     """
 
-    num_frames: int = 24
-    frame_rate: float = 10.0  # frames per second
-    speed: float = 11.0  # meters per second: 1.1 m between frames
+    num_frames: int = bounded(24, 1, 100_000)
+    frame_rate: float = bounded(10.0, 1e-3, 1e3)  # frames per second
+    speed: float = bounded(11.0, 0.0, 100.0)  # meters per second: 1.1 m between frames
     moving: bool = True  # False: only the ego vehicle moves
-    num_moving: int = 3
-    num_parked: int = 24
-    lead_gap: tuple[float, float] = (32.0, 45.0)  # meters from the first pose to the nearest vehicle driving ahead
-    clear_left: float = 6.5  # meters
-    clear_right: float = 3.5  # meters
-    lane_width: float = 3.4  # meters
-    max_curvature: float = 0.0012  # 1/meters
-    behind: float = 50.0  # meters of street behind the first pose
-    ahead: float = 190.0  # meters of street ahead of the first pose
-    camera_height: float = 1.55  # meters above the road
-    horizontal_fov: float = 80.0  # degrees
+    num_moving: int = bounded(3, 0, 1000)
+    num_parked: int = bounded(24, 0, 10_000)
+    # meters from the first pose to the nearest vehicle driving ahead
+    lead_gap: tuple[float, float] = bounded((32.0, 45.0), 0.0, 1e3)
+    clear_left: float = bounded(6.5, 0.0, 100.0)  # meters
+    clear_right: float = bounded(3.5, 0.0, 100.0)  # meters
+    lane_width: float = bounded(3.4, 0.5, 50.0)  # meters
+    max_curvature: float = bounded(0.0012, 0.0, 0.05)  # 1/meters
+    behind: float = bounded(50.0, 0.0, 1e4)  # meters of street behind the first pose
+    ahead: float = bounded(190.0, 1.0, 1e4)  # meters of street ahead of the first pose
+    camera_height: float = bounded(1.55, 0.1, 100.0)  # meters above the road
+    horizontal_fov: float = bounded(80.0, 1.0, 170.0)  # degrees
     exposure_drift: bool = False  # a slowly changing gain and bias per frame
-    samples: int = 2  # rays per pixel along either axis, in the images of a log
+    samples: int = bounded(2, 1, 64)  # rays per pixel along either axis, in the images of a log
     capacities: Capacities = Capacities()
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 
 from ff_jax.eig.config import BLEND_KAPPA, NETWORK_KAPPA
+from ff_jax.runtime.settings import Settings, bounded
 
 _DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Settings):
     """Layout of the denoising U-Net (Stable Diffusion 2.1's, arXiv 2112.10752); every level halves the resolution.
 
     Attributes:
@@ -19,14 +20,15 @@ class UNetConfig:
         tokens: length of the text embedding.
     """
 
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    heads: tuple[int, ...] = (5, 10, 20, 20)
-    layers: int = 2
-    context: int = 1024
-    tokens: int = 77
+    channels: tuple[int, ...] = bounded((320, 640, 1280, 1280), 1, 65_536)
+    heads: tuple[int, ...] = bounded((5, 10, 20, 20), 1, 1024)
+    layers: int = bounded(2, 1, 1024)
+    context: int = bounded(1024, 1, 65_536)
+    tokens: int = bounded(77, 1, 65_536)
 
     def __post_init__(self):
         """Refuse settings that no network could be built of."""
+        super().__post_init__()
         if len(self.heads) != len(self.channels) or len(self.channels) < 2:
             raise ValueError(
                 f"heads={self.heads} and channels={self.channels} must have one entry per level, 2 at least."
@@ -36,7 +38,7 @@ class UNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageVaeConfig:
+class ImageVaeConfig(Settings):
     """Layout of the image autoencoder; every level but the last halves the resolution.
 
     Attributes:
@@ -49,22 +51,23 @@ class ImageVaeConfig:
         alpha: the update is scaled by alpha / rank.
     """
 
-    channels: tuple[int, ...] = (128, 256, 512, 512)
-    layers: int = 2
-    groups: int = 32
-    latent: int = 4
-    scaling: float = 0.18215
-    rank: int = 4
-    alpha: float = 8.0
+    channels: tuple[int, ...] = bounded((128, 256, 512, 512), 1, 65_536)
+    layers: int = bounded(2, 1, 1024)
+    groups: int = bounded(32, 1, 65_536)
+    latent: int = bounded(4, 1, 65_536)
+    scaling: float = bounded(0.18215, 1e-6, 1e6)
+    rank: int = bounded(4, 1, 65_536)
+    alpha: float = bounded(8.0, 0.0, 1e6)
 
     def __post_init__(self):
         """Refuse settings that no network could be built of."""
+        super().__post_init__()
         if len(self.channels) < 2 or any(channels % self.groups for channels in self.channels):
             raise ValueError(f"channels={self.channels} must be 2 or more multiples of groups={self.groups}.")
 
 
 @dataclasses.dataclass(frozen=True)
-class LossWeights:
+class LossWeights(Settings):
     """Weights of the training loss (dimensionless); the first three are the published ones.
 
     Attributes:
@@ -75,15 +78,15 @@ class LossWeights:
         crop: side of the random square that Gram matrices compare, pixels (cut to the image).
     """
 
-    l2: float = 1.0
-    lpips: float = 1.0
-    gram: float = 1.0
-    eig: float = 1.0
-    crop: int = 400
+    l2: float = bounded(1.0, 0.0, 1e6)
+    lpips: float = bounded(1.0, 0.0, 1e6)
+    gram: float = bounded(1.0, 0.0, 1e6)
+    eig: float = bounded(1.0, 0.0, 1e6)
+    crop: int = bounded(400, 1, 16_384)
 
 
 @dataclasses.dataclass(frozen=True)
-class DifixConfig:
+class DifixConfig(Settings):
     """Networks, their use as a fixer, and the loss (hashable: a static argument).
 
     Attributes:
@@ -107,29 +110,26 @@ class DifixConfig:
     unet: UNetConfig = UNetConfig()
     vae: ImageVaeConfig = ImageVaeConfig()
     use_aligned_references: bool = False
-    timestep: int = 199
-    eig_scale: float = NETWORK_KAPPA
+    timestep: int = bounded(199, 0, 999)
+    eig_scale: float = bounded(NETWORK_KAPPA, 1e-9, 1e6)
     conditioned_on_eig: bool = True
-    kappa: float = BLEND_KAPPA
-    size: tuple[int, int] = (576, 1024)
-    tile: tuple[int, int] = (576, 1024)
-    overlap: int = 64
-    chunk: int = 1
+    kappa: float = bounded(BLEND_KAPPA, 1e-9, 1e6)
+    size: tuple[int, int] = bounded((576, 1024), 1, 16_384)
+    tile: tuple[int, int] = bounded((576, 1024), 1, 16_384)
+    overlap: int = bounded(64, 1, 16_384)
+    chunk: int = bounded(1, 1, 1024)
     dtype: str = "bfloat16"
     loss: LossWeights = LossWeights()
 
     def __post_init__(self):
         """Refuse settings that no repair could use."""
+        super().__post_init__()
         if self.dtype not in _DTYPES:
             raise ValueError(f"invalid dtype={self.dtype!r}: expected one of {', '.join(_DTYPES)}.")
-        if min(self.size) < 1 or min(self.tile) < 1 or any(side % self.stride for side in self.tile):
-            raise ValueError(
-                f"size={self.size} must be positive, and tile={self.tile} multiples of {self.stride} pixels."
-            )
-        if not 0 < self.overlap < min(self.tile):
-            raise ValueError(f"overlap={self.overlap} must lie between 0 and the smaller side of tile={self.tile}.")
-        if not 0 <= self.timestep < 1000 or self.chunk < 1:
-            raise ValueError(f"timestep={self.timestep} must lie in 0..999, and chunk={self.chunk} be at least 1.")
+        if any(side % self.stride for side in self.tile):
+            raise ValueError(f"tile={self.tile} must be multiples of {self.stride} pixels.")
+        if self.overlap >= min(self.tile):
+            raise ValueError(f"overlap={self.overlap} must be below the smaller side of tile={self.tile}.")
 
     @property
     def reduction(self) -> int:

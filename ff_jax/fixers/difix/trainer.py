@@ -19,6 +19,7 @@ from ff_jax.fixers.training.sharding import make_mesh
 from ff_jax.fixers.training.state import join, split, zero_init_output
 from ff_jax.fixers.triples import Triples, psnr
 from ff_jax.metrics.lpips import Lpips
+from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, Settings, bounded
 
 _INIT, _AUTOENCODER, _FIXER = range(3)  # random streams
 _NAMES = {_AUTOENCODER: "autoencoder", _FIXER: "fixer"}  # folders of checkpoints
@@ -26,7 +27,7 @@ Log = Callable[[str, int, dict[str, float]], None]  # phase, finished steps, met
 
 
 @dataclasses.dataclass(frozen=True)
-class DifixTrainConfig:
+class DifixTrainConfig(Settings):
     """How a network is trained.
 
     Attributes:
@@ -43,28 +44,24 @@ class DifixTrainConfig:
         minutes: after this time the next checkpoint is the last one; 0: no limit.
     """
 
-    seed: int = 0
-    vae_steps: int = 1500
-    steps: int = 15_000
-    batch: int = 16
-    crop: tuple[int, int] = (128, 128)
-    lr: float = 8e-4
-    decay: float = 0.999
-    eig_dropout: float = 0.1
+    seed: int = bounded(0, 0, MAX_SEED)
+    vae_steps: int = bounded(1500, 0, MAX_STEPS)
+    steps: int = bounded(15_000, 1, MAX_STEPS)
+    batch: int = bounded(16, 1, 65_536)
+    crop: tuple[int, int] = bounded((128, 128), 1, 16_384)
+    lr: float = bounded(8e-4, 0.0, 10.0)
+    decay: float = bounded(0.999, 0.0, 0.999999)
+    eig_dropout: float = bounded(0.1, 0.0, 1.0)
     drop_eig: tuple[str, ...] = ()
-    save_every: int = 1000
-    minutes: float = 0.0
+    save_every: int = bounded(1000, 1, MAX_STEPS)
+    minutes: float = bounded(0.0, 0.0, 1e6)
 
     def __post_init__(self):
         """Refuse settings that no training could use."""
+        super().__post_init__()
         unknown = sorted(set(self.drop_eig) - set(objectives.EIG_INPUTS))
         if unknown:
             raise ValueError(f"invalid drop_eig={unknown[0]!r}: expected {' or '.join(objectives.EIG_INPUTS)}.")
-        if min(self.steps, self.batch, self.save_every) < 1 or self.vae_steps < 0:
-            raise ValueError(
-                f"steps={self.steps}, batch={self.batch} and save_every={self.save_every} must be at least 1, "
-                f"vae_steps={self.vae_steps} not negative."
-            )
 
 
 def train(

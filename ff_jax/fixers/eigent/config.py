@@ -8,12 +8,13 @@ from ff_jax.fixers.eigent.context_branch import BLOCKS
 from ff_jax.fixers.eigent.eig_conditioning import EIG_SATURATION
 from ff_jax.fixers.eigent.network_config import DitConfig, VideoVaeConfig
 from ff_jax.fixers.eigent.noise_schedule import SOLVERS, ScheduleConfig
+from ff_jax.runtime.settings import Settings, bounded
 
 _DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class EigentConfig:
+class EigentConfig(Settings):
     """Networks and their use (hashable: a static argument).
 
     Attributes:
@@ -43,30 +44,29 @@ class EigentConfig:
 
     dit: DitConfig = sizes.COGVIDEOX_5B_I2V
     vae: VideoVaeConfig = sizes.VAE_5B
-    blocks: int = BLOCKS
+    blocks: int = bounded(BLOCKS, 1, 1024)
     schedule: ScheduleConfig = ScheduleConfig()
     has_detail_decoder: bool = False
     use_aligned_references: bool = False
-    frames: int = 49
-    num_context_frames: int = 8
-    steps: int = 50
+    frames: int = bounded(49, 1, 100_000)
+    num_context_frames: int = bounded(8, 0, 1024)
+    steps: int = bounded(50, 0, 1000)
     solver: str = "dpm"
-    strength: float = 1.0
-    eig_scale: float = NETWORK_KAPPA
-    eig_saturation: float = EIG_SATURATION
+    strength: float = bounded(1.0, 1e-3, 1.0)
+    eig_scale: float = bounded(NETWORK_KAPPA, 1e-9, 1e6)
+    eig_saturation: float = bounded(EIG_SATURATION, 0.0, 1.0)
     conditioned_on_eig: bool = True
     use_references: bool = True
-    kappa: float = BLEND_KAPPA
-    blend: float = 1.0
-    size: tuple[int, int] = (480, 720)
+    kappa: float = bounded(BLEND_KAPPA, 1e-9, 1e6)
+    blend: float = bounded(1.0, 0.0, 1.0)
+    size: tuple[int, int] = bounded((480, 720), 1, 16_384)
     dtype: str = "bfloat16"
 
     def __post_init__(self):
         """Refuse settings that no repair could use."""
+        super().__post_init__()
         if self.dtype not in _DTYPES or self.solver not in SOLVERS:
             raise ValueError(f"dtype={self.dtype!r} and solver={self.solver!r} must be of {_DTYPES} and {SOLVERS}.")
-        if not 0 <= self.blend <= 1 or not 0 < self.strength <= 1:
-            raise ValueError(f"blend={self.blend} must lie in [0, 1], and strength={self.strength} in (0, 1].")
         if self.frames % (2 * self.vae.time_factor) != 1 or (self.has_detail_decoder and self.frames != self.chunk):
             raise ValueError(
                 f"frames={self.frames} must be 1 + {self.chunk - 1}k, and {self.chunk} for a decoder that sees details."

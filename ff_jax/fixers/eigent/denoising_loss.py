@@ -22,10 +22,11 @@ from ff_jax.fixers.eigent.context_branch import ContextBranch
 from ff_jax.fixers.eigent.network_config import DitConfig
 from ff_jax.fixers.eigent.noise_schedule import NoiseLevels, ScheduleConfig, add_noise, noise_levels, v_target
 from ff_jax.fixers.eigent.transformer import Dit
+from ff_jax.runtime.settings import Settings, bounded
 
 
 @dataclass(frozen=True)
-class DenoisingLossConfig:
+class DenoisingLossConfig(Settings):
     """The loss (hashable: a static argument).
 
     Attributes:
@@ -35,15 +36,10 @@ class DenoisingLossConfig:
         schedule: noise levels.
     """
 
-    eig: float = 1.0
-    dropout: float = 0.05
-    noise: tuple[float, float] = (-3.0, 0.5)
+    eig: float = bounded(1.0, 0.0, 1e6)
+    dropout: float = bounded(0.05, 0.0, 1.0)
+    noise: tuple[float, float] = bounded((-3.0, 0.5), -50.0, 50.0)
     schedule: ScheduleConfig = ScheduleConfig()
-
-    def __post_init__(self):
-        """Refuse an invalid share."""
-        if not 0 <= self.dropout <= 1:
-            raise ValueError(f"invalid dropout={self.dropout}: expected a share of the samples in [0, 1].")
 
 
 class Clips(NamedTuple):

@@ -1,12 +1,14 @@
 """Sizes of the video transformer and of the video autoencoder (CogVideoX, Yang et al. 2024, arXiv 2408.06072)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
+
+from ff_jax.runtime.settings import Settings, bounded
 
 POSITIONS = ("sincos", "rope", "rope_slice", "rope_learned")
 
 
 @dataclass(frozen=True)
-class DitConfig:
+class DitConfig(Settings):
     """The transformer (hashable: a static argument).
 
     Attributes:
@@ -30,24 +32,25 @@ class DitConfig:
         image_scale: factor of a conditioning image's latents.
     """
 
-    depth: int
-    heads: int
-    head_dim: int = 64
-    in_channels: int = 16
-    out_channels: int = 16
-    text_dim: int = 4096
-    text_length: int = 226
-    time_dim: int = 512
-    patch: int = 2
-    sample: tuple[int, int, int] = (13, 60, 90)
+    depth: int = bounded(MISSING, 1, 1024)
+    heads: int = bounded(MISSING, 1, 1024)
+    head_dim: int = bounded(64, 16, 65_536)
+    in_channels: int = bounded(16, 1, 65_536)
+    out_channels: int = bounded(16, 1, 65_536)
+    text_dim: int = bounded(4096, 1, 65_536)
+    text_length: int = bounded(226, 1, 65_536)
+    time_dim: int = bounded(512, 1, 65_536)
+    patch: int = bounded(2, 1, 256)
+    sample: tuple[int, int, int] = bounded((13, 60, 90), 1, 16_384)
     positions: str = "rope"
-    spatial_scale: float = 1.875
-    patch_time: int = 1
-    offset_dim: int = 0
-    image_scale: float = 1.0
+    spatial_scale: float = bounded(1.875, 1e-6, 1e6)
+    patch_time: int = bounded(1, 1, 1024)
+    offset_dim: int = bounded(0, 0, 65_536)
+    image_scale: float = bounded(1.0, 1e-6, 1e6)
 
     def __post_init__(self):
         """Refuse settings that no network could be built of."""
+        super().__post_init__()
         if self.positions not in POSITIONS:
             raise ValueError(f"invalid positions={self.positions!r}: expected one of {', '.join(POSITIONS)}.")
         if self.head_dim % 16:
@@ -74,7 +77,7 @@ class DitConfig:
 
 
 @dataclass(frozen=True)
-class VideoVaeConfig:
+class VideoVaeConfig(Settings):
     """The video autoencoder (hashable: a static argument).
 
     Attributes:
@@ -89,18 +92,19 @@ class VideoVaeConfig:
         out_channels: of the decoder: 3 colors, and a share (see `detail_decoder`).
     """
 
-    widths: tuple[int, ...] = (128, 256, 256, 512)
-    latent_channels: int = 16
-    layers: int = 3
-    groups: int = 32
-    time_factor: int = 4
-    scale: float = 0.7
-    tile: tuple[int, int] = (60, 90)
-    overlap: tuple[int, int] = (10, 15)
-    out_channels: int = 3
+    widths: tuple[int, ...] = bounded((128, 256, 256, 512), 1, 65_536)
+    latent_channels: int = bounded(16, 1, 65_536)
+    layers: int = bounded(3, 1, 1024)
+    groups: int = bounded(32, 1, 65_536)
+    time_factor: int = bounded(4, 1, 1024)
+    scale: float = bounded(0.7, 1e-6, 1e6)
+    tile: tuple[int, int] = bounded((60, 90), 1, 16_384)
+    overlap: tuple[int, int] = bounded((10, 15), 1, 16_384)
+    out_channels: int = bounded(3, 1, 65_536)
 
     def __post_init__(self):
         """Refuse settings that no network could be built of."""
+        super().__post_init__()
         if any(width % self.groups for width in self.widths):
             raise ValueError(f"groups={self.groups} must divide every one of widths={self.widths}.")
         if self.time_factor & (self.time_factor - 1) or self.time_factor > self.factor:

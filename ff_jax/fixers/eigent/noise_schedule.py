@@ -17,11 +17,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Float
 
+from ff_jax.runtime.settings import Settings, bounded
+
 SOLVERS = ("ddim", "dpm")
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Settings):
     """The noise levels.
 
     Attributes:
@@ -30,9 +32,9 @@ class ScheduleConfig:
         snr_shift: divisor of the signal-to-noise ratios: 1 for the 5B networks, 3 for the 2B one.
     """
 
-    steps: int = 1000
-    beta: tuple[float, float] = (0.00085, 0.012)
-    snr_shift: float = 1.0
+    steps: int = bounded(1000, 2, 1_000_000)
+    beta: tuple[float, float] = bounded((0.00085, 0.012), 1e-9, 0.999)
+    snr_shift: float = bounded(1.0, 1e-6, 1e6)
 
 
 class NoiseLevels(NamedTuple):

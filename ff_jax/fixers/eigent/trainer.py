@@ -31,6 +31,7 @@ from ff_jax.fixers.training.sharding import make_mesh
 from ff_jax.fixers.training.state import Loss, join, split, zero_init_output
 from ff_jax.fixers.triples import Triples, psnr
 from ff_jax.metrics.lpips import Lpips
+from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, Settings, bounded
 
 PHASES = ("vae", "backbone", "branch", "decoder")
 _TRAINED = ("details", "vae/decoder")  # of the last phase
@@ -38,7 +39,7 @@ Log = Callable[[str, int, dict[str, float]], None]  # phase, finished steps, met
 
 
 @dataclasses.dataclass(frozen=True)
-class EigentTrainConfig:
+class EigentTrainConfig(Settings):
     """How a model is trained; tuples have one entry per phase.
 
     Attributes:
@@ -55,26 +56,25 @@ class EigentTrainConfig:
         attention: implementation (see `fixers.attention`).
     """
 
-    seed: int = 0
-    steps: tuple[int, ...] = (4000, 8000, 6000, 4000)
-    lr: tuple[float, ...] = (1e-3, 1e-3, 5e-4, 5e-4)
-    batch: tuple[int, ...] = (12, 16, 16, 4)
-    crop: tuple[int, int] = (96, 96)
-    decay: float = 0.999
+    seed: int = bounded(0, 0, MAX_SEED)
+    steps: tuple[int, ...] = bounded((4000, 8000, 6000, 4000), 1, MAX_STEPS)
+    lr: tuple[float, ...] = bounded((1e-3, 1e-3, 5e-4, 5e-4), 0.0, 10.0)
+    batch: tuple[int, ...] = bounded((12, 16, 16, 4), 1, 65_536)
+    crop: tuple[int, int] = bounded((96, 96), 1, 16_384)
+    decay: float = bounded(0.999, 0.0, 0.999999)
     objective: DenoisingLossConfig = DenoisingLossConfig()
-    save_every: int = 500
-    minutes: float = 0.0
-    limits: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    save_every: int = bounded(500, 1, MAX_STEPS)
+    minutes: float = bounded(0.0, 0.0, 1e6)
+    limits: tuple[float, ...] = bounded((0.0, 0.0, 0.0, 0.0), 0.0, 1e6)
     attention: Implementation | None = None
 
     def __post_init__(self):
         """Refuse settings that no training could use."""
+        super().__post_init__()
         if any(len(row) != len(PHASES) for row in (self.steps, self.lr, self.batch, self.limits)):
             raise ValueError(
                 f"{self.steps=}, {self.lr=}, {self.batch=} and {self.limits=} must have one entry per phase."
             )
-        if min(*self.steps, *self.batch, self.save_every) < 1:
-            raise ValueError(f"{self.steps=}, {self.batch=} and {self.save_every=} must be at least 1.")
 
 
 def train(

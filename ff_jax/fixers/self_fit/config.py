@@ -3,10 +3,11 @@
 import dataclasses
 
 from ff_jax.eig.config import BLEND_KAPPA, INPUT_KAPPAS
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 
 @dataclasses.dataclass(frozen=True)
-class SelfFitConfig:
+class SelfFitConfig(Settings):
     """Network and fit (hashable: a static argument).
 
     Attributes:
@@ -27,33 +28,27 @@ class SelfFitConfig:
         checks: number of checkpoints of the averaged weights that are compared.
     """
 
-    kappa: float = BLEND_KAPPA
-    kappas: tuple[float, ...] = INPUT_KAPPAS
-    stem: int = 2
-    widths: tuple[int, ...] = (32, 48, 64)
-    chunk: int = 4
-    steps: int = 300
-    batch: int = 4
-    crop: tuple[int, int] = (96, 128)
-    lr: float = 1.5e-3
-    warmup: int = 25
-    weight_decay: float = 1e-3
-    ema: float = 0.98
-    ssim: float = 0.1
-    validation: float = 0.17
-    checks: int = 6
+    kappa: float = bounded(BLEND_KAPPA, 1e-9, 1e6)
+    kappas: tuple[float, ...] = bounded(INPUT_KAPPAS, 1e-9, 1e6)
+    stem: int = bounded(2, 1, 64)
+    widths: tuple[int, ...] = bounded((32, 48, 64), 1, 65_536)
+    chunk: int = bounded(4, 1, 1024)
+    steps: int = bounded(300, 1, MAX_STEPS)
+    batch: int = bounded(4, 1, 65_536)
+    crop: tuple[int, int] = bounded((96, 128), 1, 16_384)
+    lr: float = bounded(1.5e-3, 0.0, 10.0)
+    warmup: int = bounded(25, 0, MAX_STEPS)
+    weight_decay: float = bounded(1e-3, 0.0, 1e3)
+    ema: float = bounded(0.98, 0.0, 1.0)
+    ssim: float = bounded(0.1, 0.0, 1.0)
+    validation: float = bounded(0.17, 1e-6, 0.999)
+    checks: int = bounded(6, 1, 10_000)
 
     def __post_init__(self):
         """Refuse settings that no fit could use."""
-        if self.steps < 1 or self.batch < 1 or self.chunk < 1 or self.checks < 1:
-            raise ValueError(
-                f"steps={self.steps}, batch={self.batch}, chunk={self.chunk} and checks={self.checks} must "
-                "be at least 1."
-            )
-        if not self.widths or self.stem < 1 or min(self.crop) < self.stride:
+        super().__post_init__()
+        if not self.widths or min(self.crop) < self.stride:
             raise ValueError(f"crop={self.crop} must be at least stem * 2^(len(widths) - 1) = {self.stride} pixels.")
-        if not 0.0 < self.validation < 1.0:
-            raise ValueError(f"validation={self.validation} must lie between 0 and 1.")
 
     @property
     def stride(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ from ff_jax.fixers.training.sharding import shard
 from ff_jax.fixers.training.state import Loss, OptimizerConfig, init_state, make_optimizer
 from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
 from ff_jax.runtime import checkpoint
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 _WARMUP = 500  # steps; a tenth of a shorter phase
 _OVER = "over"  # file in the folder of a phase that has reached its own time limit
 
 
 @dataclass(frozen=True)
-class PhaseConfig:
+class PhaseConfig(Settings):
     """How a phase trains.
 
     Attributes:
@@ -34,11 +35,11 @@ class PhaseConfig:
         minutes: of one run, after which the phase ends at its next checkpoint; 0: no limit.
     """
 
-    steps: int
-    lr: float
-    decay: float = 0.999
-    save_every: int = 1000
-    minutes: float = 0.0
+    steps: int = bounded(MISSING, 1, MAX_STEPS)
+    lr: float = bounded(MISSING, 0.0, 10.0)
+    decay: float = bounded(0.999, 0.0, 0.999999)
+    save_every: int = bounded(1000, 1, MAX_STEPS)
+    minutes: float = bounded(0.0, 0.0, 1e6)
 
 
 class Problem(NamedTuple):

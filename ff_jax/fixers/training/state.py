@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Key, PyTree
 
 from ff_jax.fixers.training.sharding import DATA
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 # loss(trained, frozen, batch, keys) -> (mean over the samples, metrics that are such means). Sample i of the batch uses
 # keys[i] alone, so that the loss of a sample does not depend on the others.
@@ -20,7 +21,7 @@ Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, dict[str, Array]]]
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Settings):
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with linear warm-up and cosine decay.
 
     Attributes:
@@ -32,17 +33,18 @@ class OptimizerConfig:
         clip: largest global norm of a gradient; longer ones are scaled to it.
     """
 
-    steps: int = 10_000
-    warmup: int = 1000
-    lr: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 1e-2
-    clip: float = 1.0
+    steps: int = bounded(10_000, 1, MAX_STEPS)
+    warmup: int = bounded(1000, 0, MAX_STEPS)
+    lr: float = bounded(1e-5, 0.0, 10.0)
+    betas: tuple[float, float] = bounded((0.9, 0.95), 0.0, 0.999999)
+    weight_decay: float = bounded(1e-2, 0.0, 1e3)
+    clip: float = bounded(1.0, 1e-9, 1e9)
 
     def __post_init__(self):
         """Refuse settings that give no schedule."""
-        if not 0 <= self.warmup < self.steps:
-            raise ValueError(f"warmup={self.warmup} must be at least 0 and less than steps={self.steps}.")
+        super().__post_init__()
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup={self.warmup} must be less than steps={self.steps}.")
 
 
 @struct.dataclass

@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float, Int, Key
 
 from ff_jax.render.gaussians import Gaussians
 from ff_jax.render.rigid import quats_to_matrices
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 METHODS = ("mcmc", "split")
 _MAX_COPIES = 51  # the scale rule below sums this many binomial terms at most
 
 
 @dataclasses.dataclass(frozen=True)
-class DensityConfig:
+class DensityConfig(Settings):
     """When and how Gaussians are added, relocated, pruned and perturbed.
 
     Attributes:
@@ -34,15 +35,16 @@ class DensityConfig:
     """
 
     method: str = "mcmc"
-    start: int = 500
-    stop: int = 25_000
-    every: int = 100
-    growth: float = 1.05
-    min_opacity: float = 0.005
-    noise: float = 5e5
+    start: int = bounded(500, 0, MAX_STEPS)
+    stop: int = bounded(25_000, 0, MAX_STEPS)
+    every: int = bounded(100, 1, MAX_STEPS)
+    growth: float = bounded(1.05, 1.0, 10.0)
+    min_opacity: float = bounded(0.005, 1e-6, 0.9)
+    noise: float = bounded(5e5, 0.0, 1e9)
 
     def __post_init__(self):
         """Check the method."""
+        super().__post_init__()
         if self.method not in METHODS:
             raise ValueError(f"density.method={self.method!r} does not exist; use one of {', '.join(METHODS)}.")
 

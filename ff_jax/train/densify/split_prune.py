@@ -20,13 +20,14 @@ from jaxtyping import Bool, Float, Int, Key
 
 from ff_jax.render.gaussians import Gaussians
 from ff_jax.render.rigid import quats_to_matrices
+from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 from ff_jax.train.densify.mcmc import Relocated
 
 SHRINK = 1.6  # by which the two halves of a split Gaussian are narrower
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitConfig:
+class SplitConfig(Settings):
     """Thresholds of clone, split and prune; lengths are in units of a node's extent.
 
     The extent is the scene radius for the background, and half the longest edge of its box for an actor.
@@ -41,22 +42,20 @@ class SplitConfig:
         reset_to, reset_to_soft: largest opacity after a reset, of rigid and of deformable nodes.
     """
 
-    gradient: float = 2e-4
-    clone_below: float = 0.01
-    prune_above: float = 0.5
-    prune_above_actor: float = 1.0
-    reset_every: int = 3000
-    reset_until: int = 12_000
-    reset_to: float = 0.01
-    reset_to_soft: float = 0.1
+    gradient: float = bounded(2e-4, 0.0, 1e6)
+    clone_below: float = bounded(0.01, 0.0, 1e6)
+    prune_above: float = bounded(0.5, 1e-6, 1e6)
+    prune_above_actor: float = bounded(1.0, 1e-6, 1e6)
+    reset_every: int = bounded(3000, 1, MAX_STEPS)
+    reset_until: int = bounded(12_000, 0, MAX_STEPS)
+    reset_to: float = bounded(0.01, 1e-6, 0.999)
+    reset_to_soft: float = bounded(0.1, 1e-6, 0.999)
 
     def __post_init__(self):
-        """Check the numbers that would make resets meaningless."""
-        if self.reset_every <= 0 or not 0 < self.reset_to <= self.reset_to_soft < 1:
-            raise ValueError(
-                f"reset_every={self.reset_every}, reset_to={self.reset_to}, reset_to_soft={self.reset_to_soft}: steps "
-                "must be positive and 0 < reset_to <= reset_to_soft < 1."
-            )
+        """Check that a reset of soft nodes is not below that of rigid ones."""
+        super().__post_init__()
+        if self.reset_to > self.reset_to_soft:
+            raise ValueError(f"reset_to={self.reset_to} must be at most reset_to_soft={self.reset_to_soft}.")
 
 
 class Mean2dGradStats(struct.PyTreeNode):

@@ -15,10 +15,8 @@ from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig, 
         (lambda: UNetConfig(channels=(32, 64), heads=(3, 2)), "multiples of 32 and of heads"),
         (lambda: ImageVaeConfig(channels=(128, 200)), "multiples of groups=32"),
         (lambda: DifixConfig(dtype="float16"), "invalid dtype='float16': expected one of float32, bfloat16"),
-        (lambda: DifixConfig(tile=(570, 1024)), r"tile=\(570, 1024\) multiples of 64"),
-        (lambda: DifixConfig(overlap=576), "overlap=576 must lie between 0 and the smaller side"),
-        (lambda: DifixConfig(timestep=1000), "timestep=1000 must lie in 0..999"),
-        (lambda: DifixConfig(chunk=0), "chunk=0"),
+        (lambda: DifixConfig(tile=(570, 1024)), r"tile=\(570, 1024\) must be multiples of 64"),
+        (lambda: DifixConfig(overlap=576), "overlap=576 must be below the smaller side"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

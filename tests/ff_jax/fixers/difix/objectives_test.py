@@ -121,5 +121,3 @@ def test_a_limit_within_the_autoencoder_ends_the_training(tmp_path, small):
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="invalid drop_eig='color': expected channels or modulation"):
         trainer.DifixTrainConfig(drop_eig=("color",))
-    with pytest.raises(ValueError, match="batch=0"):
-        trainer.DifixTrainConfig(batch=0)

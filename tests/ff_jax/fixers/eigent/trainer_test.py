@@ -94,5 +94,3 @@ def test_training_changes_each_part_in_its_phase_and_resumes_bit_for_bit(tmp_pat
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="must have one entry per phase"):
         trainer.EigentTrainConfig(steps=(1, 2, 3))
-    with pytest.raises(ValueError, match="must be at least 1"):
-        trainer.EigentTrainConfig(batch=(1, 1, 0, 1))
