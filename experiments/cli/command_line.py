@@ -14,7 +14,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from ff_jax.data.open import open_log
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
+from ff_jax.pipeline.run import Run
 from ff_jax.runtime import out_of_memory
 from ff_jax.runtime.atomic_files import atomic_write
 
@@ -106,11 +108,21 @@ def workdir_flag(text: str = "Folder of the runs, with a folder for each seed.")
     return flags.DEFINE_string("workdir", None, text, required=True)
 
 
-def job_flags() -> tuple[flags.FlagHolder, flags.FlagHolder[str], flags.FlagHolder[bool]]:
-    """Define --config, --workdir and --resume of a training job."""
+def job_flags() -> Callable[[Callable[..., Run]], None]:
+    """Define --config, --workdir and --resume; return a function that runs a training job and prints its table."""
     resume = flags.DEFINE_bool("resume", False, "Resume the run in --workdir.")
     workdir = workdir_flag("Folder of the run: checkpoints, logs, results.")
-    return config_flag("experiments/configs/fuse.py"), workdir, resume
+    settings, refuse_processes = config_flag("experiments/configs/fuse.py"), one_process_flags()
+
+    def run_job(job: Callable[..., Run]) -> None:
+        refuse_processes()
+        config = to_config(settings.value)
+        log = open_log(with_log_path(config).data, config.evaluate.shifts)
+        metrics = job(config, log, Path(workdir.value), resume=resume.value).metrics
+        print(metrics["table"])
+        print(f"pictures, curves and fly-through: {metrics['page']}")
+
+    return run_job
 
 
 def run_flags() -> tuple[flags.FlagHolder[str], flags.FlagHolder[str]]:

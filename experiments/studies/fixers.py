@@ -27,6 +27,7 @@ from ff_jax.export.image_bytes import save_png
 from ff_jax.fixers import registry
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.pair_files import load, save, shard_path
+from ff_jax.fixers.pretrained import load_fixer
 from ff_jax.pipeline.street_pairs import build
 from ff_jax.pipeline.street_plans import study_clips, study_plan
 from ff_jax.runtime.atomic_files import atomic_write
@@ -51,12 +52,10 @@ def make_fixers() -> dict[str, Fixer]:
             raise ValueError(f"invalid --fixers={name}: expected some of {', '.join(makers)}.")
         fixers |= makers[name](registry.make_fixer(name))
     for entry in _WEIGHTS.value:
-        from ff_jax.fixers.difix import pretrained  # diffusers takes seconds to import
-
         name, mark, file = entry.partition("=")
         if not mark:
             raise ValueError(f"invalid --weights={entry!r}: expected NAME=FILE.")
-        fixers[name] = pretrained.load_fixer(file)
+        fixers[name] = load_fixer("difix", file)
     return fixers
 
 

@@ -29,7 +29,6 @@ def posterior(
     priors: Priors,
     gaussians: Gaussians,
     *,
-    spacing: Float[Array, "N"] | None = None,
     structure: str = "block",
 ) -> Posterior:
     """Combine prior and Fisher information into one covariance factor per block.
@@ -38,8 +37,6 @@ def posterior(
         precision: from `accumulate`, over all observed views.
         priors: before any view was observed.
         gaussians: those of `precision`.
-        spacing: unit of the position prior, meters; None takes each Gaussian's largest standard deviation,
-            which reconstruction ties to the distance between neighbors.
         structure: "block" keeps the correlations within a block, "diag" drops them.
 
     Raises:
@@ -47,8 +44,8 @@ def posterior(
     """
     if structure not in STRUCTURES:
         raise ValueError(f"{structure=} is unknown: use one of {STRUCTURES}")
-    if spacing is None:
-        spacing = jnp.exp(jnp.max(gaussians.log_scales, -1))
+    # The unit of the position prior: reconstruction ties the largest deviation to the distance between neighbors.
+    spacing = jnp.exp(jnp.max(gaussians.log_scales, -1))
     fixed = [priors.rotation] * 3 + [priors.log_scale] * 3 + [priors.logit_opacity]
     fixed = jnp.broadcast_to(jnp.array(fixed), (gaussians.capacity, 7))
     std = jnp.concatenate([jnp.repeat(priors.position * spacing[:, None], 3, 1), fixed], -1)

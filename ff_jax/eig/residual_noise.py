@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import ArrayLike, Float
 
+_FLOOR = 1e-3  # smallest noise; the quantization of 8-bit images is about a quarter of a level
 RADIUS = 2  # pixels: half-size of the window over which residuals are averaged
 
 
@@ -38,7 +39,7 @@ def information_weight(
     return jnp.square(noise) / (jnp.square(noise) + correlated_views * local)
 
 
-def noise_from_residuals(residuals: Float[Array, "..."], floor: float = 1e-3) -> Float[Array, ""]:
+def noise_from_residuals(residuals: Float[Array, "..."]) -> Float[Array, ""]:
     """Estimate the standard deviation of the noise from residuals of observed views; NaN entries are ignored.
 
     1.4826 times the median absolute deviation (Huber 1981, Robust Statistics, 5.1): errors of the
@@ -46,20 +47,18 @@ def noise_from_residuals(residuals: Float[Array, "..."], floor: float = 1e-3) ->
 
     Args:
         residuals: image - render, any shape.
-        floor: smallest value returned; the quantization of 8-bit images is about a quarter of a level.
     """
     center = jnp.nanmedian(residuals)
-    return jnp.maximum(1.4826 * jnp.nanmedian(jnp.abs(residuals - center)), floor)
+    return jnp.maximum(1.4826 * jnp.nanmedian(jnp.abs(residuals - center)), _FLOOR)
 
 
-def noise_of_new_views(residuals: Float[Array, "..."], floor: float = 1e-3) -> Float[Array, ""]:
+def noise_of_new_views(residuals: Float[Array, "..."]) -> Float[Array, ""]:
     """Estimate the standard deviation of one channel of a new view around its render.
 
     Args:
         residuals: image - render of training views, any shape; NaN entries are ignored.
-        floor: smallest value returned.
     """
-    return jnp.maximum(jnp.sqrt(jnp.nanmean(residuals**2)), floor)
+    return jnp.maximum(jnp.sqrt(jnp.nanmean(residuals**2)), _FLOOR)
 
 
 def _window_sum(values: Float[Array, "H W"]) -> Float[Array, "H W"]:

@@ -54,7 +54,7 @@ def depth_colors(depth: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     return np.where(valid[..., None], colors, 0).astype(np.uint8)
 
 
-def map_sheet(views: Sequence[ErrorMaps], *, width: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def map_sheet(views: Sequence[ErrorMaps]) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out a row per view: depth, error and EIG, each on one scale for all views."""
     largest = eig_scale([np.where(view.mask, view.eig, np.nan) for view in views])
     rows = [
@@ -65,4 +65,4 @@ def map_sheet(views: Sequence[ErrorMaps], *, width: int | None = None) -> UInt8[
         for view in views
     ]
     columns = (f"depth, {NEAR:g} to {FAR:g} m", f"error, 0 to {MAX_ERROR:g}", f"EIG, 0 to {largest:.2g} nats")
-    return contact_sheet(rows, columns, [view.name for view in views], width=width)
+    return contact_sheet(rows, columns, [view.name for view in views])

@@ -26,11 +26,9 @@ def eig_colormap(eig: Float[Array, "H W"] | Float[np.ndarray, "H W"], vmax: floa
     return matplotlib.colormaps[COLORS](level)[..., :3].astype(np.float32)
 
 
-def heatmap(
-    values: Float[ArrayLike, "H W"], maximum: float | int, minimum: float | int = 0
-) -> UInt8[np.ndarray, "H W 3"]:
-    """Color a map with "inferno": `minimum` and less is black, `maximum` and more pale yellow."""
-    scaled = (np.asarray(values, np.float64) - minimum) / max(maximum - minimum, 1e-12)
+def heatmap(values: Float[ArrayLike, "H W"], maximum: float | int) -> UInt8[np.ndarray, "H W 3"]:
+    """Color a map with "inferno": 0 and less is black, `maximum` and more pale yellow."""
+    scaled = np.asarray(values, np.float64) / max(maximum, 1e-12)
     return matplotlib.colormaps["inferno"](np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)[..., :3]
 
 

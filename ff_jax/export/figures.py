@@ -83,10 +83,7 @@ def eig_scale(maps: Sequence[Float[ArrayLike, "..."] | None]) -> float:
 
 
 def panel_sheet(
-    panels: Sequence[Panel],
-    names: tuple[str, ...] = ("Reconstruction only", "Fused"),
-    *,
-    width: int | None = None,
+    panels: Sequence[Panel], names: tuple[str, ...] = ("Reconstruction only", "Fused")
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out a row per shift: before, after, ground truth and EIG on one scale, where they exist."""
     maximum = eig_scale([panel.eig for panel in panels])
@@ -94,11 +91,11 @@ def panel_sheet(
     table = [[p.before, p.after, p.truth, None if p.eig is None else heatmap(p.eig, maximum)] for p in panels]
     used = [j for j in range(4) if any(row[j] is not None for row in table)]
     table = [[row[j] for j in used] for row in table]
-    return contact_sheet(table, [columns[j] for j in used], [shift_name(p.shift) for p in panels], width=width)
+    return contact_sheet(table, [columns[j] for j in used], [shift_name(p.shift) for p in panels])
 
 
-def draw_curves(curves: Sequence[Curve], columns: int = 2, scale: float | int = 1) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw charts in a grid of `columns`; `scale` 1 gives 480 x 320 pixels each.
+def draw_curves(curves: Sequence[Curve], columns: int = 2) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw charts in a grid of `columns`, 480 x 320 pixels each.
 
     Raises:
         ValueError: there is no chart.
@@ -107,7 +104,7 @@ def draw_curves(curves: Sequence[Curve], columns: int = 2, scale: float | int = 
         raise ValueError("no curves to draw")
     columns = min(columns, len(curves))
     rows = -(-len(curves) // columns)
-    figure = Figure((4.8 * columns, 3.2 * rows), dpi=100 * scale, layout="constrained")
+    figure = Figure((4.8 * columns, 3.2 * rows), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     for index, curve in enumerate(curves):
         _draw_curve(figure.add_subplot(rows, columns, index + 1), curve)

@@ -9,6 +9,7 @@ from jaxtyping import Key
 
 from ff_jax.fixers import identity
 from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.pretrained import load_fixer
 from ff_jax.fixers.self_fit import SelfFitConfig, fixer_from_params, init_params
 
 _EVERYWHERE = 1e-9  # nats: with so small a kappa every pixel of EIG above 0 is repaired in full
@@ -55,22 +56,14 @@ def _none(config: None, key: Key[Array, ""]) -> Fixer:
     return identity.make_identity()
 
 
-def _difix(config: Any, key: Key[Array, ""]) -> Fixer:
-    # Imported at the first use: diffusers takes seconds to import, and the other fixers do not need it.
-    from ff_jax.fixers.difix import pretrained
-
-    return pretrained.load_fixer(config=config)
-
-
-def _eigent(config: Any, key: Key[Array, ""]) -> Fixer:
-    from ff_jax.fixers.eigent import pretrained
-
-    return pretrained.load_fixer(config=config)
-
-
 def _self_fit(config: SelfFitConfig | None, key: Key[Array, ""]) -> Fixer:
     config = config or SelfFitConfig()
     return fixer_from_params(init_params(key, config), config)
 
 
-_BUILDERS = {"difix": _difix, "eigent": _eigent, "none": _none, "self_fit": _self_fit}
+_BUILDERS = {
+    "difix": lambda config, key: load_fixer("difix", config=config),
+    "eigent": lambda config, key: load_fixer("eigent", config=config),
+    "none": _none,
+    "self_fit": _self_fit,
+}

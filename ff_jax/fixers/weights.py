@@ -49,23 +49,6 @@ def load(path: str | Path, shapes: PyTree, purpose: str) -> PyTree:
     return unflatten_dict(arrays, sep="/")
 
 
-def require(path: Path, *commands: str) -> None:
-    """Check that weights which belong to the package are present.
-
-    Args:
-        path: their place in the package.
-        commands: the commands that make them.
-
-    Raises:
-        ValueError: they are missing; the message names the commands.
-    """
-    if not path.exists():
-        raise ValueError(
-            f"{path} does not exist: no trained weights are part of this revision. Train them with "
-            f"{' and '.join(f'`{command}`' for command in commands)}, and put them there."
-        )
-
-
 def num_params(network: PyTree) -> int:
     """Count the parameters of a network."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(network))

@@ -42,7 +42,9 @@ def mean_interval(values: Values, level: float = 0.95, seed: int = 0) -> Interva
     Raises:
         ValueError: there is no value, one is not finite, or the level is not in (0, 1).
     """
-    sample = _as_sample(values, level)
+    if not 0 < level < 1:
+        raise ValueError(f"{level=} must be in (0, 1), such as 0.95.")
+    sample = _as_sample(values)
     mean, count = float(sample.mean()), len(sample)
     if count < MIN_VALUES:
         return Interval(mean, np.nan, np.nan, count)
@@ -61,7 +63,7 @@ def mean_interval(values: Values, level: float = 0.95, seed: int = 0) -> Interva
     return Interval(mean, float(low), float(high), count)
 
 
-def seed_interval(values_by_seed: Mapping[int, Values], level: float = 0.95, seed: int = 0) -> Interval:
+def seed_interval(values_by_seed: Mapping[int, Values]) -> Interval:
     """Estimate the mean over seeds of the mean over frames, and its interval.
 
     Whole seeds are resampled. The mean of a seed already includes the scatter of its frames; resampling the frames as
@@ -69,17 +71,15 @@ def seed_interval(values_by_seed: Mapping[int, Values], level: float = 0.95, see
 
     Args:
         values_by_seed: scores of all frames by seed.
-        level: as in `mean_interval`.
-        seed: of the resampling.
 
     Raises:
         ValueError: there is no seed, one has no value, or as in `mean_interval`.
     """
-    means = [float(_as_sample(values, level).mean()) for values in values_by_seed.values()]
-    return mean_interval(means, level, seed)
+    means = [float(_as_sample(values).mean()) for values in values_by_seed.values()]
+    return mean_interval(means)
 
 
-def paired_interval(before: Values, after: Values, level: float = 0.95, seed: int = 0) -> Interval:
+def paired_interval(before: Values, after: Values) -> Interval:
     """Estimate the mean of `after` - `before` and its interval; entry i of both belongs to the same frame or seed.
 
     Raises:
@@ -87,17 +87,13 @@ def paired_interval(before: Values, after: Values, level: float = 0.95, seed: in
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} values before and {len(after)} after do not pair up; give the same frames.")
-    return mean_interval(_as_sample(after, level) - _as_sample(before, level), level, seed)
+    return mean_interval(_as_sample(after) - _as_sample(before))
 
 
 def bootstrap_statistic(
-    statistic: Callable[..., float],
-    *samples: Float[np.ndarray, "_ _"],
-    level: float = 0.95,
-    seed: int = 0,
-    resamples: int = 200,
+    statistic: Callable[..., float], *samples: Float[np.ndarray, "_ _"], resamples: int = 200
 ) -> Interval:
-    """Estimate a statistic of whole samples, such as FID of feature rows, and its interval.
+    """Estimate a statistic of whole samples, such as FID of feature rows, and its 95 % interval.
 
     The rows of each sample are resampled independently. Resampling adds to the bias of a statistic such as FID, so the
     spread of the resampled values about their mean is centered at the statistic itself. The bias at this number of rows
@@ -106,36 +102,32 @@ def bootstrap_statistic(
     Args:
         statistic: function of arrays like `samples`, in that order.
         samples: rows to draw from.
-        level: as in `mean_interval`.
-        seed: of the resampling.
         resamples: number of calls of `statistic`.
 
     Returns:
         The statistic of all rows in `mean`; `count` is the number of rows of the smallest sample.
 
     Raises:
-        ValueError: there is no sample, one has no row, or the level is not in (0, 1).
+        ValueError: there is no sample, or one has no row.
     """
     count = min((len(sample) for sample in samples), default=0)
-    if not count or not 0 < level < 1:
-        raise ValueError(f"{level=}, samples of {[len(s) for s in samples]} rows: give rows and a level in (0, 1).")
+    if not count:
+        raise ValueError(f"samples of {[len(s) for s in samples]} rows: expected at least one row in each.")
     value = float(statistic(*samples))
     if count < MIN_VALUES:
         return Interval(value, np.nan, np.nan, count)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def resample(sample: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, "_ _"]:
         return sample[rng.integers(0, len(sample), len(sample))]
 
     replicates = np.array([float(statistic(*map(resample, samples))) for _ in range(resamples)])
-    low, high = value + np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - replicates.mean()
+    low, high = value + np.quantile(replicates, [0.025, 0.975]) - replicates.mean()
     return Interval(value, float(low), float(high), count)
 
 
-def _as_sample(values: Values, level: float) -> Float[np.ndarray, "n"]:
+def _as_sample(values: Values) -> Float[np.ndarray, "n"]:
     sample = np.asarray(values, np.float64)
-    if not 0 < level < 1:
-        raise ValueError(f"{level=} must be in (0, 1), such as 0.95.")
     if not sample.size or not np.isfinite(sample).all():
         raise ValueError(f"got {sample.size} values: expected at least one, all finite.")
     return sample

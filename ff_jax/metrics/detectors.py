@@ -50,7 +50,7 @@ class DetectorLayout:
 
     preprocess: Callable[..., tuple[np.ndarray, Placement]]
     decode: Callable[..., tuple[np.ndarray, np.ndarray]]
-    nms_iou: float  # published default
+    nms_iou: float  # the worse of two boxes of one class with a larger IoU is dropped; as published
 
 
 def load_detector(
@@ -58,8 +58,6 @@ def load_detector(
     layout: str,
     *,
     score: float = 0.25,
-    nms_iou: float | None = None,
-    threads: int | None = None,
 ) -> Detector:
     """Load a detector from an ONNX file, which fixes the size of the input.
 
@@ -70,9 +68,6 @@ def load_detector(
         path: the .onnx file.
         layout: one of LAYOUTS: "yolox", "yolov5", or "ultralytics" (YOLOv8, YOLO11 and later).
         score: minimal score of a box.
-        nms_iou: the worse of two boxes of one class with a larger IoU is dropped; None takes the published default
-            (0.45, "ultralytics" 0.7).
-        threads: CPU threads; None takes one per core.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -80,9 +75,8 @@ def load_detector(
     """
     if layout not in LAYOUTS:
         raise ValueError(f"invalid {layout=}: expected one of {', '.join(LAYOUTS)}.")
-    network, rules = open_network(path, threads), LAYOUTS[layout]
+    network, rules = open_network(path), LAYOUTS[layout]
     height, width = _input_size(network)
-    nms_iou = rules.nms_iou if nms_iou is None else nms_iou
 
     def detect(image: Float[np.ndarray, "H W 3"]) -> Detections:
         if image.size == 0:
@@ -91,7 +85,7 @@ def load_detector(
         spec = network.inputs[0]
         output = network.run({spec.name: pixels.astype(spec.dtype)})[0].astype(np.float32)
         boxes, scores = rules.decode(output, height, width)
-        detections = suppress_non_maxima(_best_class(boxes, scores, score), nms_iou)
+        detections = suppress_non_maxima(_best_class(boxes, scores, score), rules.nms_iou)
         return detections._replace(boxes=_to_image(detections.boxes, placement, image.shape))
 
     return detect

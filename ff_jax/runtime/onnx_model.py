@@ -45,12 +45,11 @@ class OnnxNetwork:
             raise ValueError(f"{self.path} failed ({_first_line(error)}); use inputs it was exported for.") from error
 
 
-def open_network(path: Path | str, threads: int | None = None) -> OnnxNetwork:
+def open_network(path: Path | str) -> OnnxNetwork:
     """Open an ONNX file; it runs on an NVIDIA GPU if onnxruntime supports one, else on the CPU.
 
     Args:
         path: of the .onnx file.
-        threads: CPU threads of one operator; None takes one per core.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -64,7 +63,6 @@ def open_network(path: Path | str, threads: int | None = None) -> OnnxNetwork:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of an .onnx file.")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:

@@ -6,5 +6,5 @@ reference_stem               references that are re-projected into the frame
 diffusers_flax               the network classes of diffusers
 lora                         low-rank updates
 losses, objectives, trainer  training
-fixer, pretrained            the network as a fixer, and its weights in a file
+fixer                        the network as a fixer
 """

@@ -7,6 +7,6 @@ vae, vae_layers, detail_decoder       the causal video autoencoder, and full-res
 noise_schedule, sampler               noise levels, solver steps, the sampling loop
 prompt_embedding                      the stored embedding of the prompt
 model                                 all networks together
-fixer, pretrained                     the `Fixer`, and its weights in a file
+fixer                                 the networks as a `Fixer`
 denoising_loss, losses, latent_cache, trainer   training of a small model from scratch
 """

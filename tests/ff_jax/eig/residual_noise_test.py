@@ -26,7 +26,7 @@ def test_noise_of_new_views_is_the_root_mean_square_without_nan():
     expected = np.sqrt(np.nanmean(residual**2))
     noise = residual_noise.noise_of_new_views(jnp.asarray(residual, jnp.float32))
     np.testing.assert_allclose(noise, expected, rtol=1e-5)
-    assert float(residual_noise.noise_of_new_views(jnp.zeros(4), 0.01)) == float(jnp.float32(0.01))
+    assert float(residual_noise.noise_of_new_views(jnp.zeros(4))) == float(jnp.float32(1e-3))
 
 
 def test_correlated_residuals_count_once():

@@ -18,9 +18,3 @@ def test_a_file_stores_half_precision_and_refuses_larger_values(tmp_path):
         weights.load(path, {"a": network["a"]}, "the test")
     with pytest.raises(ValueError, match="b has values that float16 cannot hold"):
         weights.save(path, network | {"b": np.float32([1e6])})
-
-
-def test_missing_weights_name_the_commands_that_make_them(tmp_path):
-    with pytest.raises(ValueError, match=r"no trained weights are part of this revision.* `make x` and `train x`, and"):
-        weights.require(tmp_path / "x", "make x", "train x")
-    weights.require(tmp_path, "make x")

@@ -26,7 +26,7 @@ def path(tmp_path):
 
 def test_a_network_says_what_it_takes_and_computes_it(path):
     rng = np.random.default_rng()
-    network = open_network(path, threads=1)
+    network = open_network(path)
     assert [tuple(spec) for spec in network.inputs] == [("a", (None, 3), np.float32), ("b", (2, 3), np.float32)]
     assert [spec.name for spec in network.outputs] == ["sum", "double"]
     a, b = rng.normal(size=(2, 2, 3)).astype(np.float32)

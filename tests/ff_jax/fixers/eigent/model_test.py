@@ -10,8 +10,9 @@ import pytest
 from ff_jax.eig import eig_weight
 from ff_jax.fixers import weights
 from ff_jax.fixers.eigent import config as configs
-from ff_jax.fixers.eigent import detail_decoder, fixer, model, pretrained
+from ff_jax.fixers.eigent import detail_decoder, fixer, model
 from ff_jax.fixers.fixer import fix
+from ff_jax.fixers.pretrained import load_fixer
 from ff_jax.fixers.training.state import zero_init_output
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
 
@@ -174,10 +175,10 @@ def test_settings_that_cannot_work_are_refused():
 
 def test_a_file_round_trips(network, tmp_path):
     weights.save(tmp_path / "a.safetensors", network)
-    found = pretrained.load_fixer(tmp_path / "a.safetensors", CONFIG)
+    found = load_fixer("eigent", tmp_path / "a.safetensors", CONFIG)
     assert found.name == "eigent" and found.use_aligned_references
     assert (found.chunk, found.overlap, found.num_context_frames) == (9, 1, 2)
     expected = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), network)
     jax.tree.map(np.testing.assert_array_equal, found.params, expected)
-    with pytest.raises(ValueError, match=r"the video fixer .*the file has the weights of another network"):
-        pretrained.load_params(tmp_path / "a.safetensors", configs.tiny())
+    with pytest.raises(ValueError, match=r"fixer eigent .*the file has the weights of another network"):
+        load_fixer("eigent", tmp_path / "a.safetensors", configs.tiny())

@@ -1,0 +1,30 @@
+"""Trained networks as fixers: those in the package, or in another file of `weights.save`."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from ff_jax.fixers import weights
+from ff_jax.fixers.fixer import Fixer
+
+
+def load_fixer(name: str, path: str | Path | None = None, config: Any = None) -> Fixer:
+    """Build a fixer from the float16 weights in a file.
+
+    Args:
+        name: "difix" or "eigent".
+        path: a file of `weights.save`; None takes the weights in the package.
+        config: layout and use of the networks; None is `tiny()`.
+
+    Raises:
+        ValueError: the file is missing or damaged, or belongs to another layout.
+    """
+    # Imported here: diffusers takes seconds to import.
+    package = f"ff_jax.fixers.{name}"
+    fixer, model = import_module(f"{package}.fixer"), import_module(f"{package}.model")
+    path = path or Path(__file__).parent / name / "weights" / "tiny.safetensors"
+    config = config or import_module(f"{package}.config").tiny()
+    params = weights.load(path, model.shapes(config), f"fixer {name}")
+    return fixer.fixer_from_params({"network": params, "gain": jnp.ones(())} if name == "difix" else params, config)
