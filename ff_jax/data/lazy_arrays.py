@@ -28,6 +28,7 @@ class Source:
 
     name: str  # for messages: a path, or a description of the computation
     compute: Callable[[], Array]
+    path: Path | None = None  # the file, if the array is in one of its own
 
     def load(self) -> Array:
         """Decode or compute the array, without a cache."""
@@ -38,11 +39,10 @@ class Source:
 class ImageFile(Source):
     """A PNG or JPEG file with 8 or 16 bits per channel, loaded as (H, W, 3) float32 in [0, 1]."""
 
-    path: Path
+    path: Path = Path()  # set by __init__
 
     def __init__(self, path: Path):
-        object.__setattr__(self, "path", path)
-        super().__init__(str(path), lambda: read_image(path))
+        super().__init__(str(path), lambda: read_image(path), path)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -60,22 +60,20 @@ class EncodedImage(Source):
 class MaskFile(Source):
     """A grayscale image file, loaded as (H, W) float32 in [0, 1]: the share of each pixel that the mask covers."""
 
-    path: Path
+    path: Path = Path()  # set by __init__
 
     def __init__(self, path: Path):
-        object.__setattr__(self, "path", path)
-        super().__init__(str(path), lambda: read_mask(path))
+        super().__init__(str(path), lambda: read_mask(path), path)
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class PointFile(Source):
     """An .npz file with `xyz` (N, 3) in meters and optional `intensity` (N,), loaded as (N, 4) float32."""
 
-    path: Path
+    path: Path = Path()  # set by __init__
 
     def __init__(self, path: Path):
-        object.__setattr__(self, "path", path)
-        super().__init__(str(path), lambda: read_points(path))
+        super().__init__(str(path), lambda: read_points(path), path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -110,7 +108,7 @@ def read_object(path: Path, key: str) -> dict:
         ValueError: the file is missing, not JSON or not an object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path}: no such file; use the folder that holds {path.name}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

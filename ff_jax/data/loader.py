@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32
-from scipy import ndimage, sparse
+from jaxtyping import Float32
+from scipy import sparse
 
 from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.lenses import undistort
 from ff_jax.data.scene_data import MASKS, Frame, SceneData
 from ff_jax.render.camera import Camera, Shutter, make_camera
 
@@ -122,37 +123,6 @@ def _area_weights(old: int, new: int) -> sparse.csr_matrix:
     middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
     index = ((middles * new).astype(int), (middles * old).astype(int))
     return sparse.csr_matrix((lengths * new, index), (new, old), dtype=np.float32)
-
-
-def undistort(
-    image: Float32[Array, "H W C"], K: Float[Array, "3 3"], distortion: Float[Array, "5"]
-) -> tuple[Float32[Array, "H W C"], Bool[Array, "H W"]]:
-    """Resample a distorted image to the pinhole image of the same K, bilinearly.
-
-    Returns:
-        The image, and a mask of the pixels that the distorted image covers; the others repeat the nearest edge color.
-    """
-    height, width = image.shape[:2]
-    v, u = np.mgrid[:height, :width] + 0.5
-    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]], -1)
-    x, y = np.moveaxis(distort(rays, distortion), -1, 0)
-    u, v = K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]
-    inside = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
-    # Array index 0 is the pixel center at .5.
-    index = np.stack([v - 0.5, u - 0.5])
-    channels = [ndimage.map_coordinates(image[..., c], index, order=1, mode="nearest") for c in range(image.shape[-1])]
-    return np.stack(channels, -1), inside
-
-
-def distort(rays: Float[Array, "*n 2"], distortion: Float[Array, "5"]) -> Float[Array, "*n 2"]:
-    """Apply the OpenCV model (k1, k2, p1, p2, k3) to normalized image coordinates (x/z, y/z)."""
-    k1, k2, p1, p2, k3 = distortion
-    x, y = rays[..., 0], rays[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
-    )
 
 
 def _load(frame: Frame, source: Source, shape: tuple[int, ...]) -> Array:

@@ -50,7 +50,7 @@ class Frame:
     width: int
     height: int
     image: Source  # (height, width, 3), before undistortion
-    distortion: Float[Array, "n"] | None = None  # OpenCV k1, k2, p1, p2, k3; None for a pinhole image
+    distortion: Float[Array, "n"] | None = None  # OpenCV k1, k2, p1, p2, k3, or 12 (`lenses.py`); None for a pinhole
     exposure_id: int = 0  # 0 or more; images with the same id share one exposure
     split: str = "train"  # one of SPLITS
     masks: Mapping[str, Source] = field(default_factory=dict)  # keys from MASKS; before undistortion, like `image`
@@ -180,6 +180,16 @@ def hold_out(scene: SceneData, every: int = 8) -> SceneData:
     steps = sorted({frame.time_index for frame in scene.frames if frame.split == "train"})
     test_steps = set(steps[every // 2 :: every])
     frames = tuple(replace(f, split="test") if f.time_index in test_steps else f for f in scene.frames)
+    return replace(scene, frames=frames)
+
+
+def with_dense_exposures(scene: SceneData) -> SceneData:
+    """Renumber the exposures from 0 without gaps, in the order of their numbers: every number is trained."""
+    numbers = sorted({frame.exposure_id for frame in scene.frames if frame.exposure_id >= 0})
+    if numbers == list(range(len(numbers))):
+        return scene
+    dense = {number: index for index, number in enumerate(numbers)}  # negative ones are left for validation
+    frames = tuple(replace(f, exposure_id=dense.get(f.exposure_id, f.exposure_id)) for f in scene.frames)
     return replace(scene, frames=frames)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from ff_jax.data.folder import parse
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, image_size
+from ff_jax.data.lenses import SIZES
 from ff_jax.data.scene_data import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, LidarSweep, SceneData
 
 RIGID_TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
@@ -110,8 +111,8 @@ def _frame(scene: SceneData, frame: Frame) -> Iterator[str]:
     if frame.exposure_id < 0:
         yield f"exposure_id = {frame.exposure_id} is negative; number exposures from 0"
     yield from (f"mask {k!r} does not exist; use one of {', '.join(MASKS)}" for k in set(frame.masks) - set(MASKS))
-    if frame.distortion is not None and (len(frame.distortion) != 5 or not np.isfinite(frame.distortion).all()):
-        yield f"distortion = {frame.distortion.tolist()}; use five finite numbers k1, k2, p1, p2, k3, or null"
+    if frame.distortion is not None and (len(frame.distortion) not in SIZES or not np.isfinite(frame.distortion).all()):
+        yield f"distortion = {frame.distortion.tolist()}; use 5 (k1, k2, p1, p2, k3) or 12 finite numbers, or null"
     if frame.readout is not None and not np.isfinite(frame.readout.motion).all():
         yield f"readout.motion = {frame.readout.motion.tolist()}; use six finite numbers, or no readout"
     yield from _intrinsics(frame)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ff_jax.data.file_names import natural_key
 from ff_jax.data.lazy_arrays import read_image
 from ff_jax.data.loader import load_image
 from ff_jax.eig import Priors
@@ -87,7 +88,8 @@ def folder_renderer(folder: Path, targets: Sequence[Target]) -> Renderer:
     """Make a renderer that reads the images of another program.
 
     The folder contains one folder per shift, named by meters to the left ("3", "+3.00m", "-0.53m"); that contains the
-    images of the views in order of time, or, if there are several cameras, one folder of images per camera.
+    images of the views in order of time, by the numbers in their names, or, if there are several cameras, one
+    folder of images per camera.
 
     Args:
         folder: contains the images.
@@ -150,7 +152,8 @@ def _shift_folders(folder: Path) -> dict[float, Path]:
 
 
 def _images(folder: Path, pattern: str = "*") -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES)
+    paths = (path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES)
+    return sorted(paths, key=natural_key)
 
 
 def _read(path: Path, target: Target) -> RenderedTarget:

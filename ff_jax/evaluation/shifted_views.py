@@ -18,6 +18,7 @@ from ff_jax.scene import View
 from ff_jax.scene.exposure import ExposureBlend
 from ff_jax.train.batches import view_of
 
+MAX_PATH_ERROR = 0.3  # lateral offset of a held-out frame, as a share of the way to the nearest frame trained on
 MIN_MOVING_PIXELS = 20  # for a PSNR of moving objects
 
 SKY = 1e3  # meters: depths of the sky are larger
@@ -77,9 +78,14 @@ class ShiftScore(NamedTuple):
 
 
 def nearest_recorded(frame: Frame, log: SceneData) -> Frame:
-    """Find the training frame nearest in time to `frame`, of the same camera if there is one."""
+    """Find the training frame nearest in time to `frame`, of the same camera if it has any."""
+    return min(_recorded(frame, log), key=lambda f: abs(f.time - frame.time))
+
+
+def _recorded(frame: Frame, log: SceneData) -> list[Frame]:
+    """List the training frames of the camera of `frame`; all training frames if it has none."""
     recorded = [f for f in log.frames if f.split == "train"]
-    return min(recorded, key=lambda f: (abs(f.time - frame.time), f.camera != frame.camera))
+    return [f for f in recorded if f.camera == frame.camera] or recorded
 
 
 def exposure_between(frame: Frame, log: SceneData) -> ExposureBlend:
@@ -87,8 +93,7 @@ def exposure_between(frame: Frame, log: SceneData) -> ExposureBlend:
 
     They are of the same camera if it has any. Before the first and after the last of them, theirs is used.
     """
-    recorded = sorted((f for f in log.frames if f.split == "train"), key=lambda f: f.time)
-    recorded = [f for f in recorded if f.camera == frame.camera] or recorded
+    recorded = sorted(_recorded(frame, log), key=lambda f: f.time)
     after = next((f for f in recorded if f.time >= frame.time), recorded[-1])
     before = next((f for f in reversed(recorded) if f.time <= frame.time), recorded[0])
     span = after.time - before.time
@@ -99,14 +104,19 @@ def exposure_between(frame: Frame, log: SceneData) -> ExposureBlend:
 def lateral_offset(frame: Frame, log: SceneData) -> float:
     """Measure how far to the left of the recording camera `frame` was taken, in meters, rounded to centimeters.
 
-    Both positions are along y of the ego frame of their own time, so the times may differ.
+    Both positions are along y of the ego frame of their own time, so the times may differ. A held-out frame, the only
+    one of its camera and time, is on the recorded path unless it is far beside it: rigs have poses with errors.
     """
 
     def lateral_position(f: Frame) -> float:
         return float((invert_rigid(log.world_from_ego[f.time_index]) @ f.world_from_camera)[1, 3])
 
-    difference = lateral_position(frame) - lateral_position(nearest_recorded(frame, log))
-    return round(difference, 2) + 0.0  # + 0.0: no negative zero
+    near = nearest_recorded(frame, log)
+    difference = lateral_position(frame) - lateral_position(near)
+    alone = [f for f in log.frames if (f.camera, f.time_index) == (frame.camera, frame.time_index)] == [frame]
+    step = np.linalg.norm(frame.world_from_camera[:3, 3] - near.world_from_camera[:3, 3])
+    on_path = alone and near.camera == frame.camera and abs(difference) <= MAX_PATH_ERROR * step
+    return 0.0 if on_path else round(difference, 2) + 0.0  # + 0.0: no negative zero
 
 
 def evenly_spaced(items: list[Item], count: int) -> list[Item]:

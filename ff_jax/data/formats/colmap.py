@@ -1,20 +1,25 @@
-"""Read a COLMAP reconstruction: a folder with images/ and sparse/0/ (or sparse/, or the model itself).
+"""Read a COLMAP reconstruction: a folder with images/ (or input/) and sparse/0/ (or sparse/, or the model itself).
 
-Each folder in images/ is one camera. Pixel centers are at .5. A reconstruction has no metric scale and no times:
-`scale` is the number of meters per unit, and images are 0.1 s apart.
+Each folder in images/ is one camera. masks/NAME.png, as COLMAP names them, are black where an image is not usable.
+Pixel centers are at .5. A reconstruction has no metric scale and no times: `scale` is the number of meters per unit,
+and images are 0.1 s apart.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
+from ff_jax.data.file_names import portable
 from ff_jax.data.formats.colmap_model import ModelCamera, ModelImage, read_model
-from ff_jax.data.formats.common import pinhole, pose
+from ff_jax.data.formats.common import pose
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
+from ff_jax.data.lenses import Lens, lens
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
 
-Array = np.ndarray
+IMAGES = ("images", "input")  # folders that may hold the images; the second is that of 3DGS for distorted ones
+MASKS = "masks"
 
 
 def load(path: Path, scale: float = 1.0) -> SceneData:
@@ -31,7 +36,24 @@ def load(path: Path, scale: float = 1.0) -> SceneData:
     if not folders:
         raise ValueError(f"{path} holds no COLMAP model; use the folder that holds sparse/0/cameras.bin or .txt.")
     cameras, images, xyz, rgb = read_model(folders[0])
-    photos = [_photo(path, image, cameras) for image in images]
+    if not images:
+        raise ValueError(f"{folders[0]}: the model has no images; use a model of registered images.")
+    folder = _image_folder(path, images)
+    lenses = {number: _lens(folders[0], number, cameras) for number in {image.camera for image in images}}
+    poses = invert_rigid(pose(*(np.array([getattr(i, key) for i in images]) for key in ("quaternion", "translation"))))
+    masks = path / MASKS if (path / MASKS).is_dir() else None
+    photos = [
+        Photo(
+            name=portable(image.name),
+            file=inside(folder, portable(image.name)),
+            lens=lenses[image.camera],
+            world_from_camera=world_from_camera,
+            width=cameras[image.camera].width,
+            height=cameras[image.camera].height,
+            masks=_masks(masks, portable(image.name)) if masks else {},
+        )
+        for image, world_from_camera in zip(images, poses, strict=True)
+    ]
     points = SparsePoints(xyz, rgb / 255) if len(xyz) else None
     return photo_scene(path.name, "COLMAP reconstruction", photos, points, scale)
 
@@ -41,23 +63,23 @@ def is_model(folder: Path) -> bool:
     return any((folder / f"cameras{suffix}").is_file() for suffix in (".bin", ".txt"))
 
 
-def _photo(path: Path, image: ModelImage, cameras: dict[int, ModelCamera]) -> Photo:
-    if image.camera not in cameras:
-        raise ValueError(
-            f"{path}: image {image.name} has camera {image.camera}, which does not exist; restore the model."
-        )
-    camera = cameras[image.camera]
-    K, distortion = lens(camera)
-    world_from_camera = invert_rigid(pose(np.array(image.quaternion), np.array(image.translation)))
-    file = path / "images" / image.name
-    return Photo(image.name, file, K, distortion, world_from_camera, camera.width, camera.height)
+def _image_folder(path: Path, images: Sequence[ModelImage]) -> Path:
+    """Find the folder that holds the most of the images; the first one if none has any."""
+    folders = [path / name for name in IMAGES]
+    return max(folders, key=lambda folder: sum((folder / portable(image.name)).is_file() for image in images))
 
 
-def lens(camera: ModelCamera) -> tuple[Float[Array, "3 3"], Float[Array, "5"] | None]:
-    """Convert a camera to K and the distortion k1, k2, p1, p2, k3 (None for a pinhole)."""
-    values = camera.parameters
-    if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
-        values = (values[0], *values)
-    distortion = np.zeros(5)
-    distortion[: len(values) - 4] = values[4:]
-    return pinhole(*values[:4]), distortion if camera.model not in ("SIMPLE_PINHOLE", "PINHOLE") else None
+def _lens(model: Path, number: int, cameras: Mapping[int, ModelCamera]) -> Lens:
+    if number not in cameras:
+        raise ValueError(f"{model}: images have camera {number}, which does not exist; restore the model.")
+    try:
+        return lens(cameras[number].model, cameras[number].parameters)
+    except ValueError as error:
+        raise ValueError(f"{model}: camera {number}: {error}.") from error
+
+
+def _masks(folder: Path, name: str) -> dict[str, Path]:
+    """Find the mask of an image: NAME.SUFFIX.png, as COLMAP names it, or NAME.png."""
+    files = (folder / f"{name}.png", (folder / name).with_suffix(".png"))
+    present = [file for file in files if file.is_file()]
+    return {"valid": present[0]} if present else {}

@@ -1,16 +1,33 @@
 """Parse the files of a COLMAP model, text or binary (https://colmap.github.io/format.html)."""
 
 import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ff_jax.data import lenses
 from ff_jax.data.lazy_arrays import read_file
 
-MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # by their number in binary files
-PARAMETERS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8}
+# By their number in binary files; the lenses of the others are in `lenses.MODELS`.
+MODELS: Mapping[int, str] = {
+    0: "SIMPLE_PINHOLE",
+    1: "PINHOLE",
+    2: "SIMPLE_RADIAL",
+    3: "RADIAL",
+    4: "OPENCV",
+    5: "OPENCV_FISHEYE",
+    6: "FULL_OPENCV",
+    7: "FOV",
+    8: "SIMPLE_RADIAL_FISHEYE",
+    9: "RADIAL_FISHEYE",
+    10: "THIN_PRISM_FISHEYE",
+    11: "RAD_TAN_THIN_PRISM_FISHEYE",
+}
+
+OPTIONAL = "points3D"  # the file that a model may lack
 
 Array = np.ndarray
 
@@ -38,48 +55,67 @@ def read_model(
 ) -> tuple[dict[int, ModelCamera], list[ModelImage], Float[Array, "N 3"], UInt8[Array, "N 3"]]:
     """Read the cameras by number, the images, and the points and their colors of the model in `folder`.
 
+    The points are optional. The parameters of a camera of unknown model are left out.
+
     Raises:
-        ValueError: a file is missing or damaged, or a camera model is not supported.
+        ValueError: a file is missing or damaged.
     """
     suffix = ".bin" if (folder / "cameras.bin").is_file() else ".txt"
     parsers = _BINARY if suffix == ".bin" else _TEXT
     parsed = []
     for stem, parse in parsers.items():
         path = folder / (stem + suffix)
+        if stem == OPTIONAL and not path.is_file():
+            parsed.append((np.zeros((0, 3)), np.zeros((0, 3), np.uint8)))
+            continue
         data = read_file(path)
         try:
             parsed.append(parse(data))
         except (struct.error, IndexError, OverflowError, ValueError) as error:
-            raise ValueError(f"{path}: cannot be read as a COLMAP model ({error}); restore the file.") from error
+            raise ValueError(
+                f"{path}: cannot be read as a COLMAP model ({error}); correct or restore the file."
+            ) from error
     cameras, images, (xyz, rgb) = parsed
     return cameras, images, xyz, rgb
 
 
-def _lines(data: bytes) -> list[str]:
-    return [line for line in data.decode().splitlines() if not line.startswith("#")]
+def _lines(data: bytes) -> Iterator[str]:
+    """Iterate over the lines that are no comments; blank ones are among them."""
+    return (line for line in data.decode("utf-8-sig").splitlines() if not line.startswith("#"))
 
 
 def _text_cameras(data: bytes) -> dict[int, ModelCamera]:
     cameras = {}
     for words in map(str.split, filter(str.strip, _lines(data))):
-        if len(words) - 4 != PARAMETERS.get(words[1]):
-            raise ValueError(f"camera model {' '.join(words[1:])} is none of {', '.join(MODELS)}")
         cameras[int(words[0])] = ModelCamera(words[1], int(words[2]), int(words[3]), tuple(map(float, words[4:])))
     return cameras
 
 
 def _text_images(data: bytes) -> list[ModelImage]:
-    images = []
-    for line in _lines(data)[::2]:  # every second line holds the observations of the image, and may be empty
-        words = line.split(maxsplit=9)
-        if words:
+    """Read the images; each has a line of observations, which may be empty, and blank lines may precede it."""
+    images, lines = [], _lines(data)
+    for line in lines:
+        if line.strip():
+            words = line.split(maxsplit=9)
             values = tuple(map(float, words[1:8]))
-            images.append(ModelImage(words[9], int(words[8]), values[:4], values[4:]))
+            images.append(ModelImage(words[9].strip(), int(words[8]), values[:4], values[4:]))
+            if _is_image(next(lines, "")):
+                raise ValueError(f"image {words[9]} is not followed by a line of observations, which may be blank")
     return images
 
 
+def _is_image(line: str) -> bool:
+    """Test whether a line ends with a name, which a line of observations does not."""
+    words = line.split(maxsplit=9)
+    try:
+        float(words[-1].split()[0] if words else 0)
+        return False
+    except ValueError:
+        return True
+
+
 def _text_points(data: bytes) -> tuple[Float[Array, "N 3"], UInt8[Array, "N 3"]]:
-    rows = [[float(word) for word in line.split()[1:7]] for line in _lines(data) if line.strip()]
+    rows = [[float(word) for word in line.split(maxsplit=7)[1:7]] for line in _lines(data) if line.strip()]
     table = np.array(rows, float).reshape(-1, 6)
     return table[:, :3], table[:, 3:].astype(np.uint8)
 
@@ -88,10 +124,10 @@ def _binary_cameras(data: bytes) -> dict[int, ModelCamera]:
     (count,), position, cameras = struct.unpack_from("<Q", data), 8, {}
     for _ in range(count):
         number, model, width, height = struct.unpack_from("<iiQQ", data, position)
-        if not 0 <= model < len(MODELS):
-            raise ValueError(f"camera model number {model} is none of {', '.join(MODELS)}")
-        name = MODELS[model]
-        parameters = struct.unpack_from(f"<{PARAMETERS[name]}d", data, position + 24)
+        name = MODELS.get(model, f"number {model}")
+        if name not in lenses.MODELS:  # of unknown length, so the cameras behind it cannot be read
+            return cameras | {number: ModelCamera(name, width, height, ())}
+        parameters = struct.unpack_from(f"<{len(lenses.MODELS[name])}d", data, position + 24)
         cameras[number] = ModelCamera(name, width, height, parameters)
         position += 24 + 8 * len(parameters)
     return cameras
@@ -112,12 +148,12 @@ def _binary_points(data: bytes) -> tuple[Float[Array, "N 3"], UInt8[Array, "N 3"
     (count,), position = struct.unpack_from("<Q", data), 8
     if 51 * count > len(data):
         raise ValueError(f"it has {len(data)} bytes for {count} points")
-    xyz, rgb = np.zeros((count, 3)), np.zeros((count, 3), np.uint8)
-    for row in range(count):
-        values = struct.unpack_from("<Q3d3BdQ", data, position)
-        xyz[row], rgb[row] = values[1:4], values[4:7]
-        position += 51 + 8 * values[8]
-    return xyz, rgb
+    starts, read_length = np.zeros(count, np.int64), struct.Struct("<Q").unpack_from
+    for row in range(count):  # number, x, y, z, red, green, blue, error, and a track of known length
+        starts[row] = position
+        position += 51 + 8 * read_length(data, position + 43)[0]
+    table = np.frombuffer(data, np.uint8)[starts[:, None] + np.arange(8, 35)]
+    return np.ascontiguousarray(table[:, :24]).view("<f8"), table[:, 24:]
 
 
 _TEXT = {"cameras": _text_cameras, "images": _text_images, "points3D": _text_points}

@@ -1,5 +1,6 @@
 """Shared by the readers: poses from quaternions, world origin, time ranges, categories, column tables."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,9 +10,11 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import SceneData
 
 Array = np.ndarray
+_logger = logging.getLogger(__name__)
 
 
 def pose(quaternion: Float[Array, "*n 4"], translation: Float[Array, "*n 3"]) -> Float[Array, "*n 4 4"]:
@@ -43,6 +46,51 @@ def nearest(times: Shaped[Array, "T"], queries: Shaped[Array, "N"]) -> Int[Array
     after = np.clip(np.searchsorted(times, queries), 1, max(len(times) - 1, 1))
     closer = np.abs(times[after - 1] - queries) <= np.abs(times[np.minimum(after, len(times) - 1)] - queries)
     return np.where(closer, after - 1, after)
+
+
+def without_missing(scene: SceneData, where: str) -> SceneData:
+    """Leave out the images, masks and sweeps whose files are missing, with a warning that counts them.
+
+    Time steps stay, so the others keep their times.
+
+    Args:
+        scene: the log.
+        where: its place, for messages.
+
+    Raises:
+        ValueError: more than half of the images or of the sweeps are missing.
+    """
+    frames = tuple(frame for frame in scene.frames if _exists(frame.image))
+    sweeps = tuple(sweep for sweep in scene.sweeps if _exists(sweep.points))
+    if frames != scene.frames:
+        first = next(frame.image for frame in scene.frames if not _exists(frame.image))
+        _count_missing(where, "images", len(scene.frames) - len(frames), len(scene.frames), first)
+    if sweeps != scene.sweeps:
+        first = next(sweep.points for sweep in scene.sweeps if not _exists(sweep.points))
+        _count_missing(where, "sweeps", len(scene.sweeps) - len(sweeps), len(scene.sweeps), first)
+    masks = [source for frame in frames for source in frame.masks.values()]
+    present = frozenset(source for source in masks if _exists(source))
+    if len(present) < len(masks):
+        _logger.warning("%s: %d of %d masks are missing and left out.", where, len(masks) - len(present), len(masks))
+        kept = [{kind: source for kind, source in frame.masks.items() if source in present} for frame in frames]
+        frames = tuple(replace(frame, masks=masks) for frame, masks in zip(frames, kept, strict=True))
+    return replace(scene, frames=frames, sweeps=sweeps)
+
+
+def _exists(source: Source) -> bool:
+    return source.path is None or source.path.is_file()
+
+
+def _count_missing(where: str, kind: str, missing: int, count: int, first: Source) -> None:
+    """Warn of missing files; more than half of them is an error."""
+    if missing > count / 2:
+        raise ValueError(
+            f"{where}: {missing} of {count} {kind} are missing, the first one is {first.name}; download or copy them "
+            "to where the log expects them."
+        )
+    _logger.warning(
+        "%s: %d of %d %s are missing and left out (the first: %s).", where, missing, count, kind, first.name
+    )
 
 
 def choose(name: str, names: Sequence[str], option: str, path: Path) -> str:

@@ -24,9 +24,9 @@ from ff_jax.data.formats import (
     waymo_v1,
     waymo_v2,
 )
-from ff_jax.data.formats.common import cut
+from ff_jax.data.formats.common import cut, without_missing
 from ff_jax.data.paths import check_scene_files
-from ff_jax.data.scene_data import SceneData
+from ff_jax.data.scene_data import SceneData, with_dense_exposures
 
 
 class Format(NamedTuple):
@@ -75,7 +75,7 @@ FORMATS = (
     Format("nuScenes", _has("v1.0-*/scene.json"), nuscenes.load, NUSCENES),
     Format("TFDS data set of ff_driving", _has("ff_driving/log"), _read_tfds, {"log": str}),
     Format("PandaSet sequence", _has("camera/front_camera", "lidar/poses.json"), pandaset.load),
-    Format("Nerfstudio data set", _has("transforms.json"), nerfstudio.load, {"scale": float}),
+    Format("Nerfstudio data set", nerfstudio.is_data_set, nerfstudio.load, {"scale": float}),
     Format("COLMAP model", _has("sparse"), colmap.load, {"scale": float}),
     Format("COLMAP model", colmap.is_model, colmap.load, {"scale": float}),
 )
@@ -96,6 +96,8 @@ def open_source(source: str) -> SceneData:
             if format.load is waymo_v1.load:  # its records are long: read only the selected ones
                 return waymo_v1.load(path, frames)
             scene = format.load(path, **arguments)
+            scene = scene if format.load is read_folder else without_missing(scene, location)
+            scene = with_dense_exposures(scene)
             check_scene_files(scene, path)
             return cut(scene, frames) if frames else scene
     names = ", ".join(dict.fromkeys(format.name for format in FORMATS))

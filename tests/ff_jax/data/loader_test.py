@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ff_jax.data import lazy_arrays, loader, scene_data
+from ff_jax.data.lenses import undistort
 from tests.ff_jax.data import tiny
 
 
@@ -66,40 +67,9 @@ def test_scaling_refuses_what_makes_no_sense(scene, size):
         loader.scaled(scene, **size)
 
 
-def test_undistortion_inverts_the_lens():
-    """Draw a smooth pattern distorted by the lens: undistortion must recover the pinhole pattern."""
-
-    def pattern(x, y):
-        return 0.5 + 0.25 * np.sin(6 * x + 1) * np.cos(5 * y) + 0.1 * x
-
-    rng = np.random.default_rng()
-    width, height = 96, 64
-    K = np.array([[70.0, 0, 47], [0, 72, 33], [0, 0, 1]])
-    distortion = rng.uniform(-1, 1, 5) * [0.15, 0.05, 0.01, 0.01, 0.01]
-    v, u = np.mgrid[:height, :width] + 0.5
-    x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
-    # The inverse of the lens by fixed-point iteration.
-    rays = np.stack([x, y], -1)
-    for _ in range(60):
-        rays += np.stack([x, y], -1) - loader.distort(rays, distortion)
-    distorted = pattern(rays[..., 0], rays[..., 1]).astype(np.float32)[..., None]
-    image, inside = loader.undistort(distorted, K, distortion)
-    error = np.abs(image[..., 0] - pattern(x, y))[inside]
-    assert inside.mean() > 0.7 and error.max() < 0.02 and np.median(error) < 1e-3
-
-
-def test_distortion_of_opencv_by_hand():
-    k1, k2, p1, p2, k3 = distortion = np.random.default_rng().normal(size=5) * 0.1
-    x, y = 0.3, -0.2
-    r2 = x**2 + y**2
-    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
-    expected = [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2), y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y]
-    np.testing.assert_allclose(loader.distort(np.array([x, y]), distortion), expected)
-
-
 def test_distorted_frame_is_undistorted_on_load_and_before_scaling(scene):
     frame = replace(scene.frames[0], distortion=np.array([0.3, 0, 0, 0, 0]))
-    image, inside = loader.undistort(frame.image.load(), frame.K, frame.distortion)
+    image, inside = undistort(frame.image.load(), frame.K, frame.distortion)
     np.testing.assert_array_equal(loader.load_image(frame), image)
     np.testing.assert_array_equal(loader.load_mask(frame, "valid"), inside)
     assert not inside.all()

@@ -58,7 +58,7 @@ FRAMES = [
     ({"camera": ""}, "has no name"),
     ({"camera": "a"}, "duplicate train frame of camera 'a' at time index 1"),
     ({"exposure_id": -2}, "exposure_id = -2 is negative"),
-    ({"distortion": np.zeros(4)}, "distortion = [0.0, 0.0, 0.0, 0.0]; use five"),
+    ({"distortion": np.zeros(4)}, "distortion = [0.0, 0.0, 0.0, 0.0]; use 5"),
     ({"distortion": np.array([0, np.inf, 0, 0, 0])}, "distortion = [0.0, inf, 0.0, 0.0, 0.0]"),
     ({"K": bad_K(-20.0, 0, 0)}, "fx = -20.0 px does not fit an image of 24x16"),
     ({"K": bad_K(2000.0, 1, 1)}, "fy = 2000.0 px does not fit"),

@@ -23,7 +23,7 @@ def write(folder, cameras, count=COUNT, size=(HEIGHT, WIDTH)):
     for camera in cameras:
         for i in range(count):
             images[camera, i] = rng.integers(0, 256, (*size, 3), np.uint8)
-            save_png(folder / camera / f"{i:03d}.png", images[camera, i])
+            save_png(folder / camera / f"{i + 8}.png", images[camera, i])
     return images
 
 

@@ -9,7 +9,15 @@ import pytest
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.recording import train_frames
 from ff_jax.data.scene_data import Frame, LidarSweep, SceneData, hold_out
-from ff_jax.evaluation.shifted_views import SKY, RenderArrays, by_shift, exposure_between, score, targets
+from ff_jax.evaluation.shifted_views import (
+    SKY,
+    RenderArrays,
+    by_shift,
+    exposure_between,
+    lateral_offset,
+    score,
+    targets,
+)
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.initialize import background_points, make_recording
 from ff_jax.scene.exposure import ExposureBlend
@@ -66,6 +74,41 @@ def test_a_camera_without_training_frames_takes_the_exposure_of_the_others():
     blend = exposure_between(first, log)
     assert (blend.before, blend.after) == (0, 2) and 0 < blend.share < 0.3
     assert exposure_between(last, log) == ExposureBlend(6, 6, 0.0)
+
+
+def rig_log(steps=9):
+    """Make a log that drives along x in a curve, with side cameras that have errors of poses and own times."""
+    rng = np.random.default_rng()
+    ego = np.tile(np.eye(4), (steps, 1, 1))
+    for t, angle in enumerate(0.05 * np.arange(steps)):
+        ego[t, :2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        ego[t, :2, 3] = t, 0.025 * t**2
+    log = log_of(steps, ("front", "left", "right"))
+    sides = {"front": 0.0, "left": 0.66, "right": -1.34}
+    frames = []
+    for f in log.frames:
+        place = np.eye(4)
+        place[:3, 3] = 0.2 * rng.random(), sides[f.camera] + rng.normal(0, 0.03), 0
+        frames.append(dataclasses.replace(f, world_from_camera=ego[f.time_index] @ place))
+    return dataclasses.replace(log, frames=tuple(frames), world_from_ego=ego)
+
+
+def test_held_out_frames_of_side_cameras_are_on_the_recorded_path():
+    log = hold_out(rig_log(), 3)
+    assert {lateral_offset(f, log) for f in log.frames if f.split == "test"} == {0.0}
+
+
+def test_frames_of_a_test_camera_or_beside_a_recorded_one_have_their_shift():
+    log = rig_log()
+    split = {"front": "train", "left": "test", "right": "train"}
+    log = dataclasses.replace(log, frames=tuple(dataclasses.replace(f, split=split[f.camera]) for f in log.frames))
+    front = log.frames[0]
+    beside = front.world_from_camera.copy()
+    beside[1, 3] += 0.1
+    beside = dataclasses.replace(front, split="test", world_from_camera=beside)
+    log = dataclasses.replace(log, frames=(*log.frames, beside))
+    assert lateral_offset(beside, log) == 0.1
+    assert all(abs(lateral_offset(f, log)) > 0.3 for f in log.frames if f.camera == "left")
 
 
 def test_depth_is_scored_only_at_valid_pixels():

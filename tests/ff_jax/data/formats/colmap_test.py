@@ -6,8 +6,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.formats import colmap
-from ff_jax.data.formats.colmap_model import MODELS, ModelCamera
-from ff_jax.data.loader import distort
+from ff_jax.data.formats.colmap_model import MODELS
+from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import invert_rigid
 from ff_jax.data.validate import validate
 
@@ -35,7 +35,10 @@ class Model:
         write(folder / "points3D.txt", [f"{i} {numbers(x)} {numbers(c)} 0.5 1 0 2 1" for i, (x, c) in enumerate(rows)])
 
     def binary(self, folder):
-        cameras = [struct.pack("<iiQQ", n, MODELS.index(m), 24, 16) + doubles(p) for n, (m, p) in CAMERAS.items()]
+        cameras = [
+            struct.pack("<iiQQ", n, list(MODELS.values()).index(m), 24, 16) + doubles(p)
+            for n, (m, p) in CAMERAS.items()
+        ]
         images = []
         for i, name in enumerate(NAMES):
             head = struct.pack("<I", 9 - i) + doubles(self.quaternions[i]) + doubles(self.translations[i])
@@ -106,28 +109,6 @@ def test_scale_stretches_everything_but_the_lens(reconstruction):
         colmap.load(path, scale=0.0)
 
 
-def test_every_lens_follows_its_formula():
-    """The formulas of COLMAP's camera models, written out."""
-    rng = np.random.default_rng()
-    rays = rng.uniform(-0.4, 0.4, (6, 2))
-    r2 = (rays**2).sum(1)
-    k1, k2, p1, p2 = rng.normal(0, 0.05, 4)
-    u, v = rays.T
-    radial = 1 + k1 * r2 + k2 * r2**2
-    skewed = np.stack([2 * p1 * u * v + p2 * (r2 + 2 * u**2), p1 * (r2 + 2 * v**2) + 2 * p2 * u * v], -1)
-    cases = {
-        "SIMPLE_PINHOLE": ((30.0, 12, 8), rays, (30, 30)),
-        "PINHOLE": ((30.0, 31, 12, 8), rays, (30, 31)),
-        "SIMPLE_RADIAL": ((30.0, 12, 8, k1), rays * (1 + k1 * r2)[:, None], (30, 30)),
-        "RADIAL": ((30.0, 12, 8, k1, k2), rays * radial[:, None], (30, 30)),
-        "OPENCV": ((30.0, 31, 12, 8, k1, k2, p1, p2), rays * radial[:, None] + skewed, (30, 31)),
-    }
-    for model, (values, distorted, focal) in cases.items():
-        K, coefficients = colmap.lens(ModelCamera(model, 24, 16, tuple(map(float, values))))
-        actual = rays if coefficients is None else distort(rays, coefficients)
-        np.testing.assert_allclose(actual @ K[:2, :2] + K[:2, 2], distorted * focal + [12, 8], atol=1e-9)
-
-
 def test_damaged_models_give_one_sentence(reconstruction):
     path, _ = reconstruction
     folder = path / "sparse/0"
@@ -139,14 +120,92 @@ def test_damaged_models_give_one_sentence(reconstruction):
         colmap.load(path)
     file.write_bytes(whole)
     cameras = folder / f"cameras.{suffix}"
-    fisheye = struct.pack("<QiiQQ", 1, 3, 8, 24, 16) if suffix == "bin" else b"3 OPENCV_FISHEYE 24 16 1 1 1 1 0 0 0 0"
-    cameras.write_bytes(fisheye)
-    with pytest.raises(ValueError, match=r"camera model .* is none of SIMPLE_PINHOLE"):
+    whole = cameras.read_bytes()
+    cameras.write_bytes(struct.pack("<QiiQQ", 1, 3, 7, 24, 16) if suffix == "bin" else b"3 FOV 24 16 1 1 1 1 0")
+    with pytest.raises(ValueError, match=r"camera 3: camera model FOV is none of SIMPLE_PINHOLE.*image_undistorter"):
         colmap.load(path)
+    cameras.write_bytes(whole)
     (folder / f"points3D.{suffix}").unlink()
-    cameras.write_bytes(struct.pack("<Q", 0) if suffix == "bin" else b"")
-    with pytest.raises(ValueError, match=r"points3D.* cannot be read \(No such file"):
-        colmap.load(path)
+    assert colmap.load(path).points is None
     cameras.unlink()
     with pytest.raises(ValueError, match="holds no COLMAP model; use the folder"):
         colmap.load(path)
+
+
+def text_model(path, images, camera="PINHOLE 24 16 20 20 12 8", folder="images"):
+    """Write a text model of images at z = 0, 1, ...; `images` are the lines of each one."""
+    (path / "sparse/0").mkdir(parents=True)
+    (path / "sparse/0/cameras.txt").write_text(f"\ufeff# cameras\r\n\n1 {camera}\n")
+    lines = [f"{i + 1} 1 0 0 0 0 0 -{i} 1 {line}" for i, line in enumerate(images)]
+    (path / "sparse/0/images.txt").write_text("# images\n" + "\n".join(lines))
+    for line in images:
+        file = path / folder / line.split("\n")[0].replace("\\", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(file)
+
+
+def test_blank_lines_and_numbers_without_zeros_keep_the_order(tmp_path):
+    ends = ["\n", "\n1.5 2.5 -1", "\n\n\n", "\n3.5 4.5 7 1 2 -1\n\n"]
+    text_model(tmp_path, [f"f{i}.png{ends[i % 4]}" for i in range(12)])
+    scene = colmap.load(tmp_path)
+    assert [f.image.path.name for f in scene.frames] == [f"f{i}.png" for i in range(12)]
+    np.testing.assert_allclose([f.world_from_camera[2, 3] for f in scene.frames], range(12))
+    assert [f.time_index for f in scene.frames] == list(range(12)) and scene.points is None
+
+
+def test_a_model_without_lines_of_observations_is_refused(tmp_path):
+    text_model(tmp_path, [f"{i}.png" for i in range(4)])
+    with pytest.raises(ValueError, match=r"images\.txt.*image 0\.png is not followed by a line of observations"):
+        colmap.load(tmp_path)
+
+
+def test_wrong_parameters_are_counted(tmp_path):
+    text_model(tmp_path, ["0.png\n"], "OPENCV 24 16 20 20 12 8")
+    with pytest.raises(ValueError, match=r"camera 1: OPENCV takes 8 parameters .*, found 4"):
+        colmap.load(tmp_path)
+
+
+def test_images_in_input_names_of_windows_and_masks(tmp_path):
+    text_model(tmp_path, ["left\\0.png\n", "left\\1.png\n"], "OPENCV_FISHEYE 24 16 20 20 12 8 0 0 0 0", "input")
+    (tmp_path / "masks/left").mkdir(parents=True)
+    Image.fromarray(np.full((16, 24), 255, np.uint8)).save(tmp_path / "masks/left/1.png.png")
+    scene = validate(open_source(str(tmp_path)), decode=True)
+    assert scene.cameras == ("left",) and [set(f.masks) for f in scene.frames] == [set(), {"valid"}]
+    assert [f.image.path for f in scene.frames] == [tmp_path / f"input/left/{i}.png" for i in range(2)]
+    assert scene.frames[0].distortion[-1] == 1  # a fisheye without other coefficients is not a pinhole
+
+
+def test_missing_images_are_left_out_with_a_count(tmp_path, caplog):
+    text_model(tmp_path, [f"{i}.png\n" for i in range(6)])
+    for i in (0, 3):
+        (tmp_path / f"images/{i}.png").unlink()
+    scene = open_source(str(tmp_path))
+    assert [f.time_index for f in scene.frames] == [1, 2, 4, 5] and [f.exposure_id for f in scene.frames] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert "2 of 6 images are missing and left out" in caplog.text and len(scene.times) == 6
+    for i in (1, 2):
+        (tmp_path / f"images/{i}.png").unlink()
+    with pytest.raises(ValueError, match=r"4 of 6 images are missing, the first one is .*images/0\.png"):
+        open_source(str(tmp_path))
+
+
+def test_folders_that_do_not_match_are_separate_drives(tmp_path):
+    text_model(tmp_path, [f"drive/{i}.png\n" for i in range(3)] + [f"photos/{i}.png\n" for i in (7, 8)])
+    scene = validate(colmap.load(tmp_path))
+    assert [(f.camera, f.time_index) for f in scene.frames] == [
+        *(("drive", i) for i in range(3)),
+        ("photos", 3),
+        ("photos", 4),
+    ]
+    np.testing.assert_allclose(scene.world_from_ego[:, 2, 3], range(5))
+
+
+def test_no_image_is_opened(tmp_path):
+    text_model(tmp_path, [f"{i}.png\n" for i in range(3)])
+    for i in range(3):
+        (tmp_path / f"images/{i}.png").write_bytes(b"")
+    assert len(open_source(str(tmp_path)).frames) == 3

@@ -7,6 +7,8 @@ from plyfile import PlyData, PlyElement
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.formats import nerfstudio
+from ff_jax.data.formats.registry import open_source
+from ff_jax.data.lenses import distort
 from ff_jax.data.validate import validate
 
 
@@ -58,14 +60,130 @@ def test_frames_points_masks_and_splits(data_set):
 
 def test_what_is_wrong_is_said_in_one_sentence(data_set):
     path, content, _, _ = data_set
-    with pytest.raises(ValueError, match="camera model OPENCV_FISHEYE is none of OPENCV, PINHOLE; undistort"):
-        load(path, content | {"camera_model": "OPENCV_FISHEYE"})
-    with pytest.raises(ValueError, match=r"transforms\.json lacks an entry \(KeyError\('cy'\)\); add it"):
-        load(path, {key: value for key, value in content.items() if key != "cy"})
+    with pytest.raises(ValueError, match=r"camera model EQUIRECTANGULAR is none of .*OPENCV_FISHEYE"):
+        load(path, content | {"camera_model": "EQUIRECTANGULAR"})
+    with pytest.raises(ValueError, match=r"transforms\.json lacks an entry \(KeyError\('fl_x'\)\); add it"):
+        load(path, {key: value for key, value in content.items() if key != "fl_x"})
+    with pytest.raises(ValueError, match=r"unknown coefficient k5; undistort"):
+        load(path, content | {"k5": 0.1})
+    content["frames"].append(content["frames"][0])
+    with pytest.raises(ValueError, match=r"image images/0\.png is listed twice"):
+        load(path, content)
+    content["frames"].pop()
     with pytest.raises(ValueError, match="has 0 posed images"):
-        load(path, content | {"frames": []})
+        load(path, content | {"frames": [], "test_filenames": []})
     (path / "sparse.ply").write_bytes((path / "sparse.ply").read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"sparse\.ply: cannot be read as PLY"):
         load(path, content)
-    with pytest.raises(ValueError, match=r"none\.ply: cannot be read as PLY"):
-        load(path, content | {"ply_file_path": "none.ply"})
+    assert load(path, content | {"ply_file_path": "none.ply"}).points is None  # points are optional
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A data set of six images with names without zeros and backslashes, one unit apart, and a byte order mark."""
+    frames = []
+    for i in range(6):
+        pose = np.eye(4)
+        pose[2, 3] = -i
+        frames.append({"file_path": f".\\images\\f{i + 7}.png", "transform_matrix": pose.tolist()})
+    content = {"fl_x": 20, "fl_y": 21, "cx": 12, "cy": 8, "w": 24, "h": 16, "frames": frames}
+    draw_images(tmp_path, [f"images/f{i + 7}.png" for i in range(6)])
+    return tmp_path, content
+
+
+def draw_images(path, names):
+    for name in names:
+        (path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(path / name)
+
+
+def write(path, content, name="transforms.json"):
+    (path / name).write_text("\ufeff" + json.dumps(content))
+
+
+def test_order_and_names_of_other_systems(plain):
+    path, content = plain
+    content["frames"].reverse()
+    write(path, content)
+    scene = validate(open_source(str(path)))
+    assert [f.image.path.name for f in scene.frames] == [f"f{i + 7}.png" for i in range(6)]
+    np.testing.assert_allclose([f.world_from_camera[2, 3] for f in scene.frames], -np.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        ({}, ["train"] * 6),
+        ({"train": range(4), "test": (4, 5)}, ["train"] * 4 + ["test"] * 2),
+        ({"train": range(4), "val": (4, 5)}, ["train"] * 4 + ["test"] * 2),
+        ({"train": range(3), "val": (3,), "test": (4, 5)}, ["train"] * 3 + [None] + ["test"] * 2),
+        ({"test": (0,)}, ["test"] + ["train"] * 5),
+        ({"val": (0,)}, ["test"] + ["train"] * 5),
+        ({"train": (1, 2)}, [None, "train", "train", None, None, None]),
+        ({"train": range(6), "test": (4,)}, ["train"] * 4 + ["test", "train"]),  # never trained on
+    ],
+)
+@pytest.mark.parametrize("name", ["images/f{}.png", "./images/f{}.png", "images\\f{}.png"])
+def test_splits_are_those_of_the_lists(plain, lists, expected, name):
+    path, content = plain
+    content |= {f"{key}_filenames": [name.format(i + 7) for i in numbers] for key, numbers in lists.items()}
+    write(path, content)
+    split = {int(f.image.path.stem[1:]) - 7: f.split for f in nerfstudio.load(path).frames}
+    assert [split.get(i) for i in range(6)] == expected
+    write(path, content | {"val_filenames": ["images/f99.png"]})
+    with pytest.raises(ValueError, match=r"val_filenames names images/f99\.png, which no frame has"):
+        nerfstudio.load(path)
+
+
+@pytest.mark.parametrize(
+    ("lens", "radius"),
+    [
+        (
+            {"is_fisheye": True, "k1": 0.05, "k4": -0.01},
+            lambda r: theta(r) * (1 + 0.05 * theta(r) ** 2 - 0.01 * theta(r) ** 8),
+        ),
+        ({"camera_model": "OPENCV_FISHEYE", "k3": 0.02}, lambda r: theta(r) * (1 + 0.02 * theta(r) ** 6)),
+        ({"camera_model": "OPENCV", "k1": 0.05, "k4": -0.2}, lambda r: r * (1 + 0.05 * r**2 - 0.2 * r**8)),
+        ({"camera_model": "SIMPLE_RADIAL", "k1": 0.05}, lambda r: r * (1 + 0.05 * r**2)),
+        ({"camera_model": "SIMPLE_PINHOLE"}, lambda r: r),
+        ({"camera_model": "PINHOLE"}, lambda r: r),
+    ],
+)
+def test_every_camera_model_is_applied(plain, lens, radius):
+    path, content = plain
+    write(path, content | lens)
+    frame = nerfstudio.load(path).frames[0]
+    r = np.array([0.0, 0.1, 0.3, 0.5])
+    rays = np.stack([r, 0 * r], -1)
+    actual = rays if frame.distortion is None else distort(rays, frame.distortion)
+    np.testing.assert_allclose(actual[:, 0], radius(r), atol=1e-12)
+    assert frame.K[1, 1] == 21 and frame.K[0, 2] == 12
+
+
+def theta(radius):
+    return np.arctan(radius)
+
+
+def test_missing_images_and_masks_are_left_out(plain, caplog):
+    path, content = plain
+    content["frames"][1]["mask_path"] = "masks\\none.png"
+    write(path, content)
+    (path / "images/f9.png").unlink()
+    scene = validate(open_source(str(path)))
+    assert [f.time_index for f in scene.frames] == [0, 1, 3, 4, 5] and not scene.frames[1].masks
+    assert "1 of 6 images are missing and left out" in caplog.text and "1 of 1 masks" in caplog.text
+
+
+def test_the_files_of_blender(tmp_path):
+    pose = np.eye(4)
+    for split, numbers in {"train": range(3), "val": range(2), "test": range(2)}.items():
+        draw_images(tmp_path, [f"{split}/r_{i}.png" for i in numbers])
+        frames = []
+        for i in numbers:
+            pose[:3, 3] = len(split), 0, -i
+            frames.append({"file_path": f"./{split}/r_{i}", "rotation": 0.01, "transform_matrix": pose.tolist()})
+        write(tmp_path, {"camera_angle_x": 0.8, "frames": frames}, f"transforms_{split}.json")
+    scene = validate(open_source(str(tmp_path)))
+    names = {f.image.path.relative_to(tmp_path).as_posix(): f.split for f in scene.frames}
+    assert names == {f"train/r_{i}.png": "train" for i in range(3)} | {f"test/r_{i}.png": "test" for i in range(2)}
+    np.testing.assert_allclose(scene.frames[0].K, [[12 / np.tan(0.4), 0, 12], [0, 12 / np.tan(0.4), 8], [0, 0, 1]])

@@ -6,7 +6,8 @@ import pytest
 
 from ff_jax.data import lazy_arrays
 from ff_jax.data.formats import waymo_frame
-from ff_jax.data.loader import distort, load_image
+from ff_jax.data.lenses import distort
+from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import invert_rigid, transform
 from ff_jax.data.validate import validate
 
