@@ -66,7 +66,7 @@ def serve(session: Session, side: int) -> None:
     print(f"serving {_RUN.value} on http://{_HOST.value}:{server.get_port()}", flush=True)
     try:
         page.serve()
-    except KeyboardInterrupt:
+    finally:
         server.stop()
 
 

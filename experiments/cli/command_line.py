@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +15,17 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from experiments.cli.signals import SignalError, StopHandler, leave
 from ff_jax.data.open import open_log
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.run import Run
 from ff_jax.runtime import out_of_memory
 from ff_jax.runtime.atomic_files import atomic_write
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 ROOT = Path(__file__).parents[2]
+
+STOP = StopRequest()  # what signals make; trainings take it
 
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that functions of this module define for it
 
@@ -118,7 +123,7 @@ def job_flags() -> Callable[[Callable[..., Run]], None]:
         refuse_processes()
         config = to_config(settings.value)
         log = open_log(with_log_path(config).data, config.evaluate.shifts)
-        metrics = job(config, log, Path(workdir.value), resume=resume.value).metrics
+        metrics = job(config, log, Path(workdir.value), resume=resume.value, request=STOP).metrics
         print(metrics["table"])
         print(f"pictures, curves and fly-through: {metrics['page']}")
 
@@ -246,15 +251,21 @@ def _flag_error(error: Exception) -> str:
     return f"error: invalid flag: {text}" + ("" if is_complete else "; ff_jax/pipeline/config.py lists the settings")
 
 
+def _how_to_continue() -> str:
+    """Advise --resume to the entry points that have it."""
+    return f"run the same command {'with --resume' if 'resume' in flags.FLAGS else 'again'} to continue."
+
+
 def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REMEDY) -> None:
-    """Run an absl main; errors of the user end with one sentence, bugs with a traceback.
+    """Run an absl main; errors of the user end with one sentence, bugs with a traceback, signals with 128 + number.
 
     Args:
         main: the function to run.
         remedy: advice for the case that memory does not suffice.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries log every file they write
-    is_parsed = False
+    is_parsed, handler = False, StopHandler(STOP)
+    handler.install()
 
     def guarded(argv: list[str]) -> None:
         nonlocal is_parsed
@@ -271,11 +282,13 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
             if not isinstance(error, ValueError | OSError):
                 raise
             sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit("stopped; run the same command with --resume to continue from the last checkpoint.")
+        except StoppedError as stopped:
+            leave(handler.number, f"{stopped}; {_how_to_continue()}")
 
     try:
         app.run(guarded)
+    except SignalError as error:
+        leave(error.number, f"stopped by {signal.Signals(error.number).name}; {_how_to_continue()}")
     except (AttributeError, KeyError, OSError) as error:
         # Overrides of unknown settings, and config files that do not exist, fail while flags are parsed.
         if is_parsed or os.environ.get("FF_TRACEBACK"):

@@ -75,7 +75,7 @@ def main(_: list[str]) -> None:
         def log_phase(phase: str, step: int, metrics: dict[str, float]) -> None:
             log(step + settings.vae_steps * (phase == "fixer"), metrics)
 
-        return trainer.train(out, train_pairs, validation, config, settings, vgg, log_phase)
+        return trainer.train(out, train_pairs, validation, config, settings, vgg, log_phase, command_line.STOP)
 
     training.train_and_save(out, settings.vae_steps + settings.steps, train)
 

@@ -81,7 +81,7 @@ def main(_: list[str]) -> None:
         def log_phase(phase: str, step: int, metrics: dict[str, float]) -> None:
             log(int(first_steps[phase]) + step, {f"{phase}/{name}": value for name, value in metrics.items()})
 
-        return trainer.train(out, clips, validation, config, settings, vgg, log_phase)
+        return trainer.train(out, clips, validation, config, settings, vgg, log_phase, command_line.STOP)
 
     training.train_and_save(out, sum(settings.steps), train)
 

@@ -11,8 +11,6 @@ The same command resumes a stopped sweep. Finished runs are not repeated.
 import dataclasses
 import inspect
 import runpy
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,11 +42,7 @@ def main(_: list[str]) -> None:
     if _DRY_RUN.value:
         print(_plan(sweep, results))
         return
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends the runs as well
-    try:
-        _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command again to resume.")
+    _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     write_summary(workdir, sweep, results)
     print("\n\n".join(as_text(table(sweep, results)) for table in (summary_table, best_table)))

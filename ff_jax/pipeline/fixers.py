@@ -15,6 +15,7 @@ from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
 from ff_jax.pipeline.phases import load_or_compute, stream_key
 from ff_jax.pipeline.self_fit_pairs import self_fit_pairs
 from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, TrainPlan
 from ff_jax.train.shift_schedule import is_expanding, shift_at
@@ -34,14 +35,14 @@ def check_fixers(config: FuseConfig) -> None:
         registry.check_name(config.late_fixer, "late_fixer")
 
 
-def fixers_for(batches: TrainBatches, config: FuseConfig, workdir: Path) -> tuple[Fixer, Fixer]:
+def fixers_for(batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest) -> tuple[Fixer, Fixer]:
     """Make the fixers of a run: one while the path moves outwards, one after it (`late_fixer`)."""
     names = config.fixer, config.late_fixer or config.fixer
-    fixers = {name: _make_fixer(name, batches, config, workdir) for name in dict.fromkeys(names)}
+    fixers = {name: _make_fixer(name, batches, config, workdir, request) for name in dict.fromkeys(names)}
     return fixers[names[0]], fixers[names[1]]
 
 
-def _make_fixer(name: str, batches: TrainBatches, config: FuseConfig, workdir: Path) -> Fixer:
+def _make_fixer(name: str, batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest) -> Fixer:
     """Make the fixer called `name`; `self_fit` is trained on the log first, or loaded."""
     if name != "self_fit":
         return pretrained_fixer(name, config)
@@ -49,7 +50,7 @@ def _make_fixer(name: str, batches: TrainBatches, config: FuseConfig, workdir: P
     untrained = registry.make_fixer("self_fit", config=settings, key=stream_key(config, _FIT))
 
     def train() -> PyTree:
-        pairs = self_fit_pairs(batches, untrained, config, workdir / "subsampled")
+        pairs = self_fit_pairs(batches, untrained, config, workdir / "subsampled", request)
         with progress(settings.steps, "fitting the fixer") as bar:
             fixer, history = self_fit.fit(stream_key(config, _FIT), pairs, settings, bar)
         (workdir / "fixer").mkdir(parents=True, exist_ok=True)

@@ -26,13 +26,21 @@ from ff_jax.pipeline.results import write_results
 from ff_jax.pipeline.run import Run
 from ff_jax.runtime.run_lock import lock_run
 from ff_jax.runtime.run_log import peak_memory, write_run_facts
+from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, no_event
 
 RECONSTRUCTION, FUSED = "Reconstruction only", "Fused"  # names of the versions of a scene
 
 
-def fuse(config: FuseConfig, log: SceneData, workdir: Path | str, *, resume: bool = False) -> Run:
+def fuse(
+    config: FuseConfig,
+    log: SceneData,
+    workdir: Path | str,
+    *,
+    resume: bool = False,
+    request: StopRequest | None = None,
+) -> Run:
     """Run the main job in `workdir`; return the fused scene with its metrics.
 
     Args:
@@ -40,28 +48,37 @@ def fuse(config: FuseConfig, log: SceneData, workdir: Path | str, *, resume: boo
         log: the driving log; its frames of split "train" are recorded views, those of "test" ground truth.
         workdir: folder of the run.
         resume: continue the run in `workdir`; every phase continues from its last complete checkpoint.
+        request: ends the run early.
 
     Raises:
+        StoppedError: the run was asked to end early; its last step is saved.
         ValueError: `workdir` holds a run and `resume` is off, or a run with other settings, or one that is running.
     """
-    started, workdir = time.time(), Path(workdir)
+    started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     check_fixers(config)
     with lock_run(workdir):
         facts = prepare_workdir(workdir, config, resume)
         batches = TrainBatches(make_recording(log, config))
         check_capacity(config, len(batches))
-        fixers = fixers_for(batches, config, workdir)
-        versions = run_phases(config, batches, workdir, fix_hook(batches, fixers, config))
+        fixers = fixers_for(batches, config, workdir, request)
+        versions = run_phases(config, batches, workdir, fix_hook(batches, fixers, config), request)
         return _with_results(versions, workdir, facts, started)
 
 
-def reconstruct(config: FuseConfig, log: SceneData, workdir: Path | str, *, resume: bool = False) -> Run:
+def reconstruct(
+    config: FuseConfig,
+    log: SceneData,
+    workdir: Path | str,
+    *,
+    resume: bool = False,
+    request: StopRequest | None = None,
+) -> Run:
     """Reconstruct from recorded views only, for all of `config.steps`; arguments and errors as in `fuse`."""
-    started, workdir = time.time(), Path(workdir)
+    started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     with lock_run(workdir):
         facts = prepare_workdir(workdir, config, resume)
         batches = TrainBatches(make_recording(log, config))
-        phase = Phase(workdir / "recon", "reconstruction", config.steps)
+        phase = Phase(workdir / "recon", "reconstruction", config.steps, request=request)
         state, plan = initialize(
             batches.recording, config, pseudo_views=0, steps=config.steps, shapes_only=phase.is_begun
         )
@@ -103,7 +120,7 @@ def load_versions(config: FuseConfig, log: SceneData, workdir: Path) -> dict[str
     """
     if not (workdir / "results" / "metrics.json").is_file():
         raise ValueError(f"{workdir} holds no finished run: finish it with `fuse --resume` first.")
-    return run_phases(config, TrainBatches(make_recording(log, config)), workdir, no_event)
+    return run_phases(config, TrainBatches(make_recording(log, config)), workdir, no_event, StopRequest())
 
 
 def read_config(workdir: Path) -> FuseConfig:
@@ -123,9 +140,11 @@ def read_config(workdir: Path) -> FuseConfig:
         ) from error
 
 
-def run_phases(config: FuseConfig, batches: TrainBatches, workdir: Path, event: Event) -> dict[str, Run]:
+def run_phases(
+    config: FuseConfig, batches: TrainBatches, workdir: Path, event: Event, request: StopRequest
+) -> dict[str, Run]:
     """Reconstruct up to the first fix event; from there train one scene without and one with pseudo-views."""
-    recon = Phase(workdir / "recon", "reconstruction", config.schedule.start)
+    recon = Phase(workdir / "recon", "reconstruction", config.schedule.start, request=request)
     state, plan = initialize(
         batches.recording,
         config,
@@ -136,10 +155,10 @@ def run_phases(config: FuseConfig, batches: TrainBatches, workdir: Path, event: 
     base, plan = run_phase(recon, state, plan, batches, config)
     # Training donates its input, so each of the two branches gets a copy.
     copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
-    phase = Phase(workdir / "baseline", "recorded views only", config.steps)
+    phase = Phase(workdir / "baseline", "recorded views only", config.steps, request=request)
     baseline, baseline_plan = run_phase(phase, copy(base), plan, batches, config)
     plan = dataclasses.replace(plan, schedule=config.schedule, novel_probability=config.novel_probability)
-    phase = Phase(workdir / "fused", "fusing", config.steps, event)
+    phase = Phase(workdir / "fused", "fusing", config.steps, event, request)
     fused, fused_plan = run_phase(phase, copy(base), plan, batches, config)
     return {
         RECONSTRUCTION: Run(config, batches, baseline_plan, baseline, workdir=workdir),

@@ -12,6 +12,7 @@ from ff_jax.pipeline.config import FuseConfig, to_dict
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import diagnose
 from ff_jax.runtime.run_log import Logger, progress
+from ff_jax.runtime.stop import StoppedError, StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.divergence import scene_replay
 from ff_jax.train.loop import Event, Hooks, NotFiniteError, TrainPlan, no_event, train
@@ -27,12 +28,14 @@ class Phase:
         description: text of the progress bar.
         stop: step at which the phase ends.
         event: makes pseudo-views (see `Hooks`).
+        request: ends the phase early.
     """
 
     folder: Path
     description: str
     stop: int
     event: Event = no_event
+    request: StopRequest = dataclasses.field(default_factory=StopRequest)
 
     @property
     def checkpoints(self) -> Path:
@@ -58,6 +61,7 @@ def run_phase(
         config: the settings; written beside every checkpoint.
 
     Raises:
+        StoppedError: the phase was asked to end early; its last step is saved.
         DivergedError: training diverged; its last good checkpoint is kept (see `runtime.divergence`).
     """
     newest = checkpoint.latest(phase.checkpoints)
@@ -71,6 +75,8 @@ def run_phase(
     def save(step: int, state: LoopState, plan: TrainPlan) -> None:
         meta = {"capacity": plan.settings.capacity, "config": to_dict(config), "phase": phase.description}
         checkpoint.save(phase.checkpoints, step, state, meta, keep=2)
+        if phase.request.is_made:
+            raise StoppedError(phase.checkpoints, step)
 
     if newest is None:
         save(start, state, plan)  # where to go back to if training diverges at once
@@ -84,10 +90,11 @@ def run_phase(
         def tick(_: int) -> None:
             bar.update()
 
-        hooks = Hooks(phase.event, write, tick, save, config.save_every)
+        hooks = Hooks(phase.event, write, tick, save, config.save_every, phase.request.check)
         shapes = jax.eval_shape(lambda: state)
         try:
-            state, plan = train(state, phase.stop, plan, batches, hooks)
+            with phase.request.loop():
+                state, plan = train(state, phase.stop, plan, batches, hooks)
         except NotFiniteError as error:
             replay = scene_replay(phase.folder, phase.description, shapes, plan, batches, phase.event)
             raise diagnose(replay, error.step) from error

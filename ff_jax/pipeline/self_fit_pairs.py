@@ -18,6 +18,7 @@ from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.references import aligned_references, references_for, render_clip
+from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, view_of
 from ff_jax.train.densify.mcmc import DensityConfig
@@ -40,7 +41,9 @@ def split_frames(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ..
     return subset, tuple(frame for frame in frames if frame.time_index not in keep)
 
 
-def self_fit_pairs(batches: TrainBatches, fixer: Fixer, config: FuseConfig, folder: Path) -> Triples:
+def self_fit_pairs(
+    batches: TrainBatches, fixer: Fixer, config: FuseConfig, folder: Path, request: StopRequest
+) -> Triples:
     """Reconstruct from a part of the frames; return (render, EIG, reference, truth) of the held-out views.
 
     References are those that `fixer` needs, made from the other frames only. Re-projected ones come twice, the second
@@ -51,12 +54,13 @@ def self_fit_pairs(batches: TrainBatches, fixer: Fixer, config: FuseConfig, fold
         fixer: the fixer to train.
         config: the settings.
         folder: of the reconstruction.
+        request: ends it early.
     """
     log, frames = batches.recording.log, batches.recording.frames
     subset, held_out = split_frames(frames, config.pairs.every)
     batches = TrainBatches(make_recording(log, config, subset))
     config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
-    phase = Phase(folder, "subsampled reconstruction", config.pairs.steps)
+    phase = Phase(folder, "subsampled reconstruction", config.pairs.steps, request=request)
     state, plan = initialize(
         batches.recording, config, pseudo_views=0, steps=config.pairs.steps, shapes_only=phase.is_begun
     )

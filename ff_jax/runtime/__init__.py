@@ -8,5 +8,6 @@ out_of_memory    explain that memory does not suffice
 resize           resize images for networks
 run_lock         lock a run folder
 run_log          metrics, environment and progress of a run
+stop             end a training at its next step
 weight_files     find, download and read network weights
 """

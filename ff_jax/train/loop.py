@@ -86,6 +86,11 @@ def do_nothing(*_: object) -> None:
     """Do nothing: the default hook."""
 
 
+def never() -> bool:
+    """Return False: the default of `Hooks.should_save`."""
+    return False
+
+
 @dataclasses.dataclass(frozen=True)
 class Hooks:
     """Callbacks of the loop.
@@ -96,6 +101,7 @@ class Hooks:
         tick: (step) -> None; called after every step.
         save: (step, state, plan) -> None; called every `save_every` steps and at the end.
         save_every: steps between two saves.
+        should_save: () -> whether to save after this step as well, as before an early end.
     """
 
     event: Event = no_event
@@ -103,6 +109,7 @@ class Hooks:
     tick: Callable[[int], None] = do_nothing
     save: Callable[[int, LoopState, TrainPlan], None] = do_nothing
     save_every: int = 1000
+    should_save: Callable[[], bool] = never
 
 
 class NotFiniteError(ArithmeticError):
@@ -127,12 +134,14 @@ def train(
     for step in range(int(state.train.step), stop):
         state, metrics = run_step(state, step, plan, batches, hooks.event)
         hooks.tick(step + 1)
-        if (step + 1) % plan.check_every == 0 or step + 1 == stop:
-            if not is_finite(state.train.scene.params, metrics["loss"]):
-                raise NotFiniteError(step + 1)
+        is_check = (step + 1) % plan.check_every == 0 or step + 1 == stop
+        is_save = (step + 1) % hooks.save_every == 0 or step + 1 == stop or hooks.should_save()
+        if (is_check or is_save) and not is_finite(state.train.scene.params, metrics["loss"]):
+            raise NotFiniteError(step + 1)
+        if is_check:
             state, plan = check_capacity(state, plan)
             hooks.log(step + 1, {name: float(value) for name, value in metrics.items()}, plan)
-        if (step + 1) % hooks.save_every == 0 or step + 1 == stop:
+        if is_save:
             hooks.save(step + 1, state, plan)
     return state, plan
 

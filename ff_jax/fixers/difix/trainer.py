@@ -20,6 +20,7 @@ from ff_jax.fixers.training.state import join, split, zero_init_output
 from ff_jax.fixers.triples import Triples, psnr
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, Settings, bounded
+from ff_jax.runtime.stop import StopRequest
 
 _INIT, _AUTOENCODER, _FIXER = range(3)  # random streams
 _NAMES = {_AUTOENCODER: "autoencoder", _FIXER: "fixer"}  # folders of checkpoints
@@ -72,6 +73,7 @@ def train(
     settings: DifixTrainConfig,
     vgg: Lpips | None = None,
     log: Log = lambda *_: None,
+    request: StopRequest | None = None,
 ) -> PyTree:
     """Train a network, or continue the training in `folder`, and return its averaged weights.
 
@@ -83,6 +85,10 @@ def train(
         settings: how it is trained.
         vgg: see `losses.loss`.
         log: called every 50 steps, and after checks with the metrics of `check`.
+        request: ends the training early.
+
+    Raises:
+        StoppedError: the training was asked to end early; its last step is saved.
     """
     key = jax.random.key(settings.seed)
     deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else float("inf")
@@ -92,7 +98,7 @@ def train(
     def run_phase(stream: int, problem: Problem, steps: int, log: Callable[..., None]) -> tuple[PyTree, bool]:
         phase = PhaseConfig(steps, settings.lr, settings.decay, settings.save_every)
         phase_key, meta = jax.random.fold_in(key, stream), dataclasses.asdict(settings)
-        context = PhaseContext(Path(folder) / _NAMES[stream], phase_key, mesh, meta, deadline, log)
+        context = PhaseContext(Path(folder) / _NAMES[stream], phase_key, mesh, meta, deadline, log, request)
         return train_phase(problem, phase, context)
 
     def batch_of(key: jax.Array) -> Triples:

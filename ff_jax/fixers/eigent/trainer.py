@@ -32,6 +32,7 @@ from ff_jax.fixers.training.state import Loss, join, split, zero_init_output
 from ff_jax.fixers.triples import Triples, psnr
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, Settings, bounded
+from ff_jax.runtime.stop import StopRequest
 
 PHASES = ("vae", "backbone", "branch", "decoder")
 _TRAINED = ("details", "vae/decoder")  # of the last phase
@@ -85,6 +86,7 @@ def train(
     settings: EigentTrainConfig,
     lpips: Lpips | None = None,
     log: Log = lambda *_: None,
+    request: StopRequest | None = None,
 ) -> PyTree:
     """Train a model, or continue the training in `folder`, and return its averaged weights.
 
@@ -96,12 +98,16 @@ def train(
         settings: how they are trained.
         lpips: LPIPS with VGG16, part of the last phase's loss; None leaves it out.
         log: called every 50 steps, and after checks with validation metrics ("val_...").
+        request: ends the training early.
+
+    Raises:
+        StoppedError: the training was asked to end early; its last step is saved.
     """
     key = jax.random.key(settings.seed)
     deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else float("inf")
     clips, val_clips = (jax.tree.map(jnp.asarray, latent_cache.with_true_start(part)) for part in (triples, validation))
     mesh = make_mesh(len(jax.devices()), 1)
-    training = _Training(Path(folder), clips, val_clips, config, settings, deadline, mesh, key, log)
+    training = _Training(Path(folder), clips, val_clips, config, settings, deadline, mesh, key, log, request)
     params, is_finished = _train_autoencoder(training, networks.init(key, config))
     if not is_finished:
         return params
@@ -137,6 +143,7 @@ class _Training(NamedTuple):
     mesh: Mesh
     key: Key[Array, ""]
     log: Log
+    request: StopRequest | None
 
 
 def _train_autoencoder(training: _Training, params: PyTree) -> tuple[PyTree, bool]:
@@ -197,7 +204,7 @@ def _train_phase(
         training.log(name, step, {key: float(value) for key, value in metrics.items()})
 
     key, meta = jax.random.fold_in(training.key, number), dataclasses.asdict(settings)
-    context = PhaseContext(training.folder / name, key, training.mesh, meta, training.deadline, log)
+    context = PhaseContext(training.folder / name, key, training.mesh, meta, training.deadline, log, training.request)
     return train_phase(problem, phase, context)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax import Array, lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
@@ -16,6 +18,7 @@ from ff_jax.fixers.training.state import FixerTrainState, Loss, gradient
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import Replay, StepInput, diagnose, nonfinite_metrics
 from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 StepFn = Callable[[FixerTrainState, PyTree, PyTree], tuple[FixerTrainState, dict[str, Array]]]
 
@@ -31,6 +34,7 @@ class LoopConfig:
         save_every: steps between two checkpoints; the last step is saved, too.
         log: called with the number of finished steps and the metrics of the last one.
         log_every: steps between two calls of `log`; the last step is logged, too.
+        request: ends the training early; that of any process ends all.
     """
 
     folder: str | Path
@@ -39,6 +43,7 @@ class LoopConfig:
     save_every: int = 1000
     log: Callable[[int, dict[str, float]], None] = lambda *_: None
     log_every: int = 50
+    request: StopRequest = dataclasses.field(default_factory=StopRequest)
 
 
 def make_step(loss: Loss, optimizer: optax.GradientTransformation, mesh: Mesh, microbatches: int = 1) -> StepFn:
@@ -106,6 +111,7 @@ def run(
         config: folder, mesh and intervals.
 
     Raises:
+        StoppedError: the training was asked to end early; its last step is saved.
         DivergedError: a metric is not finite at a check (every log line and checkpoint). No checkpoint is saved then,
             but the step that diverged is (see `runtime.divergence`).
     """
@@ -120,8 +126,8 @@ def run(
 
     for index in progress(stop, "fixer", start=int(state.step)):
         state, metrics = run_step(state, index)
-        done = index + 1
-        is_saved = done % config.save_every == 0 or done == stop
+        done, is_stopped = index + 1, _is_made_anywhere(config.request)
+        is_saved = done % config.save_every == 0 or done == stop or is_stopped
         if is_saved or done % config.log_every == 0:
             numbers = {name: float(value) for name, value in metrics.items()}
             if nonfinite_metrics(numbers):
@@ -132,7 +138,15 @@ def run(
                 config.log(done, numbers)
         if is_saved:
             checkpoint.save(folder, done, state, config.meta)
+        if is_stopped:
+            raise StoppedError(folder, done)
     return state
+
+
+def _is_made_anywhere(request: StopRequest) -> bool:
+    """Check a request; all processes of a training stop together, so that no one waits for another."""
+    is_made = request.check()
+    return bool(multihost_utils.process_allgather(np.bool_(is_made)).any()) if jax.process_count() > 1 else is_made
 
 
 def _replay(

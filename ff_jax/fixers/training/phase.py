@@ -18,6 +18,7 @@ from ff_jax.fixers.training.state import Loss, OptimizerConfig, init_state, make
 from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
+from ff_jax.runtime.stop import StopRequest
 
 _WARMUP = 500  # steps; a tenth of a shorter phase
 _OVER = "over"  # file in the folder of a phase that has reached its own time limit
@@ -68,6 +69,7 @@ class PhaseContext(NamedTuple):
         meta: stored beside each checkpoint (the whole configuration); JSON values.
         deadline: of `time.monotonic`; the first checkpoint after it is the last one of this run.
         log: called with the step, its metrics and None; at checkpoints with the step, None and the averaged weights.
+        request: ends the training early.
     """
 
     folder: Path
@@ -76,6 +78,7 @@ class PhaseContext(NamedTuple):
     meta: dict[str, Any]
     deadline: float = float("inf")
     log: Callable[[int, dict[str, float] | None, PyTree | None], None] = lambda *_: None
+    request: StopRequest | None = None
 
 
 def train_phase(problem: Problem, config: PhaseConfig, context: PhaseContext) -> tuple[PyTree, bool]:
@@ -83,8 +86,12 @@ def train_phase(problem: Problem, config: PhaseConfig, context: PhaseContext) ->
 
     Returns:
         The averaged parameters, and whether the phase is over.
+
+    Raises:
+        StoppedError: the training was asked to end early; its last step is saved.
     """
-    folder, key, mesh, meta, deadline, log = context
+    folder, key, mesh, meta, deadline, log, request = context
+    request = request or StopRequest()
     rate = OptimizerConfig(steps=config.steps, warmup=min(_WARMUP, config.steps // 10), lr=config.lr)
     optimizer = with_weight_average(make_optimizer(rate), config.decay)
     state, step = init_state(key, problem.params, optimizer), make_step(problem.loss, optimizer, mesh)
@@ -93,10 +100,13 @@ def train_phase(problem: Problem, config: PhaseConfig, context: PhaseContext) ->
     limit = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     frozen, stop = shard(problem.frozen, mesh), 0
     batch_of = lambda index: problem.batch_of(jax.random.fold_in(key, index))
-    loop = LoopConfig(folder, mesh, meta, config.save_every, log=lambda step, metrics: log(step, metrics, None))
+    loop = LoopConfig(
+        folder, mesh, meta, config.save_every, lambda step, metrics: log(step, metrics, None), request=request
+    )
     while stop < config.steps and (stop == 0 or not _is_past(min(deadline, limit))):
         stop = min(max(_last_multiple(folder, config.save_every), stop) + config.save_every, config.steps)
-        state = run(step, state, frozen, batch_of, stop, loop)
+        with request.loop():
+            state = run(step, state, frozen, batch_of, stop, loop)
         log(stop, None, _local_copy(averaged_params(state)))
     if over := _is_past(limit):
         (folder / _OVER).touch()

@@ -117,7 +117,8 @@ def test_an_interrupted_sweep_ends_its_runs(config, tmp_path):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert "run the same command again to resume" in process.communicate(timeout=60)[1]
+    assert "run the same command again" in process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
     assert len(starts(workdir)) == 1 and not list(workdir.glob("*/f*.json"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from ff_jax.data.recording import train_frames
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
+from ff_jax.runtime.stop import StoppedError, StopRequest
 from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.data import tiny
 from tests.ff_jax.viewer.tiny_run import CONFIG
@@ -58,6 +59,26 @@ def test_a_run_to_restore_into_reads_no_file_of_the_log(tmp_path):
     restored, restored_plan = run_phase(one, blank, blank_plan, batches, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(restored.train.scene), expected)
     assert restored_plan.settings.capacity == plan.settings.capacity
+
+
+class StopAtTheFirstCheck(StopRequest):
+    def check(self):
+        self.is_made = True
+        return super().check()
+
+
+def test_a_stopped_phase_is_saved_and_continues_to_the_same_numbers(log, tmp_path):
+    batches = TrainBatches(make_recording(log, CONFIG))
+    request = StopAtTheFirstCheck()
+    with pytest.raises(StoppedError, match=r"checkpoints/1"):
+        run_phase(Phase(tmp_path / "stopped", "3 steps", 3, request=request), *start(log), batches, CONFIG)
+    assert not request.is_heard
+    states = [
+        run_phase(Phase(tmp_path / name, "3 steps", 3), *start(log, shapes_only=name == "stopped"), batches, CONFIG)[0]
+        for name in ("stopped", "whole")
+    ]
+    leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(state.train.scene)] for state in states]
+    jax.tree.map(np.testing.assert_array_equal, *leaves)
 
 
 def test_a_log_without_training_frames_is_an_error(log):

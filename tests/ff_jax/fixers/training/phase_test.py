@@ -6,9 +6,11 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.fixers.training.phase import PhaseConfig, PhaseContext, Problem, train_phase
 from ff_jax.fixers.training.sharding import make_mesh
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 CONFIG = PhaseConfig(steps=6, lr=0.1, decay=0.5, save_every=2)
 
@@ -40,3 +42,14 @@ def test_a_deadline_pauses_a_phase_and_its_own_limit_ends_it(tmp_path):
     short = dataclasses.replace(CONFIG, minutes=1e-9)
     assert phase(tmp_path / "c", short) == (paused, True)
     assert phase(tmp_path / "c", short) == phase(tmp_path / "c") == (paused, True)
+
+
+def test_a_stopped_phase_is_saved_and_continues_to_the_same_numbers(tmp_path):
+    request = StopRequest()
+
+    def stop_at_the_first_check(step, metrics, average):
+        request.is_made = average is not None
+
+    with pytest.raises(StoppedError, match="step 3"):
+        phase(tmp_path / "a", log=stop_at_the_first_check, request=request)
+    assert phase(tmp_path / "a") == phase(tmp_path / "b")

@@ -1,0 +1,48 @@
+"""Signals: a training hears of them, everything else ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from experiments.cli.signals import SIGNALS, SignalError, StopHandler
+from ff_jax.runtime.stop import StopRequest
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_without_a_training_signals_end_the_program(number):
+    request = StopRequest()
+    with pytest.raises(SignalError) as error:
+        StopHandler(request).handle(number)
+    assert error.value.number == number and not request.is_made
+
+
+def test_a_training_is_asked_and_a_second_interrupt_does_not_wait():
+    request = StopRequest()
+    handler = StopHandler(request)
+    with request.loop():
+        assert not request.check()
+        handler.handle(signal.SIGINT)
+        assert request.check() and handler.number == signal.SIGINT
+        handler.handle(signal.SIGTERM)  # a sweep passes Ctrl-C on, which its runs have got from the terminal as well
+        handler.handle(signal.SIGTERM)  # schedulers repeat it
+        handler.handle(signal.SIGINT)
+        with pytest.raises(SignalError):
+            handler.handle(signal.SIGINT)
+    assert not request.is_heard
+
+
+PROGRAM = """
+import os, signal, sys
+from experiments.cli import command_line
+command_line.run(lambda _: os.kill(os.getpid(), int(os.environ["NUMBER"])))
+"""
+
+
+def test_the_exit_code_is_that_of_the_signal():
+    environment = os.environ | {"NUMBER": str(int(signal.SIGTERM)), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "SIGTERM" in done.stderr and "--resume" not in done.stderr and "Traceback" not in done.stderr
