@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of the images of a log, in lower case
+
 
 def natural_key(name: str | Path) -> tuple[tuple[str | int, ...], str]:
     """Make the key that sorts names by the numbers in them: frame_2 before frame_10."""

@@ -120,7 +120,7 @@ def _sweep(
         xyz = transform(invert_rigid(ego_from_lidar), xyz)
         return np.concatenate([xyz, table["intensity"][:, None] / 255], 1).astype(np.float32)
 
-    return LidarSweep(step, world_from_ego @ ego_from_lidar, Source(str(file), compute))
+    return LidarSweep(step, world_from_ego @ ego_from_lidar, Source(str(file), compute, file))
 
 
 def _boxes(path: Path, stamps: Int64[Array, "S"], world_from_ego: Float[Array, "S 4 4"]) -> tuple[Box, ...]:

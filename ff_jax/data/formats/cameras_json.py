@@ -70,10 +70,8 @@ def _kitti_stereo(path: Path, index: dict) -> SceneData:
         for r in records
     )
     # stereo_points.npz is not used: it was triangulated with the test camera.
-    points = SparsePoints(read_npz(path / "sfm_points.npz")["xyz"])
-    license = "CC BY-NC-SA 3.0 (KITTI)"
-    source = "KITTI odometry 02, color stereo, bundle-adjusted poses"
-    return _scene(path, source, license, left, [r["time"] for r in left], frames, points=points)
+    points = _points(path / "sfm_points.npz")
+    return _scene(path, index, "stereo pair", left, [r["time"] for r in left], frames, points=points)
 
 
 def _kitti_lidar(path: Path, index: dict) -> SceneData:
@@ -85,10 +83,8 @@ def _kitti_lidar(path: Path, index: dict) -> SceneData:
         LidarSweep(i, np.array(r["l2w"], float), _archived(archive, f"xyz_{r['frame']:03d}", 0.005), "velodyne")
         for i, r in enumerate(records)
     )
-    points = SparsePoints(read_npz(path / "sfm_points.npz")["xyz"])
-    license = "CC BY-NC-SA 3.0 (KITTI)"
-    source = "KITTI raw 2011_09_26, color camera and Velodyne, bundle-adjusted poses"
-    return _scene(path, source, license, records, times, frames, sweeps=sweeps, points=points)
+    points = _points(path / "sfm_points.npz")
+    return _scene(path, index, "camera with LiDAR", records, times, frames, sweeps=sweeps, points=points)
 
 
 def _dgp(path: Path, index: dict) -> SceneData:
@@ -106,10 +102,8 @@ def _dgp(path: Path, index: dict) -> SceneData:
         for r, _ in front
     )
     boxes = tuple(_dgp_box(record) for record in index["boxes"])
-    license = "CC BY-NC-SA 4.0 (DDAD)"
     front_records, times = [r for r, _ in front], [t for _, t in front]
-    source = "TRI DGP test scene 02 (DDAD), 6 cameras"
-    return _scene(path, source, license, front_records, times, frames, sweeps=sweeps, boxes=boxes)
+    return _scene(path, index, "DGP scene", front_records, times, frames, sweeps=sweeps, boxes=boxes)
 
 
 def _dgp_box(record: dict) -> Box:
@@ -135,10 +129,20 @@ def _frame(path: Path, record: dict, time_index: int, time: float, exposure_id: 
     )
 
 
-def _scene(path: Path, source: str, license: str, front: list, times: list, frames: tuple, **fields: Any) -> SceneData:
-    """Build the scene with the ego frame at the front camera, whose records are `front`."""
+def _scene(path: Path, index: dict, kind: str, front: list, times: list, frames: tuple, **fields: Any) -> SceneData:
+    """Build the scene with the ego frame at the front camera, whose records are `front`.
+
+    Its source and license are those that cameras.json states.
+    """
+    source = str(index.get("source") or f"{kind} of cameras.json")
+    license = str(index.get("license") or index.get("licence") or "not stated in cameras.json; see the files beside it")
     poses = ego_from_front_camera(np.array([record["c2w"] for record in front], float))
     return SceneData(path.name, source, license, np.array(times, float), poses, frames, **fields)
+
+
+def _points(file: Path) -> SparsePoints | None:
+    """Read the sparse points, if there are any: points are optional."""
+    return SparsePoints(read_npz(file)["xyz"]) if file.is_file() else None
 
 
 def _archived(archive: Path, key: str, scale: float) -> Source:

@@ -103,7 +103,7 @@ def _sweep(path: Path, step: int, record: dict) -> LidarSweep:
     def compute() -> Float[Array, "N 4"]:
         return read_npz(file)["data"][:, columns].astype(np.float32)
 
-    return LidarSweep(step, _pose(cloud["pose"]), Source(str(file), compute), record["id"]["name"])
+    return LidarSweep(step, _pose(cloud["pose"]), Source(str(file), compute, file), record["id"]["name"])
 
 
 def _boxes(path: Path, step: int, cloud: dict, names: dict[int, str]) -> list[Box]:

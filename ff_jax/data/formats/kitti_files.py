@@ -78,7 +78,7 @@ def read_text(path: Path) -> str:
         ValueError: the file is missing or not a text file.
     """
     try:
-        return read_file(path).decode()
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a text file; download it again.") from error
 

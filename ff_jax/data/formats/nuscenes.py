@@ -101,7 +101,9 @@ def _frame(path: Path, number: int, step: int, channel: str, record: Record, sta
 
 def _sweep(path: Path, step: int, record: Record) -> LidarSweep:
     file = path / record.file
-    return LidarSweep(step, record.world_from_ego @ record.ego_from_sensor, Source(str(file), lambda: read_scan(file)))
+    return LidarSweep(
+        step, record.world_from_ego @ record.ego_from_sensor, Source(str(file), lambda: read_scan(file), file)
+    )
 
 
 def _boxes(track: str, labels: list[dict], stamps: Array) -> list[Box]:

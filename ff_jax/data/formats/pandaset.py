@@ -1,9 +1,9 @@
 """Read a sequence of PandaSet: one folder with camera/, lidar/ and annotations/ (https://pandaset.org).
 
-A time step is a sweep of the spinning LiDAR with the images of all cameras. Camera poses have OpenCV axes; the ego
-frame is at the front camera. LiDAR points are stored in the world, compensated for the motion of the vehicle. The
-principal point is moved by half a pixel, because the calibration has pixel centers at integers. Objects in the range of
-both LiDARs have one label for each; the label of the spinning LiDAR is read.
+A time step is a sweep of the spinning LiDAR with the images of all cameras; a sequence may lack images and sweeps.
+Camera poses have OpenCV axes; the ego frame is at the front camera. LiDAR points are stored in the world, compensated
+for the motion of the vehicle. The principal point is moved by half a pixel, because the calibration has pixel centers
+at integers. Objects in the range of both LiDARs have one label for each; the label of the spinning LiDAR is read.
 """
 
 import json
@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.formats.common import pinhole, pose, rigid, start_at_vehicle
+from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_file, read_object
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid, transform
 
 FRONT = "front_camera"
+MAX_GAP = 0.05  # seconds between a sweep and its images; sweeps are 0.1 s apart
 FORWARD_LIDAR = 1  # number of the second, forward-facing LiDAR in points and labels
 VEHICLES = (
     "Car",
@@ -49,8 +50,7 @@ def load(path: Path) -> SceneData:
 
 
 def _scene(path: Path) -> SceneData:
-    stamps = np.array(_list(path / "lidar/timestamps.json"), float)
-    lidar = _poses(path / "lidar/poses.json", len(stamps))
+    stamps, lidar = _track(path / "lidar")
     cameras = sorted(folder.name for folder in (path / "camera").iterdir() if (folder / "poses.json").is_file())
     frames = [frame for camera in cameras for frame in _frames(path / "camera" / camera, stamps)]
     return SceneData(
@@ -58,7 +58,7 @@ def _scene(path: Path) -> SceneData:
         source="PandaSet",
         license="CC BY 4.0 and the PandaSet dataset terms of use",
         times=stamps - stamps[0],
-        world_from_ego=ego_from_front_camera(_poses(path / f"camera/{FRONT}/poses.json", len(stamps))),
+        world_from_ego=ego_from_front_camera(_front_poses(path / "camera" / FRONT, stamps)),
         frames=tuple(sorted(frames, key=lambda frame: frame.time_index)),
         sweeps=tuple(_sweep(path / f"lidar/{step:02d}.pkl.gz", step, lidar[step]) for step in range(len(stamps))),
         boxes=tuple(box for step in range(len(stamps)) for box in _boxes(path, step)),
@@ -68,21 +68,29 @@ def _scene(path: Path) -> SceneData:
 def _frames(folder: Path, stamps: Float[Array, "T"]) -> list[Frame]:
     intrinsic = read_object(folder / "intrinsics.json", "fx")
     K = pinhole(intrinsic["fx"], intrinsic["fy"], intrinsic["cx"] + 0.5, intrinsic["cy"] + 0.5)
-    poses, times = _poses(folder / "poses.json", len(stamps)), _list(folder / "timestamps.json")
-    width, height = image_size(folder / "00.jpg")
+    times, poses = _track(folder)
+    files = [folder / f"{number:02d}.jpg" for number in range(len(times))]
+    size = next((image_size(file) for file in files if file.is_file()), None)
+    if size is None:
+        return []
+    numbers = np.arange(len(times))  # those of the sweeps, unless one of the two lists is incomplete
+    if len(times) != len(stamps):
+        numbers = nearest(times, stamps)
+        numbers = np.where(np.abs(times[numbers] - stamps) <= MAX_GAP, numbers, -1)
     return [
         Frame(
             camera=folder.name,
             time_index=step,
-            time=float(times[step] - stamps[0]),
+            time=float(times[number] - stamps[0]),
             K=K,
-            world_from_camera=world_from_camera,
-            width=width,
-            height=height,
-            image=ImageFile(folder / f"{step:02d}.jpg"),
+            world_from_camera=poses[number],
+            width=size[0],
+            height=size[1],
+            image=ImageFile(files[number]),
             exposure_id=step,
         )
-        for step, world_from_camera in enumerate(poses)
+        for step, number in enumerate(numbers.tolist())
+        if number >= 0
     ]
 
 
@@ -96,7 +104,7 @@ def _sweep(file: Path, step: int, world_from_lidar: Float[Array, "4 4"]) -> Lida
         points = transform(invert_rigid(world_from_lidar), world)
         return np.concatenate([points, table["i"][:, None].astype(float) / 255], 1).astype(np.float32)
 
-    return LidarSweep(step, world_from_lidar, Source(str(file), compute))
+    return LidarSweep(step, world_from_lidar, Source(str(file), compute, file))
 
 
 def _boxes(path: Path, step: int) -> list[Box]:
@@ -117,12 +125,20 @@ def _boxes(path: Path, step: int) -> list[Box]:
     return boxes
 
 
-def _poses(path: Path, count: int) -> Float[Array, "T 4 4"]:
-    records = _list(path)
-    if len(records) != count:
-        raise ValueError(f"{path}: has {len(records)} poses for {count} sweeps; download the sequence again.")
+def _track(folder: Path) -> tuple[Float[Array, "T"], Float[Array, "T 4 4"]]:
+    """Read the times (seconds) and world_from_sensor of a sensor."""
+    times, records = np.array(_list(folder / "timestamps.json"), float), _list(folder / "poses.json")
+    if len(records) != len(times):
+        raise ValueError(f"{folder}: has {len(records)} poses for {len(times)} times; download the sequence again.")
     quaternions = np.array([[record["heading"][key] for key in "wxyz"] for record in records], float)
-    return pose(quaternions, np.array([[record["position"][key] for key in "xyz"] for record in records], float))
+    positions = np.array([[record["position"][key] for key in "xyz"] for record in records], float)
+    return times, pose(quaternions, positions)
+
+
+def _front_poses(folder: Path, stamps: Float[Array, "T"]) -> Float[Array, "T 4 4"]:
+    """Read the pose of the front camera at every sweep."""
+    times, poses = _track(folder)
+    return poses if len(times) == len(stamps) else poses[nearest(times, stamps)]
 
 
 def _list(path: Path) -> list:

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from ff_jax.data.boxes import corners
 from ff_jax.data.formats import kitti, kitti_files
+from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import boxes_at, invert_rigid, transform
 from ff_jax.data.validate import validate
 
@@ -118,7 +121,7 @@ def test_lidar_points_fall_where_kittis_own_formula_puts_them(recording):
     assert len(scene.frames) == 2 * STEPS and len(scene.sweeps) == STEPS
     assert {(f.camera, f.split) for f in scene.frames} == {("left", "train"), ("right", "test")}
     for frame in scene.frames:
-        i, number = frame.time_index, kitti.CAMERAS[frame.camera]
+        i, number = frame.time_index, kitti.PAIRS[0][frame.camera]
         np.testing.assert_allclose(frame.image.load(), vehicle.images[i, number - 2] / 255, atol=1e-6)
         lidar = np.concatenate([vehicle.scans[i, :, :3], np.ones((9, 1))], 1).T
         expected = vehicle.P[number] @ rigid(vehicle.rectify, [0, 0, 0]) @ vehicle.camera_from_lidar @ lidar
@@ -206,5 +209,61 @@ def test_other_text_is_no_label_file(tmp_path):
     (tmp_path / "image_02/0001").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"invalid \?sequence=2: expected one of 0001"):
         kitti.load_tracking(tmp_path, "2")
-    with pytest.raises(ValueError, match="0001 holds no images"):
-        kitti._steps(tmp_path / "image_02/0001")
+    with pytest.raises(ValueError, match="image_00/0001 hold no images"):
+        kitti.load_tracking(tmp_path, "0001")
+
+
+@pytest.fixture
+def odometry(tmp_path):
+    vehicle = Vehicle(np.random.default_rng())
+    return vehicle, vehicle.odometry(tmp_path)
+
+
+def test_gray_cameras_and_jpeg_files(odometry):
+    vehicle, path = odometry
+    for gray, color in enumerate((2, 3)):
+        folder = (path / f"image_{color}").rename(path / f"image_{gray}")
+        for file in folder.glob("*.png"):
+            Image.open(file).convert("L").save(file.with_suffix(".jpg"))
+            file.unlink()
+    text = (path / "calib.txt").read_text()
+    P = {0: vehicle.P[2], 1: np.array([[30.0, 0, 12, -16.2], [0, 30, 8, 0], [0, 0, 1, 0]])}
+    lines = [f"P{i}: {row(P[i])}" for i in P] + [line for line in text.splitlines() if line[:2] not in ("P0", "P1")]
+    (path / "calib.txt").write_text("\ufeff" + "\n".join(lines))
+    scene = validate(open_source(str(path)), decode=True)
+    left, right = scene.frames[:2]
+    assert (left.camera, left.split, right.split) == ("left", "train", "test") and left.image.path.suffix == ".jpg"
+    np.testing.assert_allclose((invert_rigid(left.world_from_camera) @ right.world_from_camera)[0, 3], 0.6, atol=1e-9)
+
+
+def test_the_calibration_of_the_lidar_is_needed_only_with_scans(odometry):
+    _, path = odometry
+    text = (path / "calib.txt").read_text()
+    (path / "calib.txt").write_text(text[: text.index("Tr:")])
+    with pytest.raises(ValueError, match="has no 3x4 matrix Tr"):
+        kitti.load_odometry(path)
+    shutil.rmtree(path / "velodyne")
+    scene = validate(kitti.load_odometry(path))
+    assert len(scene.frames) == 2 * STEPS and scene.sweeps == ()
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_the_names_of_an_excerpt_are_its_rows(tmp_path, kind):
+    vehicle = Vehicle(np.random.default_rng())
+    path = getattr(vehicle, kind)(tmp_path)
+    whole = LOADERS[kind](path)
+    for file in path.rglob("*00000.png"):  # the first image of every camera
+        file.unlink()
+    scene = validate(LOADERS[kind](path), decode=True)
+    assert len(scene.frames) == 2 * (STEPS - 1) and len(scene.sweeps) == STEPS - 1
+    np.testing.assert_allclose(scene.times, whole.times[1:] - whole.times[1])
+    moved = whole.world_from_ego[1:, :3, 3] - whole.world_from_ego[1, :3, 3]
+    np.testing.assert_allclose(scene.world_from_ego[:, :3, 3], moved, atol=1e-9)
+    assert [box.time_index for box in scene.boxes] == [box.time_index - 1 for box in whole.boxes if box.time_index]
+
+
+def test_tables_with_too_few_rows_name_the_image(odometry):
+    _, path = odometry
+    (path / "times.txt").write_text("0\n0.1\n")
+    with pytest.raises(ValueError, match=r"times\.txt: has 2 rows, and none for image 2"):
+        kitti.load_odometry(path)

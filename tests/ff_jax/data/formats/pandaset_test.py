@@ -99,7 +99,7 @@ def test_broken_sequences_give_one_sentence(sequence_folder):
     for name, text, message in (
         ("lidar/timestamps.json", "[]", r"timestamps\.json: holds no list"),
         ("lidar/timestamps.json", "[1,", r"timestamps\.json: not valid JSON"),
-        ("lidar/poses.json", "[{}]", r"poses\.json: has 1 poses for 2 sweeps"),
+        ("lidar/poses.json", "[{}]", r"lidar: has 1 poses for 2 times"),
         ("camera/front_camera/poses.json", "[{}, {}]", r"is not a PandaSet sequence \(KeyError\('heading'\)\)"),
         ("camera/front_camera/intrinsics.json", "{}", r"is not a PandaSet sequence \(KeyError\('fx'\)\)"),
     ):
@@ -108,3 +108,25 @@ def test_broken_sequences_give_one_sentence(sequence_folder):
         with pytest.raises(ValueError, match=message):
             pandaset.load(path)
         (path / name).write_text(whole)
+
+
+def test_missing_images_and_sweeps_are_left_out(sequence_folder, caplog):
+    _, path = sequence_folder
+    (path / "camera/front_camera/00.jpg").unlink()
+    (path / "lidar/01.pkl.gz").unlink()
+    scene = validate(open_source(str(path)))
+    assert [(f.camera, f.time_index) for f in scene.frames] == [("back_camera", 0), *((c, 1) for c in CAMERAS)]
+    assert [sweep.time_index for sweep in scene.sweeps] == [0] and len(scene.times) == STEPS
+    assert "1 of 4 images are missing" in caplog.text and "1 of 2 sweeps are missing" in caplog.text
+
+
+def test_a_shorter_list_of_sweeps_is_matched_by_time(sequence_folder):
+    _, path = sequence_folder
+    for name in ("poses", "timestamps"):
+        file = path / f"lidar/{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text())[1:]))
+    (path / "lidar/01.pkl.gz").rename(path / "lidar/00.pkl.gz")
+    scene = validate(open_source(str(path)))
+    assert {f.image.path.name for f in scene.frames} == {"01.jpg"} and len(scene.frames) == 2
+    assert len(scene.times) == len(scene.sweeps) == 1
+    np.testing.assert_allclose([f.time for f in scene.frames], 0.02, atol=1e-6)
