@@ -125,7 +125,7 @@ def snippets(*pages: Path) -> list[str]:
     return [text for page in pages for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
 
 
-@pytest.mark.parametrize("snippet", snippets(ROOT / "docs" / "extending.md"))
+@pytest.mark.parametrize("snippet", snippets(*sorted((ROOT / "docs" / "how_to").glob("*.md"))))
 def test_snippets_run(snippet):
     exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
 

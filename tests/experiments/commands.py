@@ -60,6 +60,7 @@ TESTED_IN = {
     "experiments.studies.seeds": "tests/experiments/fuse_test.py",
     "experiments.sweeps.run": "tests/experiments/sweeps/run_test.py",
     "experiments.tools.build_tfds": "tests/experiments/tools/build_tfds_test.py",
+    "experiments.tools.pages": "tests/experiments/tools/pages_test.py",
     "experiments.tools.structure": "tests/experiments/tools/structure_test.py",
     "experiments.view": "tests/experiments/view_test.py",
 }
