@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, read_npz
+from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, Readout, SceneData, SparsePoints
 from ff_jax.runtime.atomic_files import explain_full_disk
+from ff_jax.runtime.untrusted_files import read_json, read_npz
 
 FORMAT = "driving-scene"
 VERSION = 1
@@ -67,11 +68,9 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
     """Read the valid entries of a scene folder, and list the problems of the others."""
     file = path / "scene.json"
     try:
-        content = json.loads(file.read_text())
-    except OSError:
-        return None, [f"{file}: no such file; use a folder that write_folder made."]
+        content = read_json(file)
     except ValueError as error:
-        return None, [f"{file}: not valid JSON ({error}); restore it."]
+        return None, [str(error)]
     actual = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
     if actual != (FORMAT, VERSION):
         return None, [f"{file}: format and version are {actual}; expected {(FORMAT, VERSION)}: convert it again."]

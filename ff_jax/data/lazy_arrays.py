@@ -1,19 +1,23 @@
 """Lazy arrays: images, masks and point sets that are decoded only when `load` is called.
 
-Sources are compared and hashed by identity, so a source can be the key of a cache. All reading of image, mask and
+Sources are compared and hashed by identity, so a source can be the key of a cache. All decoding of image, mask and
 point files is in this module, and so are the error messages about unreadable files.
 """
 
 import io
-import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image, UnidentifiedImageError
+
+from ff_jax.runtime.untrusted_files import check_regular, read_json, read_npz
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")  # that logs have; others have decoders that start programs
+MAX_PIXELS = 1 << 26  # of an image; more would need over 1 GB when decoded
 
 Array = np.ndarray
 
@@ -82,23 +86,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ValueError: the file is missing or is not an image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(_unreadable(path, error)) from error
-
-
-def read_file(path: Path) -> bytes:
-    """Read the bytes of a file.
-
-    Raises:
-        ValueError: the file is missing or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); restore the file.") from error
+    check_regular(path)
+    with _decoding(path), Image.open(path, formats=FORMATS) as image:
+        return image.size
 
 
 def read_object(path: Path, key: str) -> dict:
@@ -107,12 +97,7 @@ def read_object(path: Path, key: str) -> dict:
     Raises:
         ValueError: the file is missing, not JSON or not an object.
     """
-    try:
-        content = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{path}: no such file; use the folder that holds {path.name}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); restore the file.") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not an object with {key!r}; restore the file.")
     return content
@@ -133,10 +118,8 @@ def decode_image(data: bytes, name: str) -> Float32[Array, "H W 3"]:
     Raises:
         ValueError: the bytes are truncated or not an image.
     """
-    try:
+    with _decoding(name):
         return _colors(_pixels(io.BytesIO(data)))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(f"{name}: the image cannot be decoded; the file is damaged: restore it.") from error
 
 
 def read_mask(path: Path) -> Float32[Array, "H W"]:
@@ -166,32 +149,35 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
     return np.concatenate([xyz, intensity[:, None]], 1).astype(np.float32)
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """Read all arrays of an .npz file.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(_unreadable(path, error)) from error
-
-
 def _decode(path: Path) -> Shaped[Array, "..."]:
     """Decode an image file to its stored integers."""
-    try:
+    check_regular(path)
+    with _decoding(path):
         return _pixels(path)
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(_unreadable(path, error)) from error
 
 
 def _pixels(file: Path | io.BytesIO) -> Shaped[Array, "..."]:
-    with Image.open(file) as image:
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
         if image.mode in ("P", "1", "CMYK", "YCbCr"):
             image = image.convert("L" if image.mode == "1" else "RGB")
         return np.asarray(image)
+
+
+@contextmanager
+def _decoding(name: Path | str) -> Iterator[None]:
+    """Convert any error of Pillow to one sentence: its decoders raise a dozen types for damaged files."""
+    try:
+        yield
+    except Exception as error:
+        reason = (
+            "no image of a known format" if isinstance(error, UnidentifiedImageError) else str(error).partition("\n")[0]
+        )
+        raise ValueError(
+            f"{name}: cannot be read ({reason or type(error).__name__}); the file is damaged or of another type: "
+            "restore it."
+        ) from error
 
 
 def _colors(pixels: Shaped[Array, "..."]) -> Float32[Array, "H W 3"]:
@@ -204,11 +190,3 @@ def _to_unit(pixels: Shaped[Array, "..."]) -> Float32[Array, "..."]:
     # Pillow opens 16-bit gray images as 32-bit integers whose values still end at 65535.
     maximum = 255.0 if pixels.dtype == np.uint8 else 65535.0
     return pixels.astype(np.float32) / np.float32(maximum)
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    """Describe why a file cannot be read."""
-    if not path.is_file():
-        return f"{path}: no such file; restore it or remove its entry."
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{path}: cannot be read ({reason}); the file is damaged or of another type: restore it."

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float16, Float32, Float64, Int, Int32, Key, Shaped, 
 
 from ff_jax.fixers.triples import Triples
 from ff_jax.runtime.atomic_files import atomic_write
+from ff_jax.runtime.untrusted_files import read_npz
 
 REFERENCES = ("aligned", "nearest")
 
@@ -136,9 +137,9 @@ def _crop(
 
 def _load(path: Path) -> Pairs:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Pairs(**{name: arrays[name] for name in Pairs.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        arrays = read_npz(path)
+        return Pairs(**{name: arrays[name] for name in Pairs.__dataclass_fields__})
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"{path} holds no pairs ({error}): delete it and run experiments.fixers.make_pairs again."
         ) from error

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,10 +60,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # The suffix stays last because writers choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         with explain_full_disk(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            # A new file: a link of that name, in a folder from elsewhere, would lead to another file.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
             sync(temporary)
             os.replace(temporary, path)

@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ def lock_run(folder: str | Path) -> Iterator[None]:
     On a file system without locks a warning is logged instead.
 
     Raises:
-        ValueError: another process has locked the folder.
+        ValueError: another process has locked the folder, or something in it is a symbolic link.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
+    _refuse_links(folder)
     file = _open(folder)
     try:
         if not any(_try_lock(file, folder) or time.sleep(_RETRY_SECONDS) for _ in range(3)):
@@ -51,10 +53,26 @@ def is_locked(folder: str | Path) -> bool:
         os.close(file)
 
 
+def _refuse_links(folder: Path) -> None:
+    """Check that what a run writes stays in its folder: a folder from elsewhere may hold links to files of the user.
+
+    Raises:
+        ValueError: something in the folder is a symbolic link.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(parent, name)):
+                raise ValueError(f"{os.path.join(parent, name)} is a symbolic link: remove it, or name another folder.")
+
+
 def _open(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.EINVAL, f"its {_LOCK} is no file")
+        return file
     except OSError as error:
         message = f"{folder} cannot be written ({error.strerror}): name another folder, or change its permissions"
         raise type(error)(error.errno, message) from error

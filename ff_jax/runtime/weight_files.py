@@ -2,10 +2,7 @@
 
 import hashlib
 import string
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,15 +17,14 @@ from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from ff_jax.runtime.atomic_files import DiskFullError, atomic_write, explain_full_disk
+from ff_jax.runtime.untrusted_files import check_regular, read_npz
 
 SUFFIXES = (".npz", ".safetensors")
 _SCHEMES = ("http", "https", "file")
 _CHUNK = 1 << 20  # bytes read at a time
 _TIMEOUT = 30  # seconds without a byte until a download fails
 _MAX_KEYS = 3  # keys that an error message lists
-# Errors of a damaged archive; TypeError is that of a plain array in a file named .npz.
-_UNREADABLE = (OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError, struct.error)
-_UNREADABLE += (zipfile.BadZipFile, zlib.error, SafetensorError)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, SafetensorError)  # of a damaged file
 
 
 @dataclass(frozen=True)
@@ -76,12 +72,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: weights must be a file of type {' or '.join(SUFFIXES)}; convert it.")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        check_regular(path)
+        return load_file(path) if path.suffix == ".safetensors" else read_npz(path)
     except _UNREADABLE as error:
-        reason = "no such file" if not path.is_file() else (str(error).splitlines() or [type(error).__name__])[0]
+        reason = "no such file" if not path.exists() else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: weights cannot be read ({reason}); download or convert the file again.") from error
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats.dgp import DGP_CATEGORIES
-from ff_jax.data.lazy_arrays import ImageFile, Source, read_npz, read_object
+from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, SparsePoints, ego_from_front_camera
+from ff_jax.runtime.untrusted_files import read_npz
 
 KINDS = ("kitti_stereo", "kitti_lidar", "dgp")
 KITTI_PERIOD = 0.1  # seconds; the excerpt has no time stamps, and KITTI raw is 10 Hz
@@ -149,8 +150,10 @@ def _archived(archive: Path, key: str, scale: float) -> Source:
     """Make the source of (N, 4) points from one array, (N, 3) or (N, 4), of an .npz file."""
 
     def compute() -> Float[np.ndarray, "N 4"]:
-        with np.load(archive) as arrays:
-            points = arrays[key].astype(np.float32)
+        arrays = read_npz(archive, [key])
+        if key not in arrays or arrays[key].ndim != 2 or arrays[key].shape[1] not in (3, 4):
+            raise ValueError(f"{archive}: has no array {key!r} of shape (N, 3) or (N, 4); restore the file.")
+        points = arrays[key].astype(np.float32)
         points[:, :3] *= np.float32(scale)
         return points if points.shape[1] == 4 else np.pad(points, ((0, 0), (0, 1)))
 

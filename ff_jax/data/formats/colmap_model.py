@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ff_jax.data import lenses
-from ff_jax.data.lazy_arrays import read_file
+from ff_jax.runtime.untrusted_files import read_file
 
 # By their number in binary files; the lenses of the others are in `lenses.MODELS`.
 MODELS: Mapping[int, str] = {

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats.common import pinhole, pose, start_at_vehicle
-from ff_jax.data.lazy_arrays import ImageFile, Source, read_npz, read_object
+from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid
+from ff_jax.runtime.untrusted_files import read_npz
 
 DGP_CATEGORIES = {
     "Car": "vehicle",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from ff_jax.data.formats.common import rigid
-from ff_jax.data.lazy_arrays import read_file
+from ff_jax.runtime.untrusted_files import read_file
 
 EARTH_RADIUS = 6378137.0  # meters
 CATEGORIES = {"Car": "vehicle", "Van": "vehicle", "Truck": "vehicle", "Tram": "vehicle", "Cyclist": "cyclist"}

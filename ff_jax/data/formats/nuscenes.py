@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation, Slerp
 from ff_jax.data.formats import nuscenes_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.nuscenes_tables import Record, read_tables
-from ff_jax.data.lazy_arrays import ImageFile, Source, read_file
+from ff_jax.data.lazy_arrays import ImageFile, Source
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData
+from ff_jax.runtime.untrusted_files import read_file
 
 LIDAR, FRONT = "LIDAR_TOP", "CAM_FRONT"
 MAX_GAP = {False: 60_000, True: 45_000}  # microseconds between a step and its records, by `sweeps`: half a period

@@ -1,6 +1,5 @@
 """Join the JSON tables of nuScenes into the records of one scene."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats.common import choose, pose
-from ff_jax.data.lazy_arrays import read_file
+from ff_jax.runtime.untrusted_files import read_json
 
 Array = np.ndarray
 
@@ -61,11 +60,7 @@ def read_tables(path: Path, version: str, scene: str) -> Tables:
 
 def _table(folder: Path, name: str) -> dict[str, dict]:
     """Read a table, by token."""
-    path = folder / f"{name}.json"
-    try:
-        return {record["token"]: record for record in json.loads(read_file(path))}
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); download it again.") from error
+    return {record["token"]: record for record in read_json(folder / f"{name}.json")}
 
 
 def _records(folder: Path, samples: dict[str, dict]) -> dict[str, list[Record]]:

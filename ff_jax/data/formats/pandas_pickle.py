@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from ff_jax.data.lazy_arrays import read_file
+from ff_jax.runtime.untrusted_files import read_file
 
 Array = np.ndarray
 

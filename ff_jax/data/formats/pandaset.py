@@ -14,8 +14,9 @@ from jaxtyping import Float
 
 from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.pandas_pickle import read_table
-from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_file, read_object
+from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_object
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid, transform
+from ff_jax.runtime.untrusted_files import read_json
 
 FRONT = "front_camera"
 MAX_GAP = 0.05  # seconds between a sweep and its images; sweeps are 0.1 s apart
@@ -143,7 +144,7 @@ def _front_poses(folder: Path, stamps: Float[Array, "T"]) -> Float[Array, "T 4 4
 
 def _list(path: Path) -> list:
     try:
-        content = json.loads(read_file(path))
+        content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); download it again.") from error
     if not isinstance(content, list) or not content:

@@ -67,13 +67,11 @@ def test_images_inside_other_files(tmp_path):
     rng, path = np.random.default_rng(), tmp_path / "a.png"
     pixels = rng.integers(0, 256, (5, 7, 3), np.uint8)
     Image.fromarray(pixels).save(path)
-    data = lazy_arrays.read_file(path)
+    data = path.read_bytes()
     reads = []
     image = lazy_arrays.EncodedImage("a.tar: image 3", lambda: reads.append(1) or data)
     assert reads == []
     np.testing.assert_allclose(image.load(), pixels / 255, atol=1e-6)
     np.testing.assert_array_equal(image.load(), lazy_arrays.ImageFile(path).load())
-    with pytest.raises(ValueError, match=r"a\.tar: image 3: the image cannot be decoded; the file is damaged"):
+    with pytest.raises(ValueError, match=r"a\.tar: image 3: cannot be read .*; the file is damaged"):
         lazy_arrays.EncodedImage("a.tar: image 3", lambda: data[:40]).load()
-    with pytest.raises(ValueError, match=r"b\.png: cannot be read \(No such file or directory\); restore the file"):
-        lazy_arrays.read_file(tmp_path / "b.png")

@@ -19,6 +19,20 @@ def test_a_file_takes_its_place_only_when_whole(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_links_are_replaced_and_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda _: "x")
+    precious, path = tmp_path / "precious", tmp_path / "a.txt"
+    precious.write_text("mine")
+    path.symlink_to(precious)
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+    assert precious.read_text() == "mine" and path.read_text() == "new" and not path.is_symlink()
+    temporary.symlink_to(precious)
+    with pytest.raises(FileExistsError), atomic_write(path) as temporary:
+        temporary.write_text("foreign")
+    assert precious.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "error",
     [

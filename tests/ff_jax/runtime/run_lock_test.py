@@ -73,3 +73,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(OSError, match=f"{folder} cannot be written .*: name another folder"), lock_run(folder):
             pass
+
+
+@pytest.mark.parametrize("name", [".lock", "recon", "fused/metrics.jsonl"])
+def test_links_in_a_folder_are_not_followed(tmp_path, name):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    link = tmp_path / "run" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(precious)
+    with pytest.raises(ValueError, match=f"{link} is a symbolic link"), lock_run(tmp_path / "run"):
+        pass
+    assert precious.read_text() == "mine"
+
+
+def test_a_lock_that_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(OSError, match="is no file"), lock_run(tmp_path):
+        pass

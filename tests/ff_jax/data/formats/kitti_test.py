@@ -192,7 +192,7 @@ def test_missing_and_damaged_files_give_one_sentence(recording):
     with pytest.raises(ValueError, match=r"not a table of \d+ numbers a line"):
         load(path)
     (path / damaged_file).unlink()
-    with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
+    with pytest.raises(ValueError, match="no such file"):
         load(path)
     calibration = {"raw": "../calib_cam_to_cam.txt", "odometry": "calib.txt", "tracking": "calib/0007.txt"}[kind]
     (path / calibration).write_text("calib_time: now\n")

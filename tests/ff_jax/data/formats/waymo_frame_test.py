@@ -78,7 +78,7 @@ def test_loading_undistorts(scene):
 
 
 def test_broken_folders(tmp_path):
-    with pytest.raises(ValueError, match=r"frame\.json: no such file; use the folder"):
+    with pytest.raises(ValueError, match=r"frame\.json: no such file"):
         waymo_frame.load(tmp_path)
     for text, message in (("{]", "not valid JSON"), ("[]", "holds a list"), ("{}", r"is not a Waymo frame \(KeyError")):
         (tmp_path / "frame.json").write_text(text)

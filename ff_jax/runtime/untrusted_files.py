@@ -1,0 +1,146 @@
+"""Read files that may be damaged or hostile: nothing is opened that blocks, and sizes are bounded before decoding."""
+
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_RATIO = 100  # of the bytes of a decoded file to those on the disk; zeros are compressed more, recordings are not
+MAX_FREE = 1 << 28  # decoded bytes that are allowed in any case
+
+Array = np.ndarray
+
+
+class UnreadableFileError(ValueError):
+    """A file is missing, special, damaged or too large to decode; the message names it."""
+
+
+def check_regular(path: str | Path) -> int:
+    """Check that a path is a file with content on a disk; return its size in bytes.
+
+    Reading a FIFO or a device may wait for ever.
+
+    Raises:
+        UnreadableFileError: there is no such file, or it is a folder or a special file.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: the name has a null byte
+        reason = getattr(error, "strerror", None) or str(error)
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise UnreadableFileError(f"{path}: {'no such file' if missing else reason}; restore it.") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file (FIFO, socket or device)"
+        raise UnreadableFileError(f"{path}: is a {kind}; put a file there.")
+    return status.st_size
+
+
+def check_decoded_size(path: str | Path, decoded: int, stored: int) -> None:
+    """Check the number of bytes that a file says it decodes to against its own size.
+
+    Raises:
+        UnreadableFileError: it is too large for the file.
+    """
+    if decoded > max(MAX_FREE, MAX_RATIO * stored):
+        raise UnreadableFileError(f"{path}: {stored} bytes claim to hold {decoded}; the file is damaged: restore it.")
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read the bytes of a file.
+
+    Raises:
+        UnreadableFileError: the file is missing, special or cannot be read.
+    """
+    check_regular(path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror}); restore the file.") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UnreadableFileError: the file cannot be read, or is not JSON.
+    """
+    return parse_json(read_file(path), path)
+
+
+def parse_json(data: bytes, path: str | Path) -> Any:
+    """Parse the content of a JSON file; `path` is for the message.
+
+    Raises:
+        UnreadableFileError: it is not JSON, or too deeply nested.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise UnreadableFileError(f"{path}: is nested too deeply for JSON of this kind; restore the file.") from None
+    except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+        reason = str(error).splitlines()[0]
+        raise UnreadableFileError(f"{path}: not valid JSON ({reason}); restore the file.") from error
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UnreadableFileError: the file cannot be read, is not JSON or holds another type.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UnreadableFileError(f"{path}: holds a {type(content).__name__}, not an object; restore the file.")
+    return content
+
+
+def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, Array]:
+    """Read the arrays of an .npz file; arrays of Python objects are refused.
+
+    Args:
+        path: of the file.
+        names: of the arrays to read, where the file has them; None reads all.
+
+    Raises:
+        UnreadableFileError: the file is missing, damaged or of another type, or a member is larger than it can be.
+    """
+    size = check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            check_decoded_size(path, sum(member.file_size for member in members.values()), size)
+            chosen = members.keys() if names is None else members.keys() & set(names)
+            return {name: _read_member(archive, members[name]) for name in members if name in chosen}
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise ten types for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableFileError(
+            f"{path}: cannot be read ({reason}); the file is damaged or of another type: restore it."
+        ) from error
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Read one array; its header must agree with the size of the member, before memory is allocated for it."""
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"member {member.filename!r} is not an array")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"member {member.filename!r} has the format version {version}")
+        shape, is_fortran, dtype = readers[version](file)
+        if dtype.hasobject:
+            raise ValueError(f"member {member.filename!r} holds Python objects")
+        count, stored = int(np.prod(shape, dtype=object)), member.file_size - file.tell()
+        if stored != count * dtype.itemsize:
+            raise ValueError(f"member {member.filename!r} has {stored} bytes for the shape {shape} of {dtype}")
+        array = np.empty(count, dtype)
+        if stored and file.readinto(array.view(np.uint8).data) != stored:
+            raise ValueError(f"member {member.filename!r} ends too early")
+    return array.reshape(shape, order="F" if is_fortran else "C")
