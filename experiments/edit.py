@@ -19,7 +19,7 @@ from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
 from ff_jax.pipeline.fuse import load_versions, read_config
 from ff_jax.pipeline.initialize import make_recording
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.scene import Scene, edit, render_scene
 from ff_jax.train.batches import shifted_view
 from ff_jax.train.loop import count_intersections, resize_capacity

@@ -36,7 +36,7 @@ from ff_jax.evaluation.shifted_views import Target, evenly_spaced, targets
 from ff_jax.export.records import Drawing, Panel
 from ff_jax.export.tables import as_text
 from ff_jax.pipeline.fuse import load_versions, read_config
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
 _RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are averaged, with intervals over runs.")

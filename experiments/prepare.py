@@ -23,7 +23,7 @@ from ff_jax.evaluation.shifted_views import evenly_spaced
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.image_bytes import save_png
 from ff_jax.runtime.onnx_model import open_network
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _SOURCE = flags.DEFINE_string(
     "source", None, "Log: a folder, assets:FOLDER, or 'world' (synthetic street).", required=True

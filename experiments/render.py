@@ -14,7 +14,7 @@ from ff_jax.export.colormaps import eig_figure
 from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
 from ff_jax.pipeline.fuse import load_versions, read_config
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _RUN, _VERSION = command_line.run_flags()
 _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)

@@ -31,7 +31,8 @@ from ff_jax.evaluation.shifted_views import Target, targets
 from ff_jax.evaluation.summary import summarize
 from ff_jax.export.image_bytes import save_png
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import peak_memory, progress
+from ff_jax.runtime.progress import progress
+from ff_jax.runtime.run_log import peak_memory
 
 SHIFTS = (0.0, 3.0, 6.0)
 FIRST = 25  # number of views before the clock starts, so that everything is compiled

@@ -19,7 +19,7 @@ from ff_jax.data.scene_data import SceneData
 from ff_jax.fixers.pair_files import Pairs, save, shard_path
 from ff_jax.pipeline.street_pairs import build, build_from
 from ff_jax.pipeline.street_plans import clip_plan, log_plan, training_plan
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the files.", required=True)
 _SEEDS = flags.DEFINE_string("seeds", "1000:1080", "Streets, FIRST:STOP.")

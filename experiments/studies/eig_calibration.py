@@ -30,7 +30,7 @@ from ff_jax.metrics.calibration import miscalibration
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fuse import prepare_workdir
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py")  # of the synthetic street
 _WORKDIR = command_line.workdir_flag()

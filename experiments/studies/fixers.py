@@ -31,7 +31,7 @@ from ff_jax.fixers.pretrained import load_fixer
 from ff_jax.pipeline.street_pairs import build
 from ff_jax.pipeline.street_plans import study_clips, study_plan
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
 _OUT = flags.DEFINE_string("out", None, "Folder of views, table and images.", required=True)

@@ -13,7 +13,7 @@ from absl import flags
 from experiments.cli import command_line
 from experiments.studies.measures import faults
 from ff_jax.export.tables import Table, as_text
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _WORKDIR = command_line.workdir_flag("New folder for the runs.")
 _KILLS = flags.DEFINE_integer("kills", 20, "Number of kills.")

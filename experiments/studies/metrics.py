@@ -39,7 +39,7 @@ from ff_jax.export.image_bytes import save_png
 from ff_jax.export.records import Curve, Series
 from ff_jax.export.tables import Table, as_markdown, as_text
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
 _WORKDIR = command_line.workdir_flag("Folder of the results.")

@@ -32,7 +32,7 @@ from ff_jax.metrics.image import psnr
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.run import Run
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.scene import SceneModel, View, render_scene
 from ff_jax.train.batches import view_of
 

@@ -22,7 +22,7 @@ from experiments.sweeps import launch, slurm
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, run_specs
 from experiments.sweeps.report import RunResult, best_table, count_states, summary_table, write_summary
 from ff_jax.export.tables import as_text
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 _CONFIG = flags.DEFINE_string("config", None, "File with `get_sweep`; its argument follows a colon.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has a folder in it.", required=True)

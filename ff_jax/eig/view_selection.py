@@ -34,7 +34,7 @@ from ff_jax.eig.posterior import posterior as make_posterior
 from ff_jax.eig.scene_posterior import posterior_of
 from ff_jax.eig.stochastic import differentiable
 from ff_jax.render.renderer import RenderInput, render
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.scene import SceneModel, View, render_scene
 from kernels import unpack_symmetric
 

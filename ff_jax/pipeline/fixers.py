@@ -14,7 +14,7 @@ from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
 from ff_jax.pipeline.phases import load_or_compute, stream_key
 from ff_jax.pipeline.self_fit_pairs import self_fit_pairs
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, TrainPlan

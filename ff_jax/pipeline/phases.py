@@ -11,7 +11,8 @@ from jaxtyping import Key, PyTree
 from ff_jax.pipeline.config import FuseConfig, to_dict
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import diagnose
-from ff_jax.runtime.run_log import Logger, progress
+from ff_jax.runtime.progress import progress
+from ff_jax.runtime.run_log import Logger
 from ff_jax.runtime.stop import StoppedError, StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.divergence import scene_replay

@@ -29,7 +29,8 @@ from ff_jax.pipeline.run import Run
 from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.run_log import progress, read_metrics
+from ff_jax.runtime.progress import progress
+from ff_jax.runtime.run_log import read_metrics
 from ff_jax.scene import View, compose
 from ff_jax.train.batches import view_of
 

@@ -5,9 +5,10 @@ checkpoint       save and restore pytrees, bit for bit
 divergence       find the step of a training that diverged
 onnx_model       run ONNX networks (onnxruntime is optional)
 out_of_memory    explain that memory does not suffice
+progress         rate, remaining time and compilation on the terminal
 resize           resize images for networks
 run_lock         lock a run folder
-run_log          metrics, environment and progress of a run
+run_log          metrics and environment of a run
 stop             end a training at its next step
 weight_files     find, download and read network weights
 """

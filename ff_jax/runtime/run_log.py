@@ -1,4 +1,4 @@
-"""Log a run: metrics by step, its environment, and progress on the terminal."""
+"""Log a run: metrics by step, and its environment."""
 
 import importlib.metadata
 import json
@@ -10,14 +10,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from tqdm import tqdm
 
 from ff_jax.runtime.atomic_files import atomic_write, explain_full_disk
 
@@ -195,65 +194,3 @@ def code_revision(folder: str | Path | None = None) -> str:
         return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-class _LineProgress(tqdm):
-    """A progress bar for log files: a new line at intervals instead of one line that is redrawn."""
-
-    monitor_interval = 0  # no monitor thread: a line appears only after progress
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Write the state as a new line if there was progress since the last one."""
-        if self.n > getattr(self, "_last_n", self.initial):
-            self._last_n = self.n
-            self.fp.write(str(self) + "\n")
-            self.fp.flush()
-        return True
-
-    def close(self) -> None:
-        """Write the last state, without the empty line at the end of a bar."""
-        if not self.disable:
-            self.display()
-            self.disable = True
-
-    def clear(self, *_: object, **__: object) -> None:
-        """Keep earlier lines."""
-
-
-def progress(
-    steps: Iterable[Any] | int,
-    description: str,
-    *,
-    start: int = 0,
-    total: int | None = None,
-    every: float | int = 30,
-) -> tqdm:
-    """Iterate over `steps` and show rate and remaining time on standard error.
-
-    A terminal shows one bar; a log file gets a line every `every` seconds.
-
-    Args:
-        steps: items to iterate over; a number n means range(start, n).
-        description: label of the bar.
-        start: steps that an earlier process has done.
-        total: number of steps including `start`, if `steps` has no length.
-        every: seconds between two lines if standard error is not a terminal.
-    """
-    if isinstance(steps, int):
-        steps, total = range(start, steps), steps
-    elif total is None and isinstance(steps, Sized):
-        total = start + len(steps)
-    if sys.stderr.isatty():
-        return tqdm(steps, description, total, initial=start, dynamic_ncols=True)
-    pattern = "{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} left, {rate_fmt}{postfix}"
-    return _LineProgress(
-        steps,
-        description,
-        total,
-        initial=start,
-        mininterval=every,
-        maxinterval=every,
-        miniters=1,
-        bar_format=pattern,
-        file=sys.stderr,
-    )

@@ -31,7 +31,7 @@ from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
 from ff_jax.evaluation.shifted_views import RenderArrays, ShiftScore, by_shift, score, targets
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.initialize import background_points, make_recording
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.train.batches import frame_at, scene_radius
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ff_jax.evaluation.ground_truth import Networks, camera_of, with_counts
 from ff_jax.evaluation.shifted_views import Target, targets
 from ff_jax.export.tables import Table
 from ff_jax.metrics import fid, image, lane_raster, nta_iou, ntl_iou, regions
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 
 BLUR = 1.5  # pixels: about as soft as a render beside the path
 Values = dict[str, dict[str, Any]]  # by metric and variant; the first variant of a metric is the default

@@ -26,7 +26,7 @@ from ff_jax.eig.released_formula import released_map, train_information
 from ff_jax.eig.scene_posterior import scene_information
 from ff_jax.render.camera import Camera
 from ff_jax.render.renderer import RenderInput, bin_gaussians, expected_depth, project_gaussians, ray_directions
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.scene import RenderedScene, SceneModel, View, render_scene
 from ff_jax.train.batch import Batch
 from ff_jax.train.batches import TrainBatches

@@ -17,7 +17,7 @@ from ff_jax.fixers.training.sharding import place, shard_batch, shardings
 from ff_jax.fixers.training.state import FixerTrainState, Loss, gradient
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import Replay, StepInput, diagnose, nonfinite_metrics
-from ff_jax.runtime.run_log import progress
+from ff_jax.runtime.progress import progress
 from ff_jax.runtime.stop import StoppedError, StopRequest
 
 StepFn = Callable[[FixerTrainState, PyTree, PyTree], tuple[FixerTrainState, dict[str, Array]]]

@@ -1,4 +1,4 @@
-"""Metrics, run facts and progress."""
+"""Metrics and run facts."""
 
 import errno
 import json
@@ -115,19 +115,3 @@ def test_revision_tells_clean_dirty_and_unknown(tmp_path):
     assert re.fullmatch(r"[0-9a-f]{40}", run_log.code_revision(tmp_path))
     (tmp_path / "new").write_text("x")
     assert re.fullmatch(r"[0-9a-f]{40}\+dirty", run_log.code_revision(tmp_path))
-
-
-def test_progress_writes_few_readable_lines_without_a_terminal(capsys):
-    assert list(run_log.progress(6, "fitting", start=2)) == [2, 3, 4, 5]
-    output = capsys.readouterr().err
-    assert re.fullmatch(r"fitting: 6/6 in 00:00, 00:00 left, .*it/s\n", output)
-    assert list(run_log.progress(iter("abc"), "reading", every=0.0)) == ["a", "b", "c"]
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("reading: ") for line in lines)
-
-
-def test_progress_is_one_bar_on_a_terminal(monkeypatch, capsys):
-    monkeypatch.setattr(run_log.sys.stderr, "isatty", lambda: True, raising=False)
-    bar = run_log.progress([1, 2], "fitting")
-    assert list(bar) == [1, 2] and bar.total == 2 and not isinstance(bar, run_log._LineProgress)
-    assert "100%" in capsys.readouterr().err
