@@ -92,7 +92,7 @@ def main(_: list[str]) -> None:
     save_png(out / "actors.png", actor_sheet(log, run.recording.actors))
     scene = reduce(lambda scene, edit: edit(scene), edits, run.state.train.scene)
     tilt = float(np.deg2rad(_TILT.value))
-    views = [shifted_view(frame, log, _SHIFT.value, tilt) for frame in run.recording.frames]
+    views = [shifted_view(frame, log, _SHIFT.value, tilt) for frame in run.recording.padded_frames]
     settings = resize_capacity(run.plan.settings, count_intersections(scene, views, run.plan.settings))
     model, render = run.scene.replace(scene=scene, settings=settings), jax.jit(render_scene)
     frames = [to_uint8(render(model, view).rgb) for view in progress(views, "rendering")]

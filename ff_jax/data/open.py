@@ -30,8 +30,9 @@ def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **setting
         log = street_log(config.seed, street, config.width, config.height, test_shifts=shifts)
     else:
         log = open_source(config.source)
-        if config.width and config.width < max(frame.width for frame in log.frames):
-            log = scaled(log, width=config.width)
+        widest = max(frame.width for frame in log.frames)
+        if config.width and config.width < widest:
+            log = scaled(log, factor=config.width / widest)  # all cameras by the same factor
     if not config.rolling_shutter:
         log = replace(log, frames=tuple(replace(frame, readout=None) for frame in log.frames))
     if config.cameras:

@@ -1,7 +1,9 @@
 """The part of a driving log that a scene is reconstructed from."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from ff_jax.data.padding import largest_size, padded
 from ff_jax.data.scene_data import Frame, LidarSweep, SceneData
 
 
@@ -21,19 +23,19 @@ class Recording:
     actors: tuple[str, ...] = ()
     use_lidar: bool = True
 
-    def __post_init__(self):
-        """Check that all frames have one image size (shapes are static in a run)."""
-        sizes = sorted({(frame.width, frame.height) for frame in self.frames})
-        if len(sizes) > 1:
-            raise ValueError(
-                f"scene {self.log.name!r} has images of {sizes[0]} and {sizes[1]} pixels: train on one size "
-                "(select cameras, or scale to one width)."
-            )
-
     @property
     def image_size(self) -> tuple[int, int]:
-        """Return (width, height) of the images in pixels."""
-        return self.frames[0].width, self.frames[0].height
+        """Return (width, height) in pixels to which images are padded: shapes are static in a run.
+
+        It is the same for all recordings of a log.
+        """
+        return largest_size((*train_frames(self.log), *self.frames))
+
+    @cached_property
+    def padded_frames(self) -> tuple[Frame, ...]:
+        """Return the frames, padded to one image size; see `padding.padded`."""
+        size = self.image_size
+        return tuple(padded(frame, size) for frame in self.frames)
 
     @property
     def cameras(self) -> tuple[str, ...]:

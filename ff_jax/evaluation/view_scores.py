@@ -89,6 +89,8 @@ def _warp_error(
         return None
     if (before.shift, before.frame.camera) != (after.shift, after.frame.camera):
         return None
+    if before_render.rgb.shape != after_render.rgb.shape:  # an undistorted image may have a size of its own
+        return None
     return temporal.warp_error(
         before_render.rgb,
         after_render.rgb,

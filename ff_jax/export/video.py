@@ -70,9 +70,13 @@ def _encoder(path: Path, first: UInt8[np.ndarray, "H W 3"], fps: float | int, qu
     colors = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags}"]
     # The index at the front lets a browser start before it has the whole file.
     target = ["-c:v", "libx264", "-crf", str(quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    command = [_ffmpeg(), "-y", "-loglevel", "error", *source, *colors, *target, str(path)]
+    # The prefix keeps a colon in the path from being taken for that of a protocol.
+    command = [_ffmpeg(), "-y", "-loglevel", "error", *source, *colors, *target, f"file:{path.absolute()}"]
     with tempfile.TemporaryFile() as messages:
-        process = Popen(command, stdin=PIPE, stderr=messages)
+        try:
+            process = Popen(command, stdin=PIPE, stderr=messages)
+        except OSError as error:
+            raise VideoError(f"{command[0]} cannot be started ({error.strerror}): install ffmpeg") from error
         assert process.stdin is not None
         try:
             yield process.stdin

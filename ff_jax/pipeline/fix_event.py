@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Key
 
+from ff_jax.data.padding import pad_image
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig import EigConfig, eig_weight
@@ -71,8 +73,8 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     batches, fixer = event.batches, event.fixer
     recording, count = batches.recording, event.fixer.num_context_frames
     frames = list(range(len(batches)) if frames is None else frames)
-    views = ramp_views(recording.frames[frames[0]], recording.log, shift, count)
-    views += [shifted_view(recording.frames[index], recording.log, shift) for index in frames]
+    views = ramp_views(recording.padded_frames[frames[0]], recording.log, shift, count)
+    views += [shifted_view(recording.padded_frames[index], recording.log, shift) for index in frames]
     clip = render_clip(event.model, event.posterior, views)
     nearest = [frames[0]] * count + frames
     references = references_for(fixer, clip, views, nearest, event.posterior, batches)
@@ -103,16 +105,22 @@ def add_pseudo_views(key: Key[Array, ""], views: PseudoViews, event: FixEvent) -
     paths = split_paths(event.batches.recording, event.stride, by_camera=event.fixer.overlap > 0)
     for number, (shift, path) in enumerate(itertools.product(event.shifts, paths)):
         repaired = repair(jax.random.fold_in(key, number), event, shift, path)
-        views = append(views, pseudo_clip(repaired, event.config))
+        frames = [event.batches.recording.frames[index] for index in path]
+        views = append(views, pseudo_clip(repaired, event.config, frames))
     return views
 
 
-def pseudo_clip(repaired: Repair, config: EigConfig) -> PseudoClip:
-    """Convert a repaired path to a clip for training; its weight is that of EIG, at least `config.floor`."""
+def pseudo_clip(repaired: Repair, config: EigConfig, frames: Sequence[Frame]) -> PseudoClip:
+    """Convert a repaired path to a clip for training.
+
+    Its weight is that of EIG, at least `config.floor`, and 0 where the images of `frames` are padded.
+    """
     cameras = [view.camera for view in repaired.views]
+    size = cameras[0].width, cameras[0].height
+    inside = [pad_image(np.ones((f.height, f.width), np.float32), size, fill=True) for f in frames]
     return PseudoClip(
         images=repaired.fixed,
-        weights=jnp.maximum(eig_weight(repaired.clip.eig, config.kappa), config.floor),
+        weights=jnp.maximum(eig_weight(repaired.clip.eig, config.kappa), config.floor) * np.stack(inside),
         K=jnp.stack([camera.K for camera in cameras]),
         camera_from_world=jnp.stack([camera.camera_from_world for camera in cameras]),
         times=jnp.stack([view.time for view in repaired.views]),

@@ -115,7 +115,7 @@ def initialize(
     """
     scene = initial_scene(recording, config, shapes_only=shapes_only)
     settings = config.render.settings(1)
-    views = [] if shapes_only else [view_of(frame, 0) for frame in recording.frames]
+    views = [] if shapes_only else [view_of(frame, 0) for frame in recording.padded_frames]
     count = count_intersections(scene, views, settings) if views else 0
     plan = TrainPlan(
         recon=config.recon,

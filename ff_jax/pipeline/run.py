@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from ff_jax.data.padding import padded
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior, fit_posterior, render_with_eig
@@ -61,8 +62,8 @@ class Run:
         return self.state.train.scene.tracks is not None
 
     def view(self, frame: Frame, shift: float = 0.0) -> View:
-        """Make the view of a recorded camera moved `shift` meters to the left."""
-        return shifted_view(frame, self.log, shift)
+        """Make the view of a recorded camera moved `shift` meters to the left, padded to the size of all images."""
+        return shifted_view(padded(frame, self.recording.image_size), self.log, shift)
 
     def posterior(self) -> ScenePosterior:
         """Compute the posterior of the scene given the recorded views (one pass over all of them)."""

@@ -74,9 +74,10 @@ def self_fit_pairs(
         )
 
     near = [nearest(frame) for frame in held_out]
-    views = [view_of(frame, subset[i].exposure_id) for frame, i in zip(held_out, near, strict=True)]
-    clip = render_clip(model, posterior, views)
     truth = TrainBatches(make_recording(log, config, held_out))
+    padded = zip(truth.recording.padded_frames, near, strict=True)
+    views = [view_of(frame, subset[i].exposure_id) for frame, i in padded]
+    clip = render_clip(model, posterior, views)
     pairs = Triples(
         renders=clip.rgb,
         eigs=clip.eig,

@@ -74,7 +74,7 @@ class TrainBatches:
 
     def _load(self, index: int) -> Batch:
         recording = self.recording
-        log, frame = recording.log, recording.frames[index]
+        log, frame = recording.log, recording.padded_frames[index]
         has_depth = recording.sweep_at(frame) is not None
         depth = lidar_depth(log, frame) if has_depth else np.zeros((frame.height, frame.width), np.float32)
         modeled = actor_region(log, frame, recording.actors)

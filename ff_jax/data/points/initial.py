@@ -18,6 +18,7 @@ from ff_jax.data.scene_data import SceneData, transform
 
 FLOOR = 2.0  # meters from the ego frame, which may be at a camera, down to below the road
 RANDOM_VIEWS = 64  # frames that decide whether a random point is visible
+MIN_SPREAD = 1e-3  # of points across the line that fits them best, as a share of that along it
 MAX_ROUNDS = 50  # of drawing random points until enough of them are visible
 
 Array = np.ndarray
@@ -95,7 +96,7 @@ def interpolated_points(
     parts = [(np.zeros((0, 3), np.float32),) * 2]
     for frame, count in zip(frames, rng.multinomial(n, np.full(len(frames), 1 / len(frames))), strict=True):
         vertices, depth, inside = project_points(frame, scene.points.xyz.astype(float))
-        if inside.sum() < 4:  # Delaunay needs a triangle and a point
+        if not _span_a_plane(vertices[inside]):
             continue
         pixels, inverse = _interpolate(rng, vertices[inside], 1 / depth[inside], int(count), reach * frame.width)
         rays = np.pad(pixels, ((0, 0), (0, 1)), constant_values=1) @ np.linalg.inv(frame.K).T
@@ -156,6 +157,14 @@ def _sparse_and_interpolated(
     interpolated = draw_rows(rng, count - len(sparse[0]), *interpolated)
     xyz, rgb = (np.concatenate(pair) for pair in zip(sparse, interpolated, strict=True))
     return xyz, rgb
+
+
+def _span_a_plane(vertices: Float[Array, "N 2"]) -> bool:
+    """Test whether points can be triangulated: there are at least four, and they are not on one line."""
+    if len(vertices) < 4:
+        return False
+    spread = np.linalg.svd(vertices - vertices.mean(0), compute_uv=False)
+    return bool(spread[1] > MIN_SPREAD * spread[0])
 
 
 def _interpolate(

@@ -41,7 +41,10 @@ def test_without_lidar_there_are_no_sweeps(log):
     assert recording.sweeps == () and recording.sweep_at(log.frames[0]) is None
 
 
-def test_images_of_two_sizes_are_an_error(log):
+def test_images_of_several_sizes_are_padded_to_one(log):
     first, *rest = log.frames
-    with pytest.raises(ValueError, match=r"images of \(24, 16\) and \(48, 16\) pixels: train on one size"):
-        Recording(log, (replace(first, width=48), *rest))
+    log = replace(log, frames=(replace(first, width=20, height=18, image=first.image), *rest))
+    whole, part = Recording(log, train_frames(log)), Recording(log, log.frames[1:2])
+    assert whole.image_size == part.image_size == (24, 18)
+    assert {(frame.width, frame.height) for frame in (*whole.padded_frames, *part.padded_frames)} == {(24, 18)}
+    assert whole.visible_log.frames == whole.frames == train_frames(log)  # what is measured has its own size

@@ -85,3 +85,16 @@ def test_a_failing_ffmpeg_gives_its_own_reason(tmp_path, monkeypatch, ending):
     with pytest.raises(video.VideoError, match=r"ffmpeg failed with code 3: Unknown encoder"):
         video.write_mp4(tmp_path / "a.mp4", frames)
     assert [p.name for p in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+def test_a_colon_in_the_path_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert video.write_mp4("2026-11-30T16:10/a.mp4", [np.zeros((16, 16, 3))]) == 1
+    assert (tmp_path / "2026-11-30T16:10/a.mp4").stat().st_size > 0
+
+
+def test_an_ffmpeg_that_cannot_be_started_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "ffmpeg"))
+    with pytest.raises(video.VideoError, match=r"ffmpeg cannot be started \(No such file"):
+        video.write_mp4(tmp_path / "a.mp4", [np.zeros((16, 16, 3))])
+    assert not list(tmp_path.iterdir())

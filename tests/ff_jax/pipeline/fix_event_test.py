@@ -1,10 +1,13 @@
 """The fix event: the views of its clips, and the images that it stores."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import select
 from ff_jax.data.synthetic import StreetConfig
@@ -75,3 +78,22 @@ def test_context_frames_are_passed_to_the_fixer_and_not_stored(log, monkeypatch)
         offsets = np.linalg.norm(clip[:3] - front.frames[0].world_from_camera[:3, 3], axis=1)
         np.testing.assert_allclose(offsets, [0.0, abs(shift) / 2, abs(shift)], atol=1e-4)
     np.testing.assert_array_equal(views.times, [frame.time for frame in front.frames] * 2)
+
+
+def test_padding_is_not_trained_on(log, monkeypatch):
+    """The images of one camera are four rows lower than those of the other."""
+    frames = tuple(
+        replace(f, height=20, masks={}, image=Source("low", lambda: np.zeros((20, 40, 3), np.float32)))
+        if f.camera == "front"
+        else f
+        for f in log.frames
+    )
+    low = replace(log, frames=frames)
+    batches = TrainBatches(Recording(low, low.frames))
+    assert all(batches.batch(i).image.shape == (24, 40, 3) for i in range(4))
+    eig = jnp.ones((4, 24, 40))
+    repaired = fix_event.Repair([batches.batch(i).view for i in range(4)], EigRender(eig[..., None], eig, eig), eig)
+    weights = np.asarray(fix_event.pseudo_clip(repaired, EigConfig(), low.frames).weights)
+    for i, frame in enumerate(low.frames):
+        assert (weights[i, :20] > 0).all() and (weights[i, 20:] > 0).all() == (frame.camera == "front_left")
+        assert not np.asarray(batches.batch(i).weight)[20:].any() or frame.camera == "front_left"

@@ -117,6 +117,16 @@ def test_interpolated_points_lie_on_a_plane(scene, rng):
     assert is_visible(scene, xyz.astype(float)).mean() > 0.99
 
 
+def test_images_whose_sparse_points_are_on_a_line_are_left_out(scene, rng):
+    scene, _ = plane_scene(scene, rng)
+    y = np.linspace(-3, 3, 30)
+    line = SparsePoints(np.stack([np.full(30, 12.0), y, 0.5 * y], -1))
+    xyz, _ = initial.interpolated_points(rng, replace(scene, points=line), 100)
+    assert len(xyz) == 0
+    with_line, _ = initial.initial_points(replace(scene, points=line), 50, rng)
+    assert len(with_line) >= 30
+
+
 def test_initial_points_use_what_the_log_has(scene, rng):
     xyz, rgb = initial.initial_points(scene, 60, rng, random_share=0.5)
     assert len(xyz) == len(rgb) <= 60
