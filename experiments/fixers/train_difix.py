@@ -77,7 +77,8 @@ def main(_: list[str]) -> None:
 
         return trainer.train(out, train_pairs, validation, config, settings, vgg, log_phase, command_line.STOP)
 
-    training.train_and_save(out, settings.vae_steps + settings.steps, train)
+    stored = training.stored_settings(settings, config, train_files, reference=_REFERENCE.value, lpips=vgg is not None)
+    training.train_and_save(out, settings.vae_steps + settings.steps, stored, train)
 
 
 if __name__ == "__main__":

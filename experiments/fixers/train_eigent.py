@@ -83,7 +83,8 @@ def main(_: list[str]) -> None:
 
         return trainer.train(out, clips, validation, config, settings, vgg, log_phase, command_line.STOP)
 
-    training.train_and_save(out, sum(settings.steps), train)
+    stored = training.stored_settings(settings, config, train_files, lpips=vgg is not None)
+    training.train_and_save(out, sum(settings.steps), stored, train)
 
 
 if __name__ == "__main__":

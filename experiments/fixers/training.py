@@ -1,8 +1,10 @@
 """Shared by the trainings of fixers: flags, the perceptual loss, the log and the weights file."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -11,9 +13,12 @@ from jaxtyping import PyTree
 from experiments.cli import command_line
 from ff_jax.fixers import weights
 from ff_jax.metrics import lpips
+from ff_jax.runtime.run_facts import CONFIG, check_settings, write_run_facts
+from ff_jax.runtime.run_lock import lock_run
 from ff_jax.runtime.run_log import Logger
 
 MEMORY_ADVICE = "lower --batch or --crop, and start in another folder"
+_FREE = ("minutes", "limits", "save_every")  # settings that may change when a training is continued
 Log = Callable[[int, dict[str, float]], None]  # finished steps, metrics
 
 flags.disclaim_key_flags()
@@ -33,16 +38,27 @@ def load_vgg(path: str) -> lpips.Lpips | None:
         return None
 
 
-def train_and_save(out: Path, num_steps: int, train: Callable[[Log], PyTree]) -> None:
+def train_and_save(out: Path, num_steps: int, settings: dict[str, Any], train: Callable[[Log], PyTree]) -> None:
     """Run a training and write its weights to OUT/tiny.safetensors; the first process writes log and weights.
 
     Args:
-        out: folder of checkpoints, log and weights; a training there is continued.
+        out: folder of checkpoints, log and weights, locked meanwhile; a training there is continued.
         num_steps: number of steps of the whole training.
+        settings: all that the result depends on, as JSON values.
         train: takes log(step, metrics) and returns the parameters.
+
+    Raises:
+        ValueError: the folder is in use, or holds a training with other settings.
     """
-    is_first, resume_step = jax.process_index() == 0, num_steps if out.exists() else None
-    with Logger(out, resume_step=resume_step) if is_first else contextlib.nullcontext() as logger:
+    is_first = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        logger = None
+        if is_first:
+            stack.enter_context(lock_run(out))
+            check_settings(out, settings, resume=True, free=_FREE)
+            resume_step = num_steps if (out / CONFIG).exists() else None
+            write_run_facts(out, settings)
+            logger = stack.enter_context(Logger(out, resume_step=resume_step))
 
         def log(step: int, metrics: dict[str, float]) -> None:
             if logger is None:
@@ -54,7 +70,21 @@ def train_and_save(out: Path, num_steps: int, train: Callable[[Log], PyTree]) ->
                 )
 
         params = train(log)
-    if is_first:
+        if not is_first:
+            return
         path = out / "tiny.safetensors"
         weights.save(path, params)
-        print(f"{path}: {weights.num_params(params):,} parameters, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{path}: {weights.num_params(params):,} parameters, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def stored_settings(settings: Any, network: Any, files: Sequence[Path], **others: Any) -> dict[str, Any]:
+    """Collect all that the result of a training depends on.
+
+    Args:
+        settings: dataclass of the training.
+        network: dataclass of the network.
+        files: the training data; their names and sizes are part of it.
+        others: further values.
+    """
+    data = [[path.name, path.stat().st_size] for path in files]
+    return asdict(settings) | {"network": asdict(network), "data": data} | others

@@ -33,6 +33,7 @@ class Source:
     name: str  # for messages: a path, or a description of the computation
     compute: Callable[[], Array]
     path: Path | None = None  # the file, if the array is in one of its own
+    origin: "Source | None" = None  # the source that this one is computed from
 
     def load(self) -> Array:
         """Decode or compute the array, without a cache."""

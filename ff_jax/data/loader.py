@@ -87,7 +87,8 @@ def _scaled_source(frame: Frame, kind: str, width: int, height: int) -> Source:
         return resize_area(array, width, height)
 
     name = frame.image.name if kind == "image" else f"{kind} mask of {frame.image.name}"
-    return Source(f"{name} at {width}x{height}", compute)
+    origin = frame.image if kind == "image" else frame.masks.get(kind)
+    return Source(f"{name} at {width}x{height}", compute, origin=origin)
 
 
 def _scaled_frame(frame: Frame, ratio: float) -> Frame:

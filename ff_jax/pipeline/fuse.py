@@ -8,7 +8,6 @@ workdir/results            metrics.json, index.html, pictures, fly-through (MP4)
 """
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ff_jax.data.fingerprint import changed_part, fingerprint
 from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
@@ -24,9 +24,11 @@ from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.results import write_results
 from ff_jax.pipeline.run import Run
+from ff_jax.runtime import run_facts
 from ff_jax.runtime.run_lock import lock_run
-from ff_jax.runtime.run_log import peak_memory, write_run_facts
+from ff_jax.runtime.run_log import peak_memory
 from ff_jax.runtime.stop import StopRequest
+from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, no_event
 
@@ -57,9 +59,10 @@ def fuse(
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     check_fixers(config)
     with lock_run(workdir):
-        facts = prepare_workdir(workdir, config, resume)
+        check_workdir(workdir, config, log, resume)
         batches = TrainBatches(make_recording(log, config))
         check_capacity(config, len(batches))
+        facts = write_facts(workdir, config, log)
         fixers = fixers_for(batches, config, workdir, request)
         versions = run_phases(config, batches, workdir, fix_hook(batches, fixers, config), request)
         return _with_results(versions, workdir, facts, started)
@@ -76,8 +79,9 @@ def reconstruct(
     """Reconstruct from recorded views only, for all of `config.steps`; arguments and errors as in `fuse`."""
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     with lock_run(workdir):
-        facts = prepare_workdir(workdir, config, resume)
+        check_workdir(workdir, config, log, resume)
         batches = TrainBatches(make_recording(log, config))
+        facts = write_facts(workdir, config, log)
         phase = Phase(workdir / "recon", "reconstruction", config.steps, request=request)
         state, plan = initialize(
             batches.recording, config, pseudo_views=0, steps=config.steps, shapes_only=phase.is_begun
@@ -109,7 +113,7 @@ def load_run(workdir: Path | str, log: SceneData | None = None) -> Run:
     config = read_config(workdir)
     log = open_log(config.data, config.evaluate.shifts) if log is None else log
     run = list(load_versions(config, log, workdir).values())[-1]
-    return dataclasses.replace(run, metrics=json.loads((workdir / "results" / "metrics.json").read_text()))
+    return dataclasses.replace(run, metrics=read_json_object(workdir / "results" / "metrics.json"))
 
 
 def load_versions(config: FuseConfig, log: SceneData, workdir: Path) -> dict[str, Run]:
@@ -133,8 +137,10 @@ def read_config(workdir: Path) -> FuseConfig:
     if not written.is_file():
         raise ValueError(f"{workdir} holds no run: {written.name} is missing.")
     try:
-        return from_dict(FuseConfig, json.loads(written.read_text()))
-    except ValueError as error:
+        return from_dict(FuseConfig, read_json_object(written))
+    except UnreadableFileError:
+        raise
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{written} does not fit this revision of the program; use the one that env.json beside it names ({error})"
         ) from error
@@ -166,19 +172,24 @@ def run_phases(
     }
 
 
-def prepare_workdir(workdir: Path, config: FuseConfig, resume: bool) -> dict[str, Any]:
-    """Check that `workdir` is free, or holds a run of the same settings that is to be resumed; write its facts."""
-    written = workdir / "config.json"
-    if written.exists() and not resume:
-        raise ValueError(f"{workdir} already holds a run: add --resume to continue it, or name another folder.")
-    if written.exists():
-        before, now = json.loads(written.read_text()), json.loads(json.dumps(to_dict(config)))
-        changed = sorted(name for name in now if before.get(name) != now[name])
+def check_workdir(workdir: Path, config: FuseConfig, log: SceneData, resume: bool) -> None:
+    """Check that `workdir` is free, or holds a run of the same settings and the same log that is to be resumed.
+
+    Raises:
+        ValueError: it does not, or a file that tells so is damaged.
+    """
+    run_facts.check_settings(workdir, to_dict(config), resume=resume)
+    if (stored := workdir / run_facts.LOG).exists():
+        changed = changed_part(read_json_object(stored), fingerprint(log))
         if changed:
             raise ValueError(
-                f"{workdir} was started with another {changed[0]!r} setting: use the same settings, or another folder."
+                f"{workdir} was started on another log ({changed} differ): use the same log, or another folder."
             )
-    return write_run_facts(workdir, to_dict(config))
+
+
+def write_facts(workdir: Path, config: FuseConfig, log: SceneData) -> dict[str, Any]:
+    """Write the settings, the log's fingerprint and the environment; return the latter."""
+    return run_facts.write_run_facts(workdir, to_dict(config), fingerprint(log))
 
 
 def check_capacity(config: FuseConfig, frames: int) -> None:

@@ -7,8 +7,10 @@ onnx_model       run ONNX networks (onnxruntime is optional)
 out_of_memory    explain that memory does not suffice
 progress         rate, remaining time and compilation on the terminal
 resize           resize images for networks
+run_facts        settings, log and environment of a run
 run_lock         lock a run folder
-run_log          metrics and environment of a run
+run_log          metrics of a run
 stop             end a training at its next step
+untrusted_files  read damaged or hostile files
 weight_files     find, download and read network weights
 """

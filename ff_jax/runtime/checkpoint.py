@@ -1,7 +1,8 @@
 """Checkpoints in `<directory>/<step>/`: Orbax stores the arrays, a manifest written last makes the checkpoint valid.
 
-`manifest.json` holds size and SHA-256 of every file, and dtype and shape of every leaf. A step counts if its manifest
-is readable and all sizes agree; `restore` also compares the hashes. A torn step is skipped for the one before it.
+`manifest.json` holds size and SHA-256 of every file, dtype and shape of every leaf, and its own hash. A step counts if
+its manifest is undamaged and all sizes agree; `restore` also compares the hashes of the files. A torn step is skipped
+for the one before it.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from ff_jax.runtime.atomic_files import atomic_write, explain_full_disk, sync
+from ff_jax.runtime.untrusted_files import read_json_object
 
 MANIFEST = "manifest.json"
 logger = logging.getLogger(__name__)
@@ -203,7 +205,7 @@ def _uncommitted(array: jax.Array) -> jax.Array:
 
 def _check_structure(folder: Path, leaves: dict[str, Any]) -> None:
     """Compare names, dtypes and shapes of the stored leaves with those of the state to restore into."""
-    stored = json.loads((folder / MANIFEST).read_text())["leaves"]
+    stored = read_json_object(folder / MANIFEST)["leaves"]
     expected = {name: _describe(leaf) for name, leaf in leaves.items()}
     differences = [
         f"{name[5:]}: {stored.get(name, 'absent')} in the file, {expected.get(name, 'absent')} in the program"
@@ -231,24 +233,32 @@ def _write_manifest(folder: Path, leaves: dict[str, str]) -> None:
     files = {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
     hashes = {name: _digest(path) for name, path in files.items()}
     sizes = {name: path.stat().st_size for name, path in files.items()}
+    manifest: dict[str, Any] = {"files": hashes, "sizes": sizes, "leaves": leaves}
     with atomic_write(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps({"files": hashes, "sizes": sizes, "leaves": leaves}, indent=1))
+        temporary.write_text(json.dumps(manifest | {"sha256": _own_digest(manifest)}, indent=1))
     sync(folder)
+
+
+def _own_digest(manifest: dict[str, Any]) -> str:
+    """Hash a manifest: without it, damaged names of leaves would look like those of other settings."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _fault(folder: Path, verify: bool) -> str | None:
     """Describe the fault of a checkpoint, or return None; `verify` also compares hashes."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        if not (folder / MANIFEST).exists():
+            return "it was never finished"
+        manifest = read_json_object(folder / MANIFEST)
+        if manifest.pop("sha256", None) != _own_digest(manifest) or not manifest["files"]:
+            return f"{MANIFEST} is damaged"
         for name, digest in manifest["files"].items():
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
             size = path.stat().st_size
-            if size != manifest.get("sizes", {}).get(name, size) or (verify and _digest(path) != digest):
+            if size != manifest["sizes"][name] or (verify and _digest(path) != digest):
                 return f"{name} has changed"
-    except FileNotFoundError:
-        return "it was never finished"
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         return f"it is unreadable: {error}"
     return None

@@ -1,13 +1,10 @@
-"""Log a run: metrics by step, and its environment."""
+"""Log the metrics of a run by step."""
 
-import importlib.metadata
 import json
+import logging
 import math
-import os
-import platform
 import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -19,19 +16,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from ff_jax.runtime.atomic_files import atomic_write, explain_full_disk
-
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "numpy",
-    "scipy",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "jaxlie",
-    "diffusers",
-    "pillow",
-)
+from ff_jax.runtime.untrusted_files import read_file
 
 
 class Logger:
@@ -107,15 +92,24 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # incomplete line of a killed process
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
+    lines = read_file(path).splitlines() if path.exists() else []
+    parsed = [_parse_record(line) for line in lines]
+    records = [record for record in parsed if record is not None]
+    num_damaged = sum(record is None for record in parsed[:-1])  # the last line may be that of a killed process
+    if num_damaged:
+        logging.getLogger(__name__).warning("%s: %d damaged line(s) are left out", path, num_damaged)
     return records
+
+
+def _parse_record(line: bytes) -> dict[str, Any] | None:
+    """Parse a line, or return None if it is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    kinds = (int, float, str, type(None))
+    is_record = isinstance(record, dict) and type(record.get("step")) is int
+    return record if is_record and all(isinstance(value, kinds) for value in record.values()) else None
 
 
 def _scalar(name: str, value: Any) -> bool | int | float | str:
@@ -125,36 +119,6 @@ def _scalar(name: str, value: Any) -> bool | int | float | str:
     if np.size(value) != 1:
         raise ValueError(f"metric {name!r} must be one number, got shape {np.shape(value)}: reduce it first")
     return np.asarray(value).reshape(()).item()
-
-
-def write_run_facts(workdir: str | Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `config.json` and `env.json` (code revision, versions, devices, start) into `workdir`; return the latter.
-
-    Raises:
-        DiskFullError: the disk is full.
-    """
-    facts = environment()
-    for name, content in (("config.json", dict(config)), ("env.json", facts)):
-        with atomic_write(Path(workdir) / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    return facts
-
-
-def environment() -> dict[str, Any]:
-    """Collect what the results of this process may depend on besides its configuration."""
-    devices = jax.devices()
-    return {
-        "revision": code_revision(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "backend": jax.default_backend(),
-        "device": devices[0].device_kind,
-        "devices": len(devices),
-        "processes": jax.process_count(),
-        "packages": {name: _version(name) for name in PACKAGES},
-    }
 
 
 def peak_memory() -> dict[str, int]:
@@ -170,27 +134,3 @@ def _peak_host_bytes() -> int:
     if match:
         return int(match[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
-
-
-def code_revision(folder: str | Path | None = None) -> str:
-    """Look up the git commit of the code in `folder` (by default, of this package), with "+dirty" for local changes.
-
-    The result is "unknown" without git or a repository.
-    """
-    folder = Path(folder) if folder is not None else Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -1,6 +1,7 @@
 """Checkpoints keep every bit, survive kills and corruption, and say what is wrong."""
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -124,12 +125,22 @@ def flip_one_bit(directory):
     path.write_bytes(content)
 
 
+def edit_manifest(directory, edit):
+    path = directory / "2" / checkpoint.MANIFEST
+    text = edit(path.read_text())
+    assert text != path.read_text()
+    path.write_text(text)
+
+
 TEARS = {
     "truncated": truncate,
     "one bit flipped": flip_one_bit,
     "file missing": lambda d: data_file(d, 2).unlink(),
     "manifest missing": lambda d: (d / "2" / checkpoint.MANIFEST).unlink(),
     "manifest cut": lambda d: os.truncate(d / "2" / checkpoint.MANIFEST, 20),
+    "manifest with another leaf": lambda d: edit_manifest(d, lambda text: text.replace("float32", "float16", 1)),
+    "manifest without files": lambda d: edit_manifest(d, lambda text: json.dumps(json.loads(text) | {"files": {}})),
+    "manifest with a flipped bit": lambda d: edit_manifest(d, lambda text: text.replace('"leaves"', '"lgaves"')),
     "manifest of another kind": lambda d: (d / "2" / checkpoint.MANIFEST).write_text("[]"),
 }
 
