@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from ff_jax.export.colormaps import heatmap
 from ff_jax.export.figures import eig_scale, svg_chart
 from ff_jax.export.image_bytes import data_url
-from ff_jax.export.records import LOWER_IS_BETTER, Curve, MetricsRow, Panel, Report, Series, metric_names, shift_name
+from ff_jax.export.records import Curve, MetricsRow, Panel, Report, Series, is_lower_better, metric_names, shift_name
 from ff_jax.export.tables import column_title
 from ff_jax.runtime.atomic_files import atomic_write
 
@@ -37,7 +38,9 @@ def write_page(path: str | Path, report: Report) -> None:
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
         tiles=_tiles(report.rows),
-        table=_table(report.rows),
+        changes=_changes(report.rows),
+        uncertain=_uncertain(report),
+        tables=_tables(report.rows),
         panels=[_panel(p, report) for p in sorted(report.panels, key=lambda p: p.shift)],
         eig_maximum=_eig_maximum(report.panels),
         charts=[Markup(svg_chart(curve)) for curve in (*_shift_curves(report), *report.curves)],
@@ -48,11 +51,35 @@ def write_page(path: str | Path, report: Report) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
+def _largest(rows: Sequence[MetricsRow]) -> MetricsRow | None:
+    return max(rows, key=lambda r: abs(r.shift), default=None)
+
+
+def _changes(rows: Sequence[MetricsRow]) -> dict[str, Any] | None:
+    """List the metrics that became better and worse at the largest shift; None if nothing is compared."""
+    row = _largest(rows)
+    if row is None or not row.after:
+        return None
+    cells = [(name, _cell(name, row)) for name in metric_names([row])]
+    lists = {tone: [{"name": name, **cell} for name, cell in cells if cell["tone"] == tone] for tone in ("good", "bad")}
+    return {"shift": shift_name(row.shift), **lists}
+
+
+def _uncertain(report: Report) -> list[dict[str, str]]:
+    """Compute the share of uncertain pixels in the last version of the picture of every shift."""
+    rows = []
+    for panel in sorted(report.panels, key=lambda p: p.shift) if report.tau is not None else ():
+        eig = panel.eig if panel.eig_after is None else panel.eig_after
+        if eig is not None:
+            rows.append({"shift": shift_name(panel.shift), "share": f"{(np.asarray(eig) >= report.tau).mean():.0%}"})
+    return rows
+
+
 def _tiles(rows: Sequence[MetricsRow]) -> list[dict[str, str]]:
     """Collect the headline: every metric at the largest shift."""
-    if not rows:
+    row = _largest(rows)
+    if row is None:
         return []
-    row = max(rows, key=lambda r: abs(r.shift))
     tiles = []
     for name in metric_names([row]):
         cell = _cell(name, row)
@@ -61,13 +88,19 @@ def _tiles(rows: Sequence[MetricsRow]) -> list[dict[str, str]]:
     return tiles[:4]
 
 
-def _table(rows: Sequence[MetricsRow]) -> dict[str, Any]:
-    """Build the summary table: columns by metric, rows by shift, the mean last."""
-    names = metric_names(rows)
-    lines = [(shift_name(r.shift), [_cell(n, r) for n in names]) for r in sorted(rows, key=lambda r: r.shift)]
+def _tables(rows: Sequence[MetricsRow]) -> list[dict[str, Any]]:
+    """Build a table per metric, which fits a narrow screen: a row per shift, the mean last."""
+    lines = [(shift_name(row.shift), row) for row in sorted(rows, key=lambda r: r.shift)]
     if len(rows) > 1:
-        lines.append(("mean", [_cell(n, _mean(rows)) for n in names]))
-    return {"names": [(n, "lower" if n in LOWER_IS_BETTER else "higher") for n in names], "lines": lines}
+        lines.append(("mean", _mean(rows)))
+    return [
+        {
+            "name": name,
+            "better": "lower" if is_lower_better(name) else "higher",
+            "lines": [(label, _cell(name, row)) for label, row in lines],
+        }
+        for name in metric_names(rows)
+    ]
 
 
 def _mean(rows: Sequence[MetricsRow]) -> MetricsRow:
@@ -87,7 +120,7 @@ def _cell(name: str, row: MetricsRow) -> dict[str, str]:
     text = {"before": _number(before, digits), "after": _number(after, digits), "delta": "", "tone": ""}
     if before is not None and after is not None:
         difference = round(float(after - before), digits) + 0.0  # no negative zero
-        better = difference < 0 if name in LOWER_IS_BETTER else difference > 0
+        better = difference < 0 if is_lower_better(name) else difference > 0
         text["delta"] = f"{difference:{'+' if difference else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
         text["tone"] = "" if difference == 0 or difference != difference else "good" if better else "bad"
     return text
@@ -98,7 +131,7 @@ def _number(value: float | int | None, digits: int) -> str:
 
 
 def _eig_maximum(panels: Sequence[Panel]) -> float | None:
-    maps = [panel.eig for panel in panels if panel.eig is not None]
+    maps = [eig for panel in panels for eig in (panel.eig, panel.eig_after) if eig is not None]
     return eig_scale(maps) if maps else None
 
 
@@ -107,8 +140,9 @@ def _panel(panel: Panel, report: Report) -> dict[str, Any]:
     versions = [(name, view) for name, view in zip(report.names, (panel.before, panel.after), strict=False)]
     if panel.truth is not None:
         versions.append(("Ground truth", panel.truth))
-    if panel.eig is not None:
-        versions.append(("EIG", heatmap(panel.eig, eig_scale([other.eig for other in report.panels]))))
+    maps = {"EIG" if panel.eig_after is None else "EIG before": panel.eig, "EIG after": panel.eig_after}
+    maximum = _eig_maximum(report.panels) or 1.0
+    versions += [(name, heatmap(eig, maximum)) for name, eig in maps.items() if eig is not None]
     is_unique = sum(other.shift == panel.shift for other in report.panels) == 1
     name = shift_name(panel.shift) if is_unique else f"{shift_name(panel.shift)}, {panel.caption}"
     return {"shift": panel.shift, "name": name, "caption": panel.caption, "versions": versions}

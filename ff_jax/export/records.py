@@ -10,7 +10,8 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from ff_jax.export.tables import Table
 
-LOWER_IS_BETTER = frozenset({"LPIPS", "FID", "FID pooled", "KID", "MAE", "RMSE", "EIG"})
+# Beginnings of the names of errors, distances and uncertainties.
+LOWER_IS_BETTER = ("LPIPS", "FID", "KID", "MAE", "RMSE", "EIG", "LiDAR", "depth MAE", "warp", "false")
 Number = float | int
 
 
@@ -76,6 +77,7 @@ class Panel:
         truth: ground-truth image, if there is one.
         eig: expected information gain per pixel before fusion, nats.
         caption: further text, such as the number of the frame.
+        eig_after: EIG of the fused scene.
     """
 
     shift: Number
@@ -84,6 +86,7 @@ class Panel:
     truth: Shaped[ArrayLike, "H W 3"] | None = None
     eig: Float[ArrayLike, "H W"] | None = None
     caption: str = ""
+    eig_after: Float[ArrayLike, "H W"] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Report:
         names: of the versions: one name, or those before and after fusion.
         tables: further tables.
         drawings: pictures with detections, lanes and the like.
+        tau: EIG in nats from which on a pixel counts as uncertain; None says nothing about it.
     """
 
     title: str
@@ -121,6 +125,7 @@ class Report:
     names: tuple[str, ...] = ("Reconstruction only", "Fused")
     tables: Sequence[Table] = ()
     drawings: Sequence[Drawing] = ()
+    tau: Number | None = None
 
 
 def shift_name(shift: Number) -> str:
@@ -128,6 +133,11 @@ def shift_name(shift: Number) -> str:
     if shift == 0:
         return "recorded path"
     return f"{abs(shift):g} m {'left' if shift > 0 else 'right'}"
+
+
+def is_lower_better(name: str) -> bool:
+    """Check whether smaller values of a metric are better."""
+    return name.startswith(LOWER_IS_BETTER)
 
 
 def metric_names(rows: Sequence[MetricsRow]) -> list[str]:

@@ -97,13 +97,14 @@ def write_results(
     write_ply(folder / "scene.ply", world.gaussians, world.alive)
     report = Report(
         title=f"FaithFusion: {log.name}",
-        subtitle=log.source,
+        subtitle=_describe_log(first),
         facts={"run": dict(facts), "config": to_dict(config)},
         rows=_rows(list(tables.values())),
         panels=panels,
         curves=_curves(logs),
         video=write_fly_through(folder / "flight.mp4", scenes[-1], flight, config.evaluate.fps),
         names=names,
+        tau=config.eig.tau,
     )
     write_page(folder / "index.html", report)
     return metrics | {"table": text_table(tables), "page": str(folder / "index.html")}
@@ -126,6 +127,16 @@ def collect_metrics(log: SceneData, versions: Mapping[str, ScoredVersion], facts
         "noise": {name: float(version.scene.posterior.noise) for name, version in versions.items()},
         "facts": dict(facts),
     }
+
+
+def _describe_log(run: Run) -> str:
+    """Describe the recorded log in one sentence."""
+    frames, log = run.recording.frames, run.log
+    cameras = list(dict.fromkeys(frame.camera for frame in frames))
+    path = np.linalg.norm(np.diff(log.world_from_ego[:, :3, 3], axis=0), axis=-1).sum()
+    count = f"{len(cameras)} cameras" if len(cameras) > 1 else f"camera {cameras[0]}"
+    size = f"{frames[0].width}x{frames[0].height} pixels"
+    return f"{log.source}: {len(frames)} training images of {count}, {size}, on a path of {path:.0f} m."
 
 
 def _rows(tables: list[list[ShiftScore]]) -> list[MetricsRow]:
@@ -157,7 +168,7 @@ def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
         cells = [f"{shift_name(rows[0].shift):>14} {rows[0].frames:>6}"]
         cells += [f"{row.psnr:>8.2f} {row.ssim:>7.3f} {row.eig:>8.3f}" for row in rows]
         lines.append(" | ".join(cells + [f"{rows[-1].psnr - rows[0].psnr:>+7.2f}"] * has_two))
-    return "\n".join(lines).replace("nan", "  -")
+    return "\n".join(lines).replace("+nan", "   -").replace("nan", "  -")
 
 
 def draw_panels(
@@ -169,9 +180,10 @@ def draw_panels(
         group = [target for target in chosen if target.shift == shift]
         target = group[len(group) // 2]
         before, eig, _ = scenes[0].render(target.view)
-        after = scenes[-1].render(target.view).rgb if len(scenes) > 1 else None
+        last = scenes[-1].render(target.view) if len(scenes) > 1 else None
         truth = load_image(target.frame) if target.has_truth else None
-        panels.append(Panel(shift, before, after, truth, eig, f"t = {target.frame.time:.1f} s"))
+        after, eig_after = (last.rgb, last.eig) if last else (None, None)
+        panels.append(Panel(shift, before, after, truth, eig, f"t = {target.frame.time:.1f} s", eig_after))
         title = f"EIG of the first version, {shift_name(shift)}"
         save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(eig, render=before, title=title))
     save_png(folder / "panels.png", panel_sheet(panels, names))

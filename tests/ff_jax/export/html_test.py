@@ -1,8 +1,10 @@
 """The results page: whole, self-contained, and with the right numbers."""
 
 import base64
+import dataclasses
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from ff_jax.export import html
 from ff_jax.export.records import Curve, MetricsRow, Panel, Report, Series, shift_name
 
+CHROMIUM = Path("/usr/bin/chromium")
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 
 
@@ -80,13 +83,34 @@ def test_page_needs_no_network_and_no_other_file(tmp_path, report):
 def test_numbers_signs_and_tones(tmp_path, report):
     page = Page(render(tmp_path, report))
     assert "Street & <scene>" in page.text and "Loss <L1>" in page.text
-    assert "3 m left 18.00 20.50 +2.50 0.400 0.300 −0.100 – –" in page.text
-    assert "recorded path 28.00 27.75 −0.25 0.100 0.100 0.000 – 0.900" in page.text
-    assert "mean 23.00 24.12 +1.12 0.250 0.200 −0.050" in page.text
+    assert "recorded path 28.00 27.75 −0.25 3 m left 18.00 20.50 +2.50 mean 23.00 24.12 +1.12" in page.text
+    assert "recorded path 0.100 0.100 0.000 3 m left 0.400 0.300 −0.100 mean 0.250 0.200 −0.050" in page.text
+    assert "recorded path – 0.900 3 m left – – mean – –" in page.text
     assert "config.model.width 8" in page.text
     cells = [a["class"] for tag, a in page.tags if tag == "td" and "delta" in a.get("class", "")]
     tones = [c.replace("delta", "").strip() for c in cells]
-    assert tones == ["bad", "", "", "good", "good", "", "good", "good", ""]
+    assert tones == ["bad", "good", "good", "", "good", "good", "", "", ""]
+
+
+def test_a_growing_depth_error_is_bad(tmp_path):
+    before = {"PSNR": 20.0, "EIG": 0.7, "LiDAR median, m": 0.2, "depth MAE [m]": 1.0, "warp": 0.01}
+    after = {name: value + 0.051 for name, value in before.items()}
+    report = Report("Depth", rows=[MetricsRow(3.0, before, after)])
+    page = Page(render(tmp_path, report))
+    cells = [a["class"] for tag, a in page.tags if tag == "td" and "delta" in a.get("class", "")]
+    assert cells == ["delta good", "delta bad", "delta bad", "delta bad", "delta bad"]
+    assert "What changed, 3 m left" in page.text
+    assert page.text.index("Better:") < page.text.index("Worse:") < page.text.index("LiDAR median, m 0.200")
+
+
+def test_the_page_says_where_the_last_version_is_uncertain(tmp_path):
+    view, eig = np.zeros((4, 5, 3), np.float32), np.ones((4, 5), np.float32)
+    after = np.where(np.arange(20).reshape(4, 5) < 5, 0.5, 0.1)
+    panels = [Panel(2, view, view, eig=eig, eig_after=after), Panel(0, view, view, eig=0 * eig)]
+    page = Page(render(tmp_path, Report("Uncertain", panels=panels, tau=0.4)))
+    assert "0% recorded path" in page.text and "25% 2 m left" in page.text
+    names = [a["data-name"] for tag, a in page.tags if tag == "img" and "data-name" in a]
+    assert names == ["Reconstruction only", "Fused", "EIG", "Reconstruction only", "Fused", "EIG before", "EIG after"]
 
 
 def test_every_version_of_every_view_is_there_once(tmp_path, report):
@@ -107,6 +131,26 @@ def test_page_of_a_single_version_compares_nothing(tmp_path):
     assert "3 m left 18.00" in page.text and "\N{EN DASH}" not in page.text
     names = [a["data-name"] for tag, a in page.tags if tag == "img" and "data-name" in a]
     assert names == ["Reconstruction only", "Ground truth"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
+def test_nothing_is_cut_off_on_wide_and_narrow_screens(tmp_path, report):
+    api = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
+    names = ("PSNR", "PSNR moving", "SSIM", "EIG", "LiDAR median, m", "LiDAR mean, m", "LiDAR relative")
+    values = dict.fromkeys(names, 23.456)
+    rows = [MetricsRow(shift, values, values) for shift in (-2.0, 0.0, 1.0, 2.0, 3.0, 4.0)]
+    render(tmp_path, dataclasses.replace(report, rows=rows, tau=0.4))
+    wider = "[...document.querySelectorAll('table, .card')].filter(e => e.getBoundingClientRect().right > innerWidth"
+    wider += " || e.scrollWidth > e.clientWidth + 1).length"
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        for width in (1280, 390):
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            page.goto((tmp_path / "out" / "page.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(wider) == 0
+        browser.close()
 
 
 def test_empty_report_is_a_page_without_sections(tmp_path):
