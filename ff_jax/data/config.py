@@ -17,6 +17,7 @@ class DataConfig(Settings):
         frames: number of images per camera of the synthetic street.
         moving: whether vehicles of the synthetic street move.
         cameras: names of the cameras to train on; empty takes all.
+        test_cameras: names of cameras whose images are not trained on, only evaluated.
         hold_out: every n-th training time step becomes a test step; 0 holds none out.
         use_lidar: whether LiDAR gives initial points and the depth loss, if the log has it.
         rolling_shutter: whether the motion of the camera during the readout is modeled, if the log has it.
@@ -29,6 +30,7 @@ class DataConfig(Settings):
     frames: int = bounded(24, 1, 100_000)
     moving: bool = False
     cameras: tuple[str, ...] = ()
+    test_cameras: tuple[str, ...] = ()
     hold_out: int = bounded(0, 0, 100_000)
     use_lidar: bool = True
     rolling_shutter: bool = False

@@ -6,7 +6,7 @@ from typing import Any
 from ff_jax.data.config import DataConfig
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.loader import scaled
-from ff_jax.data.scene_data import SceneData, hold_out, select
+from ff_jax.data.scene_data import SceneData, hold_out, hold_out_cameras, select
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 
@@ -37,4 +37,6 @@ def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **setting
         log = replace(log, frames=tuple(replace(frame, readout=None) for frame in log.frames))
     if config.cameras:
         log = select(log, cameras=config.cameras)
+    if config.test_cameras:
+        log = hold_out_cameras(log, config.test_cameras)
     return hold_out(log, config.hold_out) if config.hold_out else log

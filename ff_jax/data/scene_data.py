@@ -193,6 +193,21 @@ def with_dense_exposures(scene: SceneData) -> SceneData:
     return replace(scene, frames=frames)
 
 
+def hold_out_cameras(scene: SceneData, cameras: tuple[str, ...]) -> SceneData:
+    """Turn all frames of some cameras into test frames.
+
+    Raises:
+        ValueError: a camera does not exist, or no training frame is left.
+    """
+    unknown = sorted(set(cameras) - set(scene.cameras))
+    if unknown:
+        raise ValueError(f"scene {scene.name!r} has no camera {unknown[0]!r}; it has {', '.join(scene.cameras)}.")
+    frames = tuple(replace(f, split="test") if f.camera in cameras else f for f in scene.frames)
+    if all(frame.split == "test" for frame in frames):
+        raise ValueError(f"{cameras=} are all training cameras of {scene.name!r}; hold out fewer.")
+    return replace(scene, frames=frames)
+
+
 def boxes_at(scene: SceneData, time_index: int) -> tuple[Box, ...]:
     """Select the boxes of one time step."""
     return tuple(box for box in scene.boxes if box.time_index == time_index)

@@ -115,7 +115,7 @@ def align(
 
 def _merge(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
     """Average the colors of the sources at the depth of `view`; also return the cost of their disagreement."""
-    colors, is_visible = jax.vmap(functools.partial(_warp, config=config), (None, 0))(view, sources)
+    colors, is_visible = jax.vmap(functools.partial(warp, config=config), (None, 0))(view, sources)
     difference = _smooth(
         jnp.square(_smooth(colors, config.color_radius // 2) - view.rgb).mean(-1, keepdims=True), config.color_radius
     )
@@ -129,7 +129,7 @@ def _merge(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Arra
     return mean, jnp.where(is_visible.sum(0) >= 2, cost, _NO_AGREEMENT)
 
 
-def _warp(view: Views, source: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"]]:
+def warp(view: Views, source: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"]]:
     """Sample the source's color at the scene point of every pixel of `view`; also tell whether it sees that point."""
     times = functools.partial(jnp.matmul, precision="highest")
     height, width = view.depth.shape

@@ -111,9 +111,10 @@ class FuseConfig(Settings):
     Attributes:
         seed: of all random numbers except the synthetic street.
         steps: number of training steps; fusing begins at `schedule.start`. 0 leaves the initial points, for studies.
-        novel_probability: share of the steps that train on pseudo-views after the first event.
-        pseudo_view_capacity: number of pseudo-views in the ring buffer; new ones overwrite the oldest.
+        novel_probability: share of the steps after the first event that also train on a pseudo-view.
+        pseudo_view_capacity: largest number of pseudo-views; every event replaces all of them.
         event_stride: an event renders every n-th recorded frame.
+        novel_depth: whether measured points (LiDAR, or structure from motion) supervise the depth of pseudo-views.
         fixer: name of the fixer: "none", "self_fit", "difix" or "eigent".
         late_fixer: name of the fixer that replaces `fixer` once the largest shift is reached; "" keeps `fixer`.
         save_every: steps between checkpoints.
@@ -125,6 +126,7 @@ class FuseConfig(Settings):
     novel_probability: float = bounded(0.4, 0.0, 1.0)
     pseudo_view_capacity: int = bounded(96, 0, 100_000)
     event_stride: int = bounded(1, 1, 100_000)
+    novel_depth: bool = True
     fixer: str = "self_fit"
     late_fixer: str = ""
     save_every: int = bounded(1000, 1, MAX_STEPS)

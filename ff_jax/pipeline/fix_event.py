@@ -1,7 +1,8 @@
 """The fix event of the progressive loop: render off the path with EIG, fix, and store the result as pseudo-views.
 
 Steps 1 to 3 of FaithFusion (section 3): render + EIG -> fix -> distill; the distillation itself is the ordinary
-training step on pseudo-views, weighted by EIG.
+training step on pseudo-views. A pixel of a pseudo-view is weighted by its EIG at the time of the event and by the
+measured skill of the fixer on this log. Measured points, projected into the view, supervise its depth (section 3).
 """
 
 import dataclasses
@@ -16,15 +17,17 @@ from jax import Array
 from jaxtyping import Float, Key
 
 from ff_jax.data.padding import pad_image
+from ff_jax.data.points.surface import SurfacePoints, surface_depth
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig import EigConfig, eig_weight
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames
+from ff_jax.fixers.skill import Skill, skill_weight
 from ff_jax.pipeline.references import references_for, render_clip
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
-from ff_jax.train.batches import TrainBatches, shifted_view
+from ff_jax.train.batches import TrainBatches, shifted_frame, view_of
 from ff_jax.train.pseudo_views import PseudoClip, PseudoViews, append
 
 
@@ -37,6 +40,8 @@ class FixEvent:
         posterior: of the scene given the recorded views.
         batches: recorded frames: the shifted paths start from them, and they are the references of the fixer.
         fixer: repairs the renders.
+        skill: of the fixer on this log.
+        points: measured points of the log; None if it has none.
         shifts: lateral shifts of the clips, meters, left positive.
         config: how EIG becomes a weight.
         stride: every n-th recorded frame is rendered.
@@ -46,6 +51,8 @@ class FixEvent:
     posterior: ScenePosterior
     batches: TrainBatches
     fixer: Fixer
+    skill: Skill
+    points: SurfacePoints | None
     shifts: Sequence[float]
     config: EigConfig
     stride: int = 1
@@ -54,6 +61,7 @@ class FixEvent:
 class Repair(NamedTuple):
     """A path beside the recorded one, rendered and repaired."""
 
+    frames: list[Frame]  # the recorded frames, moved
     views: list[View]
     clip: EigRender  # renders with colors in [0, 1]
     fixed: Float[Array, "T H W 3"]
@@ -73,8 +81,10 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     batches, fixer = event.batches, event.fixer
     recording, count = batches.recording, event.fixer.num_context_frames
     frames = list(range(len(batches)) if frames is None else frames)
-    views = ramp_views(recording.padded_frames[frames[0]], recording.log, shift, count)
-    views += [shifted_view(recording.padded_frames[index], recording.log, shift) for index in frames]
+    recorded = recording.padded_frames
+    moved = [shifted_frame(recorded[index], recording.log, shift) for index in frames]
+    views = ramp_views(recorded[frames[0]], recording.log, shift, count)
+    views += [view_of(frame, frame.exposure_id) for frame in moved]
     clip = render_clip(event.model, event.posterior, views)
     nearest = [frames[0]] * count + frames
     references = references_for(fixer, clip, views, nearest, event.posterior, batches)
@@ -82,12 +92,13 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])
     fixed = fix(fixer, key, *inputs)
-    return Repair(views[count:], jax.tree.map(lambda x: x[count:], clip), fixed[count:])
+    return Repair(moved, views[count:], jax.tree.map(lambda x: x[count:], clip), fixed[count:])
 
 
 def ramp_views(frame: Frame, log: SceneData, shift: float, count: int) -> list[View]:
     """Make `count` views from a recorded frame towards `shift`, at its time, without the last one."""
-    return [shifted_view(frame, log, shift * part / count) for part in range(count)]
+    moved = [shifted_frame(frame, log, shift * part / count) for part in range(count)]
+    return [view_of(frame, frame.exposure_id) for frame in moved]
 
 
 def split_paths(recording: Recording, stride: int, by_camera: bool) -> list[list[int]]:
@@ -106,22 +117,35 @@ def add_pseudo_views(key: Key[Array, ""], views: PseudoViews, event: FixEvent) -
     for number, (shift, path) in enumerate(itertools.product(event.shifts, paths)):
         repaired = repair(jax.random.fold_in(key, number), event, shift, path)
         frames = [event.batches.recording.frames[index] for index in path]
-        views = append(views, pseudo_clip(repaired, event.config, frames))
+        views = append(views, pseudo_clip(repaired, event, frames))
     return views
 
 
-def pseudo_clip(repaired: Repair, config: EigConfig, frames: Sequence[Frame]) -> PseudoClip:
+def pseudo_clip(repaired: Repair, event: FixEvent, frames: Sequence[Frame]) -> PseudoClip:
     """Convert a repaired path to a clip for training.
 
-    Its weight is that of EIG, at least `config.floor`, and 0 where the images of `frames` are padded.
+    The weight of a pixel is that of its EIG, at least `config.floor`, times that of the fixer's skill at this EIG: a
+    repair that does not help is not trained on. It is 0 where the images of `frames` are padded.
     """
+    config, eig = event.config, repaired.clip.eig
+    weights = jnp.maximum(eig_weight(eig, config.kappa), config.floor) * skill_weight(event.skill, eig)
     cameras = [view.camera for view in repaired.views]
     size = cameras[0].width, cameras[0].height
     inside = [pad_image(np.ones((f.height, f.width), np.float32), size, fill=True) for f in frames]
     return PseudoClip(
         images=repaired.fixed,
-        weights=jnp.maximum(eig_weight(repaired.clip.eig, config.kappa), config.floor) * np.stack(inside),
+        weights=weights * np.stack(inside),
+        depth=measured_depth(repaired, event),
         K=jnp.stack([camera.K for camera in cameras]),
         camera_from_world=jnp.stack([camera.camera_from_world for camera in cameras]),
         times=jnp.stack([view.time for view in repaired.views]),
     )
+
+
+def measured_depth(repaired: Repair, event: FixEvent) -> Float[Array, "T H W"]:
+    """Project the measured points of the log into a path; 0 where there are none."""
+    if event.points is None:
+        return jnp.zeros(repaired.clip.eig.shape)
+    recording, rendered = event.batches.recording, np.asarray(repaired.clip.depth)
+    pairs = zip(repaired.frames, rendered, strict=True)
+    return jnp.asarray(np.stack([surface_depth(event.points, recording, frame, depth) for frame, depth in pairs]))

@@ -2,14 +2,19 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
+from ff_jax.data.points.surface import surface_points
 from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers import registry, self_fit
-from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.fixer import Fixer, fix
+from ff_jax.fixers.skill import Skill, measure_skill, no_skill
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
 from ff_jax.pipeline.phases import load_or_compute, stream_key
@@ -18,7 +23,8 @@ from ff_jax.runtime.progress import progress
 from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, TrainPlan
-from ff_jax.train.shift_schedule import is_expanding, shift_at
+from ff_jax.train.pseudo_views import emptied
+from ff_jax.train.shift_schedule import is_expanding, shifts_until
 from ff_jax.train.state import LoopState
 
 _FIT, _FIX = 11, 12  # random streams
@@ -35,30 +41,52 @@ def check_fixers(config: FuseConfig) -> None:
         registry.check_name(config.late_fixer, "late_fixer")
 
 
-def fixers_for(batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest) -> tuple[Fixer, Fixer]:
+class MeasuredFixer(NamedTuple):
+    """A fixer with its measured skill on the log of a run."""
+
+    fixer: Fixer
+    skill: Skill
+
+
+def fixers_for(
+    batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest
+) -> tuple[MeasuredFixer, MeasuredFixer]:
     """Make the fixers of a run: one while the path moves outwards, one after it (`late_fixer`)."""
     names = config.fixer, config.late_fixer or config.fixer
     fixers = {name: _make_fixer(name, batches, config, workdir, request) for name in dict.fromkeys(names)}
     return fixers[names[0]], fixers[names[1]]
 
 
-def _make_fixer(name: str, batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest) -> Fixer:
-    """Make the fixer called `name`; `self_fit` is trained on the log first, or loaded."""
-    if name != "self_fit":
-        return pretrained_fixer(name, config)
+def _make_fixer(
+    name: str, batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest
+) -> MeasuredFixer:
+    """Make the fixer called `name` and measure its skill; both are loaded where a resumed run has them.
+
+    Its skill is measured on held-out views of a reconstruction from a part of the frames. `self_fit` is trained on
+    some of these views and measured on the others.
+    """
+    if name == "none":
+        return MeasuredFixer(registry.make_fixer(name), no_skill())
     settings = config.self_fit if config.eig.use_eig else registry.self_fit_without_eig(config.self_fit)
+    is_trained = name != "self_fit"
     untrained = registry.make_fixer("self_fit", config=settings, key=stream_key(config, _FIT))
+    fixer, folder = pretrained_fixer(name, config) if is_trained else untrained, workdir / "fixer" / name
 
-    def train() -> PyTree:
-        pairs = self_fit_pairs(batches, untrained, config, workdir / "subsampled", request)
-        with progress(settings.steps, "fitting the fixer") as bar:
-            fixer, history = self_fit.fit(stream_key(config, _FIT), pairs, settings, bar)
-        (workdir / "fixer").mkdir(parents=True, exist_ok=True)
-        (workdir / "fixer" / "history.json").write_text(json.dumps(history, indent=2))
-        return fixer.params
+    def measure() -> tuple[PyTree, Skill]:
+        trained = fixer
+        pairs = self_fit_pairs(batches, fixer, config, workdir / "subsampled", request)
+        if not is_trained:
+            with progress(settings.steps, "fitting the fixer") as bar:
+                trained, history = self_fit.fit(stream_key(config, _FIT), pairs, settings, bar)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "history.json").write_text(json.dumps(history, indent=2))
+            _, block = self_fit.split_triples(stream_key(config, _FIT), len(pairs.eigs), settings)
+            pairs = jax.tree.map(lambda x: x[block], pairs)
+        fixed = fix(trained, stream_key(config, _FIX), pairs.renders, pairs.eigs, pairs.references)
+        return {} if is_trained else trained.params, measure_skill(fixed, pairs)
 
-    params = load_or_compute(workdir / "fixer" / "params", train, lambda: untrained.params)
-    return dataclasses.replace(untrained, params=params)
+    params, skill = load_or_compute(folder, measure, lambda: ({} if is_trained else fixer.params, no_skill()))
+    return MeasuredFixer(fixer if is_trained else dataclasses.replace(fixer, params=params), skill)
 
 
 def pretrained_fixer(name: str, config: FuseConfig) -> Fixer:
@@ -67,23 +95,53 @@ def pretrained_fixer(name: str, config: FuseConfig) -> Fixer:
     return fixer if config.eig.use_eig or name == "none" else registry.without_eig(fixer)
 
 
-def fix_hook(batches: TrainBatches, fixers: tuple[Fixer, Fixer], config: FuseConfig) -> Event:
-    """Make the hook of the fix events: the first fixer while the path moves outwards, then the second."""
+def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer], config: FuseConfig) -> Event:
+    """Make the hook of the fix events: the first fixer while the path moves outwards, then the second.
+
+    An event replaces all pseudo-views, so that none is older than the last event: those of the largest shifts so far,
+    as many as `pseudo_view_capacity` holds. Without a useful fixer it makes views that supervise depth alone; without
+    measured points, too, it makes none.
+    """
+    points = surface_points(batches.recording, np.random.default_rng(config.seed)) if config.novel_depth else None
 
     def event(state: LoopState, step: int, plan: TrainPlan) -> LoopState:
-        if config.fixer == "none":
+        fixer, skill = fixers[not is_expanding(step, config.schedule)]
+        if config.fixer == "none" or (points is None and not skill.is_useful):
             return state
-        model, shift = plan.model(state.train, step), shift_at(step, config.schedule)
+        model = plan.model(state.train, step)
         inputs = FixEvent(
             model=model,
             posterior=fit_posterior(model, batches, config.eig.priors),
             batches=batches,
-            fixer=fixers[not is_expanding(step, config.schedule)],
-            shifts=[side * shift for side in config.schedule.sides],
+            fixer=fixer if skill.is_useful else registry.make_fixer("none"),
+            skill=skill if skill.is_useful else no_skill(),
+            points=points,
+            shifts=event_shifts(step, config, len(batches)),
             config=config.eig,
             stride=config.event_stride,
         )
         key = jax.random.fold_in(stream_key(config, _FIX), step)
-        return state.replace(pseudo_views=add_pseudo_views(key, state.pseudo_views, inputs))
+        return state.replace(pseudo_views=add_pseudo_views(key, emptied(state.pseudo_views), inputs))
 
     return event
+
+
+def event_shifts(step: int, config: FuseConfig, frames: int) -> list[float]:
+    """List the shifts (meters, left positive) of an event: the largest ones so far that fit into the buffer."""
+    per_size = len(range(0, frames, config.event_stride)) * len(config.schedule.sides)
+    sizes = shifts_until(step, config.schedule)[-(config.pseudo_view_capacity // per_size) :]
+    return [side * size for size in sizes for side in config.schedule.sides]
+
+
+def report_skill(fixers: tuple[MeasuredFixer, MeasuredFixer]) -> dict[str, float]:
+    """Log the skill of the fixers of a run, and return it by name: the share of the squared error that they remove."""
+    skills = {fixer.name: skill for fixer, skill in fixers if fixer.name != "none"}
+    for name, skill in skills.items():
+        outcome = "its repairs are distilled" if skill.is_useful else "its fix events are skipped"
+        logging.getLogger(__name__).info(
+            "fixer %s: on held-out views of this log it removes %.1f %% of the squared error; %s.",
+            name,
+            100 * float(skill.overall),
+            outcome,
+        )
+    return {name: float(skill.overall) for name, skill in skills.items()}

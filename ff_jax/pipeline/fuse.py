@@ -19,7 +19,7 @@ from ff_jax.data.fingerprint import changed_part, fingerprint
 from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
-from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for
+from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_skill
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.results import write_results
@@ -64,6 +64,7 @@ def fuse(
         check_capacity(config, len(batches))
         facts = write_facts(workdir, config, log)
         fixers = fixers_for(batches, config, workdir, request)
+        facts |= {"fixer_skill": report_skill(fixers)}
         versions = run_phases(config, batches, workdir, fix_hook(batches, fixers, config), request)
         return _with_results(versions, workdir, facts, started)
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from ff_jax.data.loader import camera_of, load_image, load_mask
 from ff_jax.data.points.lidar import lidar_depth
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
-from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import shift_laterally, tilt_upwards
 from ff_jax.scene import View
 from ff_jax.scene.exposure import ExposureBlend
@@ -110,11 +109,19 @@ def view_of(frame: Frame, exposure: int | ExposureBlend, row: int = -1, rig: int
     )
 
 
+def shifted_frame(frame: Frame, log: SceneData, shift: float) -> Frame:
+    """Move the camera of a recorded frame `shift` meters to the left; its image and masks do not belong to the result.
+
+    Its readout is dropped: the moved camera has a global shutter.
+    """
+    pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
+    return replace(frame, world_from_camera=np.asarray(pose), readout=None)
+
+
 def shifted_view(frame: Frame, log: SceneData, shift: float, tilt: float = 0.0) -> View:
     """Make the view of a recorded camera moved `shift` meters to the left and tilted upwards by `tilt` radians."""
-    pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
-    pose = tilt_upwards(pose, tilt)
-    return view_of(frame, frame.exposure_id)._replace(camera=make_camera(frame.K, pose, frame.width, frame.height))
+    moved = shifted_frame(frame, log, shift)
+    return view_of(replace(moved, world_from_camera=tilt_upwards(moved.world_from_camera, tilt)), frame.exposure_id)
 
 
 def frame_at(seed: int, step: int, count: int) -> int:

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Bool
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import Replay, StepInput
 from ff_jax.scene import SceneParams
-from ff_jax.train.batches import TrainBatches
+from ff_jax.train.batches import TrainBatches, frame_at
 from ff_jax.train.loop import (
     Event,
     TrainPlan,
@@ -18,7 +18,7 @@ from ff_jax.train.loop import (
     next_batch,
     run_event,
     run_step,
-    select_view,
+    select_slot,
 )
 from ff_jax.train.state import LoopState
 
@@ -55,8 +55,8 @@ def scene_replay(
     def input_of(planned: _PlannedState, step: int) -> StepInput:
         state, own_plan = planned
         state = run_event(state, step, own_plan, event)
-        novel, index = select_view(state, step, own_plan, batches)
-        source, details = _describe(batches, novel, index)
+        index, slot = frame_at(own_plan.seed, step, len(batches)), select_slot(state, step, own_plan)
+        source, details = _describe(batches, index, slot)
         meta = {"capacity": own_plan.settings.capacity}
         return StepInput(state, meta, next_batch(state, step, own_plan, batches), source, details)
 
@@ -67,10 +67,9 @@ def scene_replay(
     return Replay(name, folder, restore, repeat_step, params_of, may_continue, input_of, remedy)
 
 
-def _describe(batches: TrainBatches, novel: bool, index: int) -> tuple[str, dict[str, dict]]:
-    """Describe the origin of a batch, in words and for the report."""
-    if novel:
-        return f"pseudo-view {index}", {"batch": {"kind": "pseudo-view", "slot": index}}
+def _describe(batches: TrainBatches, index: int, slot: int | None) -> tuple[str, dict[str, dict]]:
+    """Describe the origin of the images of a step, in words and for the report."""
     frame = batches.recording.frames[index]
-    where = {"kind": "recorded", "frame": index, "camera": frame.camera, "time": frame.time}
-    return f"frame {index} of camera {frame.camera}", {"batch": where}
+    where = {"frame": index, "camera": frame.camera, "time": frame.time, "pseudo_view": slot}
+    beside = "" if slot is None else f" and pseudo-view {slot}"
+    return f"frame {index} of camera {frame.camera}{beside}", {"batch": where}

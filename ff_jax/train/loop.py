@@ -42,7 +42,7 @@ class TrainPlan:
         steps: length of the learning-rate decay.
         seed: of the order of the frames.
         schedule: when pseudo-views are made; None trains on recorded views only.
-        novel_probability: share of the steps that train on pseudo-views once there are any.
+        novel_probability: share of the steps that train on a pseudo-view as well, once there are any.
         check_every: steps between two checks of the capacity, and between two log lines.
     """
 
@@ -158,11 +158,12 @@ def run_step(
     recon = without_density_schedule(plan.recon)
     is_due = is_density_step(step, plan.recon.density)
     before = _cached_density_step(recon)(state.train, plan.scale) if is_due else state.train
-    batch = next_batch(state, step, plan, batches)
-    after, metrics = _cached_train_step(recon, plan.settings)(before, batch, plan.scale)
+    train_step = _cached_train_step(recon, plan.settings)
+    batch, pseudo_view = next_batch(state, step, plan, batches)
+    after, metrics = train_step(before, batch, plan.scale, pseudo_view)
     if not batches.is_cached:
-        upcoming = (select_view(state, later, plan, batches) for later in range(step + 1, step + 1 + PREFETCH))
-        batches.prefetch([index for novel, index in upcoming if not novel])
+        upcoming = range(step + 1, step + 1 + PREFETCH)
+        batches.prefetch([frame_at(plan.seed, later, len(batches)) for later in upcoming])
     return state.replace(train=after), metrics
 
 
@@ -183,22 +184,22 @@ def is_finite(params: SceneParams, loss: Array) -> Bool[Array, ""]:
     return jnp.stack(leaves).all()
 
 
-def select_view(state: LoopState, step: int, plan: TrainPlan, batches: TrainBatches) -> tuple[bool, int]:
-    """Select the view of a step: whether it is a pseudo-view, and its slot or the index of the recorded frame."""
+def select_slot(state: LoopState, step: int, plan: TrainPlan) -> int | None:
+    """Select the pseudo-view that a step trains on beside its recorded image; None for a step without one."""
     if plan.schedule and is_novel(plan.seed, step, plan.schedule, plan.novel_probability):
         filled = int(state.pseudo_views.filled)
-        if filled:
-            return True, frame_at(plan.seed + 1, step, filled)
-    return False, frame_at(plan.seed, step, len(batches))
+        return frame_at(plan.seed + 1, step, filled) if filled else None
+    return None
 
 
-def next_batch(state: LoopState, step: int, plan: TrainPlan, batches: TrainBatches) -> Batch:
-    """Return the batch of `step`: a pseudo-view with the plan's probability, else a recorded image."""
-    novel, index = select_view(state, step, plan, batches)
-    if not novel:
-        return batches.batch(index)
+def next_batch(state: LoopState, step: int, plan: TrainPlan, batches: TrainBatches) -> tuple[Batch, Batch | None]:
+    """Return the recorded image of `step`, and the pseudo-view that is trained on beside it, if there is one."""
+    batch = batches.batch(frame_at(plan.seed, step, len(batches)))
+    slot = select_slot(state, step, plan)
+    if slot is None:
+        return batch, None
     first = state.train.scene.params.exposure.shape[0] - state.pseudo_views.capacity
-    return pseudo_batch(state.pseudo_views, jnp.int32(index), jnp.int32(first))
+    return batch, pseudo_batch(state.pseudo_views, jnp.int32(slot), jnp.int32(first))
 
 
 def check_capacity(state: LoopState, plan: TrainPlan) -> tuple[LoopState, TrainPlan]:

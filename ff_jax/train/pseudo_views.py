@@ -1,7 +1,6 @@
 """Pseudo-views: repaired frames off the recorded path, kept on the device.
 
-A ring buffer of fixed capacity: a new clip overwrites the oldest one, so earlier shifts stay in training until their
-slots are needed. Nothing is written to image files.
+A ring buffer of fixed capacity: a new clip overwrites the oldest one. Nothing is written to image files.
 """
 
 from typing import NamedTuple
@@ -23,6 +22,7 @@ class PseudoViews(struct.PyTreeNode):
 
     images: Float[Array, "P H W 3"]  # colors in [0, 1]
     weights: Float[Array, "P H W"]  # EIG weight in [0, 1]
+    depth: Float[Array, "P H W"]  # measured camera z, meters; 0 where there is none
     K: Float[Array, "P 3 3"]
     camera_from_world: Float[Array, "P 4 4"]
     times: Float[Array, "P"]  # seconds
@@ -40,6 +40,7 @@ class PseudoClip(NamedTuple):
 
     images: Float[Array, "T H W 3"]
     weights: Float[Array, "T H W"]
+    depth: Float[Array, "T H W"]
     K: Float[Array, "T 3 3"]
     camera_from_world: Float[Array, "T 4 4"]
     times: Float[Array, "T"]
@@ -51,8 +52,8 @@ def init_pseudo_views(capacity: int, height: int, width: int) -> PseudoViews:
     def zeros(*shape: int) -> Array:
         return jax.device_put(np.zeros((capacity, *shape), np.float32))
 
-    images, weights = zeros(height, width, 3), zeros(height, width)
-    return PseudoViews(images, weights, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
+    images, weights, depth = zeros(height, width, 3), zeros(height, width), zeros(height, width)
+    return PseudoViews(images, weights, depth, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
 
 
 def append(views: PseudoViews, clip: PseudoClip) -> PseudoViews:
@@ -72,6 +73,11 @@ def append(views: PseudoViews, clip: PseudoClip) -> PseudoViews:
     return views.replace(**arrays, filled=filled, cursor=(views.cursor + count) % capacity)
 
 
+def emptied(views: PseudoViews) -> PseudoViews:
+    """Return the buffer without frames."""
+    return views.replace(filled=jnp.int32(0), cursor=jnp.int32(0))
+
+
 @jax.jit
 def pseudo_batch(views: PseudoViews, index: Int[Array, ""], first_exposure: Int[Array, ""]) -> Batch:
     """Return slot `index` of the buffer as a training batch."""
@@ -86,7 +92,7 @@ def pseudo_batch(views: PseudoViews, index: Int[Array, ""], first_exposure: Int[
         view=view,
         sky=jnp.zeros((height, width), bool),
         sky_known=jnp.bool_(False),
-        lidar=jnp.zeros((height, width)),
+        lidar=views.depth[index],
         novel=jnp.bool_(True),
         dynamic=jnp.zeros((height, width), bool),
     )

@@ -43,15 +43,25 @@ def shift_at(step: int, schedule: ShiftSchedule) -> float:
     return min((1 + (step - schedule.start) // schedule.every) * schedule.meters, schedule.largest)
 
 
+def shifts_until(step: int, schedule: ShiftSchedule) -> list[float]:
+    """List the sizes of the lateral shift (meters) from the first event up to `step`."""
+    shifts = [shift_at(schedule.start + number * schedule.every, schedule) for number in range(_num_shifts(schedule))]
+    return [shift for shift in shifts if shift <= shift_at(step, schedule)]
+
+
 def is_event(step: int, schedule: ShiftSchedule) -> bool:
     """Check whether new pseudo-views are made just before `step`."""
     if step < schedule.start:
         return False
     since = step - schedule.start
-    steps_to_largest = (round(schedule.largest / schedule.meters + 0.499999) - 1) * schedule.every
+    steps_to_largest = (_num_shifts(schedule) - 1) * schedule.every
     if since <= steps_to_largest:
         return since % schedule.every == 0
     return schedule.refresh > 0 and since % schedule.refresh == 0
+
+
+def _num_shifts(schedule: ShiftSchedule) -> int:
+    return round(schedule.largest / schedule.meters + 0.499999)
 
 
 def is_expanding(step: int, schedule: ShiftSchedule) -> bool:
@@ -60,7 +70,7 @@ def is_expanding(step: int, schedule: ShiftSchedule) -> bool:
 
 
 def is_novel(seed: int, step: int, schedule: ShiftSchedule, probability: float) -> bool:
-    """Decide whether `step` trains on a pseudo-view: true with `probability`, a pure function of (seed, step).
+    """Decide whether `step` trains on a pseudo-view as well: true with `probability`, a pure function of (seed, step).
 
     It runs on the host, because a device value would make every step wait for the one before.
     """

@@ -20,9 +20,31 @@ def lidar_points(
 ) -> tuple[Float32[Array, "M 3"], Float32[Array, "M 3"]]:
     """Merge the static LiDAR points of all sweeps, with the color of the training camera nearest in time.
 
-    Points inside the boxes of moving tracks are removed, one point is kept per voxel, and points outside all training
-    images are dropped. Where a long log fills more than `POINT_CAPACITY` voxels, a random part of them is kept, so that
-    memory does not grow with the log.
+    Points outside all training images are dropped.
+
+    Args:
+        scene: a log with sweeps.
+        max_points: at most this many points, sampled evenly.
+        rng: samples the points.
+        voxel, max_range: as in `merged_points`.
+
+    Returns:
+        Positions (meters, world) and colors in [0, 1].
+    """
+    # A front camera sees about a quarter of a revolution, so four times the points are enough to color.
+    points = merged_points(scene, 4 * max_points, rng, voxel=voxel, max_range=max_range)
+    rgb, visible = color_points(scene, points[:, :3], points[:, 3], window=COLOR_WINDOW)
+    xyz, rgb = draw_rows(rng, max_points, points[visible, :3].astype(np.float32), rgb[visible])
+    return xyz, rgb
+
+
+def merged_points(
+    scene: SceneData, max_points: int, rng: np.random.Generator, *, voxel: float = 0.05, max_range: float = 120.0
+) -> Float[Array, "M 4"]:
+    """Merge the static LiDAR points of all sweeps.
+
+    Points inside the boxes of moving tracks are removed, and one point is kept per voxel. Where a long log fills more
+    than `POINT_CAPACITY` voxels, a random part of them is kept, so that memory does not grow with the log.
 
     Args:
         scene: a log with sweeps.
@@ -32,7 +54,7 @@ def lidar_points(
         max_range: meters from the LiDAR; farther points are dropped.
 
     Returns:
-        Positions (meters, world) and colors in [0, 1].
+        Positions (meters, world), and times (seconds) in the fourth column.
     """
     moving, share = moving_tracks(scene), 1.0
     points, pending, num_pending = np.zeros((0, 4)), [], 0
@@ -43,14 +65,11 @@ def lidar_points(
         if num_pending > max(len(points), 1_000_000) or sweep is scene.sweeps[-1]:
             merged = np.concatenate([points, *pending])
             points, pending, num_pending = merged[_first_per_voxel(merged[:, :3], voxel)], [], 0
-            while len(points) > max(POINT_CAPACITY, CAPACITY_FACTOR * max_points):
+            while len(points) > max(POINT_CAPACITY, CAPACITY_FACTOR * max_points // 4):
                 share /= 2
                 points = _subsample_voxels(points, share, voxel)
-    # A front camera sees about a quarter of a revolution, so four times the points are enough to color.
-    (points,) = draw_rows(rng, 4 * max_points, points)
-    rgb, visible = color_points(scene, points[:, :3], points[:, 3], window=COLOR_WINDOW)
-    xyz, rgb = draw_rows(rng, max_points, points[visible, :3].astype(np.float32), rgb[visible])
-    return xyz, rgb
+    (points,) = draw_rows(rng, max_points, points)
+    return points
 
 
 def lidar_depth(

@@ -52,8 +52,8 @@ def fit(
     """
     _check(triples)
     triples = jax.tree.map(jnp.asarray, triples)
-    init_key, split_key, train_key = jax.random.split(key, 3)
-    train, block = split_block(split_key, triples.eigs.shape[0], config.validation)
+    init_key, _, train_key = jax.random.split(key, 3)
+    train, block = split_triples(key, triples.eigs.shape[0], config)
     validation = jax.tree.map(lambda x: x[block], triples)
     state = _start(init_key, train_key, config)
     best = fixer_from_params(init_params(init_key, config) | {"gain": jnp.zeros(())}, config)
@@ -74,6 +74,13 @@ def fit(
     history = {name: [row[i] for row in rows] for i, name in enumerate(("step", "loss", "psnr"))}
     history |= {"psnr_render": render_psnr, "psnr_fixed": best_psnr, "best_step": best_step}
     return best, history | {"gain": float(best.params["gain"])}
+
+
+def split_triples(
+    key: Key[Array, ""], count: int, config: SelfFitConfig
+) -> tuple[Int[Array, "train"], Int[Array, "block"]]:
+    """Return the indices of the triples that `fit` trains on with `key`, and of those that it holds out."""
+    return split_block(jax.random.split(key, 3)[1], count, config.validation)
 
 
 def split_block(key: Key[Array, ""], count: int, fraction: float) -> tuple[Int[Array, "train"], Int[Array, "block"]]:
