@@ -116,8 +116,8 @@ def align(
 def _merge(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
     """Average the colors of the sources at the depth of `view`; also return the cost of their disagreement."""
     colors, is_visible = jax.vmap(functools.partial(warp, config=config), (None, 0))(view, sources)
-    difference = _smooth(
-        jnp.square(_smooth(colors, config.color_radius // 2) - view.rgb).mean(-1, keepdims=True), config.color_radius
+    difference = smooth(
+        jnp.square(smooth(colors, config.color_radius // 2) - view.rgb).mean(-1, keepdims=True), config.color_radius
     )
     # The small constant keeps sources that all differ from the render: the render may be wrong.
     weight = is_visible[..., None] * (jnp.exp(-difference / config.color_scale**2) + 1e-6)
@@ -125,7 +125,7 @@ def _merge(view: Views, sources: Views, config: AlignConfig) -> tuple[Float[Arra
     mean = jnp.sum(weight * colors, 0)
     variance = jnp.sum(weight * jnp.square(colors - mean), 0)
     cost = (variance + config.render_weight * jnp.square(mean - view.rgb)).mean(-1, keepdims=True)
-    cost = _smooth(cost[None], config.cost_radius)[0, ..., 0]
+    cost = smooth(cost[None], config.cost_radius)[0, ..., 0]
     return mean, jnp.where(is_visible.sum(0) >= 2, cost, _NO_AGREEMENT)
 
 
@@ -146,7 +146,7 @@ def warp(view: Views, source: Views, config: AlignConfig) -> tuple[Float[Array, 
     return colors, inside & (jnp.abs(sample(source.depth) - z) < config.depth_tolerance * z)
 
 
-def _smooth(x: Float[Array, "n H W C"], radius: int) -> Float[Array, "n H W C"]:
+def smooth(x: Float[Array, "n H W C"], radius: int) -> Float[Array, "n H W C"]:
     """Average over square windows; edges are repeated."""
     size = 2 * radius + 1
     padded = jnp.pad(x, ((0, 0), (radius, radius), (radius, radius), (0, 0)), "edge")

@@ -7,6 +7,7 @@ measured skill of the fixer on this log. Measured points, projected into the vie
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, shifted_frame, view_of
 from ff_jax.train.pseudo_views import PseudoClip, PseudoViews, append
+
+SIDEWAYS = 30.0  # degrees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,13 +105,23 @@ def ramp_views(frame: Frame, log: SceneData, shift: float, count: int) -> list[V
 
 
 def split_paths(recording: Recording, stride: int, by_camera: bool) -> list[list[int]]:
-    """List every `stride`-th recorded frame, as one path or as one path per camera (for video fixers)."""
-    indices = list(range(0, len(recording.frames), stride))
+    """List every `stride`-th recorded frame, as one path or as one path per camera (for video fixers).
+
+    Cameras that look to the side are left out if there are others: a lateral shift moves them into what they see.
+    """
+    across = [_looks_sideways(frame, recording.log) for frame in recording.frames]
+    indices = [index for index, sideways in enumerate(across) if not sideways or all(across)][::stride]
     if not by_camera:
         return [indices]
     camera_of = [frame.camera for frame in recording.frames]
     names = dict.fromkeys(camera_of[index] for index in indices)
     return [[index for index in indices if camera_of[index] == name] for name in names]
+
+
+def _looks_sideways(frame: Frame, log: SceneData) -> bool:
+    """Return whether the optical axis is within `SIDEWAYS` degrees of the lateral axis of the ego vehicle."""
+    axis, left = frame.world_from_camera[:3, 2], log.world_from_ego[frame.time_index][:3, 1]
+    return abs(float(axis @ left)) > math.cos(math.radians(SIDEWAYS))
 
 
 def add_pseudo_views(key: Key[Array, ""], views: PseudoViews, event: FixEvent) -> PseudoViews:

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ff_jax.data.points.surface import surface_points
 from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers import registry, self_fit
 from ff_jax.fixers.fixer import Fixer, fix
 from ff_jax.fixers.skill import Skill, measure_skill, no_skill
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
+from ff_jax.pipeline.measured_points import measured_points
 from ff_jax.pipeline.phases import load_or_compute, stream_key
 from ff_jax.pipeline.self_fit_pairs import self_fit_pairs
 from ff_jax.runtime.progress import progress
@@ -102,16 +102,20 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
     as many as `pseudo_view_capacity` holds. Without a useful fixer it makes views that supervise depth alone; without
     measured points, too, it makes none.
     """
-    points = surface_points(batches.recording, np.random.default_rng(config.seed)) if config.novel_depth else None
 
     def event(state: LoopState, step: int, plan: TrainPlan) -> LoopState:
         fixer, skill = fixers[not is_expanding(step, config.schedule)]
-        if config.fixer == "none" or (points is None and not skill.is_useful):
+        if config.fixer == "none":
             return state
         model = plan.model(state.train, step)
+        posterior = fit_posterior(model, batches, config.eig.priors)
+        rng = np.random.default_rng([config.seed, step])
+        points = measured_points(batches, posterior, rng) if config.novel_depth else None
+        if points is None and not skill.is_useful:
+            return state.replace(pseudo_views=emptied(state.pseudo_views))
         inputs = FixEvent(
             model=model,
-            posterior=fit_posterior(model, batches, config.eig.priors),
+            posterior=posterior,
             batches=batches,
             fixer=fixer if skill.is_useful else registry.make_fixer("none"),
             skill=skill if skill.is_useful else no_skill(),

@@ -14,6 +14,7 @@ from ff_jax.render.gaussians import Gaussians, opacities
 from ff_jax.runtime.settings import Settings, bounded
 from kernels import ssim
 
+FULL_COVERAGE = 0.03  # share of the pixels with a measured depth, about that of a 64-beam LiDAR in a camera
 ANISOTROPY = 10.0  # ratio above which Gaussians are penalized: longer needles are visible as artifacts in other views
 
 
@@ -102,6 +103,14 @@ def depth_l1(
     expected = accumulated / jnp.maximum(alpha, 1e-3)
     error = jnp.abs(expected - lidar) / jnp.where(hit, lidar, 1.0)
     return jnp.sum(jnp.where(hit, jnp.minimum(error, 1.0), 0.0)) / jnp.maximum(hit.sum(), 1)
+
+
+def coverage(depth: Float[Array, "H W"]) -> Float[Array, ""]:
+    """Compute the share of pixels with a measured depth relative to `FULL_COVERAGE`, at most 1.
+
+    It weights the depth of pseudo-views: a few hundred points must not count as much as a dense sweep.
+    """
+    return jnp.minimum((depth > 0).mean() / FULL_COVERAGE, 1.0)
 
 
 def sky_opacity(alpha: Float[Array, "H W"], sky: Bool[Array, "H W"]) -> Float[Array, ""]:

@@ -44,6 +44,7 @@ def view_loss(
     image_loss = losses.photometric(view.rgb, target, batch.weight, config.ssim)
     sky_loss = jnp.where(batch.sky_known, losses.sky_opacity(view.alpha, batch.sky), 0.0)
     depth_loss = losses.depth_l1(view.depth, view.alpha, batch.lidar)
+    depth_loss *= jnp.where(batch.novel, losses.coverage(batch.lidar), 1.0)
     if config.coarse:
         image_loss += config.coarse * losses.coarse_l1(view.rgb, target, batch.weight)
     total = image_loss * jnp.where(batch.novel, config.novel, 1.0)

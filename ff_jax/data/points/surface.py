@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 
 from ff_jax.data.points.actors import track_points
 from ff_jax.data.points.initial import nearest_distances
-from ff_jax.data.points.lidar import merged_points
+from ff_jax.data.points.lidar import draw_rows, merged_points
 from ff_jax.data.points.occlusion import nearest_in_pixels, occluded
 from ff_jax.data.points.visibility import project_points
 from ff_jax.data.recording import Recording
@@ -54,7 +54,16 @@ def surface_points(recording: Recording, rng: np.random.Generator) -> SurfacePoi
         static, actors = log.points.xyz.astype(float), {}
     else:
         return None
-    return SurfacePoints(static, nearest_distances(static).astype(float), actors) if len(static) > 3 else None
+    surface = make_surface(static, rng)
+    return None if surface is None else surface._replace(actors=actors)
+
+
+def make_surface(static: Float[Array, "N 3"], rng: np.random.Generator) -> SurfacePoints | None:
+    """Make the record of static points (meters, world), at most `CAPACITY`; None if there are too few."""
+    if len(static) <= 3:
+        return None
+    (static,) = draw_rows(rng, CAPACITY, static)
+    return SurfacePoints(static, nearest_distances(static).astype(float), {})
 
 
 def surface_depth(

@@ -15,6 +15,7 @@ from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.eig import EigConfig
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.skill import EDGES, Skill
 from ff_jax.pipeline import fix_event
 from ff_jax.pipeline.fix_event import FixEvent, ramp_views, split_paths
 from ff_jax.scene import SceneModel
@@ -67,6 +68,8 @@ def test_context_frames_are_passed_to_the_fixer_and_not_stored(log, monkeypatch)
         posterior=object.__new__(ScenePosterior),
         batches=batches,
         fixer=Fixer({}, "first", copy_first, chunk=3, overlap=1, num_context_frames=2),
+        skill=Skill(jnp.ones(len(EDGES) + 1), jnp.ones(())),
+        points=None,
         shifts=(2.0, -2.0),
         config=EigConfig(),
     )

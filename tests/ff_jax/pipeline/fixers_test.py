@@ -1,6 +1,7 @@
 """The fixers of a run."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,9 +10,10 @@ from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.eig.scene_posterior import ScenePosterior
 from ff_jax.fixers import identity
+from ff_jax.fixers.skill import EDGES, Skill, no_skill
 from ff_jax.pipeline import fixers
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fixers import check_fixers, fix_hook
+from ff_jax.pipeline.fixers import MeasuredFixer, check_fixers, event_shifts, fix_hook
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.config import ReconConfig
@@ -21,6 +23,8 @@ from ff_jax.train.pseudo_views import init_pseudo_views
 from ff_jax.train.shift_schedule import ShiftSchedule
 from ff_jax.train.state import LoopState, init_state
 from tests.scenes import scene_from_points
+
+FULL_SKILL = Skill(jnp.ones(len(EDGES) + 1), jnp.ones(()))
 
 
 @pytest.mark.parametrize(("step", "name"), [(3, "a"), (5, "a"), (9, "b")])
@@ -35,7 +39,7 @@ def test_the_late_fixer_replaces_the_fixer_once_the_largest_shift_is_reached(mon
     monkeypatch.setattr(fixers, "add_pseudo_views", add_pseudo_views)
     log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
     schedule = ShiftSchedule(start=3, every=2, meters=1.0, largest=2.0, refresh=6)
-    pair = tuple(identity.make_identity().replace(name=name) for name in "ab")
+    pair = tuple(MeasuredFixer(identity.make_identity().replace(name=name), FULL_SKILL) for name in "ab")
     batches, config = TrainBatches(Recording(log, log.frames)), FuseConfig(schedule=schedule, fixer="a", late_fixer="b")
     plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)
     scene = scene_from_points(np.ones((1, 3)), np.ones((1, 3)), 1.0, capacity=1)
@@ -49,3 +53,23 @@ def test_unknown_fixers_are_errors():
         check_fixers(FuseConfig(fixer="a"))
     with pytest.raises(ValueError, match="invalid late_fixer='b'"):
         check_fixers(FuseConfig(fixer="none", late_fixer="b"))
+
+
+def test_an_event_takes_the_largest_shifts_that_fit():
+    schedule = ShiftSchedule(start=3, every=2, meters=1.0, largest=4.0)
+    config = FuseConfig(schedule=schedule, pseudo_view_capacity=12, event_stride=2)
+    assert event_shifts(3, config, 5) == [1.0, -1.0]
+    assert event_shifts(9, config, 5) == [3.0, -3.0, 4.0, -4.0]
+
+
+def test_an_event_without_skill_and_points_empties_the_buffer(monkeypatch):
+    monkeypatch.setattr(fixers, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
+    monkeypatch.setattr(fixers, "measured_points", lambda *_: None)
+    log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
+    fixer = MeasuredFixer(identity.make_identity().replace(name="a"), no_skill())
+    plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)
+    scene = scene_from_points(np.ones((1, 3)), np.ones((1, 3)), 1.0, capacity=1)
+    train = init_state(jax.random.key(0), scene, make_optimizer(plan.recon.optim, ScheduleScale(1.0, 10)))
+    views = init_pseudo_views(2, 24, 40).replace(filled=jnp.int32(2))
+    hook = fix_hook(TrainBatches(Recording(log, log.frames)), (fixer, fixer), FuseConfig(fixer="a"))
+    assert int(hook(LoopState(train, views), 3000, plan).pseudo_views.filled) == 0

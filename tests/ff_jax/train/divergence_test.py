@@ -17,7 +17,7 @@ from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import DivergedError
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.config import ReconConfig
-from ff_jax.train.loop import select_view
+from ff_jax.train.loop import select_slot
 from ff_jax.train.shift_schedule import ShiftSchedule
 
 START, STOP = 7, 20  # the event is after a checkpoint (5), and after a check of the capacity
@@ -83,7 +83,7 @@ def test_the_step_that_diverged_is_found_and_saved(train, tmp_path):
 
 
 def test_the_saved_state_is_that_before_the_step_and_is_finite(train, tmp_path):
-    (state, plan), first_plan, batches = train(tmp_path / "whole", gray_event)
+    (state, plan), first_plan, _ = train(tmp_path / "whole", gray_event)
     assert int(state.train.step) == STOP
     with pytest.raises(DivergedError):
         train(tmp_path / "broken", nan_event)
@@ -92,7 +92,7 @@ def test_the_saved_state_is_that_before_the_step_and_is_finite(train, tmp_path):
     for leaf in jax.tree.leaves(before.train.scene.params):
         assert np.isfinite(leaf).all()
     # It is the first step of the schedule that trains on a pseudo-view.
-    novel = [select_view(before, number, first_plan, batches)[0] for number in range(START, step + 1)]
+    novel = [select_slot(before, number, first_plan) is not None for number in range(START, step + 1)]
     assert novel == [False] * (step - START) + [True]
 
 

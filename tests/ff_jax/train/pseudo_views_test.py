@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.train.pseudo_views import PseudoClip, append, init_pseudo_views, pseudo_batch
+from ff_jax.train.pseudo_views import PseudoClip, append, emptied, init_pseudo_views, pseudo_batch
 
 H, W = 24, 40
 
@@ -12,7 +12,7 @@ H, W = 24, 40
 def clip_of(images):
     count = len(images)
     K, poses = jnp.tile(jnp.eye(3), (count, 1, 1)), jnp.tile(jnp.eye(4), (count, 1, 1))
-    return PseudoClip(images, images[..., 0], K, poses, jnp.arange(float(count)))
+    return PseudoClip(images, images[..., 0], images[..., 1], K, poses, jnp.arange(float(count)))
 
 
 def test_the_buffer_is_a_ring():
@@ -26,7 +26,14 @@ def test_the_buffer_is_a_ring():
     np.testing.assert_array_equal(views.images[1], clips[0][1])
     batch = pseudo_batch(views, jnp.int32(4), jnp.int32(7))
     np.testing.assert_array_equal(batch.image, clips[1][1])
+    np.testing.assert_array_equal(batch.lidar, clips[1][1][..., 1])
     assert int(batch.view.exposure) == 11 and bool(batch.novel) and int(batch.view.frame) == -1
+
+
+def test_an_emptied_buffer_starts_again_at_its_first_slot():
+    views = append(init_pseudo_views(3, H, W), clip_of(jnp.ones((2, H, W, 3))))
+    views = append(emptied(views), clip_of(jnp.zeros((1, H, W, 3))))
+    assert int(views.filled) == int(views.cursor) == 1 and not views.images[0].any()
 
 
 def test_a_clip_longer_than_the_buffer_is_an_error():

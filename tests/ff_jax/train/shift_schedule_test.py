@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_expanding, is_novel, shift_at
+from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_expanding, is_novel, shift_at, shifts_until
 
 PAPER = ShiftSchedule()
 
@@ -24,6 +24,14 @@ def test_the_shift_never_decreases_and_changes_only_at_events():
     assert all(b >= a for a, b in itertools.pairwise(shifts)) and shifts[-1] == 1.5
     changes = [step for step in range(1, 300) if shifts[step] != shifts[step - 1]]
     assert changes == [step for step in range(300) if is_event(step, schedule)]
+
+
+def test_the_shifts_of_an_event_are_those_of_all_events_so_far():
+    schedule = ShiftSchedule(start=70, every=13, meters=0.4, largest=1.5, refresh=0)
+    events = [step for step in range(300) if is_event(step, schedule)]
+    for number, step in enumerate(events):
+        assert shifts_until(step, schedule) == [shift_at(event, schedule) for event in events[: number + 1]]
+    assert shifts_until(69, schedule) == []
 
 
 def test_novel_share_and_repeatability():

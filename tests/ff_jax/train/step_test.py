@@ -9,15 +9,16 @@ import pytest
 from ff_jax.render.gaussians import WorldGaussians, opacities
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from ff_jax.runtime import checkpoint
+from ff_jax.scene import SceneModel
 from ff_jax.scene.camera_path import ROTATION_ARM
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.densify.split_prune import SplitConfig
 from ff_jax.train.densify.step import is_density_step, make_density_step
-from ff_jax.train.losses import LossConfig
+from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
-from ff_jax.train.step import make_train_step
+from ff_jax.train.step import make_train_step, scene_loss, view_loss
 from tests.scenes import make_batch, make_view, pinhole, scene_from_points
 
 W, H = 40, 24
@@ -155,13 +156,31 @@ def test_pixels_of_weight_0_do_not_change_the_scene():
     start, _ = start_and_batches()
     image_only = LossConfig(opacity=0.0, scale=0.0, exposure=0.0)
     config = ReconConfig(sh_degree=1, budget=96, loss=image_only, density=DensityConfig(noise=0.0))
-    state = state_of(start, config)
-    before = jax.tree.map(np.asarray, state.scene.params)
     wrong = jnp.asarray(np.random.default_rng().uniform(size=(H, W, 3)), jnp.float32)
-    pseudo_view = make_batch(wrong, make_view(pinhole(W, H, 30.0), exposure=2), weight=0.0, novel=True)
-    state, _ = make_train_step(config, SETTINGS)(state, pseudo_view, SCALE)
-    for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(state.scene.params), strict=True):
+    nothing = make_batch(wrong, make_view(pinhole(W, H, 30.0), exposure=2), weight=0.0, novel=True)
+    train_step = make_train_step(config, SETTINGS)
+    state, _ = train_step(state_of(start, config), nothing, SCALE)
+    for x, y in zip(jax.tree.leaves(start.params), jax.tree.leaves(state.scene.params), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-7)
+
+
+def test_a_pseudo_view_is_added_to_the_recorded_image():
+    """The gradient of both images together is the sum of their gradients; the depth of few pixels counts little."""
+    start, batches = start_and_batches()
+    config = LossConfig(opacity=0.0, scale=0.0, exposure=0.0, novel=0.7)
+    rng = np.random.default_rng()
+    other = make_batch(jnp.asarray(rng.uniform(size=(H, W, 3)), jnp.float32), batches[0].view, weight=0.3, novel=True)
+    depth = np.zeros((H, W), np.float32)
+    depth[:2, :3] = 4.0
+    other = other.replace(lidar=jnp.asarray(depth))
+    model = SceneModel(start, SETTINGS, jnp.int32(1))
+    gradient = jax.jit(jax.grad(lambda p, *more: scene_loss(p, model, *more)[0]), static_argnums=2)
+    together = gradient(start.params, batches[0], config, None, other)
+    alone = gradient(start.params, batches[0], config)
+    novel = jax.grad(lambda p: view_loss(model.replace(scene=start.replace(params=p)), other, config)[0])(start.params)
+    for a, b, c in zip(*map(jax.tree.leaves, (together, alone, novel)), strict=True):
+        np.testing.assert_allclose(a, b + c, atol=1e-6)
+    assert float(coverage(other.lidar)) == pytest.approx(6 / (H * W) / FULL_COVERAGE, rel=1e-5)
 
 
 def test_rates_of_zero_freeze_exactly_and_poses_follow_their_rate():
