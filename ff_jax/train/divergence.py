@@ -58,7 +58,9 @@ def scene_replay(
         index, slot = frame_at(own_plan.seed, step, len(batches)), select_slot(state, step, own_plan)
         source, details = _describe(batches, index, slot)
         meta = {"capacity": own_plan.settings.capacity}
-        return StepInput(state, meta, next_batch(state, step, own_plan, batches), source, details)
+        batch, pseudo_view = next_batch(state, step, own_plan, batches)
+        images = {"recorded": batch} | ({} if pseudo_view is None else {"pseudo_view": pseudo_view})
+        return StepInput(state, meta, images, source, details)
 
     def params_of(planned: _PlannedState) -> SceneParams:
         return planned[0].train.scene.params

@@ -26,6 +26,7 @@ from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_sk
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.references import references_for, render_clip
+from ff_jax.runtime.stop import StopRequest
 from ff_jax.scene import SceneModel
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
@@ -61,7 +62,7 @@ class EventStudy:
         self.targets = [view for view in targets(log, (), config.evaluate.frames) if view.has_truth]
         if not self.targets:
             raise ValueError(f"log {log.name!r} has no test frame: set data.hold_out or data.test_cameras.")
-        self.fixers = fixers_for(self.batches, config, workdir)
+        self.fixers = fixers_for(self.batches, config, workdir, StopRequest())
         self.skill = report_skill(self.fixers)
 
     def run(self, *, use_oracle: bool = False) -> Iterator[list[Row]]:

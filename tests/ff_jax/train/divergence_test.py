@@ -71,14 +71,15 @@ def test_the_step_that_diverged_is_found_and_saved(train, tmp_path):
     report = json.loads((tmp_path / "diverged" / "report.json").read_text())
     step = report["step"]
     assert START <= step < START + 12 and last == step // 5 * 5
-    message = str(caught.value)
+    message, where = str(caught.value), report["batch"]
     assert message.startswith(
-        f"fusing diverged at step {step} (pseudo-view {report['batch']['slot']}, 1 numbers of image"
+        f"fusing diverged at step {step} (frame {where['frame']} of camera {where['camera']} and pseudo-view "
+        f"{where['pseudo_view']}, 1 numbers of pseudo_view.image"
     )
     assert f"checkpoint {last} is kept" in message and "\n" not in message
-    assert report["not_finite_in_batch"] == {"image": 1} and report["not_finite_after"]
+    assert report["not_finite_in_batch"] == {"pseudo_view.image": 1} and report["not_finite_after"]
     batch = np.load(tmp_path / "diverged" / "batch.npz")
-    assert np.isnan(batch["image"][3, 4, 1]) and np.isnan(batch["image"]).sum() == 1
+    assert np.isnan(batch["pseudo_view.image"][3, 4, 1]) and np.isnan(batch["pseudo_view.image"]).sum() == 1
     assert (tmp_path / "diverged" / "checkpoint" / str(step) / checkpoint.MANIFEST).exists()
 
 
