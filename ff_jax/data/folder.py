@@ -81,7 +81,9 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
     points = None
     if content.get("points") is not None:
         points = _try(lambda: _read_sparse(inside(path, content["points"])), f"{file}: points", problems)
-    return (None if head is None else SceneData(*head, **lists, points=points)), problems
+    if head is None:
+        return None, problems
+    return SceneData(*head, **lists, points=points, has_meters=content.get("has_meters", True) is True), problems
 
 
 def _read_list(root: Path, content: dict, key: str, read: Callable, problems: list[str]) -> tuple:
@@ -112,6 +114,7 @@ def _write(scene: SceneData, root: Path) -> None:
         "boxes": [_write_box(box) for box in scene.boxes],
         "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
         "points": None if scene.points is None else "points.npz",
+        "has_meters": scene.has_meters,
     }
     if scene.points is not None and scene.points.rgb is not None:
         np.savez_compressed(root / "points.npz", xyz=scene.points.xyz, rgb=scene.points.rgb)

@@ -119,6 +119,7 @@ class SceneData:
     boxes: tuple[Box, ...] = ()
     lanes: tuple[Lane, ...] = ()
     points: SparsePoints | None = None
+    has_meters: bool = True  # False: lengths are in units of unknown length
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ff_jax.data.folder import parse
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source, image_size
 from ff_jax.data.lenses import SIZES
 from ff_jax.data.scene_data import CATEGORIES, LANE_KINDS, MASKS, SPLITS, Box, Frame, LidarSweep, SceneData
+from ff_jax.data.units import find_unit_problem
 
 RIGID_TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
 FOCAL_RANGE = (0.1, 20.0)  # focal length over image width: from beyond fisheye to a strong telephoto lens
@@ -57,7 +58,9 @@ def find_problems(scene: SceneData, *, decode: bool = False) -> list[str]:
         problems += [f"{where}: {text}." for text in _box(scene, box)]
     for number, lane in enumerate(scene.lanes):
         problems += [f"lane {number}: {text}." for text in _lane(lane.kind, lane.points)]
-    return problems + [f"sparse points: {text}." for text in _sparse(scene)]
+    problems += [f"sparse points: {text}." for text in _sparse(scene)]
+    unit = find_unit_problem(scene)
+    return [f"unit of length: {unit}.", *problems] if unit else problems
 
 
 def _timeline(scene: SceneData) -> Iterator[str]:

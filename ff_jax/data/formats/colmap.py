@@ -1,8 +1,8 @@
 """Read a COLMAP reconstruction: a folder with images/ (or input/) and sparse/0/ (or sparse/, or the model itself).
 
 Each folder in images/ is one camera. masks/NAME.png, as COLMAP names them, are black where an image is not usable.
-Pixel centers are at .5. A reconstruction has no metric scale and no times: `scale` is the number of meters per unit,
-and images are 0.1 s apart.
+Pixel centers are at .5. A reconstruction has no metric scale and no times: `scale` is the number of meters per unit
+(`data/units.py`), and images are 0.1 s apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,18 @@ from ff_jax.data.formats.posed_photos import Photo, photo_scene
 from ff_jax.data.lenses import Lens, lens
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
+from ff_jax.data.units import CameraHeight
 
 IMAGES = ("images", "input")  # folders that may hold the images; the second is that of 3DGS for distorted ones
 MASKS = "masks"
 
 
-def load(path: Path, scale: float = 1.0) -> SceneData:
+def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
     """Read the reconstruction in folder `path`; no image is decoded.
 
     Args:
         path: folder of the images and the model.
-        scale: meters per unit of the reconstruction.
+        scale: meters per unit of the reconstruction, or the height of the camera above the road; None: unknown.
 
     Raises:
         ValueError: there is no model, a file of it is damaged, or a camera model is not supported.

@@ -22,6 +22,7 @@ from ff_jax.data.lazy_arrays import image_size, read_object
 from ff_jax.data.lenses import MODELS, Lens, distortion_of, lens
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import SceneData, SparsePoints
+from ff_jax.data.units import CameraHeight
 
 FILE = "transforms.json"
 SPLIT_FILES = {name: f"transforms_{name}.json" for name in ("train", "val", "test")}
@@ -37,12 +38,12 @@ def is_data_set(path: Path) -> bool:
     return any((path / name).is_file() for name in (FILE, SPLIT_FILES["train"]))
 
 
-def load(path: Path, scale: float = 1.0) -> SceneData:
+def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
     """Read the data set in folder `path`; no image is decoded.
 
     Args:
         path: folder that holds transforms.json, or transforms_train.json.
-        scale: meters per unit of the poses.
+        scale: meters per unit of the poses, or the height of the camera above the road; None: unknown.
 
     Raises:
         ValueError: a file is missing or broken, a list of images names one that does not exist, or the camera model is

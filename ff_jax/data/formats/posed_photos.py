@@ -14,6 +14,7 @@ from ff_jax.data.formats.rigs import find_drives
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile
 from ff_jax.data.lenses import Lens
 from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, ego_from_front_camera
+from ff_jax.data.units import CameraHeight, in_meters
 
 PERIOD = 0.1  # seconds between time steps: photographs have no times, and logs have 10 Hz
 
@@ -39,7 +40,7 @@ class Photo(NamedTuple):
 
 
 def photo_scene(
-    name: str, source: str, photos: Sequence[Photo], points: SparsePoints | None, scale: float
+    name: str, source: str, photos: Sequence[Photo], points: SparsePoints | None, scale: float | CameraHeight | None
 ) -> SceneData:
     """Build the log of some photographs.
 
@@ -52,16 +53,13 @@ def photo_scene(
         source: its origin, in words.
         photos: at least one.
         points: sparse points, in units of the reconstruction.
-        scale: meters per unit of the reconstruction.
+        scale: meters per unit of the reconstruction, or what it follows from; None leaves the unit unknown.
 
     Raises:
-        ValueError: there are no photographs, one is listed twice, or the scale is not positive.
+        ValueError: there are no photographs, one is listed twice, or the scale is invalid.
     """
-    if not photos or not scale > 0:
-        raise ValueError(
-            f"{name}: has {len(photos)} posed images and {scale=}; expected at least one image, and a positive scale."
-        )
-    photos = [photo._replace(world_from_camera=_scaled(photo.world_from_camera, scale)) for photo in photos]
+    if not photos:
+        raise ValueError(f"{name}: has 0 posed images; expected at least one.")
     _check_unique(name, photos)
     drives = find_drives({photo.name: photo.world_from_camera for photo in photos})
     photo_of = {photo.name: photo for photo in photos}
@@ -75,9 +73,9 @@ def photo_scene(
         times=PERIOD * np.arange(len(groups)),
         world_from_ego=ego_from_front_camera(front),
         frames=tuple(_frame(number, step, photo) for number, (step, photo) in enumerate(ordered)),
-        points=points and SparsePoints(points.xyz * scale, points.rgb),
+        points=points,
     )
-    return start_at_vehicle(scene)
+    return in_meters(start_at_vehicle(scene), scale)
 
 
 def _check_unique(name: str, photos: Sequence[Photo]) -> None:
@@ -101,9 +99,3 @@ def _frame(number: int, step: int, photo: Photo) -> Frame:
         split=photo.split,
         masks={kind: MaskFile(file) for kind, file in photo.masks.items()},
     )
-
-
-def _scaled(matrix: Float[Array, "4 4"], scale: float) -> Float[Array, "4 4"]:
-    result = matrix.copy()
-    result[:3, 3] *= scale
-    return result

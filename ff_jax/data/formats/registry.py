@@ -27,6 +27,7 @@ from ff_jax.data.formats import (
 from ff_jax.data.formats.common import cut, without_missing
 from ff_jax.data.paths import check_scene_files
 from ff_jax.data.scene_data import SceneData, with_dense_exposures
+from ff_jax.data.units import parse_scale
 
 
 class Format(NamedTuple):
@@ -75,9 +76,9 @@ FORMATS = (
     Format("nuScenes", _has("v1.0-*/scene.json"), nuscenes.load, NUSCENES),
     Format("TFDS data set of ff_driving", _has("ff_driving/log"), _read_tfds, {"log": str}),
     Format("PandaSet sequence", _has("camera/front_camera", "lidar/poses.json"), pandaset.load),
-    Format("Nerfstudio data set", nerfstudio.is_data_set, nerfstudio.load, {"scale": float}),
-    Format("COLMAP model", _has("sparse"), colmap.load, {"scale": float}),
-    Format("COLMAP model", colmap.is_model, colmap.load, {"scale": float}),
+    Format("Nerfstudio data set", nerfstudio.is_data_set, nerfstudio.load, {"scale": parse_scale}),
+    Format("COLMAP model", _has("sparse"), colmap.load, {"scale": parse_scale}),
+    Format("COLMAP model", colmap.is_model, colmap.load, {"scale": parse_scale}),
 )
 
 

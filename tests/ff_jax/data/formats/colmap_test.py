@@ -105,7 +105,7 @@ def test_scale_stretches_everything_but_the_lens(reconstruction):
         np.testing.assert_allclose(b.world_from_camera[:3, 3], 2.5 * a.world_from_camera[:3, 3], atol=1e-9)
         np.testing.assert_array_equal(b.world_from_camera[:3, :3], a.world_from_camera[:3, :3])
     np.testing.assert_allclose(scaled.points.xyz, 2.5 * unit.points.xyz, atol=1e-9)
-    with pytest.raises(ValueError, match=r"scale=0.0; expected at least one image, and a positive scale"):
+    with pytest.raises(ValueError, match=r"invalid scale=0.0: expected a positive number of meters"):
         colmap.load(path, scale=0.0)
 
 

@@ -42,7 +42,7 @@ def test_a_string_is_a_source_with_default_settings(tmp_path):
 
 def test_options_have_types(tmp_path):
     (tmp_path / "transforms.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"invalid \?scale=long: expected float"):
+    with pytest.raises(ValueError, match=r"invalid \?scale=long: expected a number of meters per unit"):
         open_source(f"{tmp_path}?scale=long")
 
 

@@ -1,0 +1,40 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from ff_jax.data.road import find_road
+from ff_jax.data.scene_data import SparsePoints, transform
+from tests.ff_jax.data import tiny
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return tiny.make_scene(tmp_path)
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 30.0])
+def test_height_and_slope_are_found_among_other_points(scene, unit):
+    """A road that ascends by 3 degrees, 1.6 below the cameras, and as many points of houses beside it."""
+    rng = np.random.default_rng()
+    x, y = rng.uniform(0, 40, 400), rng.uniform(-6, 6, 400)
+    road = np.stack([x, y, rng.normal(0, 0.02, 400)], -1)
+    houses = np.stack([rng.uniform(5, 40, 400), rng.choice([-7, 7], 400), rng.uniform(0, 6, 400)], -1)
+    ground_from_ego = np.eye(4)
+    ground_from_ego[:3, :3] = Rotation.from_euler("yx", [3, 1], degrees=True).as_matrix()
+    ground_from_ego[2, 3] = 1.6
+    points = transform(np.linalg.inv(ground_from_ego), np.concatenate([road, houses]))
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = np.arange(3) * 0.1 * unit
+    scene = replace(scene, points=SparsePoints(points * unit), world_from_ego=poses)
+    found = find_road(scene)
+    assert found.height == pytest.approx(1.6 * unit, rel=0.03)
+    np.testing.assert_allclose(found.normal, ground_from_ego[2, :3], atol=0.01)
+
+
+def test_without_a_road_the_remedy_is_named(scene):
+    rng = np.random.default_rng()
+    for points in (None, SparsePoints(rng.uniform(-20, 20, (2000, 3)))):
+        with pytest.raises(ValueError, match=r"no road was found .* set \?scale="):
+            find_road(replace(scene, points=points))
