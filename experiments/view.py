@@ -16,6 +16,7 @@ from ff_jax.data.open import open_log
 from ff_jax.pipeline.fuse import read_config
 from ff_jax.viewer import (
     LAYERS,
+    Guard,
     Page,
     RunReader,
     Session,
@@ -30,6 +31,7 @@ from ff_jax.viewer import (
 _RUN = flags.DEFINE_string("run", None, "Folder of a run.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 allows access from other machines.")
 _PORT = flags.DEFINE_integer("port", 8080, "Port to serve on.")
+_ORIGINS = flags.DEFINE_list("origins", [], "Hosts whose pages may also connect, such as that of a proxy.")
 _WIDTH = flags.DEFINE_integer("width", 0, "Longest side of images, pixels; 0: 1280, or as recorded without a GPU.")
 _FRAMES = flags.DEFINE_integer("frames", 0, "Only measure the time of this many frames of each layer along the path.")
 
@@ -62,6 +64,7 @@ def serve(session: Session, side: int) -> None:
     except ImportError:
         raise ValueError("the viewer needs the package viser: pip install viser.") from None
     server = viser.ViserServer(_HOST.value, _PORT.value, verbose=False)
+    Guard(server, _ORIGINS.value)
     page = Page(server, session, side)
     print(f"serving {_RUN.value} on http://{_HOST.value}:{server.get_port()}", flush=True)
     try:

@@ -8,6 +8,7 @@ pixels = session.render(ViewerState(layer="EIG"), view)     # (480, 640, 3), uin
 
 from ff_jax.viewer.camera_path import RecordedPath, frame_size, pose_at, recorded_path, square_size, view_at
 from ff_jax.viewer.frame_rate import FrameRateController, measure_frame_rate
+from ff_jax.viewer.guard import Guard
 from ff_jax.viewer.layers import LAYERS, Scales, legend, with_legend
 from ff_jax.viewer.page import Page
 from ff_jax.viewer.run_reader import RunReader, SceneVersion
@@ -17,6 +18,7 @@ __all__ = [
     "LAYERS",
     "ActorEdits",
     "FrameRateController",
+    "Guard",
     "Page",
     "RecordedPath",
     "RunReader",

@@ -7,6 +7,7 @@ get no further message.
 """
 
 import asyncio
+import logging
 import queue
 import tempfile
 import time
@@ -54,6 +55,7 @@ class Page:
         self.server, self.session = server, session
         self.path = recorded_path(session.reader.recording)
         self._jobs: queue.Queue[Callable[[], object]] = queue.Queue()
+        self._downloads: dict[int, Callable[[], object]] = {}  # by client: one at a time
         self._controllers: dict[tuple, FrameRateController] = defaultdict(FrameRateController)  # costs differ by layer
         self._compiled: set[tuple] = set()
         self._requests: dict[int, _Request] = {}  # by client, as the other two
@@ -72,29 +74,51 @@ class Page:
         for control in (controls.time, controls.shift, controls.follow):
             control.on_update(lambda _: schedule(self._move_cameras))
         controls.back.on_click(lambda _: schedule(lambda: self._move_cameras(always=True)))
-        controls.screenshot.on_click(lambda event: self._jobs.put(lambda: self._send_screenshot(event.client)))
-        controls.record.on_click(lambda event: self._jobs.put(lambda: self._send_video(event.client)))
+        controls.screenshot.on_click(lambda event: self._queue_download(event.client, self._send_screenshot))
+        controls.record.on_click(lambda event: self._queue_download(event.client, self._send_video))
+
+    def _queue_download(self, client: Any, send: Callable[[Any], object]) -> None:
+        """Queue a download, unless that client waits for one already."""
+        if client is not None:
+            self._downloads.setdefault(client.client_id, lambda: send(client))
 
     def serve(self) -> None:
         """Run until interrupted; errors are shown on the page."""
         while True:
-            try:
-                self.step()
-            except (ValueError, OSError, RuntimeError) as error:
-                self._in_server_thread(self.controls.select_rgb)
-                self._show_status(f"Not possible: {error}")
-                time.sleep(_REST)
+            self.step()
             time.sleep(0.01)
 
     def step(self) -> None:
-        """Run the queued jobs, and render the images that have changed."""
-        while not self._jobs.empty():
-            self._jobs.get()()
+        """Run the queued jobs, render the images that have changed, and make one download."""
+        self._serve_images()
+        if self._downloads:
+            client = next(iter(self._downloads))
+            self._attempt(self._downloads[client])
+            self._downloads.pop(client, None)
+
+    def _serve_images(self) -> None:
+        for _ in range(self._jobs.qsize()):
+            self._attempt(self._jobs.get())
         self._advance_time()
         if time.perf_counter() - self._polled > _POLL:
             self._refresh()
-        for client in self.server.get_clients().values():
-            self._update_image(client)
+        clients = self.server.get_clients()
+        for known in (self._requests, self._moved_at, self._rendered):
+            for name in [name for name in known if name not in clients]:
+                del known[name]
+        for client in clients.values():
+            self._attempt(lambda client=client: self._update_image(client))
+
+    def _attempt(self, job: Callable[[], object]) -> None:
+        """Run a job; an error is shown on the page, and does not stop the page for the other clients."""
+        try:
+            job()
+        except Exception as error:
+            if not isinstance(error, ValueError | OSError | RuntimeError):
+                logging.getLogger(__name__).exception("a job of the viewer failed")
+            self._in_server_thread(self.controls.select_rgb)
+            self._show_status(f"Not possible: {error}")
+            time.sleep(_REST)
 
     def _schedule_change(self, change: Callable[[], object]) -> None:
         """Queue a change of the page."""
@@ -201,7 +225,8 @@ class Page:
 
     def _send_video(self, client: Any) -> None:
         """Send a drive along the path, at the current lane shift and state, as an MP4 file."""
-        self._send_file(client, "drive.mp4", lambda path: write_mp4(path, self._drive(), self.controls.fps.value))
+        fps = self.controls.fps.value
+        self._send_file(client, "drive.mp4", lambda path: write_mp4(path, self._drive(client), fps))
         self._show_status("Recorded.")
 
     def _send_file(self, client: Any, name: str, write: Callable[[Path], object]) -> None:
@@ -211,10 +236,13 @@ class Page:
             content = (Path(folder) / name).read_bytes()
         self._in_server_thread(lambda: client.send_file_download(name, content, save_immediately=True))
 
-    def _drive(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    def _drive(self, client: Any) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         state, path, count = self.controls.state(), self.path, int(self.controls.num_frames.value)
         shift, size = self.controls.shift.value, square_size(self.controls.side, path.aspect)
         for index, at in enumerate(np.linspace(path.times[0], path.times[-1], count)):
+            if client.client_id not in self.server.get_clients():
+                raise ValueError("the client that records has left.")
+            self._serve_images()  # the others do not wait for the whole video
             self._show_status(f"Recording frame {index + 1} of {count} …")
             view = view_at(path, pose_at(path, float(at), shift), float(at), path.fov, path.aspect, size)
             yield with_legend(self.session.render(state, view), state.layer, state.scales)
