@@ -44,7 +44,7 @@ def main(_: list[str]) -> None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
     config = command_line.data_config(_SOURCE.value, _WIDTH.value, seed=_SEED.value, frames=_FRAMES.value)
-    scene = validate(open_log(config, command_line.parse_numbers(_SHIFTS)))
+    scene = open_log(config, command_line.parse_numbers(_SHIFTS))
     path = write_folder(scene, Path(_OUT.value))
     print(f"wrote {path}:", summary(validate(path, decode=_DECODE.value)))
 

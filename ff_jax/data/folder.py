@@ -2,9 +2,10 @@
 
 import json
 import re
+import reprlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,12 +57,18 @@ def read_folder(path: Path) -> SceneData:
     """Read a scene folder; images and LiDAR points stay on disk.
 
     Raises:
-        ValueError: scene.json is missing, or some of its entries are invalid (all of them are listed).
+        ValueError: scene.json is missing, or some of its entries are invalid (the first is named, the others counted).
     """
     scene, problems = parse(path)
     if problems or scene is None:
-        raise ValueError(f"{len(problems)} problem(s) in {path}:\n- " + "\n- ".join(problems))
+        raise ValueError(first_problem(problems))
     return scene
+
+
+def first_problem(problems: Sequence[str]) -> str:
+    """Make one sentence of the first problem and the number of the others."""
+    others = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    return f"{problems[0].rstrip('.')}{others}."
 
 
 def parse(path: Path) -> tuple[SceneData | None, list[str]]:
@@ -257,9 +264,12 @@ def _read_sparse(path: Path) -> SparsePoints:
 def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array, "..."]:
     """Read an array of numbers from a record; None in `shape` allows any length."""
     try:
-        array = np.array(record[key], float)
-    except (TypeError, ValueError) as error:
+        array = np.array(record[key])
+    except ValueError as error:
         raise ValueError(f"{key} is not an array of numbers ({error})") from error
+    if array.dtype.kind not in "iuf":  # text, booleans, null, and integers of more than 64 bits
+        raise ValueError(f"{key} is not an array of numbers: {reprlib.repr(record[key])}")
+    array = array.astype(float)
     if len(array.shape) != len(shape) or any(s not in (None, a) for s, a in zip(shape, array.shape, strict=True)):
         expected = "x".join("N" if length is None else str(length) for length in shape)
         raise ValueError(f"{key} has shape {array.shape}; expected {expected}")
@@ -271,7 +281,7 @@ def _typed(record: dict, key: str, kind: type[T]) -> T:
     value: Any = record[key]
     kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if type(value) not in kinds:  # a bool is an int to `isinstance`
-        raise ValueError(f"{key} is {value!r}; expected {kind.__name__}")
+        raise ValueError(f"{key} is {reprlib.repr(value)}; expected {kind.__name__}")
     return value
 
 
@@ -281,6 +291,6 @@ def _try(read: Callable[[], T], where: str, problems: list[str]) -> T | None:
         return read()
     except KeyError as error:
         problems.append(f"{where}: {error.args[0]!r} is missing; add it.")
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         problems.append(f"{where}: {str(error).rstrip('.')}.")
     return None

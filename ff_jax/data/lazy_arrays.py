@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image, UnidentifiedImageError
 
-from ff_jax.runtime.untrusted_files import check_regular, read_json, read_npz
+from ff_jax.runtime.untrusted_files import check_regular, npz_shape, read_json, read_npz
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")  # that logs have; others have decoders that start programs
 MAX_PIXELS = 1 << 26  # of an image; more would need over 1 GB when decoded
@@ -148,6 +148,19 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
     if intensity.shape != (len(xyz),):
         raise ValueError(f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,).")
     return np.concatenate([xyz, intensity[:, None]], 1).astype(np.float32)
+
+
+def count_points(path: Path) -> int:
+    """Count the points of an .npz file from the header of its `xyz`, without decoding it.
+
+    Raises:
+        ValueError: the file is missing or not an .npz file, or `xyz` is missing or not of shape (N, 3).
+    """
+    shape = npz_shape(path, "xyz")
+    if shape is None or len(shape) != 2 or shape[1] != 3:
+        actual = "nothing" if shape is None else f"shape {shape}"
+        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {actual}; write it again.")
+    return shape[0]
 
 
 def _decode(path: Path) -> Shaped[Array, "..."]:

@@ -1,4 +1,4 @@
-"""Open the driving log that a config or a source string names."""
+"""Open the driving log that a config or a source string names, and validate it before anything is computed."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 from ff_jax.data.config import DataConfig
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.loader import scaled
+from ff_jax.data.normalize import normalize
 from ff_jax.data.scene_data import SceneData, hold_out, hold_out_cameras, select
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
+from ff_jax.data.validate import check
 
 
 def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **settings: Any) -> SceneData:
@@ -20,7 +22,7 @@ def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **setting
         **settings: with a source, other fields of `DataConfig`; the images of a log keep their size by default.
 
     Raises:
-        ValueError: the source is not a log of a known format, or it is broken.
+        ValueError: the source is not a log of a known format, or it has a problem: its place, the value, the remedy.
     """
     if isinstance(config, str):
         size: dict[str, Any] = {} if config == "world" else {"width": 0}
@@ -29,7 +31,7 @@ def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **setting
         street = StreetConfig(num_frames=config.frames, moving=config.moving)
         log = street_log(config.seed, street, config.width, config.height, test_shifts=shifts)
     else:
-        log = open_source(config.source)
+        log = check(normalize(open_source(config.source)), config.source)
         widest = max(frame.width for frame in log.frames)
         if config.width and config.width < widest:
             log = scaled(log, factor=config.width / widest)  # all cameras by the same factor

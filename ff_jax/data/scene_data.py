@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.lazy_arrays import Source
+from ff_jax.data.lidar_returns import drop_invalid
 
 Array = np.ndarray
 
@@ -67,8 +68,8 @@ class LidarSweep:
     sensor: str = "lidar"
 
     def load(self) -> tuple[Float[Array, "N 3"], Float[Array, "N"]]:
-        """Load the points (meters, LiDAR frame) and their intensities."""
-        points = self.points.load()
+        """Load the points (meters, LiDAR frame) and their intensities; invalid points are dropped."""
+        points = drop_invalid(self.points.load(), self.points.name)
         return points[:, :3], points[:, 3]
 
     def load_world(self) -> Float[Array, "N 3"]:

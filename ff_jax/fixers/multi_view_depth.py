@@ -15,13 +15,14 @@ from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from ff_jax.fixers.reprojection import AlignConfig, Views, smooth, warp
+from ff_jax.runtime.settings import Settings, bounded
 
 _GRAY = (0.299, 0.587, 0.114)
 _BLIND = -1.0  # correlation of a source that does not see a point
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Settings):
     """How depths are tried and which are kept (hashable: a static argument).
 
     Attributes:
@@ -35,14 +36,14 @@ class SweepConfig:
         confirmations: how many other images must confirm it.
     """
 
-    num_depths: int = 41
-    log_depth_span: float = 0.3
-    radius: int = 3
-    min_correlation: float = 0.8
-    min_margin: float = 0.1
-    min_contrast: float = 0.02
-    tolerance: float = 0.015
-    confirmations: int = 2
+    num_depths: int = bounded(41, 1, 1024)
+    log_depth_span: float = bounded(0.3, 0.0, 10.0)
+    radius: int = bounded(3, 0, 256)
+    min_correlation: float = bounded(0.8, -1.0, 1.0)
+    min_margin: float = bounded(0.1, 0.0, 2.0)
+    min_contrast: float = bounded(0.02, 0.0, 1.0)
+    tolerance: float = bounded(0.015, 1e-6, 1e3)
+    confirmations: int = bounded(2, 0, 1024)
 
 
 @functools.partial(jax.jit, static_argnames=("config",))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from ff_jax.data.fingerprint import changed_part, fingerprint
 from ff_jax.data.open import open_log
+from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import SceneData
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_skill
@@ -58,10 +59,11 @@ def fuse(
     """
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     check_fixers(config)
+    recording = checked_recording(log, config)
+    check_capacity(config, len(recording.frames))
     with lock_run(workdir):
         check_workdir(workdir, config, log, resume)
-        batches = TrainBatches(make_recording(log, config))
-        check_capacity(config, len(batches))
+        batches = TrainBatches(recording)
         facts = write_facts(workdir, config, log)
         fixers = fixers_for(batches, config, workdir, request)
         facts |= {"fixer_skill": report_skill(fixers)}
@@ -79,9 +81,10 @@ def reconstruct(
 ) -> Run:
     """Reconstruct from recorded views only, for all of `config.steps`; arguments and errors as in `fuse`."""
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
+    recording = checked_recording(log, config)
     with lock_run(workdir):
         check_workdir(workdir, config, log, resume)
-        batches = TrainBatches(make_recording(log, config))
+        batches = TrainBatches(recording)
         facts = write_facts(workdir, config, log)
         phase = Phase(workdir / "recon", "reconstruction", config.steps, request=request)
         state, plan = initialize(
@@ -191,6 +194,13 @@ def check_workdir(workdir: Path, config: FuseConfig, log: SceneData, resume: boo
 def write_facts(workdir: Path, config: FuseConfig, log: SceneData) -> dict[str, Any]:
     """Write the settings, the log's fingerprint and the environment; return the latter."""
     return run_facts.write_run_facts(workdir, to_dict(config), fingerprint(log))
+
+
+def checked_recording(log: SceneData, config: FuseConfig) -> Recording:
+    """Make the recording of a job that trains; nothing is written before the log and the settings are checked."""
+    if config.steps < 1:
+        raise ValueError(f"invalid steps={config.steps}: expected at least 1, or nothing is trained.")
+    return make_recording(log, config)
 
 
 def check_capacity(config: FuseConfig, frames: int) -> None:

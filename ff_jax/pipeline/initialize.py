@@ -10,6 +10,7 @@ from ff_jax.data.points.actors import actor_points
 from ff_jax.data.points.initial import initial_points, nearest_distances
 from ff_jax.data.recording import Recording, time_indices, train_frames
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
+from ff_jax.data.validate import check
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.scene import PointCloud, Scene, SceneSizes, init_scene
 from ff_jax.scene.camera_path import CameraPath, make_path
@@ -28,8 +29,9 @@ def make_recording(log: SceneData, config: FuseConfig, frames: tuple[Frame, ...]
     """Make the recording of some frames of a log (default: all training frames).
 
     Raises:
-        ValueError: there is no frame.
+        ValueError: there is no frame, or the log has a problem (see `validate.check`).
     """
+    check(log, f"log {log.name!r}", files=False)  # `open_log` has read their headers
     frames = train_frames(log) if frames is None else frames
     if not frames:
         raise ValueError(f"log {log.name!r} has no training frame: lower data.hold_out or select another camera.")

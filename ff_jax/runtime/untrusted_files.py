@@ -4,7 +4,8 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,33 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
     Raises:
         UnreadableFileError: the file is missing, damaged or of another type, or a member is larger than it can be.
     """
+    with _opened_npz(path) as (archive, members):
+        chosen = members.keys() if names is None else members.keys() & set(names)
+        return {name: _read_member(archive, members[name]) for name in members if name in chosen}
+
+
+def npz_shape(path: str | Path, name: str) -> tuple[int, ...] | None:
+    """Read the shape of one array of an .npz file from its header; None if the file has no such array.
+
+    Raises:
+        UnreadableFileError: see `read_npz`.
+    """
+    with _opened_npz(path) as (archive, members):
+        if name not in members:
+            return None
+        with archive.open(members[name]) as file:
+            return _read_header(file, members[name])[0]
+
+
+@contextmanager
+def _opened_npz(path: str | Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open an .npz file of bounded size; give the archive and its members by name."""
     size = check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             check_decoded_size(path, sum(member.file_size for member in members.values()), size)
-            chosen = members.keys() if names is None else members.keys() & set(names)
-            return {name: _read_member(archive, members[name]) for name in members if name in chosen}
+            yield archive, members
     except UnreadableFileError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise ten types for damaged files
@@ -127,20 +148,27 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """Read one array; its header must agree with the size of the member, before memory is allocated for it."""
-    if not member.filename.endswith(".npy"):
-        raise ValueError(f"member {member.filename!r} is not an array")
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"member {member.filename!r} has the format version {version}")
-        shape, is_fortran, dtype = readers[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"member {member.filename!r} holds Python objects")
+        shape, is_fortran, dtype = _read_header(file, member)
         count, stored = int(np.prod(shape, dtype=object)), member.file_size - file.tell()
-        if stored != count * dtype.itemsize:
-            raise ValueError(f"member {member.filename!r} has {stored} bytes for the shape {shape} of {dtype}")
         array = np.empty(count, dtype)
         if stored and file.readinto(array.view(np.uint8).data) != stored:
             raise ValueError(f"member {member.filename!r} ends too early")
     return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _read_header(file: Any, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read shape, order and type of an array of numbers, and check that the size of the member agrees."""
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"member {member.filename!r} is not an array")
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"member {member.filename!r} has the format version {version}")
+    shape, is_fortran, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError(f"member {member.filename!r} holds Python objects")
+    count, stored = int(np.prod(shape, dtype=object)), member.file_size - file.tell()
+    if stored != count * dtype.itemsize:
+        raise ValueError(f"member {member.filename!r} has {stored} bytes for the shape {shape} of {dtype}")
+    return shape, is_fortran, dtype

@@ -157,7 +157,7 @@ def sweep_example(sweep: LidarSweep) -> dict:
     return {
         "time_index": sweep.time_index,
         "world_from_lidar": sweep.world_from_lidar.astype(float),
-        "points": sweep.points.load().astype(np.float32),
+        "points": np.column_stack(sweep.load()).astype(np.float32),
         "sensor": sweep.sensor,
     }
 

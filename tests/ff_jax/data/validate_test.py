@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from ff_jax.data.lazy_arrays import Source
-from ff_jax.data.scene_data import Box, Lane, SparsePoints
-from ff_jax.data.validate import validate
+from ff_jax.data.scene_data import Box, Lane, Readout, SparsePoints
+from ff_jax.data.validate import check, validate
 from tests.ff_jax.data import tiny
 
 
@@ -60,6 +60,11 @@ FRAMES = [
     ({"exposure_id": -2}, "exposure_id = -2 is negative"),
     ({"distortion": np.zeros(4)}, "distortion = [0.0, 0.0, 0.0, 0.0]; use 5"),
     ({"distortion": np.array([0, np.inf, 0, 0, 0])}, "distortion = [0.0, inf, 0.0, 0.0, 0.0]"),
+    ({"distortion": np.array([50.0, 0, 0, 0, 0])}, "leaves 10% of the image"),
+    ({"distortion": np.array([-9.0, 0, 0, 0, 0])}, "of the image (less than 50%)"),
+    ({"exposure_id": 10**9}, "exposure_id = 1000000000 is more than"),
+    ({"camera": "a\nb"}, "the camera is named 'a\\nb'"),
+    ({"readout": Readout(np.array([0, 0, 0, 1e3, 0, 0]))}, "exceeds 1 rad or 10 m"),
     ({"K": bad_K(-20.0, 0, 0)}, "fx = -20.0 px does not fit an image of 24x16"),
     ({"K": bad_K(2000.0, 1, 1)}, "fy = 2000.0 px does not fit"),
     ({"K": bad_K(40.0, 0, 2)}, "principal point (40.0, 8.0) is outside"),
@@ -116,10 +121,12 @@ def test_computed_pixels_are_checked_when_decoding(scene):
 POINTS = np.ones((5, 4), np.float32)
 SWEEPS = [
     (np.zeros((0, 4), np.float32), {}, "it has no points"),
-    (np.where(np.arange(5)[:, None] == 3, np.nan, POINTS), {}, "point 3 is not finite"),
-    (POINTS * 1e5, {}, "a coordinate of 100000 is not a LiDAR range"),
+    (np.full_like(POINTS, np.nan), {}, "none of 5 LiDAR points is finite"),
+    (POINTS * 1e5, {}, "none of 5 LiDAR points is finite and within 2000 m"),
     (POINTS[:, :3], {}, "have shape (5, 3); expected (N, 4)"),
     (POINTS, {"world_from_lidar": SCALED}, "world_from_lidar is not rigid"),
+    (POINTS, {"world_from_lidar": tiny.pose(90.0)}, "the LiDAR is 90.0 m from the ego vehicle"),
+    (POINTS, {"sensor": " "}, "the sensor has no name"),
     (POINTS, {"time_index": 9}, "time index 9 is outside 0..2"),
 ]
 
@@ -133,6 +140,9 @@ def test_bad_sweeps(scene, points, changes, words):
 BOXES = [
     ({"size": np.array([4.0, 0, 1])}, "size = [4.0, 0.0, 1.0]"),
     ({"size": np.array([4.0, np.nan, 1])}, "size = [4.0, nan, 1.0]"),
+    ({"size": np.array([4.0, 2, 1e9])}, "size = [4.0, 2.0, 1000000000.0]"),
+    ({"world_from_object": tiny.pose(1e6)}, "the box is 999999.0 m from the ego vehicle"),
+    ({"track_id": ""}, "the track has no name"),
     ({"category": "car"}, "category = 'car'; use one of vehicle"),
     ({"num_points": -5}, "num_points = -5"),
     ({"time_index": 5}, "time index 5 is outside"),
@@ -144,7 +154,7 @@ BOXES = [
 @pytest.mark.parametrize(("changes", "words"), BOXES, ids=[words[:25] for _, words in BOXES])
 def test_bad_boxes(scene, changes, words):
     message = message_of(with_box(scene, **changes))
-    assert words in message and "'7'" in message
+    assert (words in message and "box 1 (" in message) or "'7'" in message
 
 
 LINE = np.array([[0.0, 1, 0], [9, 1, 0]])
@@ -159,6 +169,9 @@ REST = [
     ({"lanes": (Lane("road_edge", LINE[:1]),)}, "lane 0: it has 1 point(s)"),
     ({"lanes": (Lane("road_edge", np.full((2, 3), np.inf)),)}, "lane 0: point 0 is not finite"),
     ({"points": SparsePoints(np.full((2, 3), np.nan))}, "sparse points: point 0 is not finite"),
+    ({"lanes": (Lane("road_edge", LINE * 1e9),)}, "lane 0: point 0 = [0.0, 1000000000.0, 0.0] is more than 40000 m"),
+    ({"points": SparsePoints(LINE * 1e30)}, "sparse points: point 0 = [0.0, 1e+30, 0.0] is more than"),
+    ({"times": np.array([0.0, 0.1, 1.6e9])}, "times[2] = 1600000000.0 is beyond"),
     ({"points": SparsePoints(LINE, LINE * 30)}, "rgb goes from 0.0 to 270.0"),
 ]
 
@@ -179,7 +192,8 @@ def test_test_frames_of_one_camera_may_stand_side_by_side(scene):
     def at(y):
         return tiny.pose(0, y) @ scene.frames[0].world_from_camera
 
-    beside = [replace(scene.frames[0], split="test", world_from_camera=at(y)) for y in (1.0, 2.0)]
+    image = Source("render", lambda: np.zeros((16, 24, 3), np.float32))
+    beside = [replace(scene.frames[0], split="test", world_from_camera=at(y), image=image) for y in (1.0, 2.0)]
     assert validate(replace(scene, frames=(*scene.frames, *beside)))
     message = message_of(replace(scene, frames=(*scene.frames, *beside, beside[1])))
     assert "duplicate test frame of camera 'a' at time index 0 at [0.0, 2.0, 0.0]" in message
@@ -193,3 +207,25 @@ def test_all_problems_come_in_one_error(scene):
     message = message_of(scene)
     assert message.startswith("5 problem(s) in 'tiny':\n- ")
     assert all(line.endswith(".") for line in message.splitlines()[1:])
+
+
+def test_one_image_of_two_frames_is_a_duplicate(scene):
+    message = message_of(with_frame(scene, 4, image=scene.frames[2].image))
+    assert f"duplicate image file {scene.frames[2].image.path}" in message
+
+
+def test_invalid_lidar_points_are_dropped_with_a_count(scene, caplog):
+    points = np.ones((8, 4), np.float32)
+    points[1, 0], points[2, 2], points[5, 3] = np.inf, 1e6, np.nan
+    bad = with_sweep(scene, points)
+    assert validate(bad, decode=True) is bad
+    xyz, _ = bad.sweeps[0].load()
+    assert len(xyz) == 5 and np.isfinite(xyz).all()
+    assert "dropped 3 of 8" in caplog.text and caplog.text.count("rays") == 1
+
+
+def test_check_gives_the_first_problem_in_one_sentence(scene):
+    bad = with_frame(with_frame(scene, 0, split="val"), 1, exposure_id=-1)
+    with pytest.raises(ValueError, match=r"^log: frame 0 \(a.*split = 'val'.* \(1 more problems\)\.$"):
+        check(bad, "log")
+    assert check(scene, "log") is scene

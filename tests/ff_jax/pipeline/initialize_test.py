@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data.recording import train_frames
+from ff_jax.pipeline.fuse import fuse, reconstruct
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.runtime.stop import StoppedError, StopRequest
@@ -84,3 +85,19 @@ def test_a_stopped_phase_is_saved_and_continues_to_the_same_numbers(log, tmp_pat
 def test_a_log_without_training_frames_is_an_error(log):
     with pytest.raises(ValueError, match="log 'tiny' has no training frame"):
         make_recording(log, CONFIG, ())
+
+
+@pytest.mark.parametrize("job", [fuse, reconstruct])
+def test_a_job_refuses_a_broken_log_or_no_steps_before_it_writes(job, tmp_path):
+    log = tiny.make_scene(tmp_path / "files")
+    config = dataclasses.replace(CONFIG, fixer="none")
+    with pytest.raises(ValueError, match="invalid steps=0"):
+        job(
+            dataclasses.replace(config, steps=0, schedule=dataclasses.replace(config.schedule, start=0)),
+            log,
+            tmp_path / "run",
+        )
+    log.frames[2].K[0, 0] = -38.0
+    with pytest.raises(ValueError, match=r"frame 2 .*fx = -38"):
+        job(config, log, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

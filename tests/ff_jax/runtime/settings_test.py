@@ -16,6 +16,7 @@ from ff_jax.fixers.difix.config import DifixConfig
 from ff_jax.fixers.difix.trainer import DifixTrainConfig
 from ff_jax.fixers.eigent.config import EigentConfig
 from ff_jax.fixers.eigent.trainer import EigentTrainConfig
+from ff_jax.fixers.multi_view_depth import SweepConfig
 from ff_jax.fixers.reprojection import AlignConfig
 from ff_jax.fixers.training.phase import PhaseConfig
 from ff_jax.fixers.training.state import OptimizerConfig
@@ -32,6 +33,7 @@ ROOTS = (
     OptimizerConfig(),
     StreetConfig(),
     AlignConfig(),
+    SweepConfig(),
 )
 VALUES = (0, -1, math.nan, math.inf, -math.inf, 1e30, 10**30, "many", None, True, ("a",), 0.5)
 
