@@ -26,6 +26,11 @@ RUNS = {
         *("--config.steps=2", "--config.schedule.start=1", "--config.evaluate.shifts=(0.0,)"),
         *("--config.evaluate.frames=2", "--config.evaluate.video_frames=2"),
     ),
+    "experiments.studies.fusing": (
+        *("--workdir={out}", *_SMALL, "--config.fixer=none", "--config.data.width=32", "--config.data.height=20"),
+        *("--config.data.frames=3", "--config.steps=4", "--config.schedule.start=1", "--config.schedule.every=2"),
+        *("--config.evaluate.frames=2", "--config.evaluate.shifts=(1.0,)", "--lpips=none", "--oracle"),
+    ),
     "experiments.benchmarks.metrics": (
         *("--workdir={out}", "--frames=9", "--distinct=1", "--width=32", "--height=20"),
         *_NO_NETWORKS,

@@ -36,6 +36,19 @@ def check(module):
     return lambda function: CHECKS.setdefault(module, function)
 
 
+@check("experiments.studies.fusing")
+def _(output, out):
+    rows = json.loads((out / "rows.json").read_text())["rows"]
+    assert {(row["step"], row["scene"]) for row in rows} == {
+        *((1, "recorded"), (3, "recorded"), (3, "fused"), (4, "recorded"), (4, "fused"), (4, "oracle"))
+    }
+    whole = [row for row in rows if row["region"] == "all" and row["scene"] != "oracle"]
+    assert all(row["psnr_render"] == row["psnr_fixed"] for row in whole)  # the fixer changes nothing
+    best = {row["shift"]: row["psnr_oracle"] for row in rows if row["scene"] == "oracle"}
+    assert best and all(best[row["shift"]] >= row["psnr_render"] for row in whole if row["step"] == 4)
+    assert output.startswith("| step | shift |")
+
+
 def columns(table):
     """Return the numbers of the first row of a Markdown table by the names of its columns, but the first column's."""
     head, _, row = ([cell.strip() for cell in line.strip(" |").split("|")] for line in table.splitlines()[:3])
