@@ -17,7 +17,9 @@ from ff_jax.render.renderer import ray_directions
 SIDE = 32
 CELLS = SIDE * SIDE
 MOSTLY = 0.5  # transmittance above which a pixel shows mostly background
-_UNIT = 1024.0  # fixed point: integers add up to the same sum in any order
+# Fixed point in two parts, because integers add up to the same sum in any order. A weight of 1e-8 still counts: the sky
+# of a well-fitted log has weights of 1e-4. A sum of a part stays below 2^31 for 2^16 pixels of a cell and group.
+_COARSE, _FINE = 2.0**14, 2.0**29
 _GROUPS = 64  # sums per cell: neighboring pixels mostly share a cell; atomic additions to it would serialize on a GPU
 
 
@@ -48,12 +50,12 @@ def information(camera: Camera, alpha: Float[Array, "H W"], weight: Float[Array,
     # Pixels without information are dropped: their index is out of range.
     cells = jnp.where(pixel_information > 0, cell_of(ray_directions(camera)), CELLS).reshape(-1)
     group = jnp.arange(cells.size, dtype=jnp.int32) % _GROUPS
-    values = (
-        jnp.stack([jnp.round(pixel_information * _UNIT), pixel_information > 0], -1).reshape(-1, 2).astype(jnp.int32)
-    )
-    sums = jnp.zeros((_GROUPS, CELLS, 2), jnp.int32).at[group, cells].add(values, mode="drop")
-    total, count = jnp.sum(sums.astype(jnp.float32), 0).T
-    return total / _UNIT / jnp.maximum(count, 1)
+    coarse = jnp.round(pixel_information * _COARSE)
+    fine = jnp.round((pixel_information - coarse / _COARSE) * _FINE)
+    values = jnp.stack([coarse, fine, pixel_information > 0], -1).reshape(-1, 3).astype(jnp.int32)
+    sums = jnp.zeros((_GROUPS, CELLS, 3), jnp.int32).at[group, cells].add(values, mode="drop")
+    coarse, fine, count = jnp.sum(sums.astype(jnp.float32), 0).T
+    return (coarse / _COARSE + fine / _FINE) / jnp.maximum(count, 1)
 
 
 def posterior_std(precision: Float[Array, "cells"], prior: Float[ArrayLike, ""]) -> Float[Array, "cells"]:

@@ -49,7 +49,7 @@ def noise_from_residuals(residuals: Float[Array, "..."]) -> Float[Array, ""]:
         residuals: image - render, any shape.
     """
     center = jnp.nanmedian(residuals)
-    return jnp.maximum(1.4826 * jnp.nanmedian(jnp.abs(residuals - center)), _FLOOR)
+    return _known(1.4826 * jnp.nanmedian(jnp.abs(residuals - center)))
 
 
 def noise_of_new_views(residuals: Float[Array, "..."]) -> Float[Array, ""]:
@@ -58,7 +58,15 @@ def noise_of_new_views(residuals: Float[Array, "..."]) -> Float[Array, ""]:
     Args:
         residuals: image - render of training views, any shape; NaN entries are ignored.
     """
-    return jnp.maximum(jnp.sqrt(jnp.nanmean(residuals**2)), _FLOOR)
+    return _known(jnp.sqrt(jnp.nanmean(residuals**2)))
+
+
+def _known(noise: Float[Array, ""]) -> Float[Array, ""]:
+    """Bound a noise from below; without any residual (all pixels are masked) it is 1, the range of colors.
+
+    NaN times a weight of 0 would be NaN in the information of every Gaussian.
+    """
+    return jnp.where(jnp.isnan(noise), 1.0, jnp.maximum(noise, _FLOOR))
 
 
 def _window_sum(values: Float[Array, "H W"]) -> Float[Array, "H W"]:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float, Shaped
 
 from kernels import ssim as ssim_map
 
@@ -17,17 +17,31 @@ def masked_mean(values: Float[ArrayLike, "H W"], mask: Bool[ArrayLike, "H W"] | 
     return jnp.where(mask, values, 0.0).sum() / mask.sum()
 
 
+def as_colors(image: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Convert an image to colors in [0, 1]: bytes are divided by 255, other integers are refused.
+
+    Raises:
+        ValueError: the image has integers of more than 8 bits, whose scale is unknown.
+    """
+    image = jnp.asarray(image)
+    if image.dtype == jnp.uint8:
+        return image.astype(jnp.float32) / 255
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"invalid image of {image.dtype}: expected colors in [0, 1], or uint8.")
+    return image
+
+
 def mse(
-    a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"], mask: Bool[ArrayLike, "H W"] | None = None
+    a: Shaped[ArrayLike, "H W C"], b: Shaped[ArrayLike, "H W C"], mask: Bool[ArrayLike, "H W"] | None = None
 ) -> Float[Array, ""]:
-    """Compute the mean squared difference over channels and (masked) pixels."""
-    return masked_mean(((jnp.asarray(a) - jnp.asarray(b)) ** 2).mean(-1), mask)
+    """Compute the mean squared difference of colors in [0, 1] (or uint8) over channels and (masked) pixels."""
+    return masked_mean(((as_colors(a) - as_colors(b)) ** 2).mean(-1), mask)
 
 
 def psnr(
-    a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"], mask: Bool[ArrayLike, "H W"] | None = None
+    a: Shaped[ArrayLike, "H W C"], b: Shaped[ArrayLike, "H W C"], mask: Bool[ArrayLike, "H W"] | None = None
 ) -> Float[Array, ""]:
-    """Compute the peak signal-to-noise ratio -10 log10(MSE), in dB, of colors with peak 1.
+    """Compute the peak signal-to-noise ratio -10 log10(MSE), in dB, of colors with peak 1 (or uint8).
 
     The mean runs over channels and over the pixels where `mask` is true. The result is infinite for equal images and
     NaN for an empty mask.
@@ -36,8 +50,8 @@ def psnr(
 
 
 def ssim(
-    a: Float[ArrayLike, "H W C"],
-    b: Float[ArrayLike, "H W C"],
+    a: Shaped[ArrayLike, "H W C"],
+    b: Shaped[ArrayLike, "H W C"],
     mask: Bool[ArrayLike, "H W"] | None = None,
     *,
     window: str = "gaussian11",
@@ -50,9 +64,9 @@ def ssim(
     `mask` is true; windows near its edge extend beyond it.
 
     Args:
-        a: colors in [0, 1].
-        b: colors in [0, 1].
+        a: colors in [0, 1], or uint8.
+        b: colors in [0, 1], or uint8.
         mask: pixels that count; all without one.
         window: "gaussian11" (11 x 11 taps, sigma 1.5) or "uniform7" (7 x 7 equal taps).
     """
-    return masked_mean(ssim_map(jnp.asarray(a), jnp.asarray(b), window=window), mask)
+    return masked_mean(ssim_map(as_colors(a), as_colors(b), window=window), mask)

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
-from jaxtyping import ArrayLike, Float, PyTree
+from jaxtyping import ArrayLike, Float, Num, PyTree
 
+from ff_jax.metrics.image import as_colors
 from ff_jax.runtime.weight_files import check_shapes, read_arrays
 
 # Mean and standard deviation of ImageNet's colors, for colors in [-1, 1].
@@ -91,10 +92,8 @@ class Lpips:
     net: str = flax.struct.field(pytree_node=False)
 
     @jax.jit
-    def distance(
-        self, a: Float[ArrayLike, "*batch H W 3"], b: Float[ArrayLike, "*batch H W 3"]
-    ) -> Float[Array, "*batch"]:
-        """Compute the distance of each pair of images, colors in [0, 1]; differentiable.
+    def distance(self, a: Num[ArrayLike, "*batch H W 3"], b: Num[ArrayLike, "*batch H W 3"]) -> Float[Array, "*batch"]:
+        """Compute the distance of each pair of images, colors in [0, 1] or uint8; differentiable.
 
         Raises:
             ValueError: the images are smaller than 31 pixels (16 for VGG16).
@@ -103,7 +102,7 @@ class Lpips:
 
     @jax.jit
     def distance_map(
-        self, a: Float[ArrayLike, "*batch H W 3"], b: Float[ArrayLike, "*batch H W 3"]
+        self, a: Num[ArrayLike, "*batch H W 3"], b: Num[ArrayLike, "*batch H W 3"]
     ) -> Float[Array, "*batch H W"]:
         """Compute the distance per pixel: the sum over layers, each enlarged bilinearly.
 
@@ -117,14 +116,14 @@ class Lpips:
         parts = [jax.image.resize(part, shape, "bilinear", antialias=False) for part in self._parts(a, b)]
         return cast(Array, sum(parts))
 
-    def _parts(self, a: Float[ArrayLike, "*batch H W 3"], b: Float[ArrayLike, "*batch H W 3"]) -> list[Array]:
+    def _parts(self, a: Num[ArrayLike, "*batch H W 3"], b: Num[ArrayLike, "*batch H W 3"]) -> list[Array]:
         """Compute the weighted squared differences (*batch, h, w) of each layer."""
         *batch, height, width, _ = jnp.shape(a)
         size = _NETWORKS[self.net].min_size
         if min(height, width) < size:
             raise ValueError(f"LPIPS ({self.net}) needs {size} x {size} pixels, got {height} x {width}.")
         # One batch instead of two calls halves the program to compile.
-        both = jnp.stack([jnp.asarray(a), jnp.asarray(b)]).reshape(-1, height, width, 3)
+        both = jnp.stack([as_colors(a), as_colors(b)]).reshape(-1, height, width, 3)
         normalized = (2 * both - 1 - jnp.array(_SHIFT)) / jnp.array(_SCALE)
         layers = cast(list[Array], Trunk(self.net).apply({"params": self.params["trunk"]}, normalized))
         return [self._part(*pair, tuple(batch)) for pair in zip(layers, self.params["channels"], strict=True)]

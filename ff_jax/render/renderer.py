@@ -182,9 +182,11 @@ def render(
 
 def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
     """Compute unit ray directions in the world frame through all pixel centers."""
-    x = (jnp.arange(camera.width) + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
-    y = (jnp.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
-    in_camera = jnp.stack([*jnp.meshgrid(x, y), jnp.ones((camera.height, camera.width))], -1)
+    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
+    y = (jnp.arange(camera.height) + 0.5 - cy) / fy
+    x = (jnp.arange(camera.width) + 0.5 - cx - skew * y[:, None]) / fx
+    ones = jnp.ones((camera.height, camera.width))
+    in_camera = jnp.stack([x, y[:, None] * ones, ones], -1)
     in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
     if camera.shutter is not None:
         in_camera = rays_at_readout(in_camera, camera)

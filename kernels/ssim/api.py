@@ -2,16 +2,17 @@
 
 from typing import Literal
 
+import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from kernels.ssim.reference import ssim_reference, window_taps
 from kernels.ssim.xla import ssim_xla
 
 
 def ssim(
-    a: Float[Array, "..."],
-    b: Float[Array, "..."],
+    a: Num[Array, "..."],
+    b: Num[Array, "..."],
     *,
     window: str = "gaussian11",
     implementation: Literal["reference", "xla"] | None = None,
@@ -32,10 +33,12 @@ def ssim(
         implementation: "reference" (dense convolution), "xla" (separable) or None (the fast one).
 
     Raises:
-        ValueError: if the images differ in shape or are not (H, W, C), or a name is unknown.
+        ValueError: if the images differ in shape or are not (H, W, C) colors, or a name is unknown.
     """
     if a.ndim != 3 or a.shape != b.shape:
         raise ValueError(f"invalid shapes {a.shape} and {b.shape}: expected two images of one (H, W, C) shape")
+    if not (jnp.issubdtype(a.dtype, jnp.floating) and jnp.issubdtype(b.dtype, jnp.floating)):
+        raise ValueError(f"invalid images of {a.dtype} and {b.dtype}: expected colors in [0, 1]")
     taps = window_taps(window)
     if implementation == "reference":
         return ssim_reference(a, b, taps)

@@ -78,6 +78,19 @@ class Relocated(NamedTuple):
     source: Int[Array, "N"]  # the slot that each slot was copied from; itself where nothing was copied
 
 
+def _draw(key: Key[Array, ""], weights: Float[Array, "N"]) -> Int[Array, "N"]:
+    """Draw as many slots as there are, with replacement, with probabilities proportional to weights.
+
+    Parallel prefix sums of float32 are not monotone, and may rise where the weight is 0. Their running maximum over the
+    slots of positive weight rises at such slots only, so no other slot is drawn.
+    """
+    sums = jnp.cumsum(weights)
+    cumulative = jax.lax.cummax(jnp.where(weights > 0, sums, 0.0))
+    draws = jax.random.uniform(key, weights.shape) * cumulative[-1]
+    draws = jnp.minimum(draws, jnp.nextafter(cumulative[-1], 0.0))  # the product may round up to the sum
+    return jnp.clip(jnp.searchsorted(cumulative, draws, side="right"), 0, len(weights) - 1)
+
+
 def relocate(
     key: Key[Array, ""],
     gaussians: Gaussians,
@@ -102,9 +115,7 @@ def relocate(
     free_rank = jnp.cumsum(~alive)
     target = (alive & ~healthy) | (~alive & (free_rank <= num_new))
     target = target & jnp.any(healthy)
-    cumulative = jnp.cumsum(jnp.where(healthy, opacity, 0.0))
-    draws = jax.random.uniform(key, (count,)) * cumulative[-1]
-    source = jnp.clip(jnp.searchsorted(cumulative, draws, side="right"), 0, count - 1)
+    source = _draw(key, jnp.where(healthy, opacity, 0.0))
     copies = 1 + jnp.zeros(count, jnp.int32).at[source].add(target.astype(jnp.int32))
     shared, factor = _shared_opacity_and_scale(opacity, copies)
     shared = jnp.clip(shared, config.min_opacity, 1.0 - 1e-6)

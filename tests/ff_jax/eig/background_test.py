@@ -45,3 +45,14 @@ def test_more_views_never_increase_the_variance():
         std = background.posterior_std(total / 0.05**2, 0.3)
         assert (std <= last).all()
         last = std
+
+
+def test_small_weights_are_not_rounded_away():
+    """A sky that misses its clouds has weights of 1e-4 per pixel, and is still observed by many views."""
+    rng = np.random.default_rng()
+    for scale in (1.0, 1e-3, 1e-5, 1e-7):
+        weight = (scale * rng.uniform(0.5, 1, (H, W))).astype(np.float32)
+        information = np.asarray(background.information(camera(), jnp.zeros((H, W)), jnp.asarray(weight)))
+        cells = np.asarray(background.cell_of(background.ray_directions(camera())))
+        for cell in np.unique(cells):
+            np.testing.assert_allclose(information[cell], weight[cells == cell].mean(), rtol=1e-5 + 2e-9 / scale)

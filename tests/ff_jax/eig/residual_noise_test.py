@@ -51,3 +51,11 @@ def test_noise_ignores_errors_of_the_scene_model():
     sigma = residual_noise.noise_from_residuals(jnp.asarray(residuals, jnp.float32))
     assert 0.028 < sigma < 0.045
     np.testing.assert_allclose(residual_noise.noise_from_residuals(jnp.zeros((4, 4))), 1e-3)
+
+
+def test_a_fully_masked_camera_has_a_finite_noise():
+    """Its weights are 0, and 0 / noise^2 must be 0: NaN would reach every Gaussian."""
+    masked = jnp.full((3, 5), jnp.nan)
+    for noise in (residual_noise.noise_from_residuals(masked), residual_noise.noise_of_new_views(masked)):
+        weight = residual_noise.information_weight(jnp.zeros((4, 4, 3)), jnp.zeros((4, 4)), noise, 2.0)
+        assert np.isfinite(weight).all() and float(jnp.abs(0 * weight / noise**2).max()) == 0.0

@@ -55,3 +55,15 @@ def test_gradient_of_the_masked_error(pair):
     mask = np.random.default_rng().random(a.shape[:2]) < 0.5
     expected = np.where(mask[..., None], 2 * (a - b), 0) / (3 * mask.sum())
     np.testing.assert_allclose(jax.grad(image.mse)(a, b, mask), expected, atol=1e-6)
+
+
+def test_bytes_are_scaled_and_other_integers_refused():
+    a, b = np.random.default_rng().integers(0, 256, (2, 24, 19, 3), dtype=np.uint8)
+    colors = a / np.float32(255), b / np.float32(255)
+    for metric in (image.psnr, image.ssim, image.mse):
+        np.testing.assert_allclose(metric(a, b), metric(*colors), rtol=1e-5)
+        for kind in (np.uint16, np.int32, bool):
+            with pytest.raises(ValueError, match=np.dtype(kind).name):
+                metric(a.astype(kind), b.astype(kind))
+    with pytest.raises(ValueError, match="uint8"):
+        ssim_map(jax.numpy.asarray(a), jax.numpy.asarray(b))

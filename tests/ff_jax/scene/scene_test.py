@@ -92,14 +92,14 @@ def test_ray_directions_pass_through_their_pixels():
     rng = np.random.default_rng()
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = Rotation.random(rng=rng).as_matrix(), rng.normal(size=3)
-    camera = make_camera(np.array([[30.0, 0, 19], [0, 28, 13], [0, 0, 1]]), pose, 40, 24)
+    camera = make_camera(np.array([[30.0, 4, 19], [0, 28, 13], [0, 0, 1]]), pose, 40, 24)
     points = pose[:3, 3] + 7.0 * np.asarray(ray_directions(camera))
     in_camera = (points - pose[:3, 3]) @ pose[:3, :3]
     pixels = in_camera @ np.asarray(camera.K).T
     v, u = np.mgrid[:24, :40] + 0.5
     np.testing.assert_allclose(pixels[..., :2] / pixels[..., 2:], np.stack([u, v], -1), rtol=1e-4)
     half = resize(camera, 20, 12)
-    np.testing.assert_allclose(half.K, [[15, 0, 9.5], [0, 14, 6.5], [0, 0, 1]])
+    np.testing.assert_allclose(half.K, [[15, 2, 9.5], [0, 14, 6.5], [0, 0, 1]])
 
 
 def test_too_many_points_are_an_error():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.render.gaussians import Gaussians, opacities
-from ff_jax.train.densify.mcmc import DensityConfig, _shared_opacity_and_scale, explore, relocate
+from ff_jax.train.densify.mcmc import DensityConfig, _draw, _shared_opacity_and_scale, explore, relocate
 from tests.scenes import normal
 
 
@@ -77,3 +77,16 @@ def test_noise_moves_only_transparent_gaussians_along_their_covariance():
     shift = np.asarray(moved.means - flat.means)
     assert np.abs(shift[count // 2 :]).max() == 0
     assert np.abs(shift[: count // 2, :2]).mean() > 0.1 and np.abs(shift[:, 2]).max() < 1e-3
+
+
+def test_only_slots_of_positive_weight_are_drawn():
+    """Prefix sums of a large buffer fall, and rise at slots without weight."""
+    rng = np.random.default_rng()
+    weights = np.where(rng.random(200_000) < 0.7, rng.random(200_000), 0).astype(np.float32)
+    slots = np.asarray(jax.jit(_draw)(jax.random.key(1), jnp.asarray(weights)))
+    assert (weights[slots] > 0).all()
+    halves = np.bincount(slots // 100_000, minlength=2) / len(slots)
+    expected = weights.reshape(2, -1).sum(1, dtype=float) / weights.sum(dtype=float)
+    np.testing.assert_allclose(halves, expected, atol=0.01)
+    rare = jnp.zeros(5000).at[4321].set(1e-3)
+    assert (_draw(jax.random.key(2), rare) == 4321).all()
