@@ -32,7 +32,7 @@ from ff_jax.pipeline.fuse import prepare_workdir
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.progress import progress
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")  # of the synthetic street
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")  # of the synthetic street
 _WORKDIR = command_line.workdir_flag()
 _SOURCE = flags.DEFINE_enum("source", "world", ["world", "kitti"], "The synthetic street, or KITTI color stereo.")
 _SEEDS = command_line.seeds_flag(5)

@@ -22,7 +22,7 @@ HELD_OUT = 4  # every fourth time step
 STREETS = {"steady": False, "drifting": True}
 EXPOSURES = {"one exposure": study.shared, "one per image": study.per_image}
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(3)
 _STEPS = flags.DEFINE_integer("steps", 600, "Training steps; 0: the initial points are scored.", lower_bound=0)

@@ -22,7 +22,7 @@ from ff_jax.data.open import open_log
 from ff_jax.runtime.atomic_files import atomic_write
 
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag("Folder of the run and of the tables.")
 _ORACLE = flags.DEFINE_bool("oracle", False, "Measure the best possible re-projection at the last step.")
 

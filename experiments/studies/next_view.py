@@ -36,7 +36,7 @@ from ff_jax.runtime.progress import progress
 from ff_jax.scene import SceneModel, View, render_scene
 from ff_jax.train.batches import view_of
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(5)
 _STEPS = flags.DEFINE_integer(

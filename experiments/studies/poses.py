@@ -17,7 +17,7 @@ from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.pipeline.config import FuseConfig
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(5)
 _STEPS = flags.DEFINE_integer("steps", 400, "Training steps; 0: the initial points are scored.", lower_bound=0)

@@ -14,7 +14,7 @@ from ff_jax.data.open import open_log
 from ff_jax.export.records import shift_name
 from ff_jax.pipeline.fuse import fuse
 
-_CONFIG = command_line.config_flag("experiments/configs/fuse.py")
+_CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(3, "Seeds of the street and of all random numbers.")
 

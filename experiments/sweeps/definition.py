@@ -59,7 +59,7 @@ class Sweep:
 
     title: str
     metrics: Mapping[str, str]
-    config: str = "experiments/configs/fuse.py"
+    config: str = "experiments/configs/fuse.py:cpu"
     base: Settings = field(default_factory=dict)
     rows: Mapping[str, Settings] = field(default_factory=dict)
     grid: Mapping[str, Sequence] = field(default_factory=dict)

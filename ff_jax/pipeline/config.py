@@ -153,19 +153,26 @@ class FuseConfig(Settings):
             )
 
 
-def demo_config() -> FuseConfig:
-    """Make the settings of the demo: the synthetic street, one camera, out to 3 m left, on a CPU in minutes."""
+def demo_config(*, is_large: bool = False) -> FuseConfig:
+    """Make the settings of the demo: the synthetic street, one camera, out to 3 m left.
+
+    Args:
+        is_large: 640x384 pixels and 100,000 Gaussians for GPUs, not 208x128 and 16,000; either takes minutes.
+    """
     return FuseConfig(
         steps=1300,
         save_every=500,
         pseudo_view_capacity=42,
         fixer="difix",  # trained on other synthetic streets; logs of real cameras use `self_fit`
-        data=DataConfig(frames=14),
+        data=DataConfig(frames=14, width=640, height=384) if is_large else DataConfig(frames=14),
         render=RenderConfig(antialiased=False),
         recon=ReconConfig(
-            budget=16_000, sh_degree=1, sh_every=400, density=DensityConfig(start=150, stop=1000, every=50)
+            budget=100_000 if is_large else 16_000,
+            sh_degree=1,
+            sh_every=400,
+            density=DensityConfig(start=150, stop=1000, every=50),
         ),
-        init=InitConfig(points=8_000, scale=0.35),
+        init=InitConfig(points=50_000 if is_large else 8_000, scale=0.35),
         schedule=ShiftSchedule(start=300, every=200, meters=1.0, largest=3.0, sides=(1,), refresh=600),
         eig=EigConfig(kappa=0.1, floor=0.2),
         pairs=PairsConfig(every=2, steps=400),

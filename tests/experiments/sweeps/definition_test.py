@@ -17,7 +17,7 @@ def test_runs_are_every_row_with_every_cell_and_every_seed():
         f"{row}_kappa={kappa}_seed{seed}" for row in "ab" for kappa in (0.1, 0.5) for seed in (0, 4)
     ]
     assert found[1].settings == {
-        "config": "experiments/configs/fuse.py",
+        "config": "experiments/configs/fuse.py:cpu",
         "fixer": "none",
         "eig.kappa": 0.1,
         "seed": 4,
@@ -32,7 +32,7 @@ def test_settings_of_a_run_replace_those_of_the_base_and_become_flags():
     )
     (spec,) = run_specs(sweep)
     assert command_flags(spec) == [
-        "--config=experiments/configs/fuse.py",
+        "--config=experiments/configs/fuse.py:cpu",
         "--config.steps=7",
         "--config.seed=2",
         "--config.schedule.sides=(1,-1)",
