@@ -28,7 +28,7 @@ from ff_jax.export.image_bytes import save_png
 from ff_jax.export.records import shift_name
 from ff_jax.metrics.calibration import miscalibration
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fuse import prepare_workdir
+from ff_jax.pipeline.fuse import check_workdir, write_facts
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.progress import progress
 
@@ -65,8 +65,9 @@ def settings_for(seed: int) -> FuseConfig:
 def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     """Reconstruct one log and score the maps of its test views off the path, per shift and over all."""
     config = settings_for(seed)
-    prepare_workdir(workdir, config, resume=True)
     log = open_log(command_line.with_log_path(config).data, command_line.parse_numbers(_SHIFTS))
+    check_workdir(workdir, config, log, resume=True)
+    write_facts(workdir, config, log)
     views = [target for target in targets(log, (), _FRAMES.value) if target.has_truth and abs(target.shift) > 0.02]
     run = reconstruct_log(log, config, workdir / "recon", description=f"seed {seed}")
     model = run.reserve([target.view for target in views]).scene
