@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +102,13 @@ class Processes:
         self._stopped.set()
         for process in list(self._running):
             process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the processes have ended; it may be called by a signal handler while `run` waits."""
+        for process in list(self._running):
+            with suppress(ChildProcessError):  # `run` has already collected it
+                # `Popen.wait` would wait for its own lock, which the interrupted `run` has.
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def run_job(job: Job, environment: dict[str, str], processes: Processes | None = None) -> None:

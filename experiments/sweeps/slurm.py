@@ -5,7 +5,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.launch import Job, run_job, write_failure
+from experiments.sweeps.launch import Job, Processes, run_job, write_failure
+
+
+class ClusterJob:
+    """A job as submitit calls it; one that is preempted goes on by itself when the cluster starts it again."""
+
+    def __call__(self, job: Job) -> None:
+        """Run the job; finished parts of it are not repeated."""
+        self._processes = Processes()  # not pickled with the job
+        run_job(job, {}, self._processes)
+
+    def checkpoint(self, job: Job) -> Any:
+        """Let the processes save their state, and return what the cluster is to start again.
+
+        submitit calls it in a signal handler, some time before the cluster kills the job.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        self._processes.stop()
+        self._processes.wait()
+        return DelayedSubmission(ClusterJob(), job)
 
 
 def run_on_cluster(
@@ -32,7 +52,7 @@ def run_on_cluster(
         executor.update_parameters(**({"slurm_array_parallelism": num_workers} | options))
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"--cluster={cluster} does not work: {error}") from error
-    waiting = dict(enumerate(executor.map_array(run_job, jobs, [{}] * len(jobs))))
+    waiting = dict(enumerate(executor.map_array(ClusterJob(), jobs)))
     while waiting:
         for index, submission in [(i, s) for i, s in waiting.items() if s.done()]:
             if error := submission.exception():

@@ -35,6 +35,8 @@ class Kill(NamedTuple):
     phase: str  # last phase that had started
     step: int  # last complete checkpoint of the phase; -1 without one
     during: str  # "a checkpoint", "anything else" or "it had ended"
+    code: int  # exit code of the process
+    waited: float  # seconds from the signal to the end of the process
 
 
 def command(workdir: Path) -> list[str]:
@@ -70,14 +72,17 @@ def finish(workdir: Path) -> None:
         raise ValueError(f"the run in {workdir} failed: {process.stderr.strip().splitlines()[-1]}")
 
 
-def run_and_kill(workdir: Path, max_seconds: float, *, seed: Any, in_checkpoint: bool) -> Kill:
-    """Start or resume a run, and kill -9 it at a random moment.
+def run_and_kill(
+    workdir: Path, max_seconds: float, *, seed: Any, in_checkpoint: bool, number: int = signal.SIGKILL
+) -> Kill:
+    """Start or resume a run, and send it a signal at a random moment.
 
     Args:
         workdir: folder of the run.
         max_seconds: the moment is between 0 and this many seconds after the start.
         seed: seed of the moment.
-        in_checkpoint: wait from that moment on until a checkpoint is being written, and kill then.
+        in_checkpoint: wait from that moment on until a checkpoint is being written, and send it then.
+        number: of the signal.
     """
     process = subprocess.Popen(
         command(workdir), cwd=ROOT, env=environment(workdir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -93,11 +98,13 @@ def run_and_kill(workdir: Path, max_seconds: float, *, seed: Any, in_checkpoint:
     while in_checkpoint and process.poll() is None and not is_writing() and time.time() - begin < _MAX_WAIT:
         time.sleep(0.002)
     during = "it had ended" if process.poll() is not None else "a checkpoint" if is_writing() else "anything else"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    sent = time.time()
+    process.send_signal(number)
+    code = process.wait()
     phases = [phase for phase in PHASES if (workdir / phase).exists()]
     phase = phases[-1] if phases else "start"
-    return Kill(time.time() - begin, phase, max(_complete_steps(workdir / phase), default=-1), during)
+    step = max(_complete_steps(workdir / phase), default=-1)
+    return Kill(sent - begin, phase, step, during, code, time.time() - sent)
 
 
 def is_finished(workdir: Path) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from experiments.sweeps import launch
 from experiments.sweeps.definition import Sweep, run_specs
+from experiments.sweeps.slurm import ClusterJob
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -130,6 +131,27 @@ def test_the_same_sweep_runs_through_submitit(run, config, tmp_path):
     assert "3 finished" in end.stdout and starts(workdir) == {"low_seed0": 1, "high_seed0": 1, "shaky_seed0": 2}
     wrong = run(config, tmp_path / "other", "--cluster=local", "--cluster_option=timeout_mins=5")
     assert wrong.returncode == 1 and "--cluster=local does not work" in wrong.stderr
+
+
+def test_a_preempted_job_goes_on_by_itself(tmp_path):
+    """As on Slurm, which tells the job with a signal and starts it again: submitit's local executor does the same."""
+    submitit = pytest.importorskip("submitit")
+    sweep = Sweep(title="fake", metrics={}, module="tests.experiments.fake_job", base={"seconds": "2"},
+                  rows={"low": {"value": 10}}, seeds=(0,), seed_settings=("seed",))  # fmt: skip
+    job = launch.make_job(sweep, run_specs(sweep)[0], tmp_path)
+    executor = submitit.LocalExecutor(tmp_path / "submitit")
+    executor.update_parameters(timeout_min=5)
+    submission = executor.submit(ClusterJob(), job)
+    deadline = time.time() + 120
+    while not starts(tmp_path) and time.time() < deadline:
+        time.sleep(0.02)
+    controller = submission.job_id  # its child runs the job
+    (worker,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+    os.kill(int(worker), signal.SIGUSR2)
+    submission.result()
+    assert list(starts(tmp_path).values()) == [2]
+    assert json.loads((job.folder / "finished.json").read_text())["attempts"] == 1  # of the second process
+    assert not (job.folder / "failed.json").exists()
 
 
 def test_wrong_use_gets_one_sentence(run, tmp_path):
