@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ff_jax.runtime.untrusted_files import read_file
+
 
 class TensorSpec(NamedTuple):
     """Name, shape and element type of an input or output; a dynamic dimension is None."""
@@ -60,13 +62,12 @@ def open_network(path: Path | str) -> OnnxNetwork:
     except ImportError as error:
         raise ImportError("ONNX networks need onnxruntime: pip install onnxruntime (or onnxruntime-gpu).") from error
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give the path of an .onnx file.")
+    data = read_file(path)
     options = onnxruntime.SessionOptions()
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
         raise ValueError(
             f"{path}: not a network that runs ({_first_line(error)}); download or export it again."

@@ -69,16 +69,17 @@ def test_fusing_used_pseudo_views(finished):
     assert not np.array_equal(state[means], baseline[means])
 
 
-def kill(workdir: Path, moment) -> None:
-    """Start or resume a run and kill -9 it once `moment(process)` is true."""
+def kill(workdir: Path, moment, number: int = signal.SIGKILL) -> int:
+    """Start or resume a run and send it a signal once `moment(process)` is true; return its exit code."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(faults.command(workdir), cwd=faults.ROOT, env=CPU, **silent)
     deadline = time.time() + 900
     while not moment(process) and time.time() < deadline:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    return process.wait()
 
 
 def study_faults(server, finished: Path, folder: Path) -> None:
@@ -105,7 +106,9 @@ def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
         assert second.returncode == 1 and f"in use by process {process.pid} on" in second.stderr
         return True
 
-    kill(workdir, between_checkpoints)
+    before = set((workdir / "fused" / "checkpoints").glob("[0-9]*"))
+    assert kill(workdir, between_checkpoints, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert set((workdir / "fused" / "checkpoints").glob("[0-9]*")) - before  # the next step is saved
     log.unlink()  # only the log is lost
     before = faults.unfinished(workdir)
     kill(workdir, lambda _: faults.unfinished(workdir) - before)

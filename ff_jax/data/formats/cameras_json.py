@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from ff_jax.data.formats.dgp import DGP_CATEGORIES
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, SparsePoints, ego_from_front_camera
 from ff_jax.runtime.untrusted_files import read_npz
 
@@ -124,7 +125,7 @@ def _frame(path: Path, record: dict, time_index: int, time: float, exposure_id: 
         world_from_camera=np.array(record["c2w"], float),
         width=record["w"],
         height=record["h"],
-        image=ImageFile(path / record["file"]),
+        image=ImageFile(inside(path, record["file"])),
         exposure_id=exposure_id,
         split=split,
     )

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import SceneData
+from ff_jax.runtime.untrusted_files import UnreadableFileError, check_decoded_size, check_regular
 
 Array = np.ndarray
 _logger = logging.getLogger(__name__)
@@ -169,6 +170,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, Shaped[Array, 
     feather, parquet = _arrow(path)
     with _readable(path):
         if path.suffix == ".parquet":
+            _check_rows(parquet, path)
             present = set(columns) & set(parquet.read_schema(str(path)).names)
             table = parquet.read_table(str(path), columns=sorted(present))
         else:
@@ -195,6 +197,7 @@ def read_cell(path: Path, column: str, row: int) -> bytes | Shaped[Array, "n"] |
     """
     _, parquet = _arrow(path)
     with _readable(path), parquet.ParquetFile(str(path)) as file:
+        _check_rows(parquet, path)
         group = 0
         while row >= file.metadata.row_group(group).num_rows:
             row -= file.metadata.row_group(group).num_rows
@@ -215,13 +218,22 @@ def _arrow(path: Path) -> tuple[ModuleType, ModuleType]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Convert the errors of pyarrow to a ValueError of one sentence."""
-    from pyarrow import ArrowException
-
+    """Convert the errors of pyarrow, which are of many types, to a ValueError of one sentence."""
+    check_regular(path)
     try:
         yield
+    except UnreadableFileError:
+        raise
     except KeyError as error:
         raise ValueError(f"{path}: has no column {error.args[0]!r}; use a file of a supported version.") from error
-    except (OSError, ArrowException, UnicodeDecodeError) as error:
-        reason = "no such file" if not path.is_file() else f"cannot be read ({str(error).splitlines()[0]})"
-        raise ValueError(f"{path}: {reason}; restore the file.") from error
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: cannot be read ({reason}); restore the file.") from error
+
+
+def _check_rows(parquet: ModuleType, path: Path) -> None:
+    """Check the size that a Parquet file claims: a few bytes may stand for any number of equal rows."""
+    metadata = parquet.read_metadata(str(path))
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    claimed = sum(group.total_byte_size for group in groups) + 8 * metadata.num_rows
+    check_decoded_size(path, claimed, path.stat().st_size)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from ff_jax.data.formats.common import pinhole, pose, start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid
 from ff_jax.runtime.untrusted_files import read_npz
 
@@ -92,14 +93,14 @@ def _frame(path: Path, step: int, record: dict, K: Float[Array, "3 3"], time: fl
         world_from_camera=_pose(image["pose"]),
         width=image["width"],
         height=image["height"],
-        image=ImageFile(path / image["filename"]),
+        image=ImageFile(inside(path, image["filename"])),
         exposure_id=exposure,
     )
 
 
 def _sweep(path: Path, step: int, record: dict) -> LidarSweep:
     cloud = record["datum"]["point_cloud"]
-    file, columns = path / cloud["filename"], [cloud["point_format"].index(field) for field in FIELDS]
+    file, columns = inside(path, cloud["filename"]), [cloud["point_format"].index(field) for field in FIELDS]
 
     def compute() -> Float[Array, "N 4"]:
         return read_npz(file)["data"][:, columns].astype(np.float32)
@@ -110,7 +111,7 @@ def _sweep(path: Path, step: int, record: dict) -> LidarSweep:
 def _boxes(path: Path, step: int, cloud: dict, names: dict[int, str]) -> list[Box]:
     if BOXES_3D not in cloud["annotations"]:
         return []
-    labels = read_object(path / cloud["annotations"][BOXES_3D], "annotations")["annotations"]
+    labels = read_object(inside(path, cloud["annotations"][BOXES_3D]), "annotations")["annotations"]
     world_from_lidar = _pose(cloud["pose"])
     return [
         Box(
@@ -127,13 +128,13 @@ def _boxes(path: Path, step: int, cloud: dict, names: dict[int, str]) -> list[Bo
 
 def _class_names(path: Path, index: dict) -> dict[int, str]:
     key = index["ontologies"].get(BOXES_3D)
-    items = read_object(path / "ontology" / f"{key}.json", "items")["items"] if key else []
+    items = read_object(inside(path, f"ontology/{key}.json"), "items")["items"] if key else []
     return {item["id"]: item["name"] for item in items}
 
 
 def _calibration(path: Path, key: str) -> dict[str, tuple[Float[Array, "3 3"], Float[Array, "4 4"]]]:
     """Read K and ego_from_sensor of every sensor."""
-    content = read_object(path / "calibration" / f"{key}.json", "names")
+    content = read_object(inside(path, f"calibration/{key}.json"), "names")
     sensors = zip(content["names"], content["intrinsics"], content["extrinsics"], strict=True)
     return {n: (pinhole(i["fx"], i["fy"], i["cx"] + 0.5, i["cy"] + 0.5), _pose(e)) for n, i, e in sensors}
 

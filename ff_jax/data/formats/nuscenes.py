@@ -16,6 +16,7 @@ from ff_jax.data.formats import nuscenes_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_vehicle
 from ff_jax.data.formats.nuscenes_tables import Record, read_tables
 from ff_jax.data.lazy_arrays import ImageFile, Source
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData
 from ff_jax.runtime.untrusted_files import read_file
 
@@ -58,7 +59,7 @@ def load(path: Path, scene: str = "", version: str = "", sweeps: bool = False) -
         frames=tuple(_frame(path, i, *entry, int(stamps[0])) for i, entry in enumerate(images)),
         sweeps=tuple(_sweep(path, step, record) for step, channel, record in entries if channel == LIDAR),
         boxes=tuple(box for track, labels in tables.tracks.items() for box in _boxes(track, labels, stamps)),
-        lanes=nuscenes_map.load(path / f"maps/expansion/{tables.location}.json", world_from_ego[:, :3, 3]),
+        lanes=nuscenes_map.load(inside(path, f"maps/expansion/{tables.location}.json"), world_from_ego[:, :3, 3]),
     )
     return start_at_vehicle(result)
 
@@ -95,13 +96,13 @@ def _frame(path: Path, number: int, step: int, channel: str, record: Record, sta
         world_from_camera=record.world_from_ego @ record.ego_from_sensor,
         width=record.width,
         height=record.height,
-        image=ImageFile(path / record.file),
+        image=ImageFile(inside(path, record.file)),
         exposure_id=number,
     )
 
 
 def _sweep(path: Path, step: int, record: Record) -> LidarSweep:
-    file = path / record.file
+    file = inside(path, record.file)
     return LidarSweep(
         step, record.world_from_ego @ record.ego_from_sensor, Source(str(file), lambda: read_scan(file), file)
     )

@@ -17,6 +17,8 @@ from jaxtyping import Shaped
 
 from ff_jax.runtime.untrusted_files import read_file
 
+_MAX_BYTES = 1 << 28  # of a decompressed table; those of PandaSet have 10 MB
+
 Array = np.ndarray
 
 
@@ -28,7 +30,11 @@ def read_table(path: Path) -> dict[str, Shaped[Array, "N"]]:
     """
     data = read_file(path)
     try:
-        table = _Unpickler(io.BytesIO(gzip.decompress(data))).load()
+        with gzip.open(io.BytesIO(data)) as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        table = _Unpickler(io.BytesIO(content)).load()
         return table.columns()
     except Exception as error:  # a damaged pickle may raise anything
         raise ValueError(f"{path}: cannot be read as a pickled table ({error}); download it again.") from error
@@ -74,7 +80,10 @@ def _places(where: slice | Array, count: int) -> list[int]:
 
 def _index(kind: str, state: dict) -> list:
     if kind == "RangeIndex":
-        return list(range(state["start"], state["stop"], state["step"]))
+        numbers = range(state["start"], state["stop"], state["step"])
+        if len(numbers) > _MAX_BYTES:
+            raise ValueError(f"its index has {len(numbers)} entries")
+        return list(numbers)
     return list(state["data"])
 
 
@@ -83,7 +92,15 @@ def _block(values: Array, where: slice | Array, ndim: int) -> tuple[Array, slice
 
 
 INDICES = ("Index", "RangeIndex", "Int64Index")
-REBUILD = np.zeros(1).__reduce__()[0]  # numpy's functions that make arrays
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> Array:
+    """Make the empty array that a pickle then fills, as NumPy does; another shape would need memory for nothing."""
+    if shape != (0,):
+        raise ValueError(f"it makes an array of shape {shape}")
+    return np.ndarray((0,), np.int8)
+
+
 FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
 NAMES = {
     "DataFrame": _Table,
@@ -92,7 +109,7 @@ NAMES = {
     "_new_Index": _index,
     **{name: name for name in INDICES},
 }
-NUMPY = {"_reconstruct": REBUILD, "_frombuffer": FROM_BUFFER, "ndarray": np.ndarray, "dtype": np.dtype}
+NUMPY = {"_reconstruct": _reconstruct, "_frombuffer": FROM_BUFFER, "ndarray": "ndarray", "dtype": np.dtype}
 OTHERS = {("builtins", "slice"): slice, ("__builtin__", "slice"): slice, ("_codecs", "encode"): codecs.encode}
 
 

@@ -6,12 +6,13 @@ The checksum is computed in NumPy, about 200 MB/s, which needs no further packag
 """
 
 import functools
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt32
+
+from ff_jax.runtime.untrusted_files import check_regular
 
 HEADER, FOOTER = 12, 4
 POLYNOMIAL = 0x82F63B78  # Castagnoli, bits reversed
@@ -24,8 +25,8 @@ def index_records(path: Path) -> list[tuple[int, int]]:
         ValueError: the file is missing, empty, truncated, or not a TFRecord file.
     """
     spans, position = [], 0
+    size = check_regular(path)
     try:
-        size = os.path.getsize(path)
         with open(path, "rb") as file:
             while position < size:
                 file.seek(position)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.lazy_arrays import ImageFile, read_object
+from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, SceneData
 
 CATEGORIES = {"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"}
@@ -55,7 +56,7 @@ def _frame(path: Path, record: dict, number: int, world_from_ego: Float[np.ndarr
         world_from_camera=world_from_ego @ np.array(record["c2ego"], float),
         width=record["w"],
         height=record["h"],
-        image=ImageFile(path / record["file"]),
+        image=ImageFile(inside(path, record["file"])),
         distortion=np.array(record["dist_k1k2p1p2k3"], float),
         exposure_id=number,
     )

@@ -15,6 +15,8 @@ from ff_jax.data.formats.protobuf_wire import decode
 from ff_jax.data.formats.waymo_messages import MATRIX
 from ff_jax.data.scene_data import invert_rigid
 
+_MAX_BYTES = 1 << 27  # of a decompressed range image; those of Waymo have 11 MB
+
 Array = np.ndarray
 
 
@@ -25,10 +27,19 @@ def unpack_matrix(data: bytes, name: str) -> Float[Array, "H W C"]:
         ValueError: the bytes are damaged.
     """
     try:
-        message = decode(zlib.decompress(data), MATRIX)
+        message = decode(_decompress(data), MATRIX)
         return message["data"].reshape(message["shape"]["dims"])
-    except (zlib.error, TypeError, ValueError) as error:
+    except (zlib.error, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: a range image is damaged ({error}); download the file again.") from error
+
+
+def _decompress(data: bytes) -> bytes:
+    """Decompress bytes, up to a size that no range image has."""
+    decompressor = zlib.decompressobj()
+    content = decompressor.decompress(data, _MAX_BYTES)
+    if not decompressor.eof:
+        raise ValueError(f"it has more than {_MAX_BYTES} bytes, or ends too early")
+    return content
 
 
 def uniform_inclinations(low: float, high: float, rows: int) -> Float[Array, "H"]:

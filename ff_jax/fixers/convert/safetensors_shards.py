@@ -1,12 +1,14 @@
 """Read the tensors of .safetensors files one at a time, so that networks may be larger than the memory."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy, for safetensors)
 import numpy as np
 from safetensors import SafetensorError, safe_open
+
+from ff_jax.data.paths import inside
+from ff_jax.runtime.untrusted_files import check_regular, read_json
 
 _INDEX = "*.safetensors.index.json"
 
@@ -23,6 +25,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """
     origin: dict[str, Path] = {}
     for file in _files(path):
+        check_regular(file)
         try:
             with safe_open(file, "numpy") as tensors:
                 for name in tensors.keys():
@@ -30,7 +33,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                         raise ValueError(f"{name} is in {origin[name]} and in {file}; keep one of the files.")
                     origin[name] = file
                     yield name, tensors.get_tensor(name)
-        except (OSError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{file} cannot be read ({error}); download it again.") from error
 
 
@@ -52,10 +55,11 @@ def _files(path: Path) -> list[Path]:
 def _indexed(index: Path) -> list[Path]:
     """List the files that an index names."""
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        files = [inside(index.parent, name) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not an index of weights ({error!r}); download it again.") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise ValueError(f"{index.parent} lacks {len(missing)} of {len(names)} files ({missing[0]}); download them.")
-    return [index.parent / name for name in names]
+    return files

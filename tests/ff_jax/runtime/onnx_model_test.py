@@ -51,7 +51,7 @@ def test_wrong_inputs_are_named(path):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(ValueError, match=r"no such file; give the path of an \.onnx file"):
+    with pytest.raises(ValueError, match=r"no such file"):
         open_network(tmp_path / "none.onnx")
     (tmp_path / "broken.onnx").write_text("hello")
     with pytest.raises(ValueError, match=r"broken\.onnx: not a network that runs \(.*\); download or export it again"):

@@ -39,5 +39,5 @@ def test_cut_off_and_damaged_files_give_one_sentence(tmp_path):
     path.write_bytes(flipped)
     with pytest.raises(ValueError, match="record at byte 12 has a wrong checksum"):
         tfrecord.read_record(path, *tfrecord.index_records(path)[0])
-    with pytest.raises(ValueError, match=r"b\.tfrecord: cannot be read \(No such file"):
+    with pytest.raises(ValueError, match=r"b\.tfrecord: no such file"):
         tfrecord.index_records(tmp_path / "b.tfrecord")
