@@ -19,9 +19,11 @@ _SOURCE = flags.DEFINE_string("source", None, "Log: a folder, assets:FOLDER, or 
 _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.")
 _CHECK = flags.DEFINE_string("check", None, "Scene folder to validate instead.")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode all images and sweeps while validating.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0: that of the log (640 for 'world').")
-_FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of 'world'.")
+_WIDTH = flags.DEFINE_integer(
+    "width", 0, "Image width in pixels; 0: that of the log (640 for 'world').", lower_bound=0, upper_bound=16_384
+)
+_FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.", lower_bound=1, upper_bound=100_000)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of 'world'.", lower_bound=0, upper_bound=2_147_483_647)
 _SHIFTS = flags.DEFINE_list("shifts", [], "Meters to the left at which 'world' also gives test images.")
 
 

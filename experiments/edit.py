@@ -30,8 +30,10 @@ _REMOVE = flags.DEFINE_list("remove", [], "Ids of the actors to remove.")
 _MOVE = flags.DEFINE_multi_string("move", [], "ID:X,Y,Z[,DEGREES]: meters forward, left, up; rotation to the left.")
 _COPY = flags.DEFINE_multi_string("duplicate", [], "ID:X,Y,Z[,DEGREES]: add a copy, moved like --move.")
 _REPLACE = flags.DEFINE_multi_string("replace", [], "ID:OTHER: give an actor the Gaussians of another one.")
-_SHIFT = flags.DEFINE_float("shift", 0.0, "Lateral shift of the camera in meters, left positive.")
-_TILT = flags.DEFINE_float("tilt", 0.0, "Upward tilt of the camera in degrees.")
+_SHIFT = flags.DEFINE_float(
+    "shift", 0.0, "Lateral shift of the camera in meters, left positive.", lower_bound=-100.0, upper_bound=100.0
+)
+_TILT = flags.DEFINE_float("tilt", 0.0, "Upward tilt of the camera in degrees.", lower_bound=-180.0, upper_bound=180.0)
 
 Edit = Callable[[Scene], Scene]
 

@@ -43,14 +43,22 @@ _RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are avera
 _IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images, or NAME=recorded.")
 _SOURCE = flags.DEFINE_string("source", None, "Log that --images belong to, if there is no --run.")
 _WIDTH = flags.DEFINE_integer(
-    "width", 0, "Width, pixels, to which the log of --source is scaled; 0: that of the images."
+    "width",
+    0,
+    "Width, pixels, to which the log of --source is scaled; 0: that of the images.",
+    lower_bound=0,
+    upper_bound=16_384,
 )
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SHIFTS = flags.DEFINE_list(
     "shifts", None, "Lateral shifts, meters, left positive; default: those of the run and of test frames."
 )
-_FRAMES = flags.DEFINE_integer("frames", 0, "Largest number of views per shift, evenly spaced; 0: all.")
-_THRESHOLD = flags.DEFINE_float("threshold", BENCHMARK_TAU, "Smallest EIG of an under-constrained pixel, nats.")
+_FRAMES = flags.DEFINE_integer(
+    "frames", 0, "Largest number of views per shift, evenly spaced; 0: all.", lower_bound=0, upper_bound=100_000
+)
+_THRESHOLD = flags.DEFINE_float(
+    "threshold", BENCHMARK_TAU, "Smallest EIG of an under-constrained pixel, nats.", lower_bound=0.0, upper_bound=1e06
+)
 _CLASSES = flags.DEFINE_list("classes", None, "COCO classes that are vehicles; default: those of each protocol.")
 
 RECORDED = Path("recorded")  # the ground-truth images

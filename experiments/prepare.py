@@ -35,8 +35,12 @@ _OUTLINES = flags.DEFINE_string("outlines", None, "JSON file: polygons around th
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Smooth the tracks of moving objects.")
 _PATHS = flags.DEFINE_bool("paths", False, "Smooth the camera paths, against pose errors that differ between images.")
 _POINTS = flags.DEFINE_bool("points", False, "Triangulate points from the training images (needs pycolmap).")
-_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0: that of the log (640 for 'world').")
-_JITTER = flags.DEFINE_float("jitter", 0.1, "Standard error of a box's position, meters (with --smooth).")
+_WIDTH = flags.DEFINE_integer(
+    "width", 0, "Image width in pixels; 0: that of the log (640 for 'world').", lower_bound=0, upper_bound=16_384
+)
+_JITTER = flags.DEFINE_float(
+    "jitter", 0.1, "Standard error of a box's position, meters (with --smooth).", lower_bound=1e-06, upper_bound=1000.0
+)
 
 
 def prepare(log: SceneData) -> SceneData:

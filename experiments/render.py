@@ -18,7 +18,9 @@ from ff_jax.runtime.progress import progress
 
 _RUN, _VERSION = command_line.run_flags()
 _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
-_SHIFT = flags.DEFINE_float("shift", 0.0, "Lateral shift in meters, left positive.")
+_SHIFT = flags.DEFINE_float(
+    "shift", 0.0, "Lateral shift in meters, left positive.", lower_bound=-100.0, upper_bound=100.0
+)
 
 
 def main(_: list[str]) -> None:

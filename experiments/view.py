@@ -30,10 +30,22 @@ from ff_jax.viewer import (
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a run.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve on; 0.0.0.0 allows access from other machines.")
-_PORT = flags.DEFINE_integer("port", 8080, "Port to serve on.")
+_PORT = flags.DEFINE_integer("port", 8080, "Port to serve on.", lower_bound=0, upper_bound=65_535)
 _ORIGINS = flags.DEFINE_list("origins", [], "Hosts whose pages may also connect, such as that of a proxy.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Longest side of images, pixels; 0: 1280, or as recorded without a GPU.")
-_FRAMES = flags.DEFINE_integer("frames", 0, "Only measure the time of this many frames of each layer along the path.")
+_WIDTH = flags.DEFINE_integer(
+    "width",
+    0,
+    "Longest side of images, pixels; 0: 1280, or as recorded without a GPU.",
+    lower_bound=0,
+    upper_bound=16_384,
+)
+_FRAMES = flags.DEFINE_integer(
+    "frames",
+    0,
+    "Only measure the time of this many frames of each layer along the path.",
+    lower_bound=0,
+    upper_bound=100_000,
+)
 
 
 def wait_for_checkpoint(reader: RunReader) -> None:

@@ -20,7 +20,7 @@ from experiments.cli import command_line
 from ff_jax.fixers.difix import model
 
 _LAYOUT = flags.DEFINE_enum("layout", "published", list(LAYOUTS), "Size of the networks.")
-_REPEATS = flags.DEFINE_integer("repeats", 10, "Number of timed calls.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 10, "Number of timed calls.", lower_bound=1, upper_bound=1_000_000)
 _TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are installed.")
 _COMPILE = flags.DEFINE_bool("compile", False, "Also time the baseline through torch.compile.")
 

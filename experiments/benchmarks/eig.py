@@ -47,7 +47,7 @@ from ff_jax.train.step import make_train_step
 from kernels.project.specs import SceneSpec
 
 _SCENES = flags.DEFINE_list("scenes", list(DEFAULT_SCENES), "Scenes of `experiments/benchmarks/scenes.py`.")
-_CALLS = flags.DEFINE_integer("calls", 20, "Queued calls per measurement.", lower_bound=1)
+_CALLS = flags.DEFINE_integer("calls", 20, "Queued calls per measurement.", lower_bound=1, upper_bound=1_000_000)
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
 _RATE = 1e-12  # learning rate: Adam runs, but no parameter changes
 _RATES = ("means", "means_final", "quats", "log_scales", "logit_opacities", "sh_dc", "sh_rest", "sky", "exposure")

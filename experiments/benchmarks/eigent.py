@@ -40,9 +40,11 @@ LAYOUTS: dict[str, tuple[DitConfig, VideoVaeConfig]] = {
     ),
 }
 _LAYOUT = flags.DEFINE_enum("layout", "5b", list(LAYOUTS), "Size of the networks.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls.", lower_bound=1, upper_bound=1_000_000)
 _ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Empty: cudnn on a GPU, else xla.")
-_PEAK = flags.DEFINE_float("peak", 989.0, "16-bit peak of the device, TFLOP/s: an H100 SXM.", lower_bound=1.0)
+_PEAK = flags.DEFINE_float(
+    "peak", 989.0, "16-bit peak of the device, TFLOP/s: an H100 SXM.", lower_bound=1.0, upper_bound=1e06
+)
 _VAE = flags.DEFINE_bool("vae", True, "Also time the decoding.")
 _TORCH = flags.DEFINE_bool("torch", False, "Also time diffusers, if it and torch are installed.")
 _COMPILE = flags.DEFINE_bool("compile", False, "Also time the baseline through torch.compile.")

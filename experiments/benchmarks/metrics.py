@@ -38,10 +38,14 @@ SHIFTS = (0.0, 3.0, 6.0)
 FIRST = 25  # number of views before the clock starts, so that everything is compiled
 
 _WORKDIR = command_line.workdir_flag("Folder of the images and the result.")
-_FRAMES = flags.DEFINE_integer("frames", 400, "Frames per shift.", lower_bound=FIRST // len(SHIFTS) + 1)
-_DISTINCT = flags.DEFINE_integer("distinct", 8, "Frames whose content is used again and again.", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 960, "Image width, pixels.")
-_HEIGHT = flags.DEFINE_integer("height", 640, "Image height, pixels.")
+_FRAMES = flags.DEFINE_integer(
+    "frames", 400, "Frames per shift.", lower_bound=FIRST // len(SHIFTS) + 1, upper_bound=100_000
+)
+_DISTINCT = flags.DEFINE_integer(
+    "distinct", 8, "Frames whose content is used again and again.", lower_bound=1, upper_bound=1_000_000
+)
+_WIDTH = flags.DEFINE_integer("width", 960, "Image width, pixels.", lower_bound=1, upper_bound=16_384)
+_HEIGHT = flags.DEFINE_integer("height", 640, "Image height, pixels.", lower_bound=1, upper_bound=16_384)
 
 
 def main(_: list[str]) -> None:

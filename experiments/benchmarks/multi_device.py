@@ -33,7 +33,7 @@ from kernels.tools.timing import time_ms
 _DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices.")
 _GAUSSIANS = flags.DEFINE_list("gaussians", ["2800000"], "Numbers of Gaussians.")
 _SIZE = flags.DEFINE_string("size", "1920x1080", "Size of the image, pixels.")
-_REPEATS = flags.DEFINE_integer("repeats", 20, "Number of timed calls.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 20, "Number of timed calls.", lower_bound=1, upper_bound=1_000_000)
 _LIST_UNIT, _MESSAGE_UNIT = 1024, 64  # capacities of lists and of messages are multiples of these
 _NUM_PER_CUBE = 112_000  # Gaussians of a cube of 4 m: more Gaussians fill a larger box at the same density
 
@@ -113,6 +113,8 @@ def main(_: list[str]) -> None:
     """Print one line for each number of Gaussians and devices."""
     devices, counts = command_line.parse_numbers(_DEVICES, int), command_line.parse_numbers(_GAUSSIANS, int)
     width, height = command_line.parse_pair(_SIZE.value, "x", "size")
+    if not (1 <= width <= 16_384 and 1 <= height <= 16_384):
+        raise ValueError(f"invalid --size={_SIZE.value!r}: expected WIDTHxHEIGHT of 1 to 16384 pixels.")
     if min(devices) < 1 or max(devices) > len(jax.devices()):
         expected = f"numbers of devices from 1 to {len(jax.devices())}"
         raise ValueError(f"invalid --devices={','.join(_DEVICES.value)}: expected {expected}.")

@@ -48,7 +48,11 @@ _SCENES = flags.DEFINE_list(
 )
 _EIG = flags.DEFINE_bool("eig", True, "Also time the Fisher pass and the EIG map.")
 _CALLS = flags.DEFINE_integer(
-    "calls", 20, "Queued calls per batch; the result is the median of five batches.", lower_bound=1
+    "calls",
+    20,
+    "Queued calls per batch; the result is the median of five batches.",
+    lower_bound=1,
+    upper_bound=1_000_000,
 )
 _OUT = flags.DEFINE_string("out", "", "JSON file for the figures.")
 

@@ -15,17 +15,21 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from experiments.cli.flag_checks import check_flags
 from experiments.cli.signals import SignalError, StopHandler, leave
 from ff_jax.data.open import open_log
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.run import Run
 from ff_jax.runtime import out_of_memory
 from ff_jax.runtime.atomic_files import atomic_write
+from ff_jax.runtime.settings import MAX_SEED
 from ff_jax.runtime.stop import StoppedError, StopRequest
 
 ROOT = Path(__file__).parents[2]
 
 STOP = StopRequest()  # what signals make; trainings take it
+
+MAX_NUMBER = 1e6  # of an entry of a list: meters, minutes, rates
 
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that functions of this module define for it
 
@@ -143,18 +147,23 @@ def seeds_flag(count: int, text: str = "Seeds of the streets; finished ones are 
 
 
 def parse_numbers(flag: flags.FlagHolder, kind: type = float) -> tuple:
-    """Parse the entries of a list flag as numbers of `kind` (int or float).
+    """Parse the entries of a list flag as finite numbers (float) or whole numbers from 0 (int).
 
     Raises:
         ValueError: an entry is no such number.
     """
-    for entry in flag.value:
-        try:
-            kind(entry)
-        except ValueError:
-            expected = "whole numbers" if kind is int else "numbers"
-            raise ValueError(f"invalid --{flag.name}={entry!r}: expected {expected}, separated by commas.") from None
-    return tuple(map(kind, flag.value))
+    return tuple(_number(entry, kind, f"--{flag.name}={entry!r}") for entry in flag.value)
+
+
+def _number(text: str, kind: type, what: str) -> float | int:
+    try:
+        number = kind(text)
+        if 0 <= number <= MAX_SEED if kind is int else abs(number) <= MAX_NUMBER:  # false for NaN
+            return number
+    except ValueError:
+        pass
+    expected = f"whole numbers from 0 to {MAX_SEED}" if kind is int else f"numbers of at most {MAX_NUMBER:g}"
+    raise ValueError(f"invalid {what}: expected {expected}, separated by commas.")
 
 
 def parse_pair(text: str, separator: str, flag: str, kind: type = int) -> tuple:
@@ -164,13 +173,25 @@ def parse_pair(text: str, separator: str, flag: str, kind: type = int) -> tuple:
         ValueError: the text is no such pair.
     """
     try:
-        first, second = map(kind, text.split(separator))
+        first, second = (_number(part, kind, text) for part in text.split(separator))
         if first >= 0 and second >= 0:
             return first, second
     except ValueError:
         pass
     what, example = ("whole numbers", f"4{separator}8") if kind is int else ("numbers", f"0.2{separator}2")
     raise ValueError(f"invalid --{flag}={text!r}: expected two {what}, such as {example}.")
+
+
+def parse_range(text: str, flag: str) -> range:
+    """Parse the range FIRST:STOP of whole numbers, which must hold at least one.
+
+    Raises:
+        ValueError: the text is no such range.
+    """
+    first, stop = parse_pair(text, ":", flag)
+    if first >= stop:
+        raise ValueError(f"invalid --{flag}={text!r}: expected FIRST:STOP with FIRST below STOP.")
+    return range(first, stop)
 
 
 def figures_by_seed(
@@ -194,8 +215,8 @@ def _define_process_flags() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.F
     """Define --coordinator, --processes and --process."""
     address = "Address of the first process, such as 10.0.0.1:1234; 'auto' asks the cluster (Slurm, TPU VMs)."
     coordinator = flags.DEFINE_string("coordinator", None, address)
-    count = flags.DEFINE_integer("processes", None, "Number of processes.")
-    index = flags.DEFINE_integer("process", None, "Index of this process, from 0.")
+    count = flags.DEFINE_integer("processes", None, "Number of processes.", lower_bound=1, upper_bound=65_536)
+    index = flags.DEFINE_integer("process", None, "Index of this process, from 0.", lower_bound=0, upper_bound=65_535)
     return coordinator, count, index
 
 
@@ -273,6 +294,7 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
+            check_flags(flags.FLAGS[name] for name in flags.FLAGS)
             main(argv)
         except (ValueError, OSError, jax.errors.JaxRuntimeError, MemoryError) as error:
             if os.environ.get("FF_TRACEBACK"):

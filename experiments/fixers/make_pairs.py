@@ -24,7 +24,7 @@ from ff_jax.runtime.progress import progress
 _OUT = flags.DEFINE_string("out", None, "Folder of the files.", required=True)
 _SEEDS = flags.DEFINE_string("seeds", "1000:1080", "Streets, FIRST:STOP.")
 _PART = flags.DEFINE_string("part", "0/1", "Part of the streets: I/N is every N-th from the I-th.")
-_CLIP = flags.DEFINE_integer("clip", 0, "Frames per clip; 0 makes single views.", lower_bound=0)
+_CLIP = flags.DEFINE_integer("clip", 0, "Frames per clip; 0 makes single views.", lower_bound=0, upper_bound=1_000_000)
 _CONFIG = command_line.config_flag("experiments/configs/kitti_stereo.py")
 _TARGET = flags.DEFINE_string("target", "", "Camera of the log of --config to render; empty takes streets.")
 
@@ -45,8 +45,10 @@ def main(_: list[str]) -> None:
     if _TARGET.value:
         save(shard_path(_OUT.value, 0), pairs_of_log(_TARGET.value))
         return
-    config, part, length = settings(), command_line.parse_pair(_PART.value, "/", "part"), _CLIP.value
-    seeds = range(*command_line.parse_pair(_SEEDS.value, ":", "seeds"))[part[0] :: max(part[1], 1)]
+    config, (first, count), length = settings(), command_line.parse_pair(_PART.value, "/", "part"), _CLIP.value
+    if first >= count:
+        raise ValueError(f"invalid --part={_PART.value!r}: expected I/N with I below N, such as 0/{max(count, 1)}.")
+    seeds = command_line.parse_range(_SEEDS.value, "seeds")[first::count]
     missing = [seed for seed in seeds if not shard_path(_OUT.value, seed).is_file()]
     for seed in progress(missing, "streets"):
         plan = clip_plan(seed, FRAMES, length) if length else training_plan(seed, FRAMES)

@@ -28,18 +28,28 @@ from ff_jax.fixers.pair_files import REFERENCES, load, triples
 
 _PAIRS = flags.DEFINE_string("pairs", None, "Folder of `make_pairs`.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of checkpoints, log and weights.", required=True)
-_STEPS = flags.DEFINE_integer("steps", 15_000, "Steps of the whole network.", lower_bound=1)
-_VAE_STEPS = flags.DEFINE_integer("vae_steps", 1500, "Steps of the autoencoder before them.", lower_bound=0)
-_BATCH = flags.DEFINE_integer("batch", 16, "Crops per step.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 15_000, "Steps of the whole network.", lower_bound=1, upper_bound=100_000_000)
+_VAE_STEPS = flags.DEFINE_integer(
+    "vae_steps", 1500, "Steps of the autoencoder before them.", lower_bound=0, upper_bound=100_000_000
+)
+_BATCH = flags.DEFINE_integer("batch", 16, "Crops per step.", lower_bound=1, upper_bound=65_536)
 _CROP = flags.DEFINE_list("crop", ["128", "128"], "Height and width of a crop, pixels.")
-_LR = flags.DEFINE_float("lr", 8e-4, "Peak learning rate.", lower_bound=0.0)
-_MINUTES = flags.DEFINE_float("minutes", 0.0, "Stop at the first checkpoint after this time; 0: no limit.")
-_SAVE = flags.DEFINE_integer("save_every", 1000, "Steps between checkpoints and checks.", lower_bound=1)
-_HELD = flags.DEFINE_integer("held", 4, "Number of validation streets, the last ones.", lower_bound=1)
+_LR = flags.DEFINE_float("lr", 8e-4, "Peak learning rate.", lower_bound=0.0, upper_bound=10.0)
+_MINUTES = flags.DEFINE_float(
+    "minutes", 0.0, "Stop at the first checkpoint after this time; 0: no limit.", lower_bound=0.0, upper_bound=1e06
+)
+_SAVE = flags.DEFINE_integer(
+    "save_every", 1000, "Steps between checkpoints and checks.", lower_bound=1, upper_bound=100_000_000
+)
+_HELD = flags.DEFINE_integer(
+    "held", 4, "Number of validation streets, the last ones.", lower_bound=1, upper_bound=1_000_000
+)
 _REFERENCE = flags.DEFINE_enum("reference", "aligned", REFERENCES, "Reference that the network sees.")
 _DROP_EIG = flags.DEFINE_list("drop_eig", [], "EIG inputs to train without: channels, modulation.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the initial weights and all random draws.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the initial weights and all random draws.", lower_bound=0, upper_bound=2_147_483_647
+)
 _VGG = training.vgg_flag()
 _CONNECT = command_line.process_flags()
 

@@ -42,14 +42,24 @@ _STEPS = flags.DEFINE_list("steps", _texts(_DEFAULT.steps), "Steps of the phases
 _BATCH = flags.DEFINE_list("batch", _texts(_DEFAULT.batch), "Clips per step in the phases.")
 _LR = flags.DEFINE_list("lr", _texts(_DEFAULT.lr), "Peak learning rates of the phases.")
 _CROP = flags.DEFINE_list("crop", _texts(_DEFAULT.crop), "Height and width of the autoencoder's crops, pixels.")
-_MINUTES = flags.DEFINE_float("minutes", 0.0, "Stop at the first checkpoint after this time; 0: no limit.")
+_MINUTES = flags.DEFINE_float(
+    "minutes", 0.0, "Stop at the first checkpoint after this time; 0: no limit.", lower_bound=0.0, upper_bound=1e06
+)
 _LIMITS = flags.DEFINE_list("limits", _texts(_DEFAULT.limits), "Minutes after which each phase ends; 0: no limit.")
-_SAVE = flags.DEFINE_integer("save_every", _DEFAULT.save_every, "Steps between checkpoints and checks.", lower_bound=1)
-_HELD = flags.DEFINE_integer("held", 2, "Number of validation streets, the last ones.", lower_bound=1)
-_MAX_VALIDATION = flags.DEFINE_integer("max_validation", 16, "Largest number of validation clips.", lower_bound=1)
+_SAVE = flags.DEFINE_integer(
+    "save_every", _DEFAULT.save_every, "Steps between checkpoints and checks.", lower_bound=1, upper_bound=100_000_000
+)
+_HELD = flags.DEFINE_integer(
+    "held", 2, "Number of validation streets, the last ones.", lower_bound=1, upper_bound=1_000_000
+)
+_MAX_VALIDATION = flags.DEFINE_integer(
+    "max_validation", 16, "Largest number of validation clips.", lower_bound=1, upper_bound=1_000_000
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
 _ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Implementation; empty: cudnn where it works.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the initial weights and all random draws.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the initial weights and all random draws.", lower_bound=0, upper_bound=2_147_483_647
+)
 _VGG = training.vgg_flag()
 _CONNECT = command_line.process_flags()
 

@@ -27,9 +27,13 @@ HELD_OUT = 6  # every sixth time step
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(5)
-_STEPS = flags.DEFINE_integer("steps", 1000, "Training steps; 0: the initial points are scored.", lower_bound=0)
-_FRAMES = flags.DEFINE_integer("frames", 24, "Images per street.", lower_bound=HELD_OUT + 1)
-_WIDTH = flags.DEFINE_integer("width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
+_STEPS = flags.DEFINE_integer(
+    "steps", 1000, "Training steps; 0: the initial points are scored.", lower_bound=0, upper_bound=100_000_000
+)
+_FRAMES = flags.DEFINE_integer("frames", 24, "Images per street.", lower_bound=HELD_OUT + 1, upper_bound=100_000)
+_WIDTH = flags.DEFINE_integer(
+    "width", 312, "Image width, pixels; the height is 8/13 of it.", lower_bound=16, upper_bound=16_384
+)
 _OFF = flags.DEFINE_string("off", "0.2:2", "Standard deviation of the box errors, meters:degrees.")
 
 

@@ -37,13 +37,29 @@ _WORKDIR = command_line.workdir_flag()
 _SOURCE = flags.DEFINE_enum("source", "world", ["world", "kitti"], "The synthetic street, or KITTI color stereo.")
 _SEEDS = command_line.seeds_flag(5)
 _SHIFTS = flags.DEFINE_list("shifts", ["1", "2", "3", "6"], "Lateral shifts of the test views (world), meters.")
-_FRAMES = flags.DEFINE_integer("frames", 6, "Test views per shift.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 0, "Training steps; 0: as in the config.", lower_bound=0)
-_RECORDED = flags.DEFINE_integer("recorded", 24, "Recorded frames of a street; more than in the demo.", lower_bound=2)
-_WIDTH = flags.DEFINE_integer("width", 0, "Width of the images, pixels; 0: as in the config.", lower_bound=0)
-_BUDGET = flags.DEFINE_integer("budget", 0, "Largest number of Gaussians; 0: as in the config.", lower_bound=0)
-_THRESHOLD = flags.DEFINE_float("threshold", 0.0, "Threshold in nats; 0: the best one of the first two seeds.")
-_INFLATION = flags.DEFINE_float("inflation", 0.0, "Factor on the variance; 0: the best one of the first two seeds.")
+_FRAMES = flags.DEFINE_integer("frames", 6, "Test views per shift.", lower_bound=1, upper_bound=100_000)
+_STEPS = flags.DEFINE_integer(
+    "steps", 0, "Training steps; 0: as in the config.", lower_bound=0, upper_bound=100_000_000
+)
+_RECORDED = flags.DEFINE_integer(
+    "recorded", 24, "Recorded frames of a street; more than in the demo.", lower_bound=2, upper_bound=1_000_000
+)
+_WIDTH = flags.DEFINE_integer(
+    "width", 0, "Width of the images, pixels; 0: as in the config.", lower_bound=0, upper_bound=16_384
+)
+_BUDGET = flags.DEFINE_integer(
+    "budget", 0, "Largest number of Gaussians; 0: as in the config.", lower_bound=0, upper_bound=100_000_000
+)
+_THRESHOLD = flags.DEFINE_float(
+    "threshold", 0.0, "Threshold in nats; 0: the best one of the first two seeds.", lower_bound=0.0, upper_bound=1e06
+)
+_INFLATION = flags.DEFINE_float(
+    "inflation",
+    0.0,
+    "Factor on the variance; 0: the best one of the first two seeds.",
+    lower_bound=0.0,
+    upper_bound=1e06,
+)
 
 
 def settings_for(seed: int) -> FuseConfig:

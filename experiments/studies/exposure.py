@@ -25,9 +25,15 @@ EXPOSURES = {"one exposure": study.shared, "one per image": study.per_image}
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(3)
-_STEPS = flags.DEFINE_integer("steps", 600, "Training steps; 0: the initial points are scored.", lower_bound=0)
-_FRAMES = flags.DEFINE_integer("frames", 14, "Images per street, as many as in the demo.", lower_bound=HELD_OUT + 1)
-_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
+_STEPS = flags.DEFINE_integer(
+    "steps", 600, "Training steps; 0: the initial points are scored.", lower_bound=0, upper_bound=100_000_000
+)
+_FRAMES = flags.DEFINE_integer(
+    "frames", 14, "Images per street, as many as in the demo.", lower_bound=HELD_OUT + 1, upper_bound=100_000
+)
+_WIDTH = flags.DEFINE_integer(
+    "width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16, upper_bound=16_384
+)
 
 
 def settings(seed: int) -> FuseConfig:

@@ -37,8 +37,10 @@ flags.adopt_module_key_flags(metric_networks)  # --help lists them
 _OUT = flags.DEFINE_string("out", None, "Folder of views, table and images.", required=True)
 _STREETS = flags.DEFINE_string("streets", "0:10", "Seeds of the streets, FIRST:STOP.")
 _SHIFTS = flags.DEFINE_list("shifts", ["3", "6"], "Meters to the left.")
-_VIEWS = flags.DEFINE_integer("views", 4, "Views per street and shift.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 1300, "Training steps of a reconstruction.", lower_bound=1)
+_VIEWS = flags.DEFINE_integer("views", 4, "Views per street and shift.", lower_bound=1, upper_bound=1_000_000)
+_STEPS = flags.DEFINE_integer(
+    "steps", 1300, "Training steps of a reconstruction.", lower_bound=1, upper_bound=100_000_000
+)
 _FIXERS = flags.DEFINE_list("fixers", [REPAIR], "Fixers to evaluate: difix, eigent.")
 _FRAMES = 9  # of a clip that are scored
 _WEIGHTS = flags.DEFINE_list("weights", [], "Other networks, NAME=FILE.")
@@ -70,7 +72,7 @@ def main(_: list[str]) -> None:
     if num_context:
         plan = study_clips(shifts, num_context, _FRAMES, _STEPS.value)
     length = num_context + _FRAMES if num_context else 0
-    for seed in progress(range(*command_line.parse_pair(_STREETS.value, ":", "streets")), "streets"):
+    for seed in progress(command_line.parse_range(_STREETS.value, "streets"), "streets"):
         path = shard_path(out / "views", seed)
         if not path.is_file():
             save(path, build(config, seed, plan))

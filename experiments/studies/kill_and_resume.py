@@ -18,9 +18,9 @@ from ff_jax.export.tables import Table, as_text
 from ff_jax.runtime.progress import progress
 
 _WORKDIR = command_line.workdir_flag("New folder for the runs.")
-_KILLS = flags.DEFINE_integer("kills", 20, "Number of kills.")
+_KILLS = flags.DEFINE_integer("kills", 20, "Number of kills.", lower_bound=0, upper_bound=1_000_000)
 _SIGNAL = flags.DEFINE_enum("signal", "SIGKILL", ["SIGKILL", "SIGTERM", "SIGINT"], "What the runs are sent.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments.", lower_bound=0, upper_bound=2_147_483_647)
 
 
 def main(_: list[str]) -> None:

@@ -44,9 +44,11 @@ from ff_jax.runtime.progress import progress
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
 _WORKDIR = command_line.workdir_flag("Folder of the results.")
 _SEEDS = command_line.seeds_flag(3, "Seeds of the streets.")
-_FRAMES = flags.DEFINE_integer("frames", 12, "Views per street; half of them are a set for FID.", lower_bound=4)
-_WIDTH = flags.DEFINE_integer("width", 640, "Width of the images, pixels.")
-_HEIGHT = flags.DEFINE_integer("height", 384, "Height of the images, pixels.")
+_FRAMES = flags.DEFINE_integer(
+    "frames", 12, "Views per street; half of them are a set for FID.", lower_bound=4, upper_bound=100_000
+)
+_WIDTH = flags.DEFINE_integer("width", 640, "Width of the images, pixels.", lower_bound=1, upper_bound=16_384)
+_HEIGHT = flags.DEFINE_integer("height", 384, "Height of the images, pixels.", lower_bound=1, upper_bound=16_384)
 
 SHIFT = 3.0  # meters, for part 2
 # Required change of each metric when a degradation grows: +1 rise, -1 fall, 0 either.

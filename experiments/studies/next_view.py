@@ -40,18 +40,28 @@ _CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(5)
 _STEPS = flags.DEFINE_integer(
-    "steps", 400, "Training steps from eight views; 0: the initial points are scored.", lower_bound=0
+    "steps",
+    400,
+    "Training steps from eight views; 0: the initial points are scored.",
+    lower_bound=0,
+    upper_bound=100_000_000,
 )
-_WIDTH = flags.DEFINE_integer("width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
+_WIDTH = flags.DEFINE_integer(
+    "width", 104, "Image width, pixels; the height is 8/13 of it.", lower_bound=16, upper_bound=16_384
+)
 _SCORE = flags.DEFINE_enum("score", "pixels", SCORES, "Score of a view (`ff_jax/eig/view_selection.py`).")
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 3, "Number of reconstructions that select views, each its part.", lower_bound=1, upper_bound=6
 )
 _MOMENTS = flags.DEFINE_integer(
-    "moments", 20, "Time steps of a street; every second one has candidates.", lower_bound=4
+    "moments", 20, "Time steps of a street; every second one has candidates.", lower_bound=4, upper_bound=1_000_000
 )
-_VIEWS = flags.DEFINE_integer("views", 8, "Number of selected views, with the two initial ones.", lower_bound=3)
-_NUM_RANDOM = flags.DEFINE_integer("num_random", 2, "Random selections to average over.", lower_bound=1)
+_VIEWS = flags.DEFINE_integer(
+    "views", 8, "Number of selected views, with the two initial ones.", lower_bound=3, upper_bound=1_000_000
+)
+_NUM_RANDOM = flags.DEFINE_integer(
+    "num_random", 2, "Random selections to average over.", lower_bound=1, upper_bound=1_000_000
+)
 
 CAMERAS, LEFT = ("front", "front_left", "front_right"), 3.0
 DIRECTION_WEIGHT = 5.0  # meters: weight of the viewing direction beside the position, for the farthest-point selection

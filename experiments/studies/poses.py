@@ -20,12 +20,20 @@ from ff_jax.pipeline.config import FuseConfig
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
 _SEEDS = command_line.seeds_flag(5)
-_STEPS = flags.DEFINE_integer("steps", 400, "Training steps; 0: the initial points are scored.", lower_bound=0)
-_RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0)
-_COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0)
-_PATH = flags.DEFINE_float("path", 300.0, "Weight of the roughness of the camera path, per meter^2.", lower_bound=0.0)
-_FRAMES = flags.DEFINE_integer("frames", 14, "Images per street, as many as in the demo.", lower_bound=3)
-_WIDTH = flags.DEFINE_integer("width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16)
+_STEPS = flags.DEFINE_integer(
+    "steps", 400, "Training steps; 0: the initial points are scored.", lower_bound=0, upper_bound=100_000_000
+)
+_RATE = flags.DEFINE_float("rate", 1e-3, "Learning rate of camera poses, radians.", lower_bound=0.0, upper_bound=10.0)
+_COARSE = flags.DEFINE_float("coarse", 0.0, "Weight of the coarse image loss.", lower_bound=0.0, upper_bound=1e06)
+_PATH = flags.DEFINE_float(
+    "path", 300.0, "Weight of the roughness of the camera path, per meter^2.", lower_bound=0.0, upper_bound=1e06
+)
+_FRAMES = flags.DEFINE_integer(
+    "frames", 14, "Images per street, as many as in the demo.", lower_bound=3, upper_bound=100_000
+)
+_WIDTH = flags.DEFINE_integer(
+    "width", 208, "Image width, pixels; the height is 8/13 of it.", lower_bound=16, upper_bound=16_384
+)
 _OFF = flags.DEFINE_list("off", ["0.03:0.3", "0.2:2"], "Standard deviations of the pose errors, meters:degrees.")
 
 

@@ -21,13 +21,16 @@ from experiments.cli import command_line
 from experiments.sweeps import launch, slurm
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, run_specs
 from experiments.sweeps.report import RunResult, best_table, count_states, summary_table, write_summary
+from experiments.sweeps.settings import check_settings
 from ff_jax.export.tables import as_text
 from ff_jax.runtime.progress import progress
 
 _CONFIG = flags.DEFINE_string("config", None, "File with `get_sweep`; its argument follows a colon.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has a folder in it.", required=True)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands and the states of the runs; run nothing.")
-_WORKERS = flags.DEFINE_integer("workers", 1, "Number of runs at the same time; they share the GPUs.", lower_bound=1)
+_WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Number of runs at the same time; they share the GPUs.", lower_bound=1, upper_bound=1_024
+)
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds instead of the sweep's.")
 _SET = flags.DEFINE_multi_string("set", [], "Setting of all runs, such as steps=100; a run's own settings win.")
 _CLUSTER = flags.DEFINE_enum("cluster", "", ["", "slurm", "local", "debug"], "Run through submitit.")
@@ -38,6 +41,7 @@ def main(_: list[str]) -> None:
     """Run what is not finished, write the summary and print it."""
     sweep, workdir = _read_sweep(), Path(_WORKDIR.value)
     specs = run_specs(sweep)
+    check_settings(specs, sweep.module)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     if _DRY_RUN.value:
         print(_plan(sweep, results))

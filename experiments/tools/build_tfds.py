@@ -20,8 +20,10 @@ _SOURCES = flags.DEFINE_list(
     "source", [], "Logs to store: paths, with options as in PATH?frames=0:40, or 'world' (synthetic)."
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write; must not contain a data set.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Image width in pixels; 0: that of the log (640 for 'world').")
-_FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.")
+_WIDTH = flags.DEFINE_integer(
+    "width", 0, "Image width in pixels; 0: that of the log (640 for 'world').", lower_bound=0, upper_bound=16_384
+)
+_FRAMES = flags.DEFINE_integer("frames", 24, "Images per camera of 'world'.", lower_bound=1, upper_bound=100_000)
 
 
 def main(_: list[str]) -> None:

@@ -27,11 +27,13 @@ from ff_jax.render.camera import Camera, make_camera
 from ff_jax.render.trajectories import shift_laterally
 
 _SEEDS = flags.DEFINE_list("seeds", ["1", "3", "9"], "Seeds of the streets, one row each.")
-_FRAME = flags.DEFINE_integer("frame", 8, "Frame of the drive.", lower_bound=0)
-_SHIFT = flags.DEFINE_float("shift", 3.0, "Lateral shift of the second column, meters to the left.")
-_WIDTH = flags.DEFINE_integer("width", 480, "Width of an image, pixels.", lower_bound=1)
-_HEIGHT = flags.DEFINE_integer("height", 288, "Height of an image, pixels.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("samples", 3, "Rays per pixel and axis.", lower_bound=1)
+_FRAME = flags.DEFINE_integer("frame", 8, "Frame of the drive.", lower_bound=0, upper_bound=1_000_000)
+_SHIFT = flags.DEFINE_float(
+    "shift", 3.0, "Lateral shift of the second column, meters to the left.", lower_bound=-100.0, upper_bound=100.0
+)
+_WIDTH = flags.DEFINE_integer("width", 480, "Width of an image, pixels.", lower_bound=1, upper_bound=16_384)
+_HEIGHT = flags.DEFINE_integer("height", 288, "Height of an image, pixels.", lower_bound=1, upper_bound=16_384)
+_SAMPLES = flags.DEFINE_integer("samples", 3, "Rays per pixel and axis.", lower_bound=1, upper_bound=64)
 _OUTPUT = flags.DEFINE_string("output", "docs/images/world_contact_sheet.png", "File to write.")
 
 _render, _sweep = jax.jit(render_street, static_argnames="samples"), jax.jit(simulate_lidar)

@@ -19,7 +19,7 @@ with hidden_if_broken("torchvision"):  # diffusers imports its classes when they
     from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
 _LAYOUT = flags.DEFINE_enum("layout", "5b", ["5b", "tiny"], "Size of the networks.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls.", lower_bound=1, upper_bound=1_000_000)
 _COMPILED = flags.DEFINE_bool("compiled", False, "Use torch.compile.")
 _VAE = flags.DEFINE_bool("vae", True, "Also time the decoding.")
 

@@ -28,8 +28,12 @@ from kernels import ALPHA_MAX, ALPHA_MIN, Gaussians3D
 from kernels.project.specs import SCENE_NAMES, SceneSpec, make_scene, named_scene
 
 _SCENE = flags.DEFINE_string("scene", "50k_640x192", f"Random scene: one of {SCENE_NAMES}.")
-_DEVICES = flags.DEFINE_integer("devices", 2, "CPU devices of JAX that share the scene, one per core.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls; the result is their median.", lower_bound=1)
+_DEVICES = flags.DEFINE_integer(
+    "devices", 2, "CPU devices of JAX that share the scene, one per core.", lower_bound=1, upper_bound=1_024
+)
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 5, "Number of timed calls; the result is their median.", lower_bound=1, upper_bound=1_000_000
+)
 PARAMETERS = Gaussians3D._fields
 TILE, SH0 = 16, 0.28209479177387814
 

@@ -16,7 +16,7 @@ from experiments.benchmarks.baselines.difix_networks import networks, repair
 from experiments.benchmarks.baselines.torch_timing import measure
 
 _LAYOUT = flags.DEFINE_enum("layout", "published", list(LAYOUTS), "Size of the networks.")
-_REPEATS = flags.DEFINE_integer("repeats", 10, "Number of timed calls.")
+_REPEATS = flags.DEFINE_integer("repeats", 10, "Number of timed calls.", lower_bound=1, upper_bound=1_000_000)
 _COMPILED = flags.DEFINE_bool("compiled", False, "Use torch.compile.")
 
 
