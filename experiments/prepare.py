@@ -1,11 +1,15 @@
 """Complete a log and write it as a scene folder: sky masks, masks of the ego vehicle, smooth tracks, points.
 
+A video, or a folder of pictures without poses, becomes a log first: poses, lens, points and meters are found.
+
 python -m experiments.prepare --source=assets:data/kitti_jam_color_lidar --out=/tmp/jam --sky=color --ego
 python -m experiments.prepare --source=assets:data/ddad_dgp_6cam --out=/tmp/ddad --outlines=FILE.json
 python -m experiments.prepare --source=LOG --out=OUT --sky=assets:weights/sky_u2netp/sky_u2netp_384.onnx --smooth
 python -m experiments.prepare --source=assets:data/kitti02_stereo_color --out=/tmp/kitti02 --points
+python -m experiments.prepare --source=drive.mp4 --out=/tmp/drive --pictures=80 --camera_height=1.3 --ego
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +17,16 @@ from absl import flags
 from jaxtyping import UInt8
 
 from experiments.cli import command_line
-from ff_jax.data.folder import write_folder
+from ff_jax.data.config import DataConfig
+from ff_jax.data.folder import read_folder, write_folder
+from ff_jax.data.formats.registry import find_format
 from ff_jax.data.lazy_arrays import read_object
-from ff_jax.data.loader import load_image, load_mask
+from ff_jax.data.loader import load_image, load_mask, scaled
 from ff_jax.data.open import open_log
-from ff_jax.data.prepare import ego_masks, sky_masks, smoothing, structure_from_motion
+from ff_jax.data.pictures import choose_pictures, find_pictures
+from ff_jax.data.prepare import ego_masks, registration, sky_masks, smoothing, structure_from_motion
 from ff_jax.data.scene_data import SceneData
+from ff_jax.data.units import CameraHeight
 from ff_jax.evaluation.shifted_views import evenly_spaced
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.image_bytes import save_png
@@ -26,7 +34,7 @@ from ff_jax.runtime.onnx_model import open_network
 from ff_jax.runtime.progress import progress
 
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Log: a folder, assets:FOLDER, or 'world' (synthetic street).", required=True
+    "source", None, "Log: a folder, assets:FOLDER, 'world' (synthetic street), a video or pictures.", required=True
 )
 _OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.", required=True)
 _SKY = flags.DEFINE_string("sky", None, "'color' (from color and LiDAR), or an ONNX network (assets:FILE or a path).")
@@ -41,6 +49,33 @@ _WIDTH = flags.DEFINE_integer(
 _JITTER = flags.DEFINE_float(
     "jitter", 0.1, "Standard error of a box's position, meters (with --smooth).", lower_bound=1e-06, upper_bound=1000.0
 )
+_PICTURES = flags.DEFINE_integer(
+    "pictures", 100, "Largest number of pictures taken from a video or a folder.", lower_bound=3, upper_bound=10_000
+)
+_HEIGHT = flags.DEFINE_float(
+    "camera_height",
+    1.5,
+    "Height of a camera without poses above the road, meters.",
+    lower_bound=0.01,
+    upper_bound=100.0,
+)
+
+
+def data_config() -> DataConfig:
+    """Make the settings that open the log of the flags."""
+    return command_line.data_config(_SOURCE.value, _WIDTH.value)
+
+
+def register(source: Path, folder: Path) -> SceneData:
+    """Make a log of a video or of pictures without poses; the frames of a video are written to `folder`."""
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    report(f"choosing at most {_PICTURES.value} pictures of {source}")
+    pictures = choose_pictures(source, _PICTURES.value, folder)
+    log = registration.register(pictures, source.stem, CameraHeight(_HEIGHT.value), report)
+    return scaled(log, width=_WIDTH.value) if 0 < _WIDTH.value < log.frames[0].width else log
 
 
 def prepare(log: SceneData) -> SceneData:
@@ -73,13 +108,20 @@ def preview(log: SceneData) -> UInt8[np.ndarray, "H W 3"]:
 
 def main(_: list[str]) -> None:
     """Prepare a log."""
-    if _SKY.value is None and not (_EGO.value or _OUTLINES.value or _SMOOTH.value or _PATHS.value or _POINTS.value):
+    source, out = Path(command_line.log_path(_SOURCE.value)), Path(_OUT.value)
+    is_pictures = source.exists() and find_format(source) is None and bool(find_pictures(source))
+    asked = _SKY.value or _EGO.value or _OUTLINES.value or _SMOOTH.value or _PATHS.value or _POINTS.value
+    if not (asked or is_pictures):
         raise ValueError("nothing to do: expected --sky, --ego, --outlines, --smooth, --paths or --points.")
-    try:
-        log = prepare(open_log(command_line.data_config(_SOURCE.value, _WIDTH.value)))
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    path = write_folder(log, Path(_OUT.value))
+    if out.exists():
+        raise ValueError(f"{out} exists; remove it or choose another folder.")
+    with tempfile.TemporaryDirectory() as frames:  # of a video, until they are written
+        try:
+            log = register(source, Path(frames)) if is_pictures else open_log(data_config())
+            path = write_folder(prepare(log), out)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
+        log = read_folder(path)
     save_png(path / "preview.png", preview(log))
     print(f"wrote {path} with {len(log.frames)} frames; see {path / 'preview.png'}")
 

@@ -1,5 +1,6 @@
 """Find the road below the cameras among sparse points: its slope, and the height of the cameras above it."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,15 @@ def find_road(scene: SceneData, seed: int = 0) -> Road:
     plane = -np.linalg.lstsq(local[best], np.ones(best.sum()), rcond=None)[0]
     length = float(np.linalg.norm(plane))
     return Road(1 / length, plane / length)
+
+
+def leveled(scene: SceneData, road: Road) -> SceneData:
+    """Turn the ego frames of a scene so that z is the normal of the road, and x forward along it."""
+    forward = np.array([1.0, 0, 0]) - road.normal[0] * road.normal
+    forward /= np.linalg.norm(forward)
+    turn = np.eye(4)
+    turn[:3, :3] = np.stack([forward, np.cross(road.normal, forward), road.normal], -1)
+    return replace(scene, world_from_ego=scene.world_from_ego @ turn)
 
 
 def _below_horizon(scene: SceneData, rng: np.random.Generator) -> Float[Array, "N 3"]:

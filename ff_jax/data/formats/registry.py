@@ -26,6 +26,7 @@ from ff_jax.data.formats import (
 )
 from ff_jax.data.formats.common import cut, without_missing
 from ff_jax.data.paths import check_scene_files
+from ff_jax.data.pictures import find_pictures
 from ff_jax.data.scene_data import SceneData, with_dense_exposures
 from ff_jax.data.units import parse_scale
 
@@ -90,21 +91,37 @@ def open_source(source: str) -> SceneData:
     """
     location, _, query = source.partition("?")
     path, options = Path(location), dict(parse_qsl(query, keep_blank_values=True))
-    for format in FORMATS:
-        if format.matches(path):
-            frames = _frames(options.pop("frames", None), source)
-            arguments = {key: _argument(format, key, value) for key, value in options.items()}
-            if format.load is waymo_v1.load:  # its records are long: read only the selected ones
-                return waymo_v1.load(path, frames)
-            scene = format.load(path, **arguments)
-            scene = scene if format.load is read_folder else without_missing(scene, location)
-            scene = with_dense_exposures(scene)
-            check_scene_files(scene, path)
-            return cut(scene, frames) if frames else scene
+    format = find_format(path)
+    if format is None:
+        raise ValueError(_unknown(path))
+    frames = _frames(options.pop("frames", None), source)
+    arguments = {key: _argument(format, key, value) for key, value in options.items()}
+    if format.load is waymo_v1.load:  # its records are long: read only the selected ones
+        return waymo_v1.load(path, frames)
+    scene = format.load(path, **arguments)
+    scene = scene if format.load is read_folder else without_missing(scene, location)
+    scene = with_dense_exposures(scene)
+    check_scene_files(scene, path)
+    return cut(scene, frames) if frames else scene
+
+
+def find_format(path: Path) -> Format | None:
+    """Find the format of the log at `path`; None if it is of no known one."""
+    return next((format for format in FORMATS if format.matches(path)), None)
+
+
+def _unknown(path: Path) -> str:
+    """Describe what is at a path that is no log, and what to do."""
+    pictures = find_pictures(path)
+    if pictures:
+        kind = "a video" if isinstance(pictures, Path) else f"{len(pictures)} images"
+        return (
+            f"{path} has {kind} without poses: find them with "
+            f"`python -m experiments.prepare --source={path} --out=OUT` (needs pycolmap), with COLMAP or Nerfstudio."
+        )
     names = ", ".join(dict.fromkeys(format.name for format in FORMATS))
-    raise ValueError(
-        f"{location} is not a log of a known format ({names}); use the path of a log, or 'world' for the synthetic "
-        "street."
+    return (
+        f"{path} is not a log of a known format ({names}); use the path of a log, or 'world' for the synthetic street."
     )
 
 

@@ -31,7 +31,7 @@ def with_sparse_points(scene: SceneData) -> SceneData:
         ImportError: pycolmap is not installed.
         ValueError: nothing could be triangulated.
     """
-    colmap = _colmap()
+    colmap = import_colmap()
     frames = [frame for frame in scene.frames if frame.split == "train"]
     with tempfile.TemporaryDirectory() as folder:
         points = _triangulate(colmap, frames, Path(folder))
@@ -44,7 +44,12 @@ def with_sparse_points(scene: SceneData) -> SceneData:
     return replace(scene, points=SparsePoints(xyz, rgb))
 
 
-def _colmap() -> ModuleType:
+def import_colmap() -> ModuleType:
+    """Import pycolmap, and keep it quiet.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import pycolmap
     except ImportError as error:
