@@ -7,7 +7,6 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -248,18 +247,20 @@ def check(name: str, folder: Path, count: int) -> None:
     read(path)  # the file is valid
     original = path.read_bytes()
     options = {"max_examples": count, "database": None, "derandomize": True, "print_blob": False}
-    checks = {"suppress_health_check": list(hypothesis.HealthCheck), "deadline": timedelta(seconds=5)}
+    checks = {"suppress_health_check": list(hypothesis.HealthCheck), "deadline": None}
 
     @hypothesis.settings(**options, **checks)
     @hypothesis.given(OPERATIONS)
     def run(operations):
         path.write_bytes(functools.reduce(lambda data, operation: mutate(data, *operation), operations, original))
+        begin = time.process_time()  # of this process: others may slow it down
         try:
             read(path)
         except (ValueError, OSError) as error:
             # The files of a COLMAP model belong together: one that lacks what another names may be either's fault.
             names = path.stem, "/sparse: "
             assert any(name in str(error) for name in names), f"the error does not name the file: {error}"
+        assert time.process_time() - begin < 5
 
     run()
 
@@ -274,7 +275,6 @@ def test_a_damaged_file_is_read_or_named(name, tmp_path):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF|Truncated File Read|Metadata Warning")
 @pytest.mark.parametrize("name", FORMATS)
 def test_thousands_of_damaged_files_are_read_or_named(name, tmp_path):
-    before, begin = peak_memory()["peak_host_bytes"], time.time()
-    check(name, tmp_path, 100 if name in ("manifest", "tfrecord") else 2000)
+    before = peak_memory()["peak_host_bytes"]
+    check(name, tmp_path, 100 if name in ("manifest", "tfrecord") else 500)
     assert peak_memory()["peak_host_bytes"] - before < 1 << 30
-    print(f"{name}: {time.time() - begin:.0f} s")
