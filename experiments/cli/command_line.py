@@ -286,11 +286,11 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries log every file they write
     is_parsed, handler = False, StopHandler(STOP)
-    handler.install()
 
     def guarded(argv: list[str]) -> None:
         nonlocal is_parsed
         is_parsed = True
+        handler.install()
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
