@@ -34,7 +34,7 @@ def summary(scene: SceneData) -> str:
         f"{scene.name}: {len(scene.frames)} images ({test} test) of {', '.join(scene.cameras)}; "
         f"{len(scene.times)} time steps, {len(scene.sweeps)} sweeps, {len(scene.boxes)} boxes, "
         f"{len(scene.lanes)} lanes, {0 if scene.points is None else len(scene.points.xyz)} sparse points; "
-        f"license: {scene.license}"
+        f"{'' if scene.has_meters else 'lengths in units, not in meters; '}license: {scene.license}"
     )
 
 

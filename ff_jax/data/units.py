@@ -47,7 +47,7 @@ def in_meters(scene: SceneData, scale: float | CameraHeight | None) -> SceneData
         ValueError: the scale is not positive, or no road is found for the height of the camera.
     """
     if scale is None:
-        return replace(scene, has_meters=False)
+        return replace(scene, has_meters=False, source=f"{scene.source}; lengths are in units, not in meters")
     factor = scale.meters / find_road(scene).height if isinstance(scale, CameraHeight) else scale
     if not 0 < factor < np.inf:
         raise ValueError(f"{scene.name}: invalid {scale=}: expected a positive number of meters.")

@@ -21,6 +21,7 @@ from ff_jax.data.road import find_road, leveled
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
 from ff_jax.data.units import CameraHeight, in_meters, median_depth, scaled_units
 
+SOURCE = "pictures with poses from structure from motion"
 LENS = "SIMPLE_RADIAL"  # camera model of the pictures: a drive gives little evidence of more parameters
 MAX_FEATURES = 4000  # of a picture
 LARGE = 640  # pixels
@@ -55,8 +56,7 @@ def register(pictures: Sequence[Picture], name: str, height: CameraHeight, repor
             "steadily, or pictures with less blur."
         )
     report(f"{summary}; reprojection error {model.compute_mean_reprojection_error():.2f} pixels")
-    photos, source = _photos(pictures, model), "pictures with poses from structure from motion"
-    scene = photo_scene(name, source, photos, _points(model), None)
+    scene = photo_scene(name, SOURCE, _photos(pictures, model), _points(model), None)
     return _in_meters(_with_times(scene, pictures), height, report)
 
 
@@ -148,7 +148,7 @@ def _in_meters(scene: SceneData, height: CameraHeight, report: Report) -> SceneD
     """Level the ego frame and convert the scene to meters; without a road the unit stays unknown."""
     try:
         scene = leveled(scene, find_road(scene))
-        scene = replace(in_meters(scene, height), has_meters=True)
+        scene = replace(in_meters(scene, height), has_meters=True, source=SOURCE)
     except ValueError as error:
         depth = median_depth(scene) or TYPICAL_DEPTH
         report(f"{error} The unit is unknown: the median depth of the points is {TYPICAL_DEPTH:g} units.")
