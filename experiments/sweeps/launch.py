@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, split_metric_path
 from experiments.sweeps.report import RunResult
 from ff_jax.runtime.atomic_files import atomic_write
+from ff_jax.runtime.untrusted_files import read_json_object
 
 ROOT = Path(__file__).parents[2]
 _STARTED, _FINISHED, _FAILED, _OUTPUT = "started.json", "finished.json", "failed.json", "output.txt"
@@ -197,8 +198,8 @@ def visible_gpus() -> list[str]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        return read_json_object(path)
+    except ValueError:
         return None
 
 

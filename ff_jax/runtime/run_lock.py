@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LOCK = ".lock"  # its text names the owner; the lock itself is kept by the operating system
+_MAX_OWNER = 200  # bytes of that text
 _RETRY_SECONDS = 0.1  # longer than `is_locked` keeps the lock
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without locks
 
@@ -31,7 +32,7 @@ def lock_run(folder: str | Path) -> Iterator[None]:
     file = _open(folder)
     try:
         if not any(_try_lock(file, folder) or time.sleep(_RETRY_SECONDS) for _ in range(3)):
-            owner = (folder / _LOCK).read_text() or "another process"
+            owner = os.pread(file, _MAX_OWNER, 0).decode(errors="replace") or "another process"
             raise ValueError(f"{folder} is in use by {owner}: wait for it, or name another folder.")
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         os.ftruncate(file, 0)
