@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 _PAIR = "{:.2f} / {:.3f} -> **{:.2f} / {:.3f}**"
 # What was measured; format of its figures; record, and number of its command; places of the figures.
 _SUMMARY = (
-    ("5 synthetic streets, 3 m left: PSNR, dB", "{:.2f} -> **{:.2f}**", ("streets", 0), (3, 1), (3, 2)),
+    ("3 synthetic streets, 3 m left: PSNR, dB", "{:.2f} -> **{:.2f}**", ("streets", 0), (3, 1), (3, 2)),
     ("the same, recorded path: PSNR, dB", "**{:.2f}** -> {:.2f}", ("streets", 0), (0, 1), (0, 2)),
     ("KITTI, right camera: PSNR / SSIM", _PAIR, ("kitti_stereo", 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 1, 1)),
     ("the same with gsplat 1.5.3 (MCMC)", "{:.2f} / {:.3f}", ("kitti_stereo", 1), (0, 1, 0), (0, 1, 1)),
