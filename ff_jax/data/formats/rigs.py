@@ -11,6 +11,7 @@ from ff_jax.data.file_names import natural_key
 from ff_jax.data.scene_data import invert_rigid
 
 MIN_SHARED = 0.5  # share of the file names of the smaller folder that both folders of a rig have
+MAX_BASELINE, MAX_RELATIVE_BASELINE = 30.0, 3.0  # between cameras: in units, or as a share of their way; either passes
 MAX_TURN = 0.2  # radians by which the relative orientation of the cameras of a rig may vary
 
 Array = np.ndarray
@@ -95,7 +96,9 @@ def _place(front: Mapping[str, str], other: Mapping[str, str], poses: Poses) -> 
     cosines = (np.einsum("nij,ij->n", relative[:, :3, :3], middle[:3, :3]) - 1) / 2
     step = np.linalg.norm(np.diff(world_from_front[:, :3, 3], axis=0), axis=-1)
     # The cameras of a rig may have their own trigger times, so a step of the path is the bound.
-    is_rigid = np.median(distance) <= (np.median(step) if len(step) else 0) + 1e-6 and np.median(cosines) >= np.cos(
-        MAX_TURN
-    )
-    return middle if is_rigid else None
+    reach = np.median(step) if len(step) else 0.0
+    is_rigid = np.median(distance) <= reach + 1e-6 and np.median(cosines) >= np.cos(MAX_TURN)
+    # Two drives at one speed keep their distance too, but no vehicle is that large.
+    extent = np.linalg.norm(np.ptp(world_from_front[:, :3, 3], axis=0))
+    is_near = np.linalg.norm(center) <= max(MAX_BASELINE, MAX_RELATIVE_BASELINE * extent)
+    return middle if is_rigid and is_near else None

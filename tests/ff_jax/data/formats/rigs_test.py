@@ -49,8 +49,8 @@ BACK = path(4, start=(3.0, 0, 9), step=(0, 0, -1.0)) @ np.diag([-1.0, 1, -1, 1])
 
 @pytest.mark.parametrize(
     ("first", "other"),
-    [(0, BACK), (0, path(4, step=(0, 0, 5.0))), (4, path(4)), (3, path(4))],
-    ids=["the way back", "another speed", "no name matches", "one name matches"],
+    [(0, BACK), (0, path(4, step=(0, 0, 5.0))), (0, path(4, start=(84.0, 0, 0))), (4, path(4)), (3, path(4))],
+    ids=["the way back", "another speed", "another street", "no name matches", "one name matches"],
 )
 def test_folders_that_do_not_match_are_drives_of_their_own(first, other):
     poses = {f"a/{i:02d}.png": pose for i, pose in enumerate(path(4))}
