@@ -4,11 +4,14 @@ python -m experiments.studies.fixers --out=runs/fixer_study
 python -m experiments.studies.fixers --out=runs/fixer_study --streets=0:3 --lpips=none
 python -m experiments.studies.fixers --out=runs/fixer_study --weights=no_eig=runs/difix_no_eig/tiny.safetensors
 python -m experiments.studies.fixers --out=runs/video_study --fixers=eigent,difix
+python -m experiments.studies.fixers --out=runs/unet_study --fixers=reference_unet
 
 Each street is reconstructed from its 12 recorded views and rendered 3 and 6 m to the left. Scores are over the whole
 image, and over under-constrained (UCR) and well-determined (HPR) pixels, split by EIG. Rows: the render; its repair;
 the repair by the same network without blending by EIG, and without EIG in its input channels, in its modulation, and in
 both; and networks of other files, which may have been trained without them.
+
+With `reference_unet`: the repair without blending by EIG, and by a network that does not see EIG.
 
 With the video fixer, each view is a clip: it moves from the recorded image to the shift, and 9 frames along the path
 are scored, also by their change from frame to frame. Rows: the trained fixer, and the fixer without EIG as an input,
@@ -22,7 +25,18 @@ from absl import flags
 
 from experiments.cli import command_line, metric_networks
 from experiments.fixers.streets import settings
-from experiments.studies.measures.fixers import REPAIR, VIDEO, markdown, panel, score, summary, variants, video_variants
+from experiments.studies.measures.fixers import (
+    CHOICE,
+    REPAIR,
+    VIDEO,
+    choice_variants,
+    markdown,
+    panel,
+    score,
+    summary,
+    variants,
+    video_variants,
+)
 from ff_jax.export.image_bytes import save_png
 from ff_jax.fixers import registry
 from ff_jax.fixers.fixer import Fixer
@@ -41,14 +55,14 @@ _VIEWS = flags.DEFINE_integer("views", 4, "Views per street and shift.", lower_b
 _STEPS = flags.DEFINE_integer(
     "steps", 1300, "Training steps of a reconstruction.", lower_bound=1, upper_bound=100_000_000
 )
-_FIXERS = flags.DEFINE_list("fixers", [REPAIR], "Fixers to evaluate: difix, eigent.")
+_FIXERS = flags.DEFINE_list("fixers", [REPAIR], "Fixers to evaluate: difix, eigent, reference_unet.")
 _FRAMES = 9  # of a clip that are scored
 _WEIGHTS = flags.DEFINE_list("weights", [], "Other networks, NAME=FILE.")
 
 
 def make_fixers() -> dict[str, Fixer]:
     """Make the fixers to evaluate, by name."""
-    makers, fixers = {REPAIR: variants, VIDEO: video_variants}, {}
+    makers, fixers = {REPAIR: variants, VIDEO: video_variants, CHOICE: choice_variants}, {}
     for name in _FIXERS.value:
         if name not in makers:
             raise ValueError(f"invalid --fixers={name}: expected some of {', '.join(makers)}.")

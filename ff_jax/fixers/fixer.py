@@ -1,8 +1,9 @@
 """The protocol of fixers: a fixer is a pure function that repairs rendered frames, with its parameters as a pytree.
 
 A fixer takes frames rendered away from the recorded path, their EIG maps, and references: the real images of the same
-times at the recorded poses. With `use_aligned_references` the references must be re-projected into the rendered views
-first (see `reprojection.align`).
+times at the recorded poses, (T, H, W, 3). With `use_aligned_references` the references must be re-projected into the
+rendered views first (see `reprojection.align`). With `use_separate_references` they are several re-projected images per
+view with their confidence, (T, K, H, W, 4), as floats in [0, 1] or bytes (see `reprojection.align_each`).
 
 The frames of a clip are consecutive. For video fixers a clip is cut into pieces, and each piece starts with the last
 repaired frames of the piece before (`overlap`). A path starts with `num_context_frames` views between the recorded pose
@@ -17,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
-from jaxtyping import Float, Key, PyTree
+from jaxtyping import Float, Key, Num, PyTree
+
+from ff_jax.fixers.triples import Triples, from_bytes
 
 AnyArray = Array | np.ndarray
 
-# apply(config, params, key, frames (T,H,W,3), eig (T,H,W), references (T,H,W,3)) -> frames (T,H,W,3)
+# apply(config, params, key, frames (T,H,W,3), eig (T,H,W), references (T,H,W,3) or (T,K,H,W,4)) -> frames (T,H,W,3)
 Apply = Callable[[Any, PyTree, Array, Array, Array, Array], Array]
 
 
@@ -39,6 +42,7 @@ class Fixer:
     apply: Apply = struct.field(pytree_node=False)
     config: Any = struct.field(pytree_node=False, default=None)
     use_aligned_references: bool = struct.field(pytree_node=False, default=False)  # from `reprojection.align`
+    use_separate_references: bool = struct.field(pytree_node=False, default=False)  # from `reprojection.align_each`
     chunk: int = struct.field(pytree_node=False, default=0)  # frames per call of `apply`; 0: the whole clip
     overlap: int = struct.field(pytree_node=False, default=0)  # frames of a piece that the piece before has repaired
     num_context_frames: int = struct.field(pytree_node=False, default=0)  # views from the recorded pose to the path
@@ -49,7 +53,7 @@ def fix(
     key: Key[Array, ""],
     frames: Float[AnyArray, "T H W 3"],
     eig: Float[AnyArray, "T H W"],
-    references: Float[AnyArray, "T H W 3"],
+    references: Num[AnyArray, "T ..."],
 ) -> Float[Array, "T H W 3"]:
     """Repair a clip of any length.
 
@@ -64,15 +68,16 @@ def fix(
       frames: renders, colors in [0, 1].
       eig: EIG of every rendered pixel, nats.
       references: real images of the same times at the recorded poses, colors in [0, 1]; with
-        `fixer.use_aligned_references`, the result of `reprojection.align`.
+        `fixer.use_aligned_references`, the result of `reprojection.align` (T, H, W, 3), and with
+        `fixer.use_separate_references`, that of `reprojection.align_each` (T, K, H, W, 4), which may be bytes.
 
     Returns:
       The repaired frames, colors in [0, 1].
 
     Raises:
-      ValueError: the clip is empty or the three shapes differ.
+      ValueError: the clip is empty or the three shapes do not belong together.
     """
-    check_clip(frames, eig, references)
+    check_clip(frames, eig, references, fixer.use_separate_references)
     length = frames.shape[0]
     chunk = fixer.chunk or length
     pieces, overlap = [], fixer.overlap if fixer.chunk else 0
@@ -84,6 +89,12 @@ def fix(
             inputs = with_context_frames(own_frames, own_eig, own_references, pieces[-1][-context:])
         pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs)[context:])
     return jnp.concatenate(pieces)[:length]
+
+
+def fix_triples(fixer: Fixer, key: Key[Array, ""], triples: Triples) -> Float[Array, "T H W 3"]:
+    """Repair the renders of triples, whose colors may be bytes; they are one clip."""
+    references = triples.references if fixer.use_separate_references else from_bytes(triples.references)
+    return fix(fixer, key, from_bytes(triples.renders), jnp.asarray(triples.eigs, jnp.float32), references)
 
 
 def with_context_frames(
@@ -98,20 +109,39 @@ def with_context_frames(
     return frames.at[:count].set(images), eig.at[:count].set(0.0), references.at[:count].set(images)
 
 
-def check_clip(frames: Float[AnyArray, "..."], eig: Float[AnyArray, "..."], references: Float[AnyArray, "..."]) -> None:
-    """Raise `ValueError` unless frames (T,H,W,3), eig (T,H,W) and references (T,H,W,3) form one clip."""
+def check_clip(
+    frames: Num[AnyArray, "..."],
+    eig: Float[AnyArray, "..."],
+    references: Num[AnyArray, "..."],
+    are_separate: bool = False,
+) -> None:
+    """Raise `ValueError` unless frames (T,H,W,3), eig (T,H,W) and references form one clip.
+
+    References have the shape of the frames, or (T,K,H,W,4) if they `are_separate`.
+    """
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames must be a non-empty (T, H, W, 3) clip, got shape {frames.shape}.")
     if eig.shape != frames.shape[:3]:
         raise ValueError(f"eig has shape {eig.shape}, frames {frames.shape}: pass one EIG map of {frames.shape[:3]}.")
-    if references.shape != frames.shape:
+    if are_separate:
+        _check_separate(frames.shape, references.shape)
+    elif references.shape != frames.shape:
         raise ValueError(
             f"references have shape {references.shape}, frames {frames.shape}: resize the real images to the "
             "size of the frames and pass one of the same time for each."
         )
 
 
-def _piece(array: Float[AnyArray, "..."], start: int, chunk: int) -> Float[AnyArray, "..."]:
+def _check_separate(frames: tuple[int, ...], references: tuple[int, ...]) -> None:
+    length, height, width, _ = frames
+    if len(references) != 5 or (references[0], *references[2:]) != (length, height, width, 4):
+        raise ValueError(
+            f"references have shape {references}, frames {frames}: pass several re-projected images per frame with "
+            f"their confidence, ({length}, K, {height}, {width}, 4), from `reprojection.align_each`."
+        )
+
+
+def _piece(array: Num[AnyArray, "..."], start: int, chunk: int) -> Num[AnyArray, "..."]:
     piece = array[start : start + chunk]
     missing = chunk - piece.shape[0]
     return jnp.concatenate([piece, jnp.repeat(piece[-1:], missing, 0)]) if missing else piece
@@ -123,6 +153,6 @@ def _apply(
     key: Key[Array, ""],
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
-    references: Float[Array, "T H W 3"],
+    references: Num[Array, "T ..."],
 ) -> Float[Array, "T H W 3"]:
     return fixer.apply(fixer.config, fixer.params, key, frames, eig, references)

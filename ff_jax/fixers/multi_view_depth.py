@@ -90,7 +90,7 @@ def confirmed(
     """
     align = AlignConfig(depth_tolerance=config.tolerance)
     measured = dataclasses.replace(view, depth=depth)
-    agrees = lax.map(lambda source: warp(measured, source, align)[1], sources)
+    agrees = lax.map(lambda source: warp(measured, source, align)[1] > 0.0, sources)
     return (depth > 0) & (agrees.sum(0) >= config.confirmations)
 
 
@@ -109,11 +109,11 @@ def _deviation(gray: Float[Array, "H W"], radius: int) -> Float[Array, "H W"]:
 
 def _correlation(view: Views, gray: Float[Array, "H W"], source: Views, config: SweepConfig) -> Float[Array, "H W"]:
     """Compute the correlation of every window of the view with the image of a source; `_BLIND` where it is not seen."""
-    colors, is_visible = warp(view, source, AlignConfig())
+    colors, visibility = warp(view, source, AlignConfig())
     other, mean = _gray(colors), functools.partial(_window_mean, radius=config.radius)
     covariance = mean(gray * other) - mean(gray) * mean(other)
     deviations = _deviation(gray, config.radius) * _deviation(other, config.radius)
-    return jnp.where(is_visible, covariance / jnp.maximum(deviations, 1e-5), _BLIND)
+    return jnp.where(visibility > 0.0, covariance / jnp.maximum(deviations, 1e-5), _BLIND)
 
 
 def _parabola_offset(scores: Float[Array, "D H W"], best: Array) -> Float[Array, "H W"]:

@@ -15,21 +15,22 @@ from flax import struct
 from jax import Array, lax
 from jaxtyping import Bool, Float16, Float32, Float64, Int, Int32, Key, Shaped, UInt8
 
-from ff_jax.fixers.triples import Triples
+from ff_jax.fixers.triples import Triples, as_colors
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.untrusted_files import read_npz
 
-REFERENCES = ("aligned", "nearest")
+REFERENCES = ("separate", "aligned", "nearest")
 
 
 @struct.dataclass
 class Pairs:
-    """Views of streets, as reconstructions render them and as they truly are; small types."""
+    """Views of streets or logs, as reconstructions render them and as they truly are; small types."""
 
     render: UInt8[np.ndarray, "N H W 3"]
     truth: UInt8[np.ndarray, "N H W 3"]
     nearest: UInt8[np.ndarray, "N H W 3"]  # the recorded image nearest in time, unchanged
-    aligned: UInt8[np.ndarray, "N H W 3"]  # recorded images re-projected into the view (`reprojection.align`)
+    separate: UInt8[np.ndarray, "N K H W 4"]  # recorded images re-projected into the view (`reprojection.align_each`)
+    weight: UInt8[np.ndarray, "N H W"]  # 0 on what moves without a box, and on the ego vehicle; 255 elsewhere
     eig: Float16[np.ndarray, "N H W"]  # nats
     depth: Float16[np.ndarray, "N H W"]  # expected camera z, meters
     shift: Float32[np.ndarray, "N"]  # meters to the left of the recorded path; 0 for frames of a log
@@ -61,8 +62,14 @@ def load(paths: Sequence[str | Path]) -> Pairs:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
+def aligned(pairs: Pairs) -> UInt8[np.ndarray, "N H W 3"]:
+    """Blend the merged reference of every view into its render, as `reprojection.align` does."""
+    render, merged = pairs.render.astype(np.float32), pairs.separate[:, 0].astype(np.float32)
+    return np.rint(render + merged[..., 3:] / 255.0 * (merged[..., :3] - render)).astype(np.uint8)
+
+
 def triples(pairs: Pairs, reference: str = "aligned") -> Triples:
-    """Select what a fixer is trained and evaluated on, still in small types (see `as_colors`).
+    """Select what a fixer is trained and evaluated on, still in small types (see `triples.as_colors`).
 
     Args:
         pairs: any number.
@@ -73,7 +80,8 @@ def triples(pairs: Pairs, reference: str = "aligned") -> Triples:
     """
     if reference not in REFERENCES:
         raise ValueError(f"invalid reference={reference!r}: expected one of {', '.join(REFERENCES)}.")
-    stored: tuple[Any, ...] = (pairs.render, pairs.eig, getattr(pairs, reference), pairs.truth)
+    references = aligned(pairs) if reference == "aligned" else getattr(pairs, reference)
+    stored: tuple[Any, ...] = (pairs.render, pairs.eig, references, pairs.truth, pairs.weight)
     return Triples(*stored)
 
 
@@ -89,20 +97,14 @@ def as_clips(stored: Triples, length: int) -> Triples:
     return jax.tree.map(lambda array: array.reshape(count // length, length, *array.shape[1:]), stored)
 
 
-def as_colors(stored: Triples) -> Triples:
-    """Convert triples to float32: colors in [0, 1], EIG in nats, clipped at zero."""
-    color = lambda image: jnp.asarray(image, jnp.float32) / 255.0
-    eigs = jnp.maximum(jnp.asarray(stored.eigs, jnp.float32), 0.0)  # rounding may give small negative values
-    return Triples(color(stored.renders), eigs, color(stored.references), color(stored.targets))
-
-
 @functools.partial(jax.jit, static_argnames=("batch", "crop"))
 def draw_crops(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int, int]) -> Triples:
     """Draw random crops of random triples or clips as float32; each is mirrored with probability 1/2.
 
     Args:
         key: random key.
-        stored: from `triples` or `as_clips`, on the device; all frames of a clip are cropped alike.
+        stored: from `triples` or `as_clips`, on the device; all frames of a clip are cropped alike, and so are all
+            references of a view.
         batch: number of crops.
         crop: height and width, pixels; cut to the images.
     """
@@ -117,8 +119,11 @@ def draw_crops(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int
     def crop_all(images: Shaped[Array, "N *T H W c"]) -> Shaped[Array, "B *T h w c"]:
         return jax.vmap(functools.partial(_crop, images, size))(index, top, left, is_mirrored)
 
-    eigs = crop_all(stored.eigs[..., None])[..., 0]
-    return as_colors(Triples(crop_all(stored.renders), eigs, crop_all(stored.references), crop_all(stored.targets)))
+    def crop_plane(plane: Shaped[Array, "N *T H W"]) -> Shaped[Array, "B *T h w"]:
+        return crop_all(plane[..., None])[..., 0]
+
+    images = crop_all(stored.renders), crop_plane(stored.eigs), crop_all(stored.references), crop_all(stored.targets)
+    return as_colors(Triples(*images, None if stored.weights is None else crop_plane(stored.weights)))
 
 
 def _crop(

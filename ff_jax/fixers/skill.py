@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from ff_jax.fixers.triples import Triples
+from ff_jax.fixers.triples import Triples, from_bytes
 
 EDGES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # nats; between the bins of EIG
 USEFUL = 0.01  # smallest share of the squared error that a useful fixer removes
@@ -31,12 +31,15 @@ def measure_skill(fixed: Float[Array, "n H W 3"], triples: Triples) -> Skill:
 
     Args:
         fixed: its repairs of `triples.renders`.
-        triples: renders, EIG and true images; a bin with few pixels takes the overall skill.
+        triples: renders, EIG and true images, colors as floats or bytes; pixels of weight 0 do not count, and a bin
+            with few pixels takes the overall skill.
     """
-    before = jnp.square(triples.renders - triples.targets).mean(-1)
-    after = jnp.square(fixed - triples.targets).mean(-1)
+    targets = from_bytes(triples.targets)
+    weights = 1.0 if triples.weights is None else from_bytes(triples.weights)
+    before = weights * jnp.square(from_bytes(triples.renders) - targets).mean(-1)
+    after = weights * jnp.square(fixed - targets).mean(-1)
     overall = 1.0 - after.sum() / jnp.maximum(before.sum(), 1e-12)
-    inside = _bin_of(triples.eigs)[..., None] == jnp.arange(len(EDGES) + 1)
+    inside = _bin_of(jnp.asarray(triples.eigs, jnp.float32))[..., None] == jnp.arange(len(EDGES) + 1)
     old, new = (jnp.sum(jnp.where(inside, error[..., None], 0.0), (0, 1, 2)) for error in (before, after))
     by_eig = 1.0 - new / jnp.maximum(old, 1e-12)
     return Skill(jnp.where(inside.mean((0, 1, 2)) < _FEW, overall, by_eig), overall)

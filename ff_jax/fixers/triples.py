@@ -1,9 +1,10 @@
-"""Training triples of the fixers, and the quality measure of their training."""
+"""Training triples of the fixers, colors as bytes, and the quality measure of their training."""
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, UInt8
 
 
 @struct.dataclass
@@ -15,8 +16,35 @@ class Triples:
 
     renders: Num[Array, "*N H W 3"]  # colors in [0, 1], or uint8
     eigs: Float[Array, "*N H W"]  # EIG of the renders, nats
-    references: Num[Array, "*N H W 3"]  # recorded images, usually re-projected into the view (`reprojection.align`)
+    # Recorded images, usually re-projected into the view: merged (N, H, W, 3), or several with their confidence
+    # (N, K, H, W, 4). See `reprojection.align` and `align_each`.
+    references: Num[Array, "..."]
     targets: Num[Array, "*N H W 3"]  # the real image of the rendered view
+    # Of the pixels in the loss, in [0, 1] (or bytes); None weights all alike. 0 masks moving objects.
+    weights: Num[Array, "*N H W"] | None = None
+
+
+def as_bytes(colors: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
+    """Round colors in [0, 1] to bytes."""
+    return jnp.rint(jnp.clip(jnp.asarray(colors), 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def as_colors(stored: Triples) -> Triples:
+    """Convert triples to float32: colors, confidence and weights in [0, 1], EIG in nats, clipped at zero."""
+    eigs = jnp.maximum(jnp.asarray(stored.eigs, jnp.float32), 0.0)  # rounding may give small negative values
+    weights = None if stored.weights is None else from_bytes(stored.weights)
+    return Triples(from_bytes(stored.renders), eigs, from_bytes(stored.references), from_bytes(stored.targets), weights)
+
+
+def from_bytes(stored: Num[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+    """Convert bytes to float32 in [0, 1]; float arrays keep their values."""
+    array = jnp.asarray(stored)
+    return array.astype(jnp.float32) / 255.0 if array.dtype == jnp.uint8 else array.astype(jnp.float32)
+
+
+def masked(images: Float[Array, "*N H W 3"], truth: Triples) -> Float[Array, "*N H W 3"]:
+    """Replace pixels of weight 0 by the truth, so that they count as right; other weights blend."""
+    return images if truth.weights is None else truth.targets + truth.weights[..., None] * (images - truth.targets)
 
 
 def psnr(images: Float[Array, "*B H W 3"], truth: Float[Array, "*B H W 3"]) -> Float[Array, "*B"]:

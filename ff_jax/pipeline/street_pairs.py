@@ -20,8 +20,9 @@ from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.eig.scene_posterior import EigRender, fit_posterior
 from ff_jax.fixers.pair_files import Pairs
 from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.held_out_views import nearest_index, truth_of
 from ff_jax.pipeline.initialize import initialize, make_recording
-from ff_jax.pipeline.references import aligned_references, render_clip
+from ff_jax.pipeline.references import render_clip, separate_references
 from ff_jax.pipeline.street_plans import StreetPlan
 from ff_jax.train.batches import TrainBatches, view_of
 from ff_jax.train.loop import TrainPlan, train
@@ -63,10 +64,11 @@ def build_from(
         stops: training steps after which views are rendered, in order.
     """
     batches = TrainBatches(make_recording(log, config, recorded))
-    truth = np.stack([_bytes(load_image(frame)) for frame in frames])
-    times = np.array([frame.time for frame in recorded])
-    nearest = np.stack([_bytes(load_image(recorded[int(np.argmin(np.abs(times - frame.time)))])) for frame in frames])
-    fixed = {"truth": truth, "nearest": nearest, "shift": np.array(shifts, np.float32)}
+    truth, weight = truth_of(batches.recording, frames)
+    frames = dataclasses.replace(batches.recording, frames=tuple(frames)).padded_frames
+    padded = batches.recording.padded_frames
+    nearest = np.stack([_bytes(load_image(padded[nearest_index(frame, padded)])) for frame in frames])
+    fixed = {"truth": truth, "weight": weight, "nearest": nearest, "shift": np.array(shifts, np.float32)}
     fixed["K"] = np.stack([frame.K for frame in frames]).astype(np.float32)
     fixed["world_from_camera"] = np.stack([frame.world_from_camera for frame in frames]).astype(np.float64)
     state, train_plan = initialize(batches.recording, config, pseudo_views=0, steps=config.steps)
@@ -101,13 +103,12 @@ def _render(
     posterior = fit_posterior(model, batches, config.eig.priors)
     views = [view_of(frame, frame.exposure_id) for frame in frames]
     clip = render_clip(model, posterior, views)
-    aligned = aligned_references(clip, views, posterior, batches)
-    return _stored(clip, np.asarray(aligned))
+    return _stored(clip) | {"separate": np.asarray(separate_references(clip, views, posterior, batches))}
 
 
-def _stored(clip: EigRender, aligned: Float[np.ndarray, "N H W 3"]) -> dict[str, Shaped[np.ndarray, "N ..."]]:
+def _stored(clip: EigRender) -> dict[str, Shaped[np.ndarray, "N ..."]]:
     small = {name: np.asarray(array).astype(np.float16) for name, array in (("eig", clip.eig), ("depth", clip.depth))}
-    return {"render": _bytes(np.asarray(clip.rgb)), "aligned": _bytes(aligned)} | small
+    return {"render": _bytes(np.asarray(clip.rgb))} | small
 
 
 def _bytes(image: Float[np.ndarray, "*N H W 3"]) -> UInt8[np.ndarray, "*N H W 3"]:

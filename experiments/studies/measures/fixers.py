@@ -13,13 +13,13 @@ from ff_jax.eig import split_regions
 from ff_jax.export.colormaps import heatmap
 from ff_jax.export.figures import contact_sheet, eig_scale
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames
-from ff_jax.fixers.pair_files import Pairs, as_colors, triples
-from ff_jax.fixers.triples import Triples
+from ff_jax.fixers.pair_files import Pairs, triples
+from ff_jax.fixers.triples import Triples, as_colors
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.metrics.regions import score_region
 from ff_jax.metrics.temporal import Pinhole, WarpError, excess_change, warp_error
 
-RENDER, REPAIR, VIDEO = "render", "difix", "eigent"
+RENDER, REPAIR, VIDEO, CHOICE = "render", "difix", "eigent", "reference_unet"
 REGIONS = ("all", "ucr", "hpr")
 _FULL_REPAIR = 1e-9  # nats: with this kappa, pixels with an EIG above 0 are replaced completely
 _SKY = 1e3  # meters: larger depths are sky
@@ -80,6 +80,19 @@ def video_variants(fixer: Fixer) -> dict[str, Fixer]:
     }
 
 
+def choice_variants(fixer: Fixer) -> dict[str, Fixer]:
+    """Make variants of a trained `reference_unet`: without blending by EIG, and without EIG as an input."""
+
+    def with_config(**changes: Any) -> Fixer:
+        return dataclasses.replace(fixer, config=dataclasses.replace(fixer.config, **changes))
+
+    return {
+        CHOICE: fixer,
+        f"{CHOICE}, no blending": with_config(kappa=_FULL_REPAIR),
+        f"{CHOICE}, no EIG input": with_config(conditioned_on_eig=False),
+    }
+
+
 def score(
     fixers: Mapping[str, Fixer],
     views: Pairs,
@@ -104,11 +117,14 @@ def score(
             pixels, "change" (the mean absolute difference from the render), and "warp" (the change to the next frame
             beyond that of the ground truth, see `metrics.temporal`; nan for the last frame).
     """
-    inputs = {kind: as_colors(triples(views, kind)) for kind in ("aligned", "nearest")}
-    base, clips = inputs["aligned"], np.arange(len(views.shift)).reshape(-1, length or len(views.shift))
+    inputs = {kind: as_colors(triples(views, kind)) for kind in {kind_of_references(f) for f in fixers.values()}}
+    base, clips = (
+        as_colors(triples(views, "nearest")),
+        np.arange(len(views.shift)).reshape(-1, length or len(views.shift)),
+    )
     images = {RENDER: np.asarray(base.renders)}
     for name, fixer in fixers.items():
-        stored = inputs["aligned" if fixer.use_aligned_references else "nearest"]
+        stored = inputs[kind_of_references(fixer)]
         images[name] = np.concatenate([_repair_clip(fixer, stored, clip) for clip in clips])
     truth, eigs, rows = np.asarray(base.targets), np.asarray(base.eigs), []
     indices = [int(index) for clip in clips for index in clip[num_context_frames:]]
@@ -123,6 +139,13 @@ def score(
     examples = [indices[int(np.flatnonzero(shifts == shift)[-1 if length else 0])] for shift in np.unique(shifts)]
     repairs = images[next(iter(fixers))]
     return rows, [Example(f"{views.shift[i]:g} m", images[RENDER][i], eigs[i], repairs[i], truth[i]) for i in examples]
+
+
+def kind_of_references(fixer: Fixer) -> str:
+    """Name the references of a fixer, as `pair_files.triples` does."""
+    if fixer.use_separate_references:
+        return "separate"
+    return "aligned" if fixer.use_aligned_references else "nearest"
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,8 +18,7 @@ from jaxtyping import Float, Int, Key, PyTree, Shaped
 from ff_jax.fixers.eigent import model
 from ff_jax.fixers.eigent.config import EigentConfig
 from ff_jax.fixers.eigent.denoising_loss import Clips
-from ff_jax.fixers.pair_files import as_colors
-from ff_jax.fixers.triples import Triples
+from ff_jax.fixers.triples import Triples, as_colors
 
 
 @struct.dataclass

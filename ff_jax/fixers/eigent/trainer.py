@@ -25,11 +25,11 @@ from ff_jax.fixers.eigent.denoising_loss import Clips, DenoisingLossConfig, make
 from ff_jax.fixers.eigent.fixer import fixer_from_params
 from ff_jax.fixers.eigent.transformer import Dit
 from ff_jax.fixers.fixer import fix
-from ff_jax.fixers.pair_files import as_colors, draw_crops
+from ff_jax.fixers.pair_files import draw_crops
 from ff_jax.fixers.training.phase import PhaseConfig, PhaseContext, Problem, train_phase
 from ff_jax.fixers.training.sharding import make_mesh
 from ff_jax.fixers.training.state import Loss, join, split, zero_init_output
-from ff_jax.fixers.triples import Triples, psnr
+from ff_jax.fixers.triples import Triples, as_colors, psnr
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.runtime.settings import MAX_SEED, MAX_STEPS, Settings, bounded
 from ff_jax.runtime.stop import StopRequest

@@ -108,3 +108,11 @@ def test_gradients_reach_parameters_and_frames():
 def test_clips_that_do_not_belong_together_are_refused(spoil, message):
     with pytest.raises(ValueError, match=message):
         check_clip(*spoil(*clip(3)))
+
+
+def test_separate_references_have_one_image_with_confidence_per_source():
+    frames, eig, _ = clip(3)
+    check_clip(frames, eig, np.zeros((3, 2, 5, 7, 4), np.uint8), are_separate=True)
+    for shape in ((3, 5, 7, 3), (3, 2, 5, 7, 3), (2, 2, 5, 7, 4)):
+        with pytest.raises(ValueError, match=r"\(3, K, 5, 7, 4\)"):
+            check_clip(frames, eig, np.zeros(shape, np.uint8), are_separate=True)

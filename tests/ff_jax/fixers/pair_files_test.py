@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers import pair_files as pairs
-from ff_jax.fixers.triples import Triples, psnr
+from ff_jax.fixers.triples import Triples, as_colors, psnr
 
 
 def random_pairs(count=3, height=6, width=9):
@@ -15,7 +15,9 @@ def random_pairs(count=3, height=6, width=9):
     plane = lambda: rng.exponential(1.0, (count, height, width)).astype(np.float16)
     shift, steps = rng.normal(size=count).astype(np.float32), rng.integers(1, 999, count).astype(np.int32)
     K, poses = rng.normal(size=(count, 3, 3)).astype(np.float32), rng.normal(size=(count, 4, 4))
-    return pairs.Pairs(image(), image(), image(), image(), plane(), plane(), shift, steps, K, poses)
+    separate = rng.integers(0, 256, (count, 2, height, width, 4), np.uint8)
+    weight = np.full((count, height, width), 255, np.uint8)
+    return pairs.Pairs(image(), image(), image(), separate, weight, plane(), plane(), shift, steps, K, poses)
 
 
 def test_files_round_trip(tmp_path):
@@ -44,12 +46,16 @@ def test_files_without_pairs_are_refused(tmp_path):
 def test_triples_are_colors_and_nats():
     stored = random_pairs()
     stored.eig[0, 0, 0] = -1e-3
-    found = pairs.as_colors(pairs.triples(stored, "nearest"))
+    found = as_colors(pairs.triples(stored, "nearest"))
     np.testing.assert_allclose(found.references, stored.nearest / 255.0, atol=1e-6)
     np.testing.assert_allclose(found.targets, stored.truth / 255.0, atol=1e-6)
     np.testing.assert_allclose(found.eigs, np.maximum(stored.eig.astype(np.float32), 0), atol=0)
-    np.testing.assert_array_equal(pairs.triples(stored).references, stored.aligned)
-    with pytest.raises(ValueError, match="invalid reference='blurred': expected one of aligned, nearest"):
+    np.testing.assert_array_equal(found.weights, np.ones_like(found.eigs))
+    np.testing.assert_array_equal(pairs.triples(stored, "separate").references, stored.separate)
+    share = stored.separate[:, 0, ..., 3:] / 255.0
+    aligned = (1 - share) * stored.render + share * stored.separate[:, 0, ..., :3]
+    np.testing.assert_allclose(pairs.triples(stored).references, aligned, atol=0.51)
+    with pytest.raises(ValueError, match="invalid reference='blurred': expected one of separate, aligned, nearest"):
         pairs.triples(stored, "blurred")
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.fixers.reprojection import AlignConfig, Views, align, nearest_sources
+from ff_jax.fixers.reprojection import AlignConfig, Views, align, align_each, nearest_sources, seen_shares
 from ff_jax.render.renderer import expected_depth
 
 # Two programs are compared where what is seen lies on the edges of pixels.
@@ -108,3 +108,43 @@ def test_nearest_sources_are_those_nearest_in_time():
     np.testing.assert_array_equal(got, [[0, 1], [3, 2]])
     assert nearest_sources(np.zeros(3), np.zeros(2), 5).shape == (3, 2)
     np.testing.assert_array_equal(nearest_sources(np.array([0.0]), np.array([0.0, 0.1, 0.2]), 2, skip=1), [[1, 2]])
+
+
+def test_sources_that_see_little_of_a_view_come_last():
+    shares = np.array([[0.1, 0.9, 0.5, 0.0]])
+    found = nearest_sources(np.array([0.1]), np.array([0.1, 0.1, 0.3, 0.2]), 4, 0, shares)
+    np.testing.assert_array_equal(found, [[1, 2, 0, 3]])
+
+
+def test_the_share_that_a_source_sees():
+    _, depth, _, pose = wall(0.0)
+    depth = np.repeat(np.repeat(depth, 10, 0), 10, 1)  # 200 x 320 pixels of a tenth of the size
+    large = np.diag([10.0, 10.0, 1.0]) @ K
+    behind = np.diag([-1.0, 1.0, -1.0, 1.0])
+    poses = np.stack([pose, wall(8.0 * 16 / FOCAL)[3], behind, wall(20.0)[3]]).astype(float)
+    found = seen_shares(depth, (large, pose.astype(float)), (np.stack([large] * 4), poses))
+    np.testing.assert_allclose(found, [1.0, 0.5, 0.0, 0.0], atol=0.06)
+
+
+def test_separate_references_are_the_merged_image_and_the_nearest_sources():
+    truth = wall(0.0)
+    blurred = (0.9 * truth[0] + 0.05).astype(np.float32)
+    sources = views(wall(1.0), wall(-1.5), wall(0.5))
+    config = AlignConfig(num_sources=3, num_apart=2)
+    found = align_each(views((blurred, *truth[1:])), sources, np.array([[2, 0, 1]]), config)
+    assert found.shape == (1, 3, HEIGHT, WIDTH, 4)
+    for reference in found[0]:
+        np.testing.assert_allclose(reference[:, 5:-5, :3], truth[0][:, 5:-5], atol=0.05)
+    merged = align(views((blurred, *truth[1:])), sources, np.array([[2, 0, 1]]), config)
+    np.testing.assert_allclose(blurred + found[0, 0, ..., 3:] * (found[0, 0, ..., :3] - blurred), merged[0], atol=1e-5)
+    # The source at 0.5 m misses the 1.5 leftmost columns, and that at 1 m three of them.
+    for reference, columns in zip(found[0, 1:], (1, 3), strict=True):
+        assert (reference[:, :columns, 3] == 0).all() and (reference[:, columns + 1 :, 3] > 0.5).all()
+        np.testing.assert_array_equal(reference[:, :columns, :3], blurred[:, :columns])
+
+
+def test_missing_sources_have_no_confidence_and_the_color_of_the_render():
+    view = wall(0.0)
+    found = align_each(views(view), views(wall(0.5)), np.array([[0]]), AlignConfig(num_apart=3))
+    assert found.shape[1] == 4 and (found[0, 1, :, 5:, 3] > 0.5).all() and not found[0, 2:, ..., 3].any()
+    np.testing.assert_array_equal(found[0, 2:, ..., :3], np.broadcast_to(view[0], (2, *view[0].shape)))

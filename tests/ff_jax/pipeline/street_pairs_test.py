@@ -27,7 +27,8 @@ def fake_street_log(seed, street, width, height, test_shifts):
         image = np.full((height, width, 3), [time / 255, (100 + 10 * shift) / 255, seed / 255], np.float32)
         source = Source(f"{time}/{shift}", lambda: image)
         exposure = {"exposure_id": 0, "split": "test" if shift else "train"}
-        return Frame("front", time, 0.1 * time, np.eye(3), pose, width, height, source, **exposure)
+        K = np.array([[width, 0.0, width / 2], [0.0, width, height / 2], [0.0, 0.0, 1.0]])
+        return Frame("front", time, 0.1 * time, K, pose, width, height, source, **exposure)
 
     shifts = [0.0, *(shift for shift in test_shifts if shift != 0)]
     frames = tuple(frame(time, shift) for shift in shifts for time in range(street.num_frames))
@@ -53,7 +54,8 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
         rendered.append([(frame.time_index, frame.split) for frame in frames])
         images = np.full((len(frames), 3, 4, 3), state % 251, np.uint8)
         plane = np.full((len(frames), 3, 4), state, np.float16)
-        return {"render": images, "aligned": images, "eig": plane, "depth": plane}
+        separate = np.zeros((len(frames), 2, 3, 4, 4), np.uint8)
+        return {"render": images, "separate": separate, "eig": plane, "depth": plane}
 
     for name, stub in (("initialize", initialize), ("train", train), ("_render", render)):
         monkeypatch.setattr(street_pairs, name, stub)
@@ -73,15 +75,15 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
         np.testing.assert_array_equal(pairs.truth[half, 0, 0], [[5, 100, 77], [9, 125, 77], [26, 85, 77]])
         np.testing.assert_array_equal(pairs.nearest[half, 2, 3], [[4, 100, 77], [8, 100, 77], [26, 100, 77]])
     np.testing.assert_array_equal(pairs.render[:, 0, 0, 0], [30] * 3 + [70] * 3)
+    assert pairs.weight.shape == (6, 3, 4) and (pairs.weight == 255).all()
     assert rendered == [[(5, "train"), (9, "test"), (26, "test")]] * 2
 
 
 def test_renders_are_stored_in_small_types():
-    rgb, aligned = np.random.default_rng().uniform(-0.5, 1.5, (2, 1, 3, 4, 3)).astype(np.float32)
+    rgb = np.random.default_rng().uniform(-0.5, 1.5, (1, 3, 4, 3)).astype(np.float32)
     clip = EigRender(jnp.asarray(rgb), jnp.full((1, 3, 4), 1e-3), jnp.full((1, 3, 4), 1e4))
-    stored = street_pairs._stored(clip, aligned)
+    stored = street_pairs._stored(clip)
     np.testing.assert_allclose(stored["render"], 255 * np.clip(rgb, 0, 1), atol=0.51)
-    np.testing.assert_allclose(stored["aligned"], 255 * np.clip(aligned, 0, 1), atol=0.51)
     assert stored["eig"].dtype == stored["depth"].dtype == np.float16 and stored["depth"].max() == 1e4
     np.testing.assert_allclose(stored["eig"], 1e-3, rtol=1e-3)
 

@@ -27,7 +27,9 @@ def views():
     shift, steps = np.array([3, 3, 6, 6], np.float32), np.full(4, 9, np.int32)
     nearest = rng.integers(0, 256, truth.shape, np.uint8)
     K, poses = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)), np.tile(np.eye(4), (4, 1, 1))
-    return Pairs(render, truth, nearest, truth, eig, eig, shift, steps, K, poses)
+    sure = np.full((4, 1, 16, 20, 1), 255, np.uint8)
+    separate = np.concatenate([truth[:, None], sure], -1)
+    return Pairs(render, truth, nearest, separate, sure[:, 0, ..., 0], eig, eig, shift, steps, K, poses)
 
 
 def test_scores_by_region(views):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.eigent import latent_cache, losses, model, trainer
-from ff_jax.fixers.pair_files import as_colors
 from ff_jax.fixers.training.state import split
+from ff_jax.fixers.triples import as_colors
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
 
 SETTINGS = trainer.EigentTrainConfig(steps=(2,) * 4, lr=(1e-3,) * 4, batch=(2,) * 4, crop=(8, 8), save_every=2)

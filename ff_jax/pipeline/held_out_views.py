@@ -1,0 +1,76 @@
+"""Views that a scene was not trained on, with their true images: what fixers are trained and scored on."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ff_jax.data.recording import Recording
+from ff_jax.data.scene_data import Frame
+from ff_jax.eig.scene_posterior import fit_posterior
+from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.triples import Triples, as_bytes
+from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.references import references_for, render_clip
+from ff_jax.scene import SceneModel
+from ff_jax.train.batch import as_float
+from ff_jax.train.batches import TrainBatches, view_of
+
+
+def view_triples(
+    model: SceneModel,
+    batches: TrainBatches,
+    frames: Sequence[Frame],
+    fixer: Fixer,
+    config: FuseConfig,
+    skips: Sequence[int] = (0,),
+) -> list[Triples]:
+    """Render frames that a scene was not trained on; make one set of triples, in small types, for each of `skips`.
+
+    Args:
+        model: the scene.
+        batches: the recorded frames that it was trained on; the references are made from them.
+        frames: of the same log; their images are the truth.
+        fixer: decides which references are made.
+        config: the settings.
+        skips: numbers of recorded images nearest in time that re-projected references leave out.
+    """
+    posterior, recorded = fit_posterior(model, batches, config.eig.priors), batches.recording.frames
+    padded = dataclasses.replace(batches.recording, frames=tuple(frames)).padded_frames
+    near = [nearest_index(frame, recorded) for frame in frames]
+    views = [view_of(frame, recorded[index].exposure_id) for frame, index in zip(padded, near, strict=True)]
+    clip = render_clip(model, posterior, views)
+    truth, weights = truth_of(batches.recording, frames)
+    renders, eigs = np.asarray(as_bytes(clip.rgb)), np.asarray(clip.eig).astype(np.float16)
+    parts = []
+    for skip in skips:
+        references = references_for(fixer, clip, views, near, posterior, batches, skip)
+        small = references if fixer.use_separate_references else as_bytes(references)
+        arrays: tuple[Any, ...] = (renders, eigs, np.asarray(small), truth, weights)
+        parts.append(Triples(*arrays))
+    return parts
+
+
+def truth_of(
+    recording: Recording, frames: Sequence[Frame]
+) -> tuple[UInt8[np.ndarray, "N H W 3"], UInt8[np.ndarray, "N H W"]]:
+    """Load the images of frames as bytes, padded to one size, and their weights.
+
+    Weights are 0 on what moves without an actor, on the ego vehicle and on padding.
+
+    Args:
+        recording: the recorded frames of the same log.
+        frames: any frames of it.
+    """
+    held_out = TrainBatches(dataclasses.replace(recording, frames=tuple(frames), use_lidar=False))
+    batches = [held_out.batch(index) for index in range(len(frames))]
+    images = np.stack([np.asarray(as_bytes(as_float(batch.image))) for batch in batches])
+    return images, np.stack([np.asarray(as_bytes(batch.weight)) for batch in batches])
+
+
+def nearest_index(frame: Frame, recorded: Sequence[Frame]) -> int:
+    """Find the index of the recorded frame nearest in time, of the same camera if several are."""
+    distances = [(abs(other.time - frame.time), other.camera != frame.camera) for other in recorded]
+    return distances.index(min(distances))
