@@ -22,6 +22,6 @@ def get_config() -> ml_collections.ConfigDict:
     c.schedule.update(start=3000, every=3000, meters=1.0, largest=2.0, sides=(1, -1), refresh=3000)
     c.pseudo_view_capacity = 160
     c.pairs.update(every=2, steps=3000)
-    c.self_fit.steps = 600
+    c.self_fit.update(steps=600, batch=8, crop=(256, 320))
     c.evaluate.update(shifts=(-2.0, -1.0, 0.0, 1.0, 2.0), frames=20, video_width=2.0, video_frames=120)
     return c

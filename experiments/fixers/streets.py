@@ -8,10 +8,13 @@ from ff_jax.pipeline.config import FuseConfig, demo_config
 FRAMES = 36  # time steps of a street
 
 
-def settings() -> FuseConfig:
-    """Make the demo's settings with longer streets."""
+def settings(width: int = 0) -> FuseConfig:
+    """Make the demo's settings with longer streets, and with another width of the images if it is not 0."""
     config = demo_config()
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, frames=FRAMES))
+    data = dataclasses.replace(config.data, frames=FRAMES)
+    if width:
+        data = dataclasses.replace(data, width=width, height=round(width * data.height / data.width))
+    return dataclasses.replace(config, data=data)
 
 
 def split_streets(folder: str, num_validation: int) -> tuple[list[Path], list[Path]]:

@@ -79,7 +79,7 @@ def main(_: list[str]) -> None:
     )
     config = dataclasses.replace(tiny(), dtype=_DTYPE.value)
     print(f"{len(train_pairs.eigs)} training pairs of {len(train_files)} streets, {len(sample)} validation pairs")
-    out, vgg = Path(_OUT.value), training.load_vgg(_VGG.value)
+    out, vgg = Path(_OUT.value), training.load_lpips(_VGG.value, "vgg")
 
     def train(log: training.Log) -> PyTree:
         def log_phase(phase: str, step: int, metrics: dict[str, float]) -> None:

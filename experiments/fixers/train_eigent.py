@@ -84,7 +84,7 @@ def main(_: list[str]) -> None:
     sample = np.linspace(0, len(validation.eigs) - 1, min(_MAX_VALIDATION.value, len(validation.eigs))).astype(int)
     validation = jax.tree.map(lambda array: array[sample], validation)
     print(f"{len(clips.eigs)} training clips of {len(train_files)} streets, {len(sample)} validation clips", flush=True)
-    out, vgg = Path(_OUT.value), training.load_vgg(_VGG.value)
+    out, vgg = Path(_OUT.value), training.load_lpips(_VGG.value, "vgg")
     first_steps: dict[str, int] = dict(zip(trainer.PHASES, np.cumsum([0, *settings.steps]), strict=False))
 
     def train(log: training.Log) -> PyTree:

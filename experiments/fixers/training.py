@@ -29,10 +29,10 @@ def vgg_flag() -> flags.FlagHolder[str]:
     return flags.DEFINE_string("vgg", "assets:weights/lpips/lpips_vgg.npz", "LPIPS with VGG16, for the loss.")
 
 
-def load_vgg(path: str) -> lpips.Lpips | None:
-    """Load LPIPS with VGG16, or print that the loss does without it."""
+def load_lpips(path: str, net: str) -> lpips.Lpips | None:
+    """Load LPIPS with a network ("vgg" or "alex"), or print that the loss does without it."""
     try:
-        return lpips.load(Path(command_line.log_path(path)), "vgg")
+        return lpips.load(Path(command_line.log_path(path)), net)
     except ValueError as error:
         print(f"the loss does without LPIPS ({error})", flush=True)
         return None

@@ -14,7 +14,7 @@ def load_fixer(name: str, path: str | Path | None = None, config: Any = None) ->
     """Build a fixer from the float16 weights in a file.
 
     Args:
-        name: "difix" or "eigent".
+        name: "difix", "eigent" or "reference_unet".
         path: a file of `weights.save`; None takes the weights in the package.
         config: layout and use of the networks; None is `tiny()`.
 
@@ -24,7 +24,12 @@ def load_fixer(name: str, path: str | Path | None = None, config: Any = None) ->
     # Imported here: diffusers takes seconds to import.
     package = f"ff_jax.fixers.{name}"
     fixer, model = import_module(f"{package}.fixer"), import_module(f"{package}.model")
-    path = path or Path(__file__).parent / name / "weights" / "tiny.safetensors"
+    path = path or shipped_weights(name)
     config = config or import_module(f"{package}.config").tiny()
     params = weights.load(path, model.shapes(config), f"fixer {name}")
-    return fixer.fixer_from_params({"network": params, "gain": jnp.ones(())} if name == "difix" else params, config)
+    return fixer.fixer_from_params({"network": params, "gain": jnp.ones(())} if name != "eigent" else params, config)
+
+
+def shipped_weights(name: str) -> Path:
+    """Return the place of the weights in the package."""
+    return Path(__file__).parent / name / "weights" / "tiny.safetensors"

@@ -10,18 +10,20 @@ from jaxtyping import Key
 from ff_jax.fixers import identity
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.pretrained import load_fixer
-from ff_jax.fixers.self_fit import SelfFitConfig, fixer_from_params, init_params
+from ff_jax.fixers.reference_unet.fixer import fixer_from_params
+from ff_jax.fixers.self_fit import SelfFitConfig, start_params
 
 _EVERYWHERE = 1e-9  # nats: with so small a kappa every pixel of EIG above 0 is repaired in full
 
 
 def make_fixer(name: str, *, config: Any = None, key: Key[Array, ""] | None = None) -> Fixer:
-    """Build the fixer called `name`; all but `self_fit` come with trained parameters.
+    """Build the fixer called `name`; all come with trained parameters, and `self_fit` is to be adapted.
 
     Args:
       name: one of `fixer_names()`.
       config: its settings; None takes its defaults.
-      key: random key of untrained parameters; None takes a fixed key.
+      key: random key of untrained parameters, those of a `self_fit` of another layout than the trained network; None
+        takes a fixed key.
 
     Raises:
       ValueError: the name is unknown.
@@ -49,7 +51,8 @@ def without_eig(fixer: Fixer) -> Fixer:
 
 def self_fit_without_eig(config: SelfFitConfig) -> SelfFitConfig:
     """Change the settings of a `self_fit` so that it is fitted without EIG and replaces every pixel of the render."""
-    return dataclasses.replace(config, kappas=(), kappa=_EVERYWHERE)
+    network = dataclasses.replace(config.network, conditioned_on_eig=False, kappa=_EVERYWHERE)
+    return dataclasses.replace(config, network=network)
 
 
 def _none(config: None, key: Key[Array, ""]) -> Fixer:
@@ -57,13 +60,14 @@ def _none(config: None, key: Key[Array, ""]) -> Fixer:
 
 
 def _self_fit(config: SelfFitConfig | None, key: Key[Array, ""]) -> Fixer:
-    config = config or SelfFitConfig()
-    return fixer_from_params(init_params(key, config), config)
+    network = (config or SelfFitConfig()).network
+    return fixer_from_params(start_params(key, network), network, "self_fit")
 
 
 _BUILDERS = {
     "difix": lambda config, key: load_fixer("difix", config=config),
     "eigent": lambda config, key: load_fixer("eigent", config=config),
     "none": _none,
+    "reference_unet": lambda config, key: load_fixer("reference_unet", config=config),
     "self_fit": _self_fit,
 }

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers import registry, self_fit
-from ff_jax.fixers.fixer import Fixer, fix
+from ff_jax.fixers.fixer import Fixer, fix_triples
 from ff_jax.fixers.skill import Skill, measure_skill, no_skill
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
@@ -82,7 +82,7 @@ def _make_fixer(
             (folder / "history.json").write_text(json.dumps(history, indent=2))
             _, block = self_fit.split_triples(stream_key(config, _FIT), len(pairs.eigs), settings)
             pairs = jax.tree.map(lambda x: x[block], pairs)
-        fixed = fix(trained, stream_key(config, _FIX), pairs.renders, pairs.eigs, pairs.references)
+        fixed = fix_triples(trained, stream_key(config, _FIX), pairs)
         return {} if is_trained else trained.params, measure_skill(fixed, pairs)
 
     params, skill = load_or_compute(folder, measure, lambda: ({} if is_trained else fixer.params, no_skill()))

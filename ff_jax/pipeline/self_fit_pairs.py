@@ -8,19 +8,17 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from ff_jax.data.scene_data import Frame
-from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers.fixer import Fixer
-from ff_jax.fixers.self_fit import Triples
+from ff_jax.fixers.triples import Triples
 from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.held_out_views import view_triples
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
-from ff_jax.pipeline.references import aligned_references, references_for, render_clip
 from ff_jax.runtime.stop import StopRequest
-from ff_jax.train.batch import as_float
-from ff_jax.train.batches import TrainBatches, view_of
+from ff_jax.train.batches import TrainBatches
 from ff_jax.train.densify.mcmc import DensityConfig
 
 
@@ -44,55 +42,45 @@ def split_frames(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ..
 def self_fit_pairs(
     batches: TrainBatches, fixer: Fixer, config: FuseConfig, folder: Path, request: StopRequest
 ) -> Triples:
-    """Reconstruct from a part of the frames; return (render, EIG, reference, truth) of the held-out views.
+    """Reconstruct from a part of the frames; return (render, EIG, references, truth) of the held-out views.
 
-    References are those that `fixer` needs, made from the other frames only. Re-projected ones come twice, the second
-    time without the `pairs.skip` nearest frames.
+    Views are rendered halfway through that reconstruction and at its end, because renders are fixed at several stages
+    of a run. References are those that `fixer` needs, made from the other frames only. Re-projected ones come twice,
+    the second time without the `pairs.skip` nearest frames. What moves without a box has weight 0.
 
     Args:
         batches: the recorded frames.
-        fixer: the fixer to train.
+        fixer: the fixer to train or to measure.
         config: the settings.
-        folder: of the reconstruction.
+        folder: of the reconstruction; its first half is beside it.
         request: ends it early.
+
+    Returns:
+        Triples in small types, ordered by time.
     """
     log, frames = batches.recording.log, batches.recording.frames
     subset, held_out = split_frames(frames, config.pairs.every)
     batches = TrainBatches(make_recording(log, config, subset))
     config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
-    phase = Phase(folder, "subsampled reconstruction", config.pairs.steps, request=request)
+    stops = sorted({max(config.pairs.steps // 2, 1), config.pairs.steps})
+    phases = [Phase(folder, "subsampled reconstruction", stop, request=request) for stop in stops]
+    phases[:-1] = [dataclasses.replace(phase, folder=Path(f"{folder}_early")) for phase in phases[:-1]]
     state, plan = initialize(
-        batches.recording, config, pseudo_views=0, steps=config.pairs.steps, shapes_only=phase.is_begun
+        batches.recording, config, pseudo_views=0, steps=config.pairs.steps, shapes_only=phases[0].is_begun
     )
-    state, plan = run_phase(phase, state, plan, batches, config)
-    model = plan.model(state.train, config.pairs.steps)
-    posterior = fit_posterior(model, batches, config.eig.priors)
-
-    def nearest(frame: Frame) -> int:
-        return min(
-            range(len(subset)), key=lambda i: (abs(subset[i].time - frame.time), subset[i].camera != frame.camera)
-        )
-
-    near = [nearest(frame) for frame in held_out]
-    truth = TrainBatches(make_recording(log, config, held_out))
-    padded = zip(truth.recording.padded_frames, near, strict=True)
-    views = [view_of(frame, subset[i].exposure_id) for frame, i in padded]
-    clip = render_clip(model, posterior, views)
-    pairs = Triples(
-        renders=clip.rgb,
-        eigs=clip.eig,
-        references=references_for(fixer, clip, views, near, posterior, batches),
-        targets=jnp.stack([as_float(truth.batch(i).image) for i in range(len(held_out))]),
-    )
-    if not fixer.use_aligned_references or not 0 < config.pairs.skip < len(subset) - 1:
-        return pairs
-    farther = aligned_references(clip, views, posterior, batches, config.pairs.skip)
-    return interleave(pairs, dataclasses.replace(pairs, references=farther))
+    is_projected = fixer.use_aligned_references or fixer.use_separate_references
+    has_far = is_projected and 0 < config.pairs.skip < len(subset) - 1
+    parts: list[Triples] = []
+    for phase in phases:
+        state, plan = run_phase(phase, state, plan, batches, config)
+        model = plan.model(state.train, phase.stop)
+        parts += view_triples(model, batches, held_out, fixer, config, (0, config.pairs.skip) if has_far else (0,))
+    return interleave(*parts)
 
 
-def interleave(first: Triples, second: Triples) -> Triples:
-    """Interleave the pairs of both, so that neighbors stay neighbors in time."""
-    return jax.tree.map(lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:]), first, second)
+def interleave(*parts: Triples) -> Triples:
+    """Interleave sets of triples of the same views, so that neighbors stay neighbors in time."""
+    return jax.tree.map(lambda *arrays: np.stack(arrays, 1).reshape(-1, *arrays[0].shape[1:]), *parts)
 
 
 def _shortened(config: FuseConfig) -> DensityConfig:

@@ -56,6 +56,7 @@ TESTED_IN = {
     "experiments.fixers.make_pairs": "tests/experiments/commands_test.py",
     "experiments.fixers.train_difix": "tests/experiments/fixers/train_processes.py",
     "experiments.fixers.train_eigent": "tests/experiments/fixers/train_processes.py",
+    "experiments.fixers.train_reference_unet": "tests/experiments/fixers/train_processes.py",
     "experiments.fuse": "tests/experiments/fuse_test.py",
     "experiments.prepare": "tests/experiments/prepare_test.py",
     "experiments.render": "tests/experiments/fuse_test.py",

@@ -21,7 +21,7 @@ _TINY = (
     "steps=60", "save_every=10", "check_every=10", "recon.budget=600", "init.points=400", "recon.sh_degree=1",
     "schedule.start=20", "schedule.every=10", "pseudo_view_capacity=12",
     "fixer=self_fit", "pairs.steps=20", "pairs.every=2",
-    "self_fit.steps=8", "self_fit.checks=1", "self_fit.widths=(8, 8)",
+    "self_fit.steps=8", "self_fit.checks=1", "self_fit.network.widths=(8, 8)",
     "evaluate.frames=2", "evaluate.shifts=(0.0, 1.0)", "evaluate.video_frames=3",
 )  # fmt: skip
 TINY_FLAGS = tuple(f"--config.{setting}" for setting in _TINY)  # of a main job that takes seconds once it is compiled

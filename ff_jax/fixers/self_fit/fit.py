@@ -1,32 +1,30 @@
-"""Fit the `self_fit` network on triples; return the identity if no checkpoint improves held-out renders."""
+"""Fit the `reference_unet` network on triples of one log; return the identity if nothing improves held-out renders."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from flax import struct
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Key, PyTree
 
-from ff_jax.eig import eig_weight
-from ff_jax.fixers.fixer import Fixer, check_clip, fix
+from ff_jax.fixers.fixer import Fixer, check_clip, fix_triples
+from ff_jax.fixers.pair_files import draw_crops
+from ff_jax.fixers.reference_unet import training
+from ff_jax.fixers.reference_unet.fixer import fixer_from_params, with_gain
 from ff_jax.fixers.self_fit.config import SelfFitConfig
-from ff_jax.fixers.self_fit.crops import draw_crops
-from ff_jax.fixers.self_fit.fixer import apply, fixer_from_params, init_params
-from ff_jax.fixers.triples import Triples, psnr
-from kernels import ssim
+from ff_jax.fixers.self_fit.start import start_params
+from ff_jax.fixers.triples import Triples, as_colors, from_bytes, masked, psnr
 
-_SOFT = 1e-3  # below this error the L1-like loss is quadratic
+NAME = "self_fit"
 
 
-@struct.dataclass
-class _State:
-    params: PyTree
-    average: PyTree  # exponential moving average of `params`
-    optimizer: PyTree
-    key: Key[Array, ""]
+class _Score(NamedTuple):
+    """How good the repairs of a validation block are; masked pixels count as right."""
+
+    loss: Any  # that of the training, without LPIPS
+    psnr: Any  # mean over the views, dB
 
 
 def fit(
@@ -34,68 +32,105 @@ def fit(
 ) -> tuple[Fixer, dict[str, Any]]:
     """Fit a fixer on triples of one log; the result depends on `key` and the inputs alone.
 
-    A contiguous block of the triples is held out for validation. Checkpoints of the averaged weights are compared on
-    it, each scaled by the gain in [0, 1] that fits the block best. A gain of 0, the identity, is among the candidates.
+    The fit starts from the trained network in the package if there is one of this layout. A contiguous block of the
+    triples is held out for validation. The start and checkpoints of the averaged weights are compared on it, each as it
+    is and scaled by the gain in [0, 1] that fits the block best. The one with the smallest loss wins among those that
+    do not lower the PSNR; the identity, a gain of 0, is among them.
 
     Args:
       key: random key of weights, crops and the validation block.
-      triples: at least two, in order of time.
+      triples: at least two, in order of time, with separate references (N, K, H, W, 4); colors as floats or bytes.
       config: network and fit.
       progress: an object with tqdm's `update(steps)`, called after every step.
 
     Returns:
-      The fixer and its history: "step", "loss", "psnr" (dB, validation block) of every checkpoint,
+      The fixer and its history: "step", "loss" (of the training), "psnr" (dB, validation block) of every checkpoint,
           "psnr_render", "psnr_fixed", "gain" and "best_step" of the result.
 
     Raises:
       ValueError: the shapes of the triples differ, or there are fewer than two.
     """
     _check(triples)
-    triples = jax.tree.map(jnp.asarray, triples)
     init_key, _, train_key = jax.random.split(key, 3)
-    train, block = split_triples(key, triples.eigs.shape[0], config)
+    train, block = split_triples(key, len(triples.eigs), config)
     validation = jax.tree.map(lambda x: x[block], triples)
-    state = _start(init_key, train_key, config)
-    best = fixer_from_params(init_params(init_key, config) | {"gain": jnp.zeros(())}, config)
-    best_psnr = render_psnr = mean_psnr(validation.renders, validation.targets)
-    best_step, rows, losses = 0, [], []
+    stored = jax.tree.map(lambda x: jnp.asarray(x[train]), triples)
+    network = start_params(init_key, config.network)["network"]
+    search = _Search(validation, config, network)
+    search.add(network, 0)
+    state, rows, losses = training.start(network, config), [], []
     for step in range(1, config.steps + 1):
         # One call a step: inside a scan, XLA on CPU runs convolutions nine times slower than outside.
-        state, loss = _step(state, triples, train, config)
+        crop_key, step_key = jax.random.split(jax.random.fold_in(train_key, step))
+        batch = draw_crops(crop_key, stored, config.batch, config.crop)
+        state, loss = training.train_step(state, step_key, batch, (step - 1) / config.steps, config.network, config)
         losses.append(loss)
         if progress is not None:
             progress.update(1)
         if step % max(config.steps // config.checks, 1) == 0 or step == config.steps:
-            fixer, score = _calibrate(state.average, validation, config)
-            if score > best_psnr:
-                best, best_psnr, best_step = fixer, score, step
-            rows.append((step, float(jnp.mean(jnp.stack(losses))), score))
+            rows.append((step, float(jnp.mean(jnp.stack(losses))), search.add(state.average, step)))
             losses = []
     history = {name: [row[i] for row in rows] for i, name in enumerate(("step", "loss", "psnr"))}
-    history |= {"psnr_render": render_psnr, "psnr_fixed": best_psnr, "best_step": best_step}
-    return best, history | {"gain": float(best.params["gain"])}
+    return search.best, history | search.summary()
+
+
+class _Search:
+    """The best fixer so far on a validation block; starts with the identity."""
+
+    def __init__(self, validation: Triples, config: SelfFitConfig, network: PyTree):
+        self._validation, self._config = validation, config
+        self.best = self._fixer(network, 0.0)
+        self._render = self._best = _score(from_bytes(validation.renders), validation, config)
+        self._step = 0
+
+    def add(self, network: PyTree, step: int) -> float:
+        """Compare a network; return the PSNR of its repairs with the gain that fits best, dB."""
+        full = self._fixer(network, 1.0)
+        gain = _best_gain(_repair(full, self._validation), self._validation)
+        scaled = self._fixer(network, gain)
+        scores = [self._try(fixer, step) for fixer in (full, scaled)]
+        return scores[1].psnr
+
+    def _try(self, fixer: Fixer, step: int) -> _Score:
+        score = _score(_repair(fixer, self._validation), self._validation, self._config)
+        if score.loss < self._best.loss and score.psnr >= self._render.psnr:
+            self.best, self._best, self._step = fixer, score, step
+        return score
+
+    def summary(self) -> dict[str, float]:
+        """Describe the result."""
+        return {
+            "psnr_render": self._render.psnr,
+            "psnr_fixed": self._best.psnr,
+            "best_step": self._step,
+            "gain": float(self.best.params["gain"]),
+        }
+
+    def _fixer(self, network: PyTree, gain: float | Float[Array, ""]) -> Fixer:
+        return fixer_from_params(with_gain(network, gain), self._config.network, NAME)
 
 
 def split_triples(
     key: Key[Array, ""], count: int, config: SelfFitConfig
-) -> tuple[Int[Array, "train"], Int[Array, "block"]]:
+) -> tuple[Int[np.ndarray, "train"], Int[np.ndarray, "block"]]:
     """Return the indices of the triples that `fit` trains on with `key`, and of those that it holds out."""
     return split_block(jax.random.split(key, 3)[1], count, config.validation)
 
 
-def split_block(key: Key[Array, ""], count: int, fraction: float) -> tuple[Int[Array, "train"], Int[Array, "block"]]:
+def split_block(
+    key: Key[Array, ""], count: int, fraction: float
+) -> tuple[Int[np.ndarray, "train"], Int[np.ndarray, "block"]]:
     """Split indices 0..count-1 into training indices and a contiguous validation block at a random place.
 
     Views near in time look alike, so single validation views would not test the fit.
     """
     size = min(max(round(fraction * count), 1), count - 1)
-    start = int(jax.random.randint(key, (), 0, count - size + 1))
-    indices = jnp.arange(count)
-    return jnp.delete(indices, slice(start, start + size)), indices[start : start + size]
+    block = np.arange(size) + int(jax.random.randint(key, (), 0, count - size + 1))
+    return np.delete(np.arange(count), block), block
 
 
 def _check(triples: Triples) -> None:
-    check_clip(triples.renders, triples.eigs, triples.references)
+    check_clip(triples.renders, triples.eigs, triples.references, are_separate=True)
     if triples.targets.shape != triples.renders.shape:
         raise ValueError(
             f"targets have shape {triples.targets.shape}, renders {triples.renders.shape}: pass the real "
@@ -105,54 +140,28 @@ def _check(triples: Triples) -> None:
         raise ValueError("self_fit needs at least 2 triples (1 is held out), got 1.")
 
 
-def _start(init_key: Key[Array, ""], train_key: Key[Array, ""], config: SelfFitConfig) -> _State:
-    network = init_params(init_key, config)["network"]
-    return _State(network, network, _optimizer(config).init(network), train_key)
+def _repair(fixer: Fixer, triples: Triples) -> Float[Array, "n H W 3"]:
+    return fix_triples(fixer, jax.random.key(0), triples)
 
 
-def _optimizer(config: SelfFitConfig) -> optax.GradientTransformation:
-    warmup = min(config.warmup, config.steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, config.steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=config.weight_decay))
-
-
-def _loss(network: PyTree, batch: Triples, config: SelfFitConfig) -> Float[Array, ""]:
-    params = {"network": network, "gain": jnp.ones(())}
-    fixed = apply(config, params, None, batch.renders, batch.eigs, batch.references)
-    error = jnp.sqrt(jnp.square(fixed - batch.targets) + _SOFT**2).mean(-1)
-    structure = 1.0 - jax.vmap(ssim)(fixed, batch.targets)
-    weight = eig_weight(batch.eigs, config.kappa)
-    return jnp.mean(weight * ((1.0 - config.ssim) * error + config.ssim * structure))
+def _score(images: Float[Array, "n H W 3"], triples: Triples, config: SelfFitConfig) -> _Score:
+    """Score repairs, one view at a time."""
+    views = (jax.tree.map(lambda x, i=i: x[i : i + 1], triples) for i in range(len(images)))
+    parts = [_score_view(image[None], view, config) for image, view in zip(images, views, strict=True)]
+    return _Score(*(float(np.mean(part)) for part in zip(*parts, strict=True)))
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
-def _step(
-    state: _State, triples: Triples, train: Int[Array, "n"], config: SelfFitConfig
-) -> tuple[_State, Float[Array, ""]]:
-    """Take one optimizer step; also return the loss before it."""
-    key, crop_key = jax.random.split(state.key)
-    batch = draw_crops(crop_key, triples, train, config)
-    loss, gradient = jax.value_and_grad(_loss)(state.params, batch, config)
-    updates, moments = _optimizer(config).update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    average = optax.incremental_update(params, state.average, 1.0 - config.ema)
-    return _State(params, average, moments, key), loss
+def _score_view(image: Float[Array, "1 H W 3"], view: Triples, config: SelfFitConfig) -> _Score:
+    truth = as_colors(view)
+    loss = training.repair_loss(image, truth, config)
+    return _Score(loss, jnp.mean(psnr(masked(image, truth), truth.targets)))
 
 
-def _calibrate(network: PyTree, validation: Triples, config: SelfFitConfig) -> tuple[Fixer, float]:
-    """Scale a network by the gain in [0, 1] that fits `validation` best; return the fixer and its PSNR, dB."""
-    fixer = fixer_from_params({"network": network, "gain": jnp.ones(())}, config)
-    change = _repair(fixer, validation) - validation.renders
-    agreement = jnp.sum(change * (validation.targets - validation.renders))
-    gain = jnp.clip(agreement / jnp.maximum(jnp.sum(jnp.square(change)), 1e-12), 0.0, 1.0)
-    fixer = fixer_from_params({"network": network, "gain": gain}, config)
-    return fixer, mean_psnr(_repair(fixer, validation), validation.targets)
-
-
-def _repair(fixer: Fixer, triples: Triples) -> Float[Array, "n H W 3"]:
-    return fix(fixer, jax.random.key(0), triples.renders, triples.eigs, triples.references)
-
-
-def mean_psnr(images: Float[Array, "n H W 3"], truth: Float[Array, "n H W 3"]) -> float:
-    """Average the peak signal-to-noise ratio over images, dB."""
-    return float(jnp.mean(psnr(images, truth)))
+def _best_gain(repairs: Float[Array, "n H W 3"], triples: Triples) -> Float[Array, ""]:
+    """Compute the factor in [0, 1] of the change from renders to repairs that is nearest to the truth."""
+    renders, truth = from_bytes(triples.renders), from_bytes(triples.targets)
+    weights = 1.0 if triples.weights is None else from_bytes(triples.weights)[..., None]
+    change = repairs - renders
+    agreement = jnp.sum(weights * change * (truth - renders))
+    return jnp.clip(agreement / jnp.maximum(jnp.sum(weights * jnp.square(change)), 1e-12), 0.0, 1.0)

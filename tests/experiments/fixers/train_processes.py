@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-PROGRAMS = {"difix": "experiments.fixers.train_difix", "eigent": "experiments.fixers.train_eigent"}
+PROGRAMS = {name: f"experiments.fixers.train_{name}" for name in ("difix", "eigent", "reference_unet")}
 
 
 def small_difix():
@@ -24,10 +24,16 @@ def small_eigent():
     return CONFIG
 
 
+def small_reference_unet():
+    from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
+
+    return ReferenceUnetConfig(widths=(4, 4), num_references=2)
+
+
 if __name__ == "__main__":
     name = sys.argv.pop(1)
     jax.config.update("jax_disable_most_optimizations", True)  # these steps take much longer to compile than to run
-    config = {"difix": small_difix, "eigent": small_eigent}[name]()
+    config = {"difix": small_difix, "eigent": small_eigent, "reference_unet": small_reference_unet}[name]()
     program = importlib.import_module(PROGRAMS[name])
     program.tiny = lambda: config
     program.command_line.run(program.main)

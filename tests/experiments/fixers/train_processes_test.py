@@ -38,7 +38,8 @@ def write_views(folder, size):
         other = {name: rng.random((9, *size)).astype(np.float16) for name in ("eig", "depth")}
         poses = {"K": np.ones((9, 3, 3), np.float32), "world_from_camera": np.ones((9, 4, 4))}
         numbers = {"shift": np.ones(9, np.float32), "steps": np.ones(9, np.int32)}
-        images = {name: image() for name in ("render", "truth", "nearest", "aligned")}
+        images = {name: image() for name in ("render", "truth", "nearest")}
+        images |= {"separate": rng.integers(0, 256, (9, 2, *size, 4), np.uint8), "weight": image()[..., 0]}
         save(shard_path(folder, seed), Pairs(**images, **other, **poses, **numbers))
 
 
@@ -58,3 +59,19 @@ def test_two_processes_save_and_one_resumes(name, server, tmp_path):
     before = weights.read_bytes()
     train(server, name, tmp_path, ())
     assert checkpoint.latest(phase) == 2 and weights.read_bytes() != before
+
+
+def test_a_reference_unet_is_trained_on_logs_and_chosen_on_another(server, tmp_path):
+    for name, size in (("street", (24, 32)), ("rig", (32, 24)), ("third", (24, 24))):
+        write_views(tmp_path / "pairs" / name, size)
+    flags = [f"--pairs={tmp_path / 'pairs'}", f"--out={tmp_path / 'out'}", "--steps=2", "--batch=3", "--crop=24,24"]
+    flags += ["--check_every=1", "--max_validation=2", "--lpips=none.npz"]
+    program = "experiments.fixers.train_reference_unet"
+    runs = [("reference_unet", *flags, f"--validation={name}") for name in ("third", "fourth")]
+    done = [server.together(PROGRAM, [run], program, XLA_FLAGS=FLAGS)[0] for run in runs]
+    assert done[0].returncode == 0, done[0].stderr[-3000:]
+    assert "36 pairs of 2 logs, 2 validation pairs" in done[0].stdout
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(line["psnr_render"] > 0 for line in lines)
+    assert all((tmp_path / "out" / f"{name}.safetensors").stat().st_size > 1000 for name in ("tiny", "last"))
+    assert "invalid --validation=fourth: expected one of at least two folders" in done[1].stderr

@@ -11,25 +11,30 @@ import pytest
 from ff_jax.eig.config import EigConfig
 from ff_jax.fixers import registry
 from ff_jax.fixers.fixer import Fixer, fix
+from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.self_fit import SelfFitConfig
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fixers import check_fixers, pretrained_fixer
 
-TINY = SelfFitConfig(widths=(4, 4), crop=(8, 8))
+TINY = SelfFitConfig(network=ReferenceUnetConfig(widths=(4, 4), num_references=2))
 
 
-@pytest.mark.parametrize("name", sorted({*registry.fixer_names()} - {"difix", "eigent"}))
+@pytest.mark.parametrize("name", sorted({*registry.fixer_names()} - {"difix", "eigent", "reference_unet"}))
 def test_every_untrained_fixer_starts_as_the_identity(name):
     fixer = registry.make_fixer(name, config=TINY if name == "self_fit" else None)
     assert isinstance(fixer, Fixer) and fixer.name == name
     rng = np.random.default_rng(0)
     frames, references = rng.random((2, 2, 8, 8, 3), np.float32)
+    if fixer.use_separate_references:
+        references = rng.random((2, 2, 8, 8, 4), np.float32)
     eig = rng.random((2, 8, 8), np.float32)
     np.testing.assert_array_equal(fix(fixer, jax.random.key(0), frames, eig, references), frames)
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match=r"invalid fixer='magic': expected one of difix, eigent, none, self_fit"):
+    with pytest.raises(
+        ValueError, match=r"invalid fixer='magic': expected one of difix, .*, none, reference_unet, self"
+    ):
         registry.make_fixer("magic")
 
 
@@ -63,6 +68,23 @@ def test_eigent_ships_trained_and_keeps_what_is_known():
     assert np.abs(alone - fixed).max() > 1e-2
 
 
+def test_the_reference_unet_ships_trained_takes_over_references_and_is_what_a_fit_starts_from():
+    fixer = registry.make_fixer("reference_unet")
+    assert fixer.name == "reference_unet" and fixer.use_separate_references and float(fixer.params["gain"]) == 1.0
+    y, x = np.mgrid[:48, :64]
+    truth = (0.5 + 0.3 * np.sin(x[..., None] / np.array([2.0, 3.0, 4.0])) * np.cos(y / 3.0)[..., None])[None]
+    frame = np.broadcast_to(truth.mean((1, 2), keepdims=True), truth.shape).astype(np.float32)
+    references = np.concatenate([truth, np.ones_like(truth[..., :1])], -1)[:, None].repeat(5, 1).astype(np.float32)
+    eig = np.zeros((1, 48, 64), np.float32)
+    eig[:, :, 32:] = 2.0
+    fixed = np.asarray(fix(fixer, jax.random.key(0), frame, eig, references))
+    np.testing.assert_array_equal(fixed[:, :, :32], frame[:, :, :32])
+    assert np.abs(fixed - truth)[:, :, 32:].mean() < 0.5 * np.abs(frame - truth)[:, :, 32:].mean()
+    start = registry.make_fixer("self_fit")
+    assert start.name == "self_fit"
+    jax.tree.map(np.testing.assert_array_equal, start.params, fixer.params)
+
+
 def test_both_names_of_a_run_are_checked():
     check_fixers(FuseConfig(fixer="eigent", late_fixer="difix"))
     check_fixers(FuseConfig(fixer="self_fit"))
@@ -74,12 +96,12 @@ def test_both_names_of_a_run_are_checked():
 
 def test_a_run_without_eig_gets_fixers_that_ignore_it():
     config = FuseConfig(eig=EigConfig(use_eig=False))
-    fixers = [pretrained_fixer(name, config) for name in ("difix", "eigent")]
+    fixers = [pretrained_fixer(name, config) for name in ("difix", "eigent", "reference_unet")]
     assert all(not fixer.config.conditioned_on_eig and fixer.config.kappa < 1e-6 for fixer in fixers)
     assert pretrained_fixer("difix", FuseConfig()).config.conditioned_on_eig
     assert pretrained_fixer("none", config).config is None
     settings = registry.self_fit_without_eig(SelfFitConfig())
-    assert settings.kappas == () and settings.kappa < 1e-6
+    assert not settings.network.conditioned_on_eig and settings.network.kappa < 1e-6
 
 
 def test_the_package_offers_the_protocol_without_importing_networks():

@@ -1,12 +1,11 @@
 """Training pairs for `self_fit` from a part of a log."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import Frame
-from ff_jax.fixers.self_fit import Triples
+from ff_jax.fixers.triples import Triples
 from ff_jax.pipeline.self_fit_pairs import interleave, split_frames
 
 
@@ -36,8 +35,8 @@ def test_time_steps_are_kept_or_held_out_whole():
 
 
 def triples(start):
-    images = jnp.broadcast_to(jnp.arange(start, start + 3.0)[:, None, None, None], (3, 2, 2, 3))
-    return Triples(images, images[..., 0], images, images)
+    images = np.broadcast_to(np.arange(start, start + 3.0)[:, None, None, None], (3, 2, 2, 3)).astype(np.uint8)
+    return Triples(images, images[..., 0].astype(np.float16), images, images)
 
 
 def test_interleaved_triples_keep_neighbors_together():

@@ -1,18 +1,21 @@
-"""Fitting the self-fit fixer."""
+"""Fitting the fixer to a log."""
 
 import dataclasses
+import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ff_jax.fixers.fixer import fix
-from ff_jax.fixers.self_fit import SelfFitConfig, Triples, fit
-from ff_jax.fixers.self_fit.crops import draw_crops
+from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
+from ff_jax.fixers.reference_unet.fixer import fixer_from_params
+from ff_jax.fixers.self_fit import SelfFitConfig, fit, start_params
 from ff_jax.fixers.self_fit.fit import split_block
+from ff_jax.fixers.triples import Triples
 
-TINY = SelfFitConfig(widths=(8, 8), crop=(16, 16), chunk=2, steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9)
+NETWORK = ReferenceUnetConfig(widths=(8, 8), num_references=1)
+TINY = SelfFitConfig(network=NETWORK, crop=(16, 16), steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9)
 KEY = jax.random.key(7)
 
 
@@ -33,7 +36,7 @@ def degraded(seed, count=8):
     targets = smooth_images(rng, count)
     bad = (rng.random((count, 1, targets.shape[2])) < 0.5) * np.ones((count, targets.shape[1], 1))
     renders = np.where(bad[..., None] > 0, 0.6 * targets + 0.3, targets).astype(np.float32)
-    references = np.roll(targets, 3, 2)
+    references = np.concatenate([np.roll(targets, 3, 2), np.ones_like(targets[..., :1])], -1)[:, None]
     return Triples(renders, (2.0 * bad).astype(np.float32), references, targets)
 
 
@@ -50,7 +53,7 @@ def test_a_fit_repairs_unseen_triples_and_is_bit_reproducible():
     before = float(np.mean((unseen.renders - unseen.targets) ** 2))
     assert error(fixer, unseen) < 0.5 * before
     assert sum(calls) == TINY.steps and history["step"] == [20, 40, 60]
-    assert history["psnr_fixed"] == max(history["psnr"]) > history["psnr_render"] + 1.0
+    assert history["psnr_fixed"] > history["psnr_render"] + 1.0 and fixer.name == "self_fit"
     assert history["loss"][-1] < history["loss"][0]
     again, same = fit(KEY, degraded(0), TINY)
     assert same == history
@@ -67,6 +70,23 @@ def test_a_fit_that_cannot_help_returns_the_identity():
     np.testing.assert_array_equal(fixed, triples.renders)
 
 
+def test_a_fit_starts_from_trained_weights_and_keeps_them_if_nothing_is_better(monkeypatch):
+    trained = fit(KEY, degraded(0), TINY)[0].params
+    trained["gain"] = np.float32(1.0)
+    # The package names the function `fit` as its module.
+    monkeypatch.setattr(sys.modules[fit.__module__], "start_params", lambda key, config: trained)
+    harmful = dataclasses.replace(TINY, steps=1, lr=10.0, checks=1, ema=0.0, warmup=0)
+    fixer, history = fit(KEY, degraded(3), harmful)
+    assert history["best_step"] == 0 and history["gain"] > 0.5
+    jax.tree.map(np.testing.assert_array_equal, fixer.params["network"], trained["network"])
+
+
+def test_another_layout_starts_from_new_weights_that_change_nothing():
+    fixer = fixer_from_params(start_params(KEY, NETWORK), NETWORK)
+    triples = degraded(4)
+    np.testing.assert_array_equal(fix(fixer, KEY, triples.renders, triples.eigs, triples.references), triples.renders)
+
+
 def test_the_held_out_block_is_contiguous_and_the_rest_is_trained_on():
     for seed in range(5):
         train, held = split_block(jax.random.key(seed), 11, 0.2)
@@ -74,27 +94,12 @@ def test_the_held_out_block_is_contiguous_and_the_rest_is_trained_on():
         assert sorted([*train.tolist(), *held.tolist()]) == list(range(11))
 
 
-def test_crops_come_from_the_pool_and_fit_together():
-    triples = jax.tree.map(jnp.asarray, degraded(3))
-    # A ramp in place of the images shows where a crop was taken and whether it was mirrored.
-    ramp = jnp.broadcast_to(jnp.arange(24.0)[None, None, :, None], triples.renders.shape)
-    which = jnp.broadcast_to(jnp.arange(8.0)[:, None, None], triples.eigs.shape)
-    batch = draw_crops(KEY, Triples(ramp, which, ramp, ramp), jnp.array([2, 5]), dataclasses.replace(TINY, batch=32))
-    assert batch.renders.shape == (32, 16, 16, 3)
-    assert set(np.unique(batch.eigs)) == {2.0, 5.0}
-    np.testing.assert_array_equal(batch.renders, batch.targets)
-    steps = np.diff(batch.renders[:, 0, :, 0])
-    assert set(np.unique(steps)) == {-1.0, 1.0}
-    assert np.all(steps == steps[:, :1])
-    np.testing.assert_array_equal(batch.renders, batch.references)
-    assert len(np.unique(batch.renders[:, 0, 0, 0])) > 3
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda t: t.replace(targets=t.targets[:, :-1]), "real image of every rendered view"),
         (lambda t: t.replace(eigs=t.eigs[:-1]), "one EIG map"),
+        (lambda t: t.replace(references=t.references[:, 0, ..., :3]), "several re-projected images"),
         (lambda t: jax.tree.map(lambda x: x[:1], t), "at least 2 triples"),
     ],
 )

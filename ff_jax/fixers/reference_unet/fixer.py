@@ -1,24 +1,25 @@
-"""The `self_fit` network as a fixer."""
+"""The `reference_unet` network as a fixer."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Key, PyTree
+from jaxtyping import Float, Key, Num, PyTree
 
 from ff_jax.eig import eig_weight
 from ff_jax.fixers.blending import blend
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.model_size import pad, round_up
-from ff_jax.fixers.self_fit.config import SelfFitConfig
-from ff_jax.fixers.self_fit.network import LAST_LAYER, Network
+from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
+from ff_jax.fixers.reference_unet.model import LAST_LAYER, Network, shapes
+from ff_jax.fixers.triples import from_bytes
+
+NAME = "reference_unet"
 
 
-def init_params(key: Key[Array, ""], config: SelfFitConfig) -> PyTree:
+def init_params(key: Key[Array, ""], config: ReferenceUnetConfig) -> PyTree:
     """Draw parameters {"network", "gain"} of a fixer that is the identity: the network's last layer is zero."""
-    image = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
-    shapes = jax.eval_shape(Network(config).init, key, image, jax.ShapeDtypeStruct(image.shape[:3], jnp.float32), image)
-    # Drawn on the host: compiling one draw per layer takes longer than the rest of the fit.
+    # Drawn on the host: compiling one draw per layer takes longer than a fit.
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
     def draw_leaf(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
@@ -28,26 +29,32 @@ def init_params(key: Key[Array, ""], config: SelfFitConfig) -> PyTree:
         deviation = 1.0 / np.sqrt(np.prod(leaf.shape[:-1]))  # of LeCun et al. 1998: 1 / fan-in
         return jnp.asarray(deviation * rng.standard_normal(leaf.shape, np.float32))
 
-    return {"network": jax.tree_util.tree_map_with_path(draw_leaf, shapes), "gain": jnp.ones(())}
+    return with_gain(jax.tree_util.tree_map_with_path(draw_leaf, shapes(config)), 1.0)
 
 
-def fixer_from_params(params: PyTree, config: SelfFitConfig) -> Fixer:
+def with_gain(network: PyTree, gain: float | Float[Array, ""]) -> PyTree:
+    """Make the parameters of a fixer: a network, and the factor of the residual that it predicts."""
+    return {"network": network, "gain": jnp.asarray(gain, jnp.float32)}
+
+
+def fixer_from_params(params: PyTree, config: ReferenceUnetConfig, name: str = NAME) -> Fixer:
     """Build the fixer of these parameters."""
-    return Fixer(params, "self_fit", apply, config, use_aligned_references=True, chunk=config.chunk)
+    return Fixer(params, name, apply, config, use_separate_references=True, chunk=config.chunk)
 
 
 def apply(
-    config: SelfFitConfig,
+    config: ReferenceUnetConfig,
     params: PyTree,
     key: Key[Array, ""] | None,
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
-    references: Float[Array, "T H W 3"],
+    references: Num[Array, "T K H W 4"],
 ) -> Float[Array, "T H W 3"]:
     """Repair frames of any size: render + weight(EIG) gain residual; the key is not used."""
     height, width = frames.shape[1:3]
     size = round_up((height, width), config.stride)
     eig = jnp.maximum(eig, 0.0)  # rounding may give small negative values
+    references = jnp.moveaxis(from_bytes(references), 1, 3)
     inputs = (pad(array, size) for array in (frames, eig, references))
     residual = jnp.asarray(Network(config).apply(params["network"], *inputs))[:, :height, :width]
     fixed = jnp.clip(frames + params["gain"] * residual, 0.0, 1.0)

@@ -1,0 +1,1 @@
+"""A residual U-Net that repairs a render by choosing, per pixel, among re-projected recorded images."""
