@@ -68,7 +68,7 @@ def check_settings(
 
 
 def write_run_facts(workdir: str | Path, config: Mapping[str, Any], log: Mapping[str, Any] | None = None) -> dict:
-    """Write the facts of a run once all checks have passed; return those of env.json.
+    """Write the facts of a run once all checks have passed; return those of this process, and "earlier" revisions.
 
     Args:
         workdir: folder of the run.
@@ -79,16 +79,18 @@ def write_run_facts(workdir: str | Path, config: Mapping[str, Any], log: Mapping
         ValueError: the env.json of an earlier process is damaged.
         DiskFullError: the disk is full.
     """
-    workdir, facts = Path(workdir), environment()
+    workdir, facts, history = Path(workdir), environment(), []
     if (workdir / ENVIRONMENT).exists():
         before = read_json_object(workdir / ENVIRONMENT)
         earlier = before.pop("history", [])
-        facts["history"] = [*(earlier if isinstance(earlier, list) else []), before]
-    for name, content in ((CONFIG, config), (LOG, log), (ENVIRONMENT, facts)):
+        history = [*(earlier if isinstance(earlier, list) else []), before]
+    stored = facts | ({"history": history} if history else {})
+    for name, content in ((CONFIG, config), (LOG, log), (ENVIRONMENT, stored)):
         if content is not None:
             with atomic_write(workdir / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    return facts
+    revisions = [f"{entry.get('revision')} at {entry.get('started')}" for entry in history if isinstance(entry, dict)]
+    return facts | ({"earlier": revisions} if revisions else {})
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

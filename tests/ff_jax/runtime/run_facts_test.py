@@ -23,7 +23,9 @@ def test_the_environments_of_earlier_processes_are_kept(tmp_path, monkeypatch):
     for number in range(3):
         monkeypatch.setattr(run_facts, "code_revision", lambda number=number: f"r{number}")
         facts = run_facts.write_run_facts(tmp_path, SETTINGS)
-    assert [facts["revision"], *(earlier["revision"] for earlier in facts["history"])] == ["r2", "r0", "r1"]
+    stored = json.loads((tmp_path / "env.json").read_text())
+    assert [stored["revision"], *(earlier["revision"] for earlier in stored["history"])] == ["r2", "r0", "r1"]
+    assert [text.split()[0] for text in facts["earlier"]] == ["r0", "r1"]
     (tmp_path / "env.json").write_text("{")
     with pytest.raises(ValueError, match=r"env\.json"):
         run_facts.write_run_facts(tmp_path, SETTINGS)
