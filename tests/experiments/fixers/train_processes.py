@@ -9,7 +9,11 @@ import sys
 
 import jax
 
-PROGRAMS = {name: f"experiments.fixers.train_{name}" for name in ("difix", "eigent", "reference_unet")}
+PROGRAMS = {
+    "difix": "experiments.fixers.train_difix",
+    "eigent": "experiments.fixers.train_eigent",
+    "reference_unet": "experiments.fixers.train_reference_unet",
+}
 
 
 def small_difix():
