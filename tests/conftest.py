@@ -14,7 +14,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 from tests.compiling import ONE_PART, share_context
-from tests.forks import ForkServer
+from tests.programs import Programs
 
 # Kept between sessions: a key holds the program, the flags and the version, so that no entry is ever out of date.
 CACHE = Path(__file__).parents[1] / ".cache" / "jax_tests"
@@ -49,12 +49,46 @@ LONG = {
     "ff_jax/fixers/training/devices_test.py",
     "ff_jax/render/multi_device_test.py",
 }
+# Files and folders of the marker `slow`, beside LONG and all tests that run programs (fixture `server`): they train,
+# compile networks of fixers, or compare with PyTorch.
+SLOW = (
+    "experiments/evaluate_test.py",
+    "experiments/studies/",
+    "experiments/view_test.py",
+    "ff_jax/fixers/convert/cogvideox_test.py",
+    "ff_jax/fixers/convert/difix_test.py",
+    "ff_jax/fixers/difix/",
+    "ff_jax/fixers/eigent/context_branch_test.py",
+    "ff_jax/fixers/eigent/denoising_loss_test.py",
+    "ff_jax/fixers/eigent/model_test.py",
+    "ff_jax/fixers/eigent/transformer_test.py",
+    "ff_jax/fixers/eigent/vae_test.py",
+    "ff_jax/fixers/self_fit/",
+    "ff_jax/fixers/training/",
+    "ff_jax/metrics/fid_test.py",
+    "ff_jax/metrics/inception_test.py",
+    "ff_jax/metrics/lpips_test.py",
+    "ff_jax/pipeline/",
+    "ff_jax/train/divergence_test.py",
+    "ff_jax/train/long_log_test.py",
+    "ff_jax/train/step_test.py",
+    "ff_jax/viewer/",
+    "kernels/lowering_test.py",
+    "kernels/mosaic_lowering_test.py",
+    "packaging_test.py",
+    "public_api_test.py",
+)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by markers
 def pytest_collection_modifyitems(items):
-    """Put the longest files first; skip `gpu` tests where JAX sees no GPU, and compile quickly there."""
+    """Put the longest files first, mark slow tests; without a GPU, skip `gpu` tests and compile quickly."""
     folder = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(folder).as_posix() not in LONG)
+    places = {item: item.path.relative_to(folder).as_posix() for item in items}
+    items.sort(key=lambda item: places[item] not in LONG)
+    for item in items:
+        if places[item] in LONG or places[item].startswith(SLOW) or "server" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
     if jax.default_backend() == "gpu":
         return
     compile_quickly()
@@ -74,10 +108,8 @@ def assets() -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Yield the process whose forks run programs: one for all tests of a worker."""
-    server = ForkServer(tmp_path_factory.mktemp("said"))
-    yield server
-    server.close()
+    """Return what runs programs in processes of their own."""
+    return Programs(tmp_path_factory.mktemp("output"))
 
 
 def pytest_addoption(parser):

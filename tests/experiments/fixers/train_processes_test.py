@@ -24,8 +24,7 @@ def train(server, name, place, *others):
     """Train in one process per list of flags, and return their outputs."""
     data_flag, _, own = RUNS[name]
     flags = name, f"--out={place / 'out'}", f"--{data_flag}={place}", *SHORT, *own
-    program = f"experiments.fixers.train_{name}"
-    ends = server.together(PROGRAM, [(*flags, *more) for more in others], program, XLA_FLAGS=FLAGS)
+    ends = server.together(PROGRAM, [(*flags, *more) for more in others], XLA_FLAGS=FLAGS)
     assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
     return [done.stdout for done in ends]
 
