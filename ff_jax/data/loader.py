@@ -17,6 +17,8 @@ from ff_jax.data.lenses import undistort
 from ff_jax.data.scene_data import MASKS, Frame, SceneData
 from ff_jax.render.camera import Camera, Shutter, make_camera
 
+ROUNDING = 1e-3  # by which averages of colors may leave [0, 1]
+
 Array = np.ndarray
 
 
@@ -127,10 +129,14 @@ def _area_weights(old: int, new: int) -> sparse.csr_matrix:
 
 
 def _load(frame: Frame, source: Source, shape: tuple[int, ...]) -> Array:
+    """Load the pixels of a frame; a bad value is named with its frame here, before it reaches the training."""
     array = source.load()
+    where = f"{source.name}: camera {frame.camera!r}, time index {frame.time_index}"
     if array.shape != shape:
         raise ValueError(
-            f"{source.name}: camera {frame.camera!r}, time index {frame.time_index} expects shape "
-            f"{shape}, but the file has {array.shape}; correct the size of the frame, or the file."
+            f"{where} expects shape {shape}, but the file has {array.shape}; correct the size of one of them."
         )
+    low, high = float(array.min()), float(array.max())  # NaN if any value is
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING) or not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{where} has {array.dtype} values from {low} to {high}; expected floats in [0, 1]: scale it.")
     return array

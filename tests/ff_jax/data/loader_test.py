@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ff_jax.data import lazy_arrays, loader, scene_data
+from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.lenses import undistort
 from tests.ff_jax.data import tiny
 
@@ -84,3 +85,16 @@ def test_wrong_size_names_file_camera_and_both_sizes(scene):
     frame = replace(scene.frames[2], width=30)
     with pytest.raises(ValueError, match=r"a1\.png: camera 'a', time index 1 .*\(16, 30, 3\).*\(16, 24, 3\)"):
         loader.load_image(frame)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 255.0])
+@pytest.mark.parametrize("kind", ["image", "sky"])
+def test_a_bad_pixel_names_its_frame(scene, kind, value):
+    """Training on it would end at a later step, in another frame."""
+    frame = scene.frames[3]
+    pixels = np.full((16, 24, 3) if kind == "image" else (16, 24), 0.5, np.float32)
+    pixels[2, 7] = value
+    source = Source("camera 5", lambda: pixels)
+    bad = replace(frame, image=source) if kind == "image" else replace(frame, masks={"sky": source})
+    with pytest.raises(ValueError, match=r"camera 5: camera 'b', time index 1 has float32 values"):
+        loader.load_image(bad) if kind == "image" else loader.load_mask(bad, kind)
