@@ -2,7 +2,6 @@
 
 import json
 import re
-import reprlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -102,7 +101,7 @@ def _read_list(root: Path, content: dict, key: str, read: Callable, problems: li
     for number, record in enumerate(records):
         file = (record.get("image") or record.get("file")) if isinstance(record, dict) else None
         where = f"{root}/scene.json: {key}[{number}]" + (f" ({file})" if file else "")
-        item = _try(lambda record=record: read(root, record), where, problems)
+        item = _try(lambda record=record: read(root, _object(record)), where, problems)
         items += [] if item is None else [item]
     return tuple(items)
 
@@ -153,9 +152,10 @@ def _write_readout(readout: Readout | None) -> dict | None:
     return readout and {"motion": readout.motion.tolist(), "lines": LINES[readout.columns]}
 
 
-def _read_readout(record: dict | None) -> Readout | None:
-    if record is None:
+def _read_readout(value: Any) -> Readout | None:
+    if value is None:
         return None
+    record = _object(value, "readout")
     lines = _typed(record, "lines", str)
     if lines not in LINES:
         raise ValueError(f"invalid readout {lines=}: expected {' or '.join(LINES)}")
@@ -210,7 +210,7 @@ def _read_head(content: dict) -> tuple[str, str, str, Float[Array, "T"], Float[A
 
 
 def _read_frame(root: Path, record: dict) -> Frame:
-    masks = {kind: MaskFile(inside(root, file)) for kind, file in record.get("masks", {}).items()}
+    masks = {kind: MaskFile(inside(root, file)) for kind, file in _object(record.get("masks", {}), "masks").items()}
     unknown = sorted(set(masks) - set(MASKS))
     if unknown:
         raise ValueError(f"invalid mask {unknown[0]!r}: expected one of {', '.join(MASKS)}")
@@ -261,6 +261,19 @@ def _read_sparse(path: Path) -> SparsePoints:
     return SparsePoints(arrays["xyz"], arrays.get("rgb"))
 
 
+def _short(value: Any) -> str:
+    """Format a value in at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _object(value: Any, name: str = "the entry") -> dict:
+    """Check that an entry is an object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {_short(value)}; expected an object")
+    return value
+
+
 def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array, "..."]:
     """Read an array of numbers from a record; None in `shape` allows any length."""
     try:
@@ -268,7 +281,7 @@ def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array
     except ValueError as error:
         raise ValueError(f"{key} is not an array of numbers ({error})") from error
     if array.dtype.kind not in "iuf":  # text, booleans, null, and integers of more than 64 bits
-        raise ValueError(f"{key} is not an array of numbers: {reprlib.repr(record[key])}")
+        raise ValueError(f"{key} is not an array of numbers: {_first_odd(record[key])}")
     array = array.astype(float)
     if len(array.shape) != len(shape) or any(s not in (None, a) for s, a in zip(shape, array.shape, strict=True)):
         expected = "x".join("N" if length is None else str(length) for length in shape)
@@ -276,12 +289,20 @@ def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array
     return array
 
 
+def _first_odd(value: Any) -> str:
+    """Find the first entry of nested lists that is no number of 64 bits."""
+    if isinstance(value, list):
+        return next(filter(None, map(_first_odd, value)), "")
+    is_number = isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
+    return "" if is_number else _short(value)
+
+
 def _typed(record: dict, key: str, kind: type[T]) -> T:
     """Read an entry of one type from a record; an integer is also a float."""
     value: Any = record[key]
     kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if type(value) not in kinds:  # a bool is an int to `isinstance`
-        raise ValueError(f"{key} is {reprlib.repr(value)}; expected {kind.__name__}")
+        raise ValueError(f"{key} is {_short(value)}; expected {kind.__name__}")
     return value
 
 

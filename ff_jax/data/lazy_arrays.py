@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image, UnidentifiedImageError
 
-from ff_jax.runtime.untrusted_files import check_regular, npz_shape, read_json, read_npz
+from ff_jax.runtime.untrusted_files import check_regular, npz_header, read_json, read_npz
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")  # that logs have; others have decoders that start programs
 MAX_PIXELS = 1 << 26  # of an image; more would need over 1 GB when decoded
@@ -145,6 +145,8 @@ def read_points(path: Path) -> Float32[Array, "N 4"]:
         actual = "nothing" if xyz is None else f"shape {xyz.shape}"
         raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {actual}; write it again.")
     intensity = arrays.get("intensity", np.zeros(len(xyz)))
+    if xyz.dtype.kind not in "fiu" or intensity.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: xyz holds {xyz.dtype} and intensity {intensity.dtype}; expected numbers.")
     if intensity.shape != (len(xyz),):
         raise ValueError(f"{path}: intensity has shape {intensity.shape} for {len(xyz)} points; make it (N,).")
     return np.concatenate([xyz, intensity[:, None]], 1).astype(np.float32)
@@ -156,10 +158,12 @@ def count_points(path: Path) -> int:
     Raises:
         ValueError: the file is missing or not an .npz file, or `xyz` is missing or not of shape (N, 3).
     """
-    shape = npz_shape(path, "xyz")
-    if shape is None or len(shape) != 2 or shape[1] != 3:
-        actual = "nothing" if shape is None else f"shape {shape}"
-        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found {actual}; write it again.")
+    header = npz_header(path, "xyz")
+    if header is None:
+        raise ValueError(f"{path}: expected an array 'xyz' of shape (N, 3), found nothing; write it again.")
+    shape, dtype = header
+    if len(shape) != 2 or shape[1] != 3 or dtype.kind not in "fiu":
+        raise ValueError(f"{path}: xyz has shape {shape} of {dtype}; expected (N, 3) numbers: write it again.")
     return shape[0]
 
 

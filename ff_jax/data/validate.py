@@ -58,9 +58,11 @@ def check(scene: SceneData, source: str, *, files: bool = True) -> SceneData:
 def find_problems(scene: SceneData, *, decode: bool = False, files: bool = True) -> list[str]:
     """List the problems of a scene, one line each; see `validate` and `check`."""
     problems = [*_timeline(scene), *_duplicates(scene)]
-    step = float(np.median(np.diff(scene.times))) if len(scene.times) > 1 else np.inf
+    with np.errstate(invalid="ignore"):  # infinite times are named by `_times`
+        step = float(np.median(np.diff(scene.times))) if len(scene.times) > 1 else np.inf
     for number, frame in enumerate(scene.frames):
-        where = f"frame {number} ({frame.camera}, time index {frame.time_index}, {frame.image.name})"
+        camera = frame.camera if frame.camera.isprintable() else repr(frame.camera)
+        where = f"frame {number} ({camera}, time index {frame.time_index}, {frame.image.name})"
         problems += [f"{where}: {text}." for text in frame_problems(scene, frame, step)]
         problems += [f"{where}: {text}." for text in (file_problems(frame, decode=decode) if files else ())]
     for number, sweep in enumerate(scene.sweeps):

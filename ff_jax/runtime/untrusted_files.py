@@ -115,8 +115,8 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
         return {name: _read_member(archive, members[name]) for name in members if name in chosen}
 
 
-def npz_shape(path: str | Path, name: str) -> tuple[int, ...] | None:
-    """Read the shape of one array of an .npz file from its header; None if the file has no such array.
+def npz_header(path: str | Path, name: str) -> tuple[tuple[int, ...], np.dtype] | None:
+    """Read shape and type of one array of an .npz file from its header; None if the file has no such array.
 
     Raises:
         UnreadableFileError: see `read_npz`.
@@ -125,7 +125,8 @@ def npz_shape(path: str | Path, name: str) -> tuple[int, ...] | None:
         if name not in members:
             return None
         with archive.open(members[name]) as file:
-            return _read_header(file, members[name])[0]
+            shape, _, dtype = _read_header(file, members[name])
+            return shape, dtype
 
 
 @contextmanager

@@ -60,6 +60,7 @@ TESTED_IN = {
     "experiments.fuse": "tests/experiments/fuse_test.py",
     "experiments.prepare": "tests/experiments/prepare_test.py",
     "experiments.render": "tests/experiments/fuse_test.py",
+    "experiments.studies.broken_logs": "tests/experiments/studies/measures/broken_logs_test.py",
     "experiments.studies.fixers": "tests/experiments/commands_test.py",
     "experiments.studies.kill_and_resume": "tests/experiments/fuse_test.py",
     "experiments.studies.metrics": "tests/experiments/evaluate_test.py",

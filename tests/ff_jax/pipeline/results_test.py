@@ -2,7 +2,6 @@
 
 import math
 
-
 from ff_jax.evaluation.shifted_views import ShiftScore
 from ff_jax.pipeline.results import text_table
 
