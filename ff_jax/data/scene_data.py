@@ -128,6 +128,11 @@ class SceneData:
         return tuple(dict.fromkeys(frame.camera for frame in self.frames))
 
     @property
+    def unit(self) -> str:
+        """Return the unit of length, for captions."""
+        return "m" if self.has_meters else "units"
+
+    @property
     def num_exposures(self) -> int:
         """Count the exposure models that the frames refer to."""
         return 1 + max((frame.exposure_id for frame in self.frames), default=-1)

@@ -27,13 +27,14 @@ class ErrorMaps(NamedTuple):
     mask: Bool[np.ndarray, "H W"]  # other pixels are black
 
 
-def held_out_maps(render: RenderFn, views: Sequence[Target], *, use_moving: bool) -> list[ErrorMaps]:
+def held_out_maps(render: RenderFn, views: Sequence[Target], *, use_moving: bool, unit: str = "m") -> list[ErrorMaps]:
     """Make the maps of the middle view with a true image, for every shift and camera.
 
     Args:
         render: renders a view.
         views: targets, in the order of `shifted_views.targets`.
         use_moving: whether moving objects are scored.
+        unit: of shifts.
     """
     groups: dict[tuple[float, str], list[Target]] = {}
     for target in (target for target in views if target.has_truth):
@@ -42,7 +43,7 @@ def held_out_maps(render: RenderFn, views: Sequence[Target], *, use_moving: bool
     for (shift, camera), group in groups.items():
         frame, (rgb, eig, depth) = group[len(group) // 2].frame, render(group[len(group) // 2].view)
         error, (mask, _) = np.abs(rgb - load_image(frame)).mean(-1), score_masks(frame, use_moving=use_moving)
-        maps.append(ErrorMaps(f"{camera}, {shift_name(shift)}", depth, error, eig, mask))
+        maps.append(ErrorMaps(f"{camera}, {shift_name(shift, unit)}", depth, error, eig, mask))
     return maps
 
 

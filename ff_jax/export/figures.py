@@ -83,7 +83,7 @@ def eig_scale(maps: Sequence[Float[ArrayLike, "..."] | None]) -> float:
 
 
 def panel_sheet(
-    panels: Sequence[Panel], names: tuple[str, ...] = ("Reconstruction only", "Fused")
+    panels: Sequence[Panel], names: tuple[str, ...] = ("Reconstruction only", "Fused"), unit: str = "m"
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out a row per shift: before, after, ground truth and EIG on one scale, where they exist."""
     maximum = eig_scale([panel.eig for panel in panels])
@@ -91,7 +91,7 @@ def panel_sheet(
     table = [[p.before, p.after, p.truth, None if p.eig is None else heatmap(p.eig, maximum)] for p in panels]
     used = [j for j in range(4) if any(row[j] is not None for row in table)]
     table = [[row[j] for j in used] for row in table]
-    return contact_sheet(table, [columns[j] for j in used], [shift_name(p.shift) for p in panels])
+    return contact_sheet(table, [columns[j] for j in used], [shift_name(p.shift, unit) for p in panels])
 
 
 def draw_curves(curves: Sequence[Curve], columns: int = 2) -> UInt8[np.ndarray, "H W 3"]:

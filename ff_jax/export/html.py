@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,14 @@ def write_page(path: str | Path, report: Report) -> None:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["data_url"] = data_url
-    environment.filters["shift"] = shift_name
+    environment.filters["shift"] = partial(shift_name, unit=report.unit)
     environment.filters["column_title"] = column_title
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
-        tiles=_tiles(report.rows),
-        changes=_changes(report.rows),
+        tiles=_tiles(report),
+        changes=_changes(report),
         uncertain=_uncertain(report),
-        tables=_tables(report.rows),
+        tables=_tables(report),
         panels=[_panel(p, report) for p in sorted(report.panels, key=lambda p: p.shift)],
         eig_maximum=_eig_maximum(report.panels),
         charts=[Markup(svg_chart(curve)) for curve in (*_shift_curves(report), *report.curves)],
@@ -55,14 +56,14 @@ def _largest(rows: Sequence[MetricsRow]) -> MetricsRow | None:
     return max(rows, key=lambda r: abs(r.shift), default=None)
 
 
-def _changes(rows: Sequence[MetricsRow]) -> dict[str, Any] | None:
+def _changes(report: Report) -> dict[str, Any] | None:
     """List the metrics that became better and worse at the largest shift; None if nothing is compared."""
-    row = _largest(rows)
+    row = _largest(report.rows)
     if row is None or not row.after:
         return None
     cells = [(name, _cell(name, row)) for name in metric_names([row])]
     lists = {tone: [{"name": name, **cell} for name, cell in cells if cell["tone"] == tone] for tone in ("good", "bad")}
-    return {"shift": shift_name(row.shift), **lists}
+    return {"shift": shift_name(row.shift, report.unit), **lists}
 
 
 def _uncertain(report: Report) -> list[dict[str, str]]:
@@ -71,26 +72,32 @@ def _uncertain(report: Report) -> list[dict[str, str]]:
     for panel in sorted(report.panels, key=lambda p: p.shift) if report.tau is not None else ():
         eig = panel.eig if panel.eig_after is None else panel.eig_after
         if eig is not None:
-            rows.append({"shift": shift_name(panel.shift), "share": f"{(np.asarray(eig) >= report.tau).mean():.0%}"})
+            rows.append(
+                {
+                    "shift": shift_name(panel.shift, report.unit),
+                    "share": f"{(np.asarray(eig) >= report.tau).mean():.0%}",
+                }
+            )
     return rows
 
 
-def _tiles(rows: Sequence[MetricsRow]) -> list[dict[str, str]]:
+def _tiles(report: Report) -> list[dict[str, str]]:
     """Collect the headline: every metric at the largest shift."""
-    row = _largest(rows)
+    row = _largest(report.rows)
     if row is None:
         return []
     tiles = []
     for name in metric_names([row]):
         cell = _cell(name, row)
         if cell["delta"]:
-            tiles.append({"name": f"{name} at {shift_name(row.shift)}", **cell})
+            tiles.append({"name": f"{name} at {shift_name(row.shift, report.unit)}", **cell})
     return tiles[:4]
 
 
-def _tables(rows: Sequence[MetricsRow]) -> list[dict[str, Any]]:
+def _tables(report: Report) -> list[dict[str, Any]]:
     """Build a table per metric, which fits a narrow screen: a row per shift, the mean last."""
-    lines = [(shift_name(row.shift), row) for row in sorted(rows, key=lambda r: r.shift)]
+    rows = report.rows
+    lines = [(shift_name(row.shift, report.unit), row) for row in sorted(rows, key=lambda r: r.shift)]
     if len(rows) > 1:
         lines.append(("mean", _mean(rows)))
     return [
@@ -144,7 +151,8 @@ def _panel(panel: Panel, report: Report) -> dict[str, Any]:
     maximum = _eig_maximum(report.panels) or 1.0
     versions += [(name, heatmap(eig, maximum)) for name, eig in maps.items() if eig is not None]
     is_unique = sum(other.shift == panel.shift for other in report.panels) == 1
-    name = shift_name(panel.shift) if is_unique else f"{shift_name(panel.shift)}, {panel.caption}"
+    name = shift_name(panel.shift, report.unit)
+    name = name if is_unique else f"{name}, {panel.caption}"
     return {"shift": panel.shift, "name": name, "caption": panel.caption, "versions": versions}
 
 

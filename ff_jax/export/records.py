@@ -113,6 +113,7 @@ class Report:
         tables: further tables.
         drawings: pictures with detections, lanes and the like.
         tau: EIG in nats from which on a pixel counts as uncertain; None says nothing about it.
+        unit: of shifts: "m", or "units" where the meter is unknown.
     """
 
     title: str
@@ -126,13 +127,14 @@ class Report:
     tables: Sequence[Table] = ()
     drawings: Sequence[Drawing] = ()
     tau: Number | None = None
+    unit: str = "m"
 
 
-def shift_name(shift: Number) -> str:
-    """Format a lateral shift, such as "3 m left"."""
+def shift_name(shift: Number, unit: str = "m") -> str:
+    """Format a lateral shift, such as "3 m left"; `unit` is "units" where the meter is unknown."""
     if shift == 0:
         return "recorded path"
-    return f"{abs(shift):g} m {'left' if shift > 0 else 'right'}"
+    return f"{abs(shift):g} {unit} {'left' if shift > 0 else 'right'}"
 
 
 def is_lower_better(name: str) -> bool:

@@ -91,8 +91,8 @@ def write_results(
         temporary.write_text(json.dumps(metrics, indent=2, default=str).replace("NaN", "null"))
     names = (next(iter(versions)), list(versions)[-1])[: len(versions)]
     scenes, tables = [v.scene for v in versions.values()], {name: v.shifts for name, v in versions.items()}
-    write_error_maps(folder / "maps.png", scenes[-1], chosen)
-    panels = draw_panels(folder, scenes, chosen, names)
+    write_error_maps(folder / "maps.png", scenes[-1], chosen, log.unit)
+    panels = draw_panels(folder, scenes, chosen, names, log.unit)
     world = jax.jit(compose)(scenes[-1].model.scene, jnp.float32(0))
     write_ply(folder / "scene.ply", world.gaussians, world.alive)
     report = Report(
@@ -105,14 +105,15 @@ def write_results(
         video=write_fly_through(folder / "flight.mp4", scenes[-1], flight, config.evaluate.fps),
         names=names,
         tau=config.eig.tau,
+        unit=log.unit,
     )
     write_page(folder / "index.html", report)
-    return metrics | {"table": text_table(tables), "page": str(folder / "index.html")}
+    return metrics | {"table": text_table(tables, log.unit), "page": str(folder / "index.html")}
 
 
-def write_error_maps(path: Path, scene: EigRenderer, chosen: Sequence[Target]) -> None:
+def write_error_maps(path: Path, scene: EigRenderer, chosen: Sequence[Target], unit: str) -> None:
     """Write depth, error and EIG of the held-out views, if there are any."""
-    maps = held_out_maps(scene.render, chosen, use_moving=scene.models_actors)
+    maps = held_out_maps(scene.render, chosen, use_moving=scene.models_actors, unit=unit)
     if maps:
         save_png(path, map_sheet(maps))
 
@@ -136,7 +137,7 @@ def _describe_log(run: Run) -> str:
     path = np.linalg.norm(np.diff(log.world_from_ego[:, :3, 3], axis=0), axis=-1).sum()
     count = f"{len(cameras)} cameras" if len(cameras) > 1 else f"camera {cameras[0]}"
     size = f"{frames[0].width}x{frames[0].height} pixels"
-    return f"{log.source}: {len(frames)} training images of {count}, {size}, on a path of {path:.0f} m."
+    return f"{log.source}: {len(frames)} training images of {count}, {size}, on a path of {path:.0f} {log.unit}."
 
 
 def _rows(tables: list[list[ShiftScore]]) -> list[MetricsRow]:
@@ -157,7 +158,7 @@ def _curves(logs: Sequence[Path]) -> list:
     return metric_curves(records, {"psnr": "training PSNR, dB", "loss": "training loss"})
 
 
-def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
+def text_table(table: Mapping[str, list[ShiftScore]], unit: str = "m") -> str:
     """Format the summary for the terminal; with two versions also the improvement of the last over the first."""
     tables = list(table.values())
     has_two = len(tables) > 1
@@ -165,14 +166,14 @@ def text_table(table: Mapping[str, list[ShiftScore]]) -> str:
     lines = [" | ".join(header + ["   gain"] * has_two)]
     lines.append(" | ".join([" " * 21] + [f"{'PSNR':>8} {'SSIM':>7} {'EIG':>8}"] * len(tables) + ["   PSNR"] * has_two))
     for rows in zip(*tables, strict=True):
-        cells = [f"{shift_name(rows[0].shift):>14} {rows[0].frames:>6}"]
+        cells = [f"{shift_name(rows[0].shift, unit):>14} {rows[0].frames:>6}"]
         cells += [f"{row.psnr:>8.2f} {row.ssim:>7.3f} {row.eig:>8.3f}" for row in rows]
         lines.append(" | ".join(cells + [f"{rows[-1].psnr - rows[0].psnr:>+7.2f}"] * has_two))
     return "\n".join(lines).replace("+nan", "   -").replace("nan", "  -")
 
 
 def draw_panels(
-    folder: Path, scenes: Sequence[EigRenderer], chosen: Sequence[Target], names: tuple[str, ...]
+    folder: Path, scenes: Sequence[EigRenderer], chosen: Sequence[Target], names: tuple[str, ...], unit: str
 ) -> list[Panel]:
     """Draw the middle view of every shift before and after fusing, and write pictures and EIG maps."""
     panels = []
@@ -184,9 +185,9 @@ def draw_panels(
         truth = load_image(target.frame) if target.has_truth else None
         after, eig_after = (last.rgb, last.eig) if last else (None, None)
         panels.append(Panel(shift, before, after, truth, eig, f"t = {target.frame.time:.1f} s", eig_after))
-        title = f"EIG of the first version, {shift_name(shift)}"
+        title = f"EIG of the first version, {shift_name(shift, unit)}"
         save_png(folder / f"eig_{shift:+.2f}m.png", eig_figure(eig, render=before, title=title))
-    save_png(folder / "panels.png", panel_sheet(panels, names))
+    save_png(folder / "panels.png", panel_sheet(panels, names, unit))
     return panels
 
 

@@ -92,7 +92,10 @@ def _place(colmap: ModuleType, database: Path, folder: Path, refine_lens: bool, 
     options = colmap.IncrementalPipelineOptions(random_seed=0, min_model_size=3, ba_refine_extra_params=refine_lens)
     # A camera that looks forward moves along its axis; the defaults refuse such a first pair.
     options.mapper.init_max_forward_motion, options.mapper.init_min_tri_angle = 1.0, 4.0
-    count = [2]  # of the first pair
+    count = [2]  # of the first pair of each model
+
+    def begin() -> None:
+        count[0] = 2
 
     def placed() -> None:
         count[0] += 1
@@ -101,7 +104,8 @@ def _place(colmap: ModuleType, database: Path, folder: Path, refine_lens: bool, 
 
     folder.mkdir()
     images = database.parent / "images"
-    models = colmap.incremental_mapping(database, images, folder, options, next_image_callback=placed)
+    calls = {"initial_image_pair_callback": begin, "next_image_callback": placed}
+    models = colmap.incremental_mapping(database, images, folder, options, **calls)
     return max(models.values(), key=lambda model: model.num_reg_images(), default=None)
 
 
