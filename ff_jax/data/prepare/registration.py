@@ -50,7 +50,7 @@ def register(pictures: Sequence[Picture], name: str, height: CameraHeight, repor
         model = _reconstruct(pictures, Path(folder), report)
     placed = {image.name: image for image in model.images.values() if image.has_pose} if model else {}
     summary = f"{len(placed)} of {len(pictures)} pictures were placed"
-    if len(placed) < MIN_PLACED * len(pictures):
+    if model is None or len(placed) < MIN_PLACED * len(pictures):
         raise ValueError(
             f"{name}: {summary}; use more pictures of the drive (--pictures), a part of it in which the camera moves "
             "steadily, or pictures with less blur."
