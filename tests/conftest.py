@@ -73,8 +73,11 @@ SLOW = (
     "ff_jax/train/long_log_test.py",
     "ff_jax/train/step_test.py",
     "ff_jax/viewer/",
+    "kernels/fisher/",
     "kernels/lowering_test.py",
     "kernels/mosaic_lowering_test.py",
+    "kernels/project/project_test.py",
+    "kernels/rasterize/rasterize_transforms_test.py",
     "packaging_test.py",
     "public_api_test.py",
 )
