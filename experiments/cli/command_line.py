@@ -88,7 +88,7 @@ def reconstruction_config(config: FuseConfig, steps: int, **changes: Any) -> Fus
         changes: other settings to replace.
     """
     schedule = dataclasses.replace(config.schedule, start=min(config.schedule.start, steps))
-    save_every = -(-steps // config.check_every) * config.check_every  # a multiple is required
+    save_every = max(-(-steps // config.check_every), 1) * config.check_every  # a multiple is required
     return dataclasses.replace(config, **({"steps": steps, "save_every": save_every, "schedule": schedule} | changes))
 
 

@@ -65,9 +65,8 @@ def test_a_reference_unet_is_trained_on_logs_and_chosen_on_another(server, tmp_p
         write_views(tmp_path / "pairs" / name, size)
     flags = [f"--pairs={tmp_path / 'pairs'}", f"--out={tmp_path / 'out'}", "--steps=2", "--batch=3", "--crop=24,24"]
     flags += ["--check_every=1", "--max_validation=2", "--lpips=none.npz"]
-    program = "experiments.fixers.train_reference_unet"
     runs = [("reference_unet", *flags, f"--validation={name}") for name in ("third", "fourth")]
-    done = [server.together(PROGRAM, [run], program, XLA_FLAGS=FLAGS)[0] for run in runs]
+    done = server.run_each(PROGRAM, runs, XLA_FLAGS=FLAGS)
     assert done[0].returncode == 0, done[0].stderr[-3000:]
     assert "36 pairs of 2 logs, 2 validation pairs" in done[0].stdout
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]

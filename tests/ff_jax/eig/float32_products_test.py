@@ -44,7 +44,7 @@ def problem(tmp_path_factory):
     config = tiny_run.make_log(tmp_path_factory.mktemp("log"))
     reader, _, _ = tiny_run.make_reader(tmp_path_factory.mktemp("run"), config)
     state, plan = initialize(reader.recording, config, pseudo_views=2, steps=100)
-    return state.train, plan, next_batch(state, 0, plan, TrainBatches(reader.recording))
+    return state.train, plan, next_batch(state, 0, plan, TrainBatches(reader.recording))[0]
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (3,)])
