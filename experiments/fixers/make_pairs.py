@@ -32,7 +32,9 @@ _CLIP = flags.DEFINE_integer("clip", 0, "Frames per clip; 0 makes single views."
 _CONFIG = command_line.config_flag("experiments/configs/kitti_stereo.py")
 _TARGET = flags.DEFINE_string("target", "", "Camera of the log of --config to render; empty takes streets.")
 _SCENE = flags.DEFINE_string("scene", "", "Driving log to reconstruct badly; empty takes streets.")
-_WIDTH = flags.DEFINE_integer("width", 0, "Of the images, pixels; 0: that of the scene, or 208.", 0, 16_384)
+_WIDTH = flags.DEFINE_integer(
+    "width", 0, "Of the images, pixels; 0: that of the scene, or 208.", lower_bound=0, upper_bound=16_384
+)
 
 
 def part_of_flag() -> tuple[int, int]:

@@ -197,7 +197,11 @@ MISTAKES = {
     ("kernels.tools.tune", "300_64x48"): "block sizes need an NVIDIA GPU",
     ("experiments.tools.contact_sheet", "--seeds=a"): "invalid --seeds='a': expected whole numbers",
     ("experiments.tools.contact_sheet", "--frame=999"): "invalid --frame=999: expected a number from 0 to",
-    ("experiments.benchmarks.metrics", "--workdir={out}", "--frames=8"): "--frames=8: 8 is not integer >= 9",
+    (
+        "experiments.benchmarks.metrics",
+        "--workdir={out}",
+        "--frames=8",
+    ): "--frames=8: 8 is not an integer in the range [9, 100000]",
     (
         "experiments.studies.next_view",
         "--workdir={out}",

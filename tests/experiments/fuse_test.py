@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from experiments.studies.measures import faults
+from ff_jax.data.points.surface import MAX_DEPTH
+from ff_jax.fixers.skill import USEFUL
 
 # Several runs share all programs: they run for longer than one compilation takes.
 pytestmark = pytest.mark.usefixtures("optimized_module")
@@ -61,9 +63,15 @@ def test_results_are_complete(finished):
 
 def test_fusing_used_pseudo_views(finished):
     state = state_of(finished, "fused")
-    images = next(value for name, value in state.items() if "images" in name)
-    weights = next(value for name, value in state.items() if "weights" in name)
-    assert images.std() > 0.05 and 0 < weights.mean() <= 1
+    images, weights, depth = (
+        next(value for name, value in state.items() if "pseudo_views" in name and kind in name)
+        for kind in ("images", "weights", "depth")
+    )
+    assert images.std() > 0.05 and 0 <= weights.min() and weights.max() <= 1
+    # LiDAR supervises the depth of the views in any case; their colors count if the fixer helps on this log.
+    assert (depth > 0).mean() > 0.01 and depth.max() < MAX_DEPTH
+    facts = json.loads((finished / "results" / "metrics.json").read_text())["facts"]
+    assert weights.any() == (facts["fixer_skill"]["difix"] >= USEFUL)
     baseline = state_of(finished, "baseline")
     means = next(name for name in state if "means" in name and "gaussians" in name)
     assert not np.array_equal(state[means], baseline[means])
