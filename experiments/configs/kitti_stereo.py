@@ -2,8 +2,7 @@
 
 python -m experiments.fuse --config=experiments/configs/kitti_stereo.py --workdir=runs/kitti_stereo
 
-Expected (one H100, training 69 s + 115 s, fixer 53 s; 2026-11-23): PSNR / SSIM at the right camera 24.69 / 0.823 of the
-reconstruction and 25.11 / 0.844 after fusing; held-out left frames 27.57 / 0.831 and 27.45 / 0.841.
+Figures: docs/results.md.
 """
 
 import ml_collections

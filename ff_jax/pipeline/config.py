@@ -71,7 +71,7 @@ class ActorConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class PairsConfig(Settings):
-    """Training pairs of `self_fit`: held-out views of a reconstruction from a part of the frames.
+    """Held-out views of a reconstruction from a part of the frames: `self_fit` is adapted, all fixers measured on them.
 
     Attributes:
         every: one of `every` time steps is kept for the reconstruction; the others are held out.
@@ -115,7 +115,7 @@ class FuseConfig(Settings):
         pseudo_view_capacity: largest number of pseudo-views; every event replaces all of them.
         event_stride: an event renders every n-th recorded frame.
         novel_depth: whether measured points (LiDAR, or structure from motion) supervise the depth of pseudo-views.
-        fixer: name of the fixer: "none", "self_fit", "difix" or "eigent".
+        fixer: name of the fixer: "none", "self_fit", "reference_unet", "difix" or "eigent".
         late_fixer: name of the fixer that replaces `fixer` once the largest shift is reached; "" keeps `fixer`.
         save_every: steps between checkpoints.
         check_every: steps between log lines and checks of the renderer's capacity.

@@ -1,6 +1,7 @@
 """The fixers of a run: pretrained, or trained on the log itself, and the hook that runs them."""
 
 import dataclasses
+import functools
 import json
 import logging
 from pathlib import Path
@@ -10,13 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from ff_jax.data.points.surface import surface_points
 from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers import registry, self_fit
 from ff_jax.fixers.fixer import Fixer, fix_triples
-from ff_jax.fixers.skill import Skill, measure_skill, no_skill
+from ff_jax.fixers.skill import USEFUL, Skill, measure_skill, no_skill
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
-from ff_jax.pipeline.measured_points import measured_points
+from ff_jax.pipeline.measured_points import points_at_event
 from ff_jax.pipeline.phases import load_or_compute, stream_key
 from ff_jax.pipeline.self_fit_pairs import self_fit_pairs
 from ff_jax.runtime.progress import progress
@@ -103,6 +105,9 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
     measured points, too, it makes none.
     """
 
+    # Read at the first event, and once: merging the sweeps of a long log takes a while.
+    stored = functools.cache(lambda: surface_points(batches.recording, np.random.default_rng(config.seed)))
+
     def event(state: LoopState, step: int, plan: TrainPlan) -> LoopState:
         fixer, skill = fixers[not is_expanding(step, config.schedule)]
         if config.fixer == "none":
@@ -110,7 +115,7 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
         model = plan.model(state.train, step)
         posterior = fit_posterior(model, batches, config.eig.priors)
         rng = np.random.default_rng([config.seed, step])
-        points = measured_points(batches, posterior, rng) if config.novel_depth else None
+        points = points_at_event(stored(), batches, posterior, rng) if config.novel_depth else None
         if points is None and not skill.is_useful:
             return state.replace(pseudo_views=emptied(state.pseudo_views))
         inputs = FixEvent(
@@ -138,14 +143,18 @@ def event_shifts(step: int, config: FuseConfig, frames: int) -> list[float]:
 
 
 def report_skill(fixers: tuple[MeasuredFixer, MeasuredFixer]) -> dict[str, float]:
-    """Log the skill of the fixers of a run, and return it by name: the share of the squared error that they remove."""
+    """Return the skill of the fixers of a run by name: the share of the squared error that they remove.
+
+    A fixer without skill is reported as a warning, because its fix events are skipped.
+    """
     skills = {fixer.name: skill for fixer, skill in fixers if fixer.name != "none"}
     for name, skill in skills.items():
-        outcome = "its repairs are distilled" if skill.is_useful else "its fix events are skipped"
-        logging.getLogger(__name__).info(
-            "fixer %s: on held-out views of this log it removes %.1f %% of the squared error; %s.",
-            name,
-            100 * float(skill.overall),
-            outcome,
-        )
+        if not skill.is_useful:
+            logging.getLogger(__name__).warning(
+                "fixer %s removes %.1f %% of the squared error on held-out views of this log, less than %.0f %%: its "
+                "repairs are not used.",
+                name,
+                100 * float(skill.overall),
+                100 * USEFUL,
+            )
     return {name: float(skill.overall) for name, skill in skills.items()}

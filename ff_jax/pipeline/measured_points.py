@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.data.points.surface import SurfacePoints, make_surface, surface_points
+from ff_jax.data.points.surface import SurfacePoints, make_surface
 from ff_jax.data.scene_data import transform
 from ff_jax.eig.scene_posterior import ScenePosterior
 from ff_jax.fixers.multi_view_depth import confirmed, sweep_depth
@@ -16,26 +16,26 @@ from ff_jax.render.renderer import SKY_DEPTH
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
 
-NUM_SOURCES = 6  # recorded images of the same camera, nearest in time, that measure the depth of one
+NUM_SOURCES = 6  # recorded images of the same camera, nearest in position, that measure the depth of one
 MIN_PARALLAX = 0.3  # meters between the positions of two images that are compared
 MIN_SOURCES = 3  # fewer cannot confirm a depth
 
 
-def measured_points(batches: TrainBatches, posterior: ScenePosterior, rng: np.random.Generator) -> SurfacePoints | None:
-    """Collect the measured points of a log at a fix event; None if there are too few.
+def points_at_event(
+    stored: SurfacePoints | None, batches: TrainBatches, posterior: ScenePosterior, rng: np.random.Generator
+) -> SurfacePoints | None:
+    """Return the measured points of a log at a fix event; None if there are too few.
 
     Args:
+        stored: points of the log itself, from `surface_points`; those of LiDAR are returned as they are.
         batches: the recorded frames.
         posterior: its rendered depths are where plane sweeping begins.
         rng: samples the points where there are too many.
     """
-    points = surface_points(batches.recording, rng)
     if batches.recording.sweeps:
-        return points
+        return stored
     swept = swept_points(batches, posterior)
-    if points is not None:
-        swept = np.concatenate([points.static, swept])
-    return make_surface(swept, rng)
+    return make_surface(swept if stored is None else np.concatenate([stored.static, swept]), rng)
 
 
 def swept_points(batches: TrainBatches, posterior: ScenePosterior) -> Float[np.ndarray, "N 3"]:
@@ -71,7 +71,7 @@ def _neighbors(batches: TrainBatches, index: int) -> list[int]:
 def _views(
     batches: TrainBatches, depths: Float[jax.Array, "F H W"], index: int, others: Sequence[int]
 ) -> tuple[Views, Views]:
-    """Return a recorded image and some others with their depths; sky is far, not at infinity."""
+    """Return a recorded image and some others with their depths (meters; 0, which measures nothing, in the sky)."""
 
     def one(number: int) -> Views:
         batch = batches.batch(number)

@@ -16,13 +16,14 @@ from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import SceneData
 from ff_jax.eig import split_regions
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior, fit_posterior
-from ff_jax.evaluation.shifted_views import Target, nearest_recorded, targets
+from ff_jax.evaluation.shifted_views import Target, score_masks, targets
 from ff_jax.fixers import reprojection
 from ff_jax.fixers.fixer import fix
 from ff_jax.metrics.lpips import Lpips
 from ff_jax.metrics.regions import score_region
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_skill
+from ff_jax.pipeline.held_out_views import nearest_index
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.references import references_for, render_clip
@@ -99,9 +100,9 @@ class EventStudy:
         """Score renders, repairs and references of all true views at one step, as means by shift and region."""
         model = plan.model(state.train, step)
         posterior = fit_posterior(model, self.batches, self.config.eig.priors)
-        past = [other for other in range(step) if is_event(other, self.config.schedule)]
-        facts = {"step": step, "scene": name, "pseudo_views": int(state.pseudo_views.filled)}
-        facts["age"] = step - max(past, default=step)
+        facts: Row = {"step": step, "scene": name, "pseudo_views": int(state.pseudo_views.filled)}
+        if facts["pseudo_views"]:
+            facts["age"] = step - max(other for other in range(step) if is_event(other, self.config.schedule))
         rows = []
         for shift in dict.fromkeys(target.shift for target in self.targets):
             group = [target for target in self.targets if target.shift == shift]
@@ -114,7 +115,7 @@ class EventStudy:
         fixer = self.fixers[not is_expanding(step, self.config.schedule)].fixer
         views = [target.view for target in group]
         frames = self.batches.recording.frames
-        nearest = [frames.index(nearest_recorded(target.frame, self.log)) for target in group]
+        nearest = [nearest_index(target.frame, frames) for target in group]
         clip = render_clip(model, posterior, views)
         references = references_for(fixer, clip, views, nearest, posterior, self.batches)
         fixed = fix(fixer, jax.random.key(step), clip.rgb, clip.eig, references)
@@ -128,8 +129,9 @@ class EventStudy:
     def _score_view(
         self, number: int, target: Target, images: Mapping[str, Float[Array, "T H W 3"]], clip: EigRender
     ) -> dict[str, dict[str, float]]:
+        valid, _ = score_masks(target.frame, use_moving=bool(self.batches.recording.actors))
         truth, regions = load_image(target.frame), split_regions(np.asarray(clip.eig[number]), self.config.eig.tau)
-        inside = {"all": np.ones_like(regions.ucr), "ucr": regions.ucr, "hpr": regions.hpr}
+        inside = {"all": valid, "ucr": valid & regions.ucr, "hpr": valid & regions.hpr}
         rows: dict[str, dict[str, float]] = {name: {"share": float(mask.mean())} for name, mask in inside.items()}
         for kind, clip_images in images.items():
             image = np.asarray(clip_images[number])

@@ -7,12 +7,8 @@ from ff_jax.fixers.pretrained import load_fixer, shipped_weights
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, tiny
 from ff_jax.fixers.reference_unet.fixer import NAME, init_params
 
-_LAYOUT = (
-    "kappas",
-    "num_references",
-    "stem",
-    "widths",
-)  # settings that the shapes and the meaning of weights depend on
+# Settings that the shapes and the meaning of weights depend on.
+_LAYOUT = ("kappas", "num_references", "stem", "widths")
 
 
 def start_params(key: Key[Array, ""], config: ReferenceUnetConfig) -> PyTree:

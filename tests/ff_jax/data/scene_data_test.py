@@ -50,6 +50,14 @@ def test_hold_out_takes_whole_steps_between_training_steps(scene, every):
         scene_data.hold_out(scene, 1)
 
 
+def test_a_test_camera_is_not_trained_on(scene):
+    held_out = scene_data.hold_out_cameras(scene, ("b",))
+    assert {(f.camera, f.split) for f in held_out.frames} == {("a", "train"), ("b", "test")}
+    for cameras, words in ((("c",), "no camera 'c'; it has a, b"), (("a", "b"), "are all training cameras")):
+        with pytest.raises(ValueError, match=words):
+            scene_data.hold_out_cameras(scene, cameras)
+
+
 def test_tracks_and_what_moves(scene):
     boxes = [scene_data.Box("p", "vehicle", i, tiny.pose(5, 0.1 * i), np.ones(3)) for i in (2, 0, 1)]
     scene = replace(scene, boxes=scene.boxes + tuple(boxes))

@@ -15,6 +15,7 @@ from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.eig import EigConfig
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.identity import make_identity
 from ff_jax.fixers.skill import EDGES, Skill
 from ff_jax.pipeline import fix_event
 from ff_jax.pipeline.fix_event import FixEvent, ramp_views, split_paths
@@ -34,6 +35,20 @@ def centers_of(views):
     return np.stack([np.asarray(view.camera.world_from_camera)[:3, 3] for view in views])
 
 
+def event_of(batches, fixer, shifts):
+    """Return a fix event of a fixer with full skill on a log without measured points."""
+    return FixEvent(
+        model=object.__new__(SceneModel),
+        posterior=object.__new__(ScenePosterior),
+        batches=batches,
+        fixer=fixer,
+        skill=Skill(jnp.ones(len(EDGES) + 1), jnp.ones(())),
+        points=None,
+        shifts=shifts,
+        config=EigConfig(),
+    )
+
+
 def test_ramp_views_slide_from_the_recorded_pose(log):
     frame = log.frames[2]
     left = log.world_from_ego[frame.time_index][:3, 1]
@@ -47,6 +62,16 @@ def test_a_video_has_one_camera(log):
     assert split_paths(recording, 1, by_camera=False) == [[0, 1, 2, 3]]
     assert split_paths(recording, 2, by_camera=False) == [[0, 2]]
     assert split_paths(recording, 1, by_camera=True) == [[0, 2], [1, 3]]
+
+
+def test_a_camera_that_looks_sideways_gives_no_pseudo_views_if_there_are_others(log):
+    turn = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])  # looks to the right
+    front, other = select(log, cameras=("front",)).frames, select(log, cameras=("front_left",)).frames
+    aside = tuple(replace(f, world_from_camera=g.world_from_camera @ turn) for f, g in zip(other, front, strict=True))
+    both = Recording(replace(log, frames=(*front, *aside)), (*front, *aside))
+    assert split_paths(both, 1, by_camera=False) == [[0, 1]]
+    alone = Recording(replace(log, frames=aside), aside)
+    assert split_paths(alone, 1, by_camera=False) == [[0, 1]]
 
 
 def test_context_frames_are_passed_to_the_fixer_and_not_stored(log, monkeypatch):
@@ -63,16 +88,8 @@ def test_context_frames_are_passed_to_the_fixer_and_not_stored(log, monkeypatch)
         return jnp.broadcast_to(frames[:1] + eig[:1, ..., None], frames.shape)
 
     monkeypatch.setattr(fix_event, "render_clip", render_clip)
-    event = FixEvent(
-        model=object.__new__(SceneModel),
-        posterior=object.__new__(ScenePosterior),
-        batches=batches,
-        fixer=Fixer({}, "first", copy_first, chunk=3, overlap=1, num_context_frames=2),
-        skill=Skill(jnp.ones(len(EDGES) + 1), jnp.ones(())),
-        points=None,
-        shifts=(2.0, -2.0),
-        config=EigConfig(),
-    )
+    fixer = Fixer({}, "first", copy_first, chunk=3, overlap=1, num_context_frames=2)
+    event = event_of(batches, fixer, (2.0, -2.0))
     views = fix_event.add_pseudo_views(jax.random.key(0), init_pseudo_views(4, 24, 40), event)
     assert int(views.filled) == 4 and [len(clip) for clip in centers] == [4, 4]
     image = as_float(batches.batch(0).image)
@@ -95,8 +112,10 @@ def test_padding_is_not_trained_on(log, monkeypatch):
     batches = TrainBatches(Recording(low, low.frames))
     assert all(batches.batch(i).image.shape == (24, 40, 3) for i in range(4))
     eig = jnp.ones((4, 24, 40))
-    repaired = fix_event.Repair([batches.batch(i).view for i in range(4)], EigRender(eig[..., None], eig, eig), eig)
-    weights = np.asarray(fix_event.pseudo_clip(repaired, EigConfig(), low.frames).weights)
+    views = [batches.batch(i).view for i in range(4)]
+    repaired = fix_event.Repair(list(low.frames), views, EigRender(eig[..., None], eig, eig), eig)
+    event = event_of(batches, make_identity(), (1.0,))
+    weights = np.asarray(fix_event.pseudo_clip(repaired, event, low.frames).weights)
     for i, frame in enumerate(low.frames):
         assert (weights[i, :20] > 0).all() and (weights[i, 20:] > 0).all() == (frame.camera == "front_left")
         assert not np.asarray(batches.batch(i).weight)[20:].any() or frame.camera == "front_left"

@@ -13,7 +13,7 @@ from ff_jax.fixers import identity
 from ff_jax.fixers.skill import EDGES, Skill, no_skill
 from ff_jax.pipeline import fixers
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.fixers import MeasuredFixer, check_fixers, event_shifts, fix_hook
+from ff_jax.pipeline.fixers import MeasuredFixer, check_fixers, event_shifts, fix_hook, report_skill
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.config import ReconConfig
@@ -55,6 +55,17 @@ def test_unknown_fixers_are_errors():
         check_fixers(FuseConfig(fixer="none", late_fixer="b"))
 
 
+def test_a_fixer_without_skill_is_reported(caplog):
+    identity_fixer = identity.make_identity()
+    useful, useless = (
+        MeasuredFixer(identity_fixer.replace(name=name), skill)
+        for name, skill in (("good", FULL_SKILL), ("bad", no_skill()))
+    )
+    assert report_skill((useful, useless)) == {"good": 1.0, "bad": 0.0}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.args[0] == "bad"
+
+
 def test_an_event_takes_the_largest_shifts_that_fit():
     schedule = ShiftSchedule(start=3, every=2, meters=1.0, largest=4.0)
     config = FuseConfig(schedule=schedule, pseudo_view_capacity=12, event_stride=2)
@@ -64,7 +75,7 @@ def test_an_event_takes_the_largest_shifts_that_fit():
 
 def test_an_event_without_skill_and_points_empties_the_buffer(monkeypatch):
     monkeypatch.setattr(fixers, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
-    monkeypatch.setattr(fixers, "measured_points", lambda *_: None)
+    monkeypatch.setattr(fixers, "points_at_event", lambda *_: None)
     log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
     fixer = MeasuredFixer(identity.make_identity().replace(name="a"), no_skill())
     plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)
