@@ -24,7 +24,7 @@ class SignalError(KeyboardInterrupt):
 
 
 class StopHandler:
-    """The handler of signals: makes a stop request if a training hears it, and raises SignalError otherwise."""
+    """The handler of signals: makes a stop request if a training loop checks it, and raises SignalError otherwise."""
 
     def __init__(self, request: StopRequest):
         """Keep the request; `install` sets the handler."""
@@ -44,7 +44,7 @@ class StopHandler:
         """
         is_repeated = self._request.is_made and number == self.number == signal.SIGINT
         self.number = number
-        if is_repeated or not self._request.is_heard:
+        if is_repeated or not self._request.is_checked:
             raise SignalError(number)
         self._request.is_made = True
         name = signal.Signals(number).name

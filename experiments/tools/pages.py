@@ -40,7 +40,7 @@ _SUMMARY = (
     ("the same, recorded path: PSNR, dB", "**{:.2f}** -> {:.2f}", ("streets", 0), (0, 1), (0, 2)),
     ("KITTI, right camera: PSNR / LPIPS", _PAIR, ("fusing_kitti", 0), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1)),
     (
-        "the same, 15,000 steps: PSNR without fusing (gsplat)",
+        "the same, 15,000 steps: PSNR, dB, without fusing (gsplat)",
         "**{:.2f}** ({:.2f})",
         ("kitti_stereo", 1),
         (1, 1),

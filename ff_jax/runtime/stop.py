@@ -1,4 +1,4 @@
-"""End a training at its next step: what asks for it (a signal) and what obeys (a training loop) share one request."""
+"""End a training at its next step: a signal makes a request, and the training loop checks it after every step."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ class StopRequest:
 
     Attributes:
         is_made: whether the training is to end at its next step.
-        is_heard: whether a training loop is running that will obey; without one, nothing needs to be saved.
+        is_checked: whether a training loop is running that checks the request; without one, nothing must be saved.
     """
 
     is_made: bool = False
-    is_heard: bool = False
+    is_checked: bool = False
 
     def check(self) -> bool:
         """Return whether the training is to end now; loops call it after each of their steps."""
-        self.is_heard = True
+        self.is_checked = True
         return self.is_made
 
     @contextmanager
     def loop(self) -> Iterator[None]:
-        """Enclose a training loop: after it, nobody obeys any more."""
+        """Enclose a training loop: after it, the request is not checked any more."""
         try:
             yield
         finally:
-            self.is_heard = False
+            self.is_checked = False

@@ -1,4 +1,4 @@
-"""Signals: a training hears of them, everything else ends."""
+"""Signals: a training ends at its next step, everything else ends at once."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_a_training_is_asked_and_a_second_interrupt_does_not_wait():
         handler.handle(signal.SIGINT)
         with pytest.raises(SignalError):
             handler.handle(signal.SIGINT)
-    assert not request.is_heard
+    assert not request.is_checked
 
 
 PROGRAM = """

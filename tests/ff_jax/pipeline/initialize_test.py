@@ -73,7 +73,7 @@ def test_a_stopped_phase_is_saved_and_continues_to_the_same_numbers(log, tmp_pat
     request = StopAtTheFirstCheck()
     with pytest.raises(StoppedError, match=r"checkpoints/1"):
         run_phase(Phase(tmp_path / "stopped", "3 steps", 3, request=request), *start(log), batches, CONFIG)
-    assert not request.is_heard
+    assert not request.is_checked
     states = [
         run_phase(Phase(tmp_path / name, "3 steps", 3), *start(log, shapes_only=name == "stopped"), batches, CONFIG)[0]
         for name in ("stopped", "whole")
