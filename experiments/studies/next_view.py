@@ -79,10 +79,15 @@ def views_of(seed: int) -> tuple[SceneData, list[Frame], list[Frame]]:
     street = StreetConfig(num_frames=_MOMENTS.value, moving=False)
     log = street_log(seed, street, _WIDTH.value, round(_WIDTH.value * 8 / 13), CAMERAS, test_shifts=(LEFT,))
     used = [f for f in log.frames if f.split == "train" or f.camera == "front"]
-    used = [dataclasses.replace(f, split="train", exposure_id=0) for f in used]
+    used = [dataclasses.replace(f, split="train", exposure_id=0, camera=_camera(f)) for f in used]
     used.sort(key=lambda f: f.time_index)
     candidates, held_out = ([f for f in used if f.time_index % 2 == rest] for rest in (0, 1))
     return dataclasses.replace(log, frames=tuple(used)), candidates, held_out
+
+
+def _camera(frame: Frame) -> str:
+    """Name the camera of a frame; the shifted one is a camera of its own, since a camera has one frame at a time."""
+    return frame.camera if frame.split == "train" else f"{frame.camera}_{LEFT:g}m_left"
 
 
 def settings_for(seed: int, steps: int) -> FuseConfig:

@@ -71,7 +71,7 @@ def test_fusing_used_pseudo_views(finished):
     # LiDAR supervises the depth of the views in any case; their colors count if the fixer helps on this log.
     assert (depth > 0).mean() > 0.01 and depth.max() < MAX_DEPTH
     facts = json.loads((finished / "results" / "metrics.json").read_text())["facts"]
-    assert weights.any() == (facts["fixer_skill"]["difix"] >= USEFUL)
+    assert weights.any() == (facts["fixer_skill"]["self_fit"] >= USEFUL)
     baseline = state_of(finished, "baseline")
     means = next(name for name in state if "means" in name and "gaussians" in name)
     assert not np.array_equal(state[means], baseline[means])

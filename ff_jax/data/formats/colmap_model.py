@@ -1,7 +1,7 @@
 """Parse the files of a COLMAP model, text or binary (https://colmap.github.io/format.html)."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ MODELS: Mapping[int, str] = {
 }
 
 OPTIONAL = "points3D"  # the file that a model may lack
+MAX_POSE = 1e9  # larger quaternions and translations are damage; so are quaternions below its inverse
 
 Array = np.ndarray
 
@@ -76,7 +77,21 @@ def read_model(
                 f"{path}: cannot be read as a COLMAP model ({error}); correct or restore the file."
             ) from error
     cameras, images, (xyz, rgb) = parsed
+    _check_poses(folder / f"images{suffix}", images)
     return cameras, images, xyz, rgb
+
+
+def _check_poses(path: Path, images: Sequence[ModelImage]) -> None:
+    """Raise a ValueError that names the first image whose pose is not a pose."""
+    poses = np.array([(*image.quaternion, *image.translation) for image in images], float).reshape(-1, 7)
+    size = np.abs(poses[:, :4]).max(1, initial=0)
+    wrong = ~((size > 1 / MAX_POSE) & (np.abs(poses).max(1, initial=0) < MAX_POSE))  # also where it is not a number
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{path}: the pose of image {images[row].name} is invalid ({' '.join(f'{x:g}' for x in poses[row])}); "
+            "correct or restore the file."
+        )
 
 
 def _lines(data: bytes) -> Iterator[str]:

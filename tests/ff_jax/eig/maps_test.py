@@ -88,7 +88,7 @@ def test_trace_bounds_the_exact_eig_and_a_view_never_increases_it(world):
 
 
 def test_eig_is_zero_without_prior_variance(world):
-    posterior = prior_posterior(world, eig.Priors(*[1e-9] * 7))
+    posterior = prior_posterior(world, eig.Priors(*[1e-6] * 7))
     np.testing.assert_allclose(maps_of(world, posterior, FIRST)["exact"], 0.0, atol=1e-9)
 
 

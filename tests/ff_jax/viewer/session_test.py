@@ -151,8 +151,9 @@ def test_runs_without_fusing_are_read_and_other_shapes_are_refused(made, tmp_pat
     write(tmp_path, "recon", 10, state, capacity)
     again = RunReader(tmp_path, reader.config, reader.recording.log)
     assert tuple(Session(again).versions) == (RECONSTRUCTION,)
-    for file in (tmp_path / "recon" / "checkpoints" / "10").rglob("manifest.json"):
-        file.write_text(file.read_text().replace("float32(190, 3)", "float32(191, 3)"))
+    recon = dataclasses.replace(reader.config.recon, budget=170)
+    _, larger, _ = make_reader(tmp_path / "larger", dataclasses.replace(reader.config, recon=recon), fusing=False)
+    write(tmp_path, "recon", 20, larger, capacity)
     with pytest.raises(ValueError, match="does not fit"):
         again.load(again.newest_checkpoints()[RECONSTRUCTION])
 
