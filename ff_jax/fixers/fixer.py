@@ -3,7 +3,8 @@
 A fixer takes frames rendered away from the recorded path, their EIG maps, and references: the real images of the same
 times at the recorded poses, (T, H, W, 3). With `use_aligned_references` the references must be re-projected into the
 rendered views first (see `reprojection.align`). With `use_separate_references` they are several re-projected images per
-view with their confidence, (T, K, H, W, 4), as floats in [0, 1] or bytes (see `reprojection.align_each`).
+view with their confidence, (T, K, H, W, 4), as floats in [0, 1] or bytes (see `reprojection.align_each`). A fixer that
+names `conditions` also gets these images (see `conditions`).
 
 The frames of a clip are consecutive. For video fixers a clip is cut into pieces, and each piece starts with the last
 repaired frames of the piece before (`overlap`). A path starts with `num_context_frames` views between the recorded pose
@@ -20,12 +21,14 @@ from flax import struct
 from jax import Array
 from jaxtyping import Float, Key, Num, PyTree
 
+from ff_jax.fixers.conditions import Conditions, check_conditions
 from ff_jax.fixers.triples import Triples, from_bytes
 
 AnyArray = Array | np.ndarray
 
-# apply(config, params, key, frames (T,H,W,3), eig (T,H,W), references (T,H,W,3) or (T,K,H,W,4)) -> frames (T,H,W,3)
-Apply = Callable[[Any, PyTree, Array, Array, Array, Array], Array]
+# apply(config, params, key, frames (T,H,W,3), eig (T,H,W), references (T,H,W,3) or (T,K,H,W,4)) -> frames (T,H,W,3);
+# a fixer with conditions takes them as one more argument.
+Apply = Callable[..., Array]
 
 
 @struct.dataclass
@@ -46,6 +49,7 @@ class Fixer:
     chunk: int = struct.field(pytree_node=False, default=0)  # frames per call of `apply`; 0: the whole clip
     overlap: int = struct.field(pytree_node=False, default=0)  # frames of a piece that the piece before has repaired
     num_context_frames: int = struct.field(pytree_node=False, default=0)  # views from the recorded pose to the path
+    conditions: tuple[str, ...] = struct.field(pytree_node=False, default=())  # names, see `conditions.CHANNELS`
 
 
 def fix(
@@ -54,6 +58,7 @@ def fix(
     frames: Float[AnyArray, "T H W 3"],
     eig: Float[AnyArray, "T H W"],
     references: Num[AnyArray, "T ..."],
+    conditions: Conditions | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair a clip of any length.
 
@@ -70,6 +75,7 @@ def fix(
       references: real images of the same times at the recorded poses, colors in [0, 1]; with
         `fixer.use_aligned_references`, the result of `reprojection.align` (T, H, W, 3), and with
         `fixer.use_separate_references`, that of `reprojection.align_each` (T, K, H, W, 4), which may be bytes.
+      conditions: images by name, for a fixer that takes them.
 
     Returns:
       The repaired frames, colors in [0, 1].
@@ -78,6 +84,8 @@ def fix(
       ValueError: the clip is empty or the three shapes do not belong together.
     """
     check_clip(frames, eig, references, fixer.use_separate_references)
+    check_conditions(fixer.conditions, conditions or {}, frames.shape[:3])
+    taken = {name: (conditions or {})[name] for name in fixer.conditions}
     length = frames.shape[0]
     chunk = fixer.chunk or length
     pieces, overlap = [], fixer.overlap if fixer.chunk else 0
@@ -87,14 +95,16 @@ def fix(
         context = overlap if index else 0
         if context:
             inputs = with_context_frames(own_frames, own_eig, own_references, pieces[-1][-context:])
-        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs)[context:])
+        own_conditions = {name: _piece(array, start, chunk) for name, array in taken.items()}
+        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs, own_conditions)[context:])
     return jnp.concatenate(pieces)[:length]
 
 
 def fix_triples(fixer: Fixer, key: Key[Array, ""], triples: Triples) -> Float[Array, "T H W 3"]:
     """Repair the renders of triples, whose colors may be bytes; they are one clip."""
     references = triples.references if fixer.use_separate_references else from_bytes(triples.references)
-    return fix(fixer, key, from_bytes(triples.renders), jnp.asarray(triples.eigs, jnp.float32), references)
+    eig = jnp.asarray(triples.eigs, jnp.float32)
+    return fix(fixer, key, from_bytes(triples.renders), eig, references, triples.conditions)
 
 
 def with_context_frames(
@@ -154,5 +164,7 @@ def _apply(
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
     references: Num[Array, "T ..."],
+    conditions: dict[str, Array],
 ) -> Float[Array, "T H W 3"]:
-    return fixer.apply(fixer.config, fixer.params, key, frames, eig, references)
+    more = (conditions,) if fixer.conditions else ()
+    return fixer.apply(fixer.config, fixer.params, key, frames, eig, references, *more)

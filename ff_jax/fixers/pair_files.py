@@ -123,7 +123,9 @@ def draw_crops(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int
         return crop_all(plane[..., None])[..., 0]
 
     images = crop_all(stored.renders), crop_plane(stored.eigs), crop_all(stored.references), crop_all(stored.targets)
-    return as_colors(Triples(*images, None if stored.weights is None else crop_plane(stored.weights)))
+    weights = None if stored.weights is None else crop_plane(stored.weights)
+    conditions = {name: crop_all(images) for name, images in stored.conditions.items()}
+    return as_colors(Triples(*images, weights, conditions))
 
 
 def _crop(

@@ -1,5 +1,8 @@
 """Training triples of the fixers, colors as bytes, and the quality measure of their training."""
 
+from collections.abc import Mapping
+from dataclasses import field, replace
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -22,6 +25,8 @@ class Triples:
     targets: Num[Array, "*N H W 3"]  # the real image of the rendered view
     # Of the pixels in the loss, in [0, 1] (or bytes); None weights all alike. 0 masks moving objects.
     weights: Num[Array, "*N H W"] | None = None
+    # Images by name, in [0, 1] (or bytes), for fixers that take conditions (see `conditions.CHANNELS`).
+    conditions: Mapping[str, Num[Array, "*N H W _"]] = field(default_factory=dict)
 
 
 def as_bytes(colors: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
@@ -33,7 +38,9 @@ def as_colors(stored: Triples) -> Triples:
     """Convert triples to float32: colors, confidence and weights in [0, 1], EIG in nats, clipped at zero."""
     eigs = jnp.maximum(jnp.asarray(stored.eigs, jnp.float32), 0.0)  # rounding may give small negative values
     weights = None if stored.weights is None else from_bytes(stored.weights)
-    return Triples(from_bytes(stored.renders), eigs, from_bytes(stored.references), from_bytes(stored.targets), weights)
+    conditions = {name: from_bytes(images) for name, images in stored.conditions.items()}
+    colors = {name: from_bytes(getattr(stored, name)) for name in ("renders", "references", "targets")}
+    return replace(stored, eigs=eigs, weights=weights, conditions=conditions, **colors)
 
 
 def from_bytes(stored: Num[Array | np.ndarray, "..."]) -> Float[Array, "..."]:

@@ -25,6 +25,7 @@ from ff_jax.eig import EigConfig, eig_weight
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames
 from ff_jax.fixers.skill import Skill, skill_weight
+from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.references import references_for, render_clip
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
@@ -85,23 +86,23 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     recording, count = batches.recording, event.fixer.num_context_frames
     frames = list(range(len(batches)) if frames is None else frames)
     recorded = recording.padded_frames
-    moved = [shifted_frame(recorded[index], recording.log, shift) for index in frames]
-    views = ramp_views(recorded[frames[0]], recording.log, shift, count)
-    views += [view_of(frame, frame.exposure_id) for frame in moved]
+    moved = ramp_frames(recorded[frames[0]], recording.log, shift, count)
+    moved += [shifted_frame(recorded[index], recording.log, shift) for index in frames]
+    views = [view_of(frame, frame.exposure_id) for frame in moved]
     clip = render_clip(event.model, event.posterior, views)
     nearest = [frames[0]] * count + frames
     references = references_for(fixer, clip, views, nearest, event.posterior, batches)
+    conditions = make_conditions(fixer.conditions, recording, moved, views, event.model)
     inputs = clip.rgb, clip.eig, references
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])
-    fixed = fix(fixer, key, *inputs)
-    return Repair(moved, views[count:], jax.tree.map(lambda x: x[count:], clip), fixed[count:])
+    fixed = fix(fixer, key, *inputs, conditions)
+    return Repair(moved[count:], views[count:], jax.tree.map(lambda x: x[count:], clip), fixed[count:])
 
 
-def ramp_views(frame: Frame, log: SceneData, shift: float, count: int) -> list[View]:
-    """Make `count` views from a recorded frame towards `shift`, at its time, without the last one."""
-    moved = [shifted_frame(frame, log, shift * part / count) for part in range(count)]
-    return [view_of(frame, frame.exposure_id) for frame in moved]
+def ramp_frames(frame: Frame, log: SceneData, shift: float, count: int) -> list[Frame]:
+    """Move a recorded frame to `count` places towards `shift`, at its time, without the last one."""
+    return [shifted_frame(frame, log, shift * part / count) for part in range(count)]
 
 
 def split_paths(recording: Recording, stride: int, by_camera: bool) -> list[list[int]]:

@@ -12,6 +12,7 @@ from ff_jax.data.scene_data import Frame
 from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.triples import Triples, as_bytes
+from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.references import references_for, render_clip
 from ff_jax.scene import SceneModel
@@ -43,12 +44,13 @@ def view_triples(
     views = [view_of(frame, recorded[index].exposure_id) for frame, index in zip(padded, near, strict=True)]
     clip = render_clip(model, posterior, views)
     truth, weights = truth_of(batches.recording, frames)
+    conditions = make_conditions(fixer.conditions, batches.recording, padded, views, model)
     renders, eigs = np.asarray(as_bytes(clip.rgb)), np.asarray(clip.eig).astype(np.float16)
     parts = []
     for skip in skips:
         references = references_for(fixer, clip, views, near, posterior, batches, skip)
         small = references if fixer.use_separate_references else as_bytes(references)
-        arrays: tuple[Any, ...] = (renders, eigs, np.asarray(small), truth, weights)
+        arrays: tuple[Any, ...] = (renders, eigs, np.asarray(small), truth, weights, conditions)
         parts.append(Triples(*arrays))
     return parts
 

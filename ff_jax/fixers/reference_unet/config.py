@@ -3,6 +3,7 @@
 import dataclasses
 
 from ff_jax.eig.config import BLEND_KAPPA, INPUT_KAPPAS
+from ff_jax.fixers.conditions import check_names
 from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 _DTYPES = ("float32", "bfloat16")
@@ -16,6 +17,8 @@ class ReferenceUnetConfig(Settings):
         kappa: EIG at which the weight of the repair reaches 1 - 1/e, nats.
         kappas: scales of the EIG features that the network sees, nats.
         conditioned_on_eig: whether the network sees EIG; if not, it sees zeros.
+        use_references: whether it sees references; if not, it sees none of any confidence, and needs none.
+        conditions: names of the condition images that it sees (`fixers.conditions`).
         num_references: references per view, those of `reprojection.align_each`.
         stem: pixels are folded stem x stem into channels first.
         widths: channels at each resolution, finest first; each resolution halves the one before.
@@ -26,6 +29,8 @@ class ReferenceUnetConfig(Settings):
     kappa: float = bounded(BLEND_KAPPA, 1e-9, 1e6)
     kappas: tuple[float, ...] = bounded(INPUT_KAPPAS, 1e-9, 1e6)
     conditioned_on_eig: bool = True
+    use_references: bool = True
+    conditions: tuple[str, ...] = ()
     num_references: int = bounded(5, 1, 1024)
     stem: int = bounded(2, 1, 64)
     widths: tuple[int, ...] = bounded((48, 96, 160, 224), 1, 65_536)
@@ -39,6 +44,7 @@ class ReferenceUnetConfig(Settings):
             raise ValueError("invalid widths=(): expected the channels of at least one resolution.")
         if self.dtype not in _DTYPES:
             raise ValueError(f"invalid dtype={self.dtype!r}: expected one of {', '.join(_DTYPES)}.")
+        check_names(self.conditions)
 
     @property
     def stride(self) -> int:
@@ -61,6 +67,7 @@ class TrainSettings(Settings):
         ssim: weight of 1 - SSIM in the loss.
         lpips: weight of LPIPS in the loss, where its network is given.
         is_augmented: whether colors are permuted and scaled, and references left out at random.
+        condition_dropout: probability with which each condition of a crop is left out.
     """
 
     steps: int = bounded(300, 1, MAX_STEPS)
@@ -73,6 +80,7 @@ class TrainSettings(Settings):
     ssim: float = bounded(0.1, 0.0, 1e6)
     lpips: float = bounded(0.1, 0.0, 1e6)
     is_augmented: bool = False
+    condition_dropout: float = bounded(0.0, 0.0, 1.0)
 
 
 def tiny() -> ReferenceUnetConfig:

@@ -8,10 +8,11 @@ from jaxtyping import Float, Key, Num, PyTree
 
 from ff_jax.eig import eig_weight
 from ff_jax.fixers.blending import blend
+from ff_jax.fixers.conditions import Conditions, stack_conditions
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.model_size import pad, round_up
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
-from ff_jax.fixers.reference_unet.model import LAST_LAYER, Network, shapes
+from ff_jax.fixers.reference_unet.model import CONDITIONS, LAST_LAYER, Network, shapes
 from ff_jax.fixers.triples import from_bytes
 
 NAME = "reference_unet"
@@ -24,7 +25,7 @@ def init_params(key: Key[Array, ""], config: ReferenceUnetConfig) -> PyTree:
 
     def draw_leaf(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
         names = [entry.key for entry in path]
-        if names[-1] == "bias" or LAST_LAYER in names:
+        if names[-1] == "bias" or LAST_LAYER in names or CONDITIONS in names:
             return jnp.zeros(leaf.shape)
         deviation = 1.0 / np.sqrt(np.prod(leaf.shape[:-1]))  # of LeCun et al. 1998: 1 / fan-in
         return jnp.asarray(deviation * rng.standard_normal(leaf.shape, np.float32))
@@ -39,7 +40,15 @@ def with_gain(network: PyTree, gain: float | Float[Array, ""]) -> PyTree:
 
 def fixer_from_params(params: PyTree, config: ReferenceUnetConfig, name: str = NAME) -> Fixer:
     """Build the fixer of these parameters."""
-    return Fixer(params, name, apply, config, use_separate_references=True, chunk=config.chunk)
+    return Fixer(
+        params,
+        name,
+        apply,
+        config,
+        use_separate_references=config.use_references,
+        chunk=config.chunk,
+        conditions=config.conditions,
+    )
 
 
 def apply(
@@ -48,14 +57,25 @@ def apply(
     key: Key[Array, ""] | None,
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
-    references: Num[Array, "T K H W 4"],
+    references: Num[Array, "T K H W 4"] | Num[Array, "T H W 3"],
+    conditions: Conditions | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair frames of any size: render + weight(EIG) gain residual; the key is not used."""
     height, width = frames.shape[1:3]
     size = round_up((height, width), config.stride)
     eig = jnp.maximum(eig, 0.0)  # rounding may give small negative values
-    references = jnp.moveaxis(from_bytes(references), 1, 3)
-    inputs = (pad(array, size) for array in (frames, eig, references))
+    if config.use_references:
+        references = jnp.moveaxis(from_bytes(references), 1, 3)
+    else:
+        references = _no_references(frames, config.num_references)
+    images = [frames, eig, references]
+    images += [stack_conditions(config.conditions, conditions or {})] if config.conditions else []
+    inputs = (pad(array, size) for array in images)
     residual = jnp.asarray(Network(config).apply(params["network"], *inputs))[:, :height, :width]
     fixed = jnp.clip(frames + params["gain"] * residual, 0.0, 1.0)
     return blend(fixed, frames, eig_weight(eig, config.kappa))
+
+
+def _no_references(frames: Float[Array, "T H W 3"], count: int) -> Float[Array, "T H W K 4"]:
+    """Make references of confidence 0, with the colors of the render as `reprojection.align_each` does."""
+    return jnp.repeat(jnp.pad(frames, [(0, 0)] * 3 + [(0, 1)])[..., None, :], count, -2)

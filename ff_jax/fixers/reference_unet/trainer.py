@@ -11,12 +11,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Key, PyTree
 
-from ff_jax.fixers.fixer import fix
+from ff_jax.fixers.fixer import fix_triples
 from ff_jax.fixers.pair_files import draw_crops
 from ff_jax.fixers.reference_unet import training
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, TrainSettings
 from ff_jax.fixers.reference_unet.fixer import fixer_from_params, with_gain
-from ff_jax.fixers.triples import Triples, as_colors, from_bytes, masked, psnr
+from ff_jax.fixers.triples import Triples, as_colors, masked, psnr
 from ff_jax.metrics.lpips import Lpips
 
 _PARTS = 4  # logs that the crops of one step come from
@@ -121,9 +121,7 @@ def score(
     for pairs in validation:
         for index in range(len(pairs.eigs)):
             view = jax.tree.map(lambda array, i=index: array[i : i + 1], pairs)
-            fixed = fix(
-                fixer, jax.random.key(0), from_bytes(view.renders), view.eigs.astype(np.float32), view.references
-            )
+            fixed = fix_triples(fixer, jax.random.key(0), view)
             rows.append([float(value) for value in _score_view(fixed, view, lpips)])
     return RepairScores(*np.array(rows).T)
 

@@ -11,6 +11,7 @@ from flax import struct
 from jax import Array
 from jaxtyping import Float, Key, PyTree
 
+from ff_jax.fixers.conditions import leave_out
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, TrainSettings
 from ff_jax.fixers.reference_unet.fixer import apply, with_gain
 from ff_jax.fixers.triples import Triples, masked
@@ -20,6 +21,7 @@ from kernels import ssim
 _SOFT = 1e-3  # below this error the L1-like loss is quadratic
 _GRID = 8  # pixels: LPIPS sees crops at random places of a grid of this size, whose phase the network cannot learn
 _LEFT_OUT = 0.15  # probability with which a reference is left out
+_DROPOUT = 3  # random stream of the conditions that are left out
 
 
 @struct.dataclass
@@ -97,9 +99,13 @@ def _train_step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     augment_key, shift_key = jax.random.split(key)
     batch = augment(augment_key, batch) if settings.is_augmented else batch
+    if settings.condition_dropout:
+        kept = leave_out(jax.random.fold_in(augment_key, _DROPOUT), batch.conditions, settings.condition_dropout)
+        batch = dataclasses.replace(batch, conditions=kept)
 
     def loss_of(network: PyTree) -> Float[Array, ""]:
-        fixed = apply(config, with_gain(network, 1.0), None, batch.renders, batch.eigs, batch.references)
+        inputs = batch.renders, batch.eigs, batch.references, batch.conditions
+        fixed = apply(config, with_gain(network, 1.0), None, *inputs)
         if lpips is None:
             return repair_loss(fixed, batch, settings)
         return repair_loss(*_shifted(shift_key, fixed, batch), settings, lpips)

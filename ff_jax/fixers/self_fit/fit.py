@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Key, PyTree
 
+from ff_jax.fixers.conditions import check_conditions
 from ff_jax.fixers.fixer import Fixer, check_clip, fix_triples
 from ff_jax.fixers.pair_files import draw_crops
 from ff_jax.fixers.reference_unet import training
@@ -39,7 +40,8 @@ def fit(
 
     Args:
       key: random key of weights, crops and the validation block.
-      triples: at least two, in order of time, with separate references (N, K, H, W, 4); colors as floats or bytes.
+      triples: at least two, in order of time, with separate references (N, K, H, W, 4), or any if the network sees
+        none, and with the conditions of the network; colors as floats or bytes.
       config: network and fit.
       progress: an object with tqdm's `update(steps)`, called after every step.
 
@@ -50,7 +52,7 @@ def fit(
     Raises:
       ValueError: the shapes of the triples differ, or there are fewer than two.
     """
-    _check(triples)
+    _check(triples, config)
     init_key, _, train_key = jax.random.split(key, 3)
     train, block = split_triples(key, len(triples.eigs), config)
     validation = jax.tree.map(lambda x: x[block], triples)
@@ -129,8 +131,9 @@ def split_block(
     return np.delete(np.arange(count), block), block
 
 
-def _check(triples: Triples) -> None:
-    check_clip(triples.renders, triples.eigs, triples.references, are_separate=True)
+def _check(triples: Triples, config: SelfFitConfig) -> None:
+    check_clip(triples.renders, triples.eigs, triples.references, are_separate=config.network.use_references)
+    check_conditions(config.network.conditions, triples.conditions, triples.eigs.shape)
     if triples.targets.shape != triples.renders.shape:
         raise ValueError(
             f"targets have shape {triples.targets.shape}, renders {triples.renders.shape}: pass the real "

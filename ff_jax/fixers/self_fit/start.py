@@ -1,5 +1,7 @@
 """The network that a fit starts from."""
 
+import dataclasses
+
 from jax import Array
 from jaxtyping import Key, PyTree
 
@@ -12,8 +14,14 @@ _LAYOUT = ("kappas", "num_references", "stem", "widths")
 
 
 def start_params(key: Key[Array, ""], config: ReferenceUnetConfig) -> PyTree:
-    """Return the trained network of the package if there is one of this layout, else a new one that is the identity."""
+    """Return the trained network of the package if there is one of this layout, else a new one that is the identity.
+
+    The trained network has no conditions; those of the config are added without a change of its output.
+    """
+    start = init_params(key, config)
     is_same = all(getattr(config, name) == getattr(tiny(), name) for name in _LAYOUT)
-    if is_same and shipped_weights(NAME).exists():
-        return load_fixer(NAME, config=config).params
-    return init_params(key, config)
+    if not is_same or not shipped_weights(NAME).exists():
+        return start
+    trained = load_fixer(NAME, config=dataclasses.replace(config, conditions=())).params
+    layers = start["network"]["params"] | trained["network"]["params"]
+    return trained | {"network": {"params": layers}}

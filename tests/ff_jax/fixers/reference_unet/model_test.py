@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ff_jax.fixers.conditions import CHANNELS, leave_out
 from ff_jax.fixers.fixer import fix
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.reference_unet.fixer import fixer_from_params, init_params, with_gain
@@ -106,3 +107,31 @@ def test_a_network_without_eig_does_not_depend_on_it():
 def test_networks_that_do_not_exist_are_refused(change):
     with pytest.raises(ValueError, match=f"invalid {next(iter(change))}"):
         ReferenceUnetConfig(**change)
+
+
+def test_new_conditions_change_nothing_and_trained_ones_are_seen():
+    names = ("boxes", "lidar")
+    config = dataclasses.replace(TINY, conditions=names)
+    frames, eig, references = clip(2, 8, 8)
+    rng = np.random.default_rng()
+    conditions = {name: rng.random((2, 8, 8, CHANNELS[name] + 1), np.float32) for name in names}
+    plain, seeing = shaken(), shaken(config)
+    layers = seeing.params["network"]["params"]
+    added = {"conditions": jax.tree.map(jnp.zeros_like, layers["conditions"])}
+    extended = fixer_from_params(with_gain({"params": plain.params["network"]["params"] | added}, 1.0), config)
+    np.testing.assert_array_equal(
+        fix(extended, KEY, frames, eig, references, conditions), fix(plain, KEY, frames, eig, references)
+    )
+    without = leave_out(KEY, conditions, 1.0)
+    first, second = (fix(seeing, KEY, frames, eig, references, given) for given in (conditions, without))
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_a_network_without_references_ignores_them():
+    config = dataclasses.replace(TINY, use_references=False)
+    frames, eig, references = clip(2, 8, 8)
+    fixer, hidden = shaken(config), references * np.float32([1, 1, 1, 0])
+    hidden[..., :3] = frames[:, None]
+    plain = fix(fixer, KEY, frames, eig, references[:, 0, ..., :3])
+    np.testing.assert_array_equal(plain, fix(fixer, KEY, frames, eig, references[:, 1, ..., :3]))
+    np.testing.assert_allclose(plain, fix(shaken(), KEY, frames, eig, hidden), atol=1e-6)

@@ -106,3 +106,36 @@ def test_the_held_out_block_is_contiguous_and_the_rest_is_trained_on():
 def test_triples_that_do_not_belong_together_are_refused(spoil, message):
     with pytest.raises(ValueError, match=message):
         fit(KEY, spoil(degraded(0)), TINY)
+
+
+def test_a_fit_learns_from_a_condition_what_the_render_does_not_show():
+    """The true color is in the channels of a condition that is left out now and then; there are no references."""
+    network = dataclasses.replace(NETWORK, use_references=False, conditions=("boxes",))
+    config = dataclasses.replace(TINY, network=network, steps=120, lr=1e-2, checks=2, condition_dropout=0.1)
+
+    def blind(seed):
+        triples, truth = degraded(seed), degraded(seed).targets
+        given = np.concatenate([truth, np.ones_like(truth[..., :1])], -1)
+        gray = np.full_like(truth, 0.5)
+        eigs = np.ones_like(triples.eigs)
+        return Triples(gray, eigs, gray, truth, None, {"boxes": given})
+
+    fixer, _ = fit(KEY, blind(0), config)
+    unseen = blind(1)
+
+    def error_with(conditions):
+        fixed = fix(fixer, KEY, unseen.renders, unseen.eigs, unseen.references, conditions)
+        return float(np.mean((fixed - unseen.targets) ** 2))
+
+    before = float(np.mean((unseen.renders - unseen.targets) ** 2))
+    without = {"boxes": np.zeros_like(unseen.conditions["boxes"])}
+    assert error_with(unseen.conditions) < 0.7 * min(before, error_with(without))
+
+
+def test_conditions_are_added_to_the_trained_network_of_the_package():
+    plain = ReferenceUnetConfig()
+    config = dataclasses.replace(plain, conditions=("lidar",))
+    layers, trained = (start_params(KEY, c)["network"]["params"] for c in (config, plain))
+    added = layers.pop("conditions")
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(added)) and set(layers) == set(trained)
+    jax.tree.map(np.testing.assert_array_equal, layers, trained)
