@@ -89,7 +89,12 @@ def parse(path: Path) -> tuple[SceneData | None, list[str]]:
         points = _try(lambda: _read_sparse(inside(path, content["points"])), f"{file}: points", problems)
     if head is None:
         return None, problems
-    return SceneData(*head, **lists, points=points, has_meters=content.get("has_meters", True) is True), problems
+    world_from_files = np.eye(4)
+    if "world_from_files" in content:
+        read = _try(lambda: _array(content, "world_from_files", (4, 4)), f"{file}", problems)
+        world_from_files = world_from_files if read is None else read
+    has_meters = content.get("has_meters", True) is True
+    return SceneData(*head, **lists, points=points, has_meters=has_meters, world_from_files=world_from_files), problems
 
 
 def _read_list(root: Path, content: dict, key: str, read: Callable, problems: list[str]) -> tuple:
@@ -121,6 +126,7 @@ def _write(scene: SceneData, root: Path) -> None:
         "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
         "points": None if scene.points is None else "points.npz",
         "has_meters": scene.has_meters,
+        "world_from_files": scene.world_from_files.tolist(),
     }
     if scene.points is not None and scene.points.rgb is not None:
         np.savez_compressed(root / "points.npz", xyz=scene.points.xyz, rgb=scene.points.rgb)

@@ -121,6 +121,8 @@ class SceneData:
     lanes: tuple[Lane, ...] = ()
     points: SparsePoints | None = None
     has_meters: bool = True  # False: lengths are in units of unknown length
+    # The similarity that maps coordinates in the files of the log to the world, where readers moved or scaled it.
+    world_from_files: Float[Array, "4 4"] = field(default_factory=lambda: np.eye(4))
 
     @property
     def cameras(self) -> tuple[str, ...]:

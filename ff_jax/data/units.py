@@ -64,7 +64,13 @@ def scaled_units(scene: SceneData, factor: float) -> SceneData:
 
     frames = tuple(replace(frame, world_from_camera=move(frame.world_from_camera)) for frame in scene.frames)
     points = scene.points and replace(scene.points, xyz=scene.points.xyz * factor)
-    return replace(scene, world_from_ego=move(scene.world_from_ego), frames=frames, points=points)
+    return replace(
+        scene,
+        world_from_ego=move(scene.world_from_ego),
+        frames=frames,
+        points=points,
+        world_from_files=np.diag([factor, factor, factor, 1.0]) @ scene.world_from_files,
+    )
 
 
 def find_unit_problem(scene: SceneData) -> str | None:

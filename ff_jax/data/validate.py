@@ -10,6 +10,7 @@ from ff_jax.data.folder import first_problem, parse
 from ff_jax.data.lazy_arrays import ImageFile
 from ff_jax.data.normalize import normalize
 from ff_jax.data.scene_data import Frame, SceneData
+from ff_jax.data.similarity import is_similarity
 from ff_jax.data.units import find_unit_problem
 from ff_jax.data.validate_frame import file_problems, frame_problems
 from ff_jax.data.validate_objects import box_problems, lane_problems, return_problems, sparse_problems, sweep_problems
@@ -86,6 +87,8 @@ def _timeline(scene: SceneData) -> Iterator[str]:
         yield f"world_from_ego has {counts}; expected one per time."
     for index, pose in enumerate(scene.world_from_ego):
         yield from (f"world_from_ego[{index}]: {text}." for text in rules.rigid("the pose", pose))
+    if not is_similarity(scene.world_from_files):
+        yield f"world_from_files = {scene.world_from_files.tolist()} is no similarity; remove the entry."
     farthest = np.abs(scene.world_from_ego[:, :3, 3]).max(initial=0)
     if farthest > rules.MAX_FROM_ORIGIN:
         yield (

@@ -127,6 +127,7 @@ def start_at_vehicle(scene: SceneData) -> SceneData:
         boxes=tuple(replace(b, world_from_object=move(b.world_from_object)) for b in scene.boxes),
         lanes=tuple(replace(lane, points=lane.points - origin) for lane in scene.lanes),
         points=points,
+        world_from_files=move(scene.world_from_files),
     )
 
 

@@ -14,26 +14,22 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from plyfile import PlyData, PlyElement
 
 from ff_jax.data.file_names import portable
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
 from ff_jax.data.lazy_arrays import image_size, read_object
 from ff_jax.data.lenses import MODELS, Lens, distortion_of, lens
 from ff_jax.data.paths import inside
+from ff_jax.data.ply_files import ply_points
 from ff_jax.data.scene_data import SceneData, SparsePoints
 from ff_jax.data.units import CameraHeight
-from ff_jax.runtime.untrusted_files import check_regular
 
 FILE = "transforms.json"
 SPLIT_FILES = {name: f"transforms_{name}.json" for name in ("train", "val", "test")}
 UNKNOWN = ("k5", "k6", "s1", "s2", "s3", "s4")  # coefficients that Nerfstudio does not define
 SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # of images whose entries lack it
 OPENGL_FROM_OPENCV = np.diag([1.0, -1, -1, 1])
-
-_MAX_HEADER = 1 << 16  # bytes of a PLY file
-
-Array = np.ndarray
+OLD_APPLIED_TRANSFORM = ((0.0, 1, 0, 0), (1, 0, 0, 0), (0, 0, -1, 0))
 
 
 def is_data_set(path: Path) -> bool:
@@ -161,25 +157,27 @@ def _points(folder: Path, name: str | None) -> SparsePoints | None:
     if not path.is_file():
         return None
     try:
-        _check_counts(path)
-        vertices = PlyData.read(str(path))["vertex"]
-        xyz = _columns(vertices, ("x", "y", "z"))
-        colors = ("red", "green", "blue")
-        colored = set(colors) <= {p.name for p in vertices.properties}
-        return SparsePoints(xyz, _columns(vertices, colors) / 255 if colored else None)
-    except Exception as error:  # a damaged file may raise anything
-        raise ValueError(f"{path}: cannot be read as PLY ({error}); restore it or remove ply_file_path.") from error
+        return ply_points(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}, or remove ply_file_path.") from error
 
 
-def _check_counts(path: Path) -> None:
-    """Check the numbers of elements in the header of a PLY file: each element needs at least one byte."""
-    size = check_regular(path)
-    with path.open("rb") as file:
-        header = file.read(_MAX_HEADER).partition(b"end_header")[0].decode("latin-1")
-    for words in map(str.split, header.splitlines()):
-        if words[:1] == ["element"] and not 0 <= int(words[2]) <= size:
-            raise ValueError(f"{size} bytes cannot hold {words[2]} elements")
+def applied_transform(path: Path) -> Float[np.ndarray, "4 4"]:
+    """Read what Nerfstudio did to coordinates before it wrote the data set in folder `path`; the identity elsewhere.
 
+    Its program `ns-process-data` exchanges axes of a COLMAP model, and earlier releases did so without a word.
 
-def _columns(vertices: PlyElement, names: tuple[str, ...]) -> Float[Array, "N C"]:
-    return np.stack([vertices[name] for name in names], -1).astype(float)
+    Raises:
+        ValueError: the file is damaged.
+    """
+    result = np.eye(4)
+    if not (path / FILE).is_file():
+        return result
+    content = read_object(path / FILE, "frames")
+    default = OLD_APPLIED_TRANSFORM if (path / "colmap/sparse/0").is_dir() else np.eye(4)[:3]
+    try:
+        result[:3] = np.array(content.get("applied_transform", default), float)[:3]
+        result[:3] *= float(content.get("applied_scale", 1.0))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path / FILE}: applied_transform is no matrix of 3 x 4 numbers ({error}).") from error
+    return result

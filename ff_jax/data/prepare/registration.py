@@ -57,7 +57,8 @@ def register(pictures: Sequence[Picture], name: str, height: CameraHeight, repor
         )
     report(f"{summary}; reprojection error {model.compute_mean_reprojection_error():.2f} pixels")
     scene = photo_scene(name, SOURCE, _photos(pictures, model), _points(model), None)
-    return _in_meters(_with_times(scene, pictures), height, report)
+    scene = _in_meters(_with_times(scene, pictures), height, report)
+    return replace(scene, world_from_files=np.eye(4))  # the model is not kept
 
 
 def _reconstruct(pictures: Sequence[Picture], folder: Path, report: Report):

@@ -54,6 +54,8 @@ FEATURES = {
         **{key: tfds.features.Text() for key in ("name", "source", "license")},
         "times": _numbers(None),
         "world_from_ego": _numbers(None, 4, 4),
+        "has_meters": np.int64,
+        "world_from_files": _numbers(4, 4),
         "box_track": tfds.features.Sequence(tfds.features.Text()),
         "box_category": tfds.features.Sequence(tfds.features.Text()),
         "box_time_index": _numbers(None, dtype=np.int64),
@@ -166,6 +168,7 @@ def log_example(scene: SceneData) -> dict:
     """Build the example of a log without its images and sweeps."""
     head = {key: getattr(scene, key) for key in ("name", "source", "license")}
     head |= {"times": scene.times.astype(float), "world_from_ego": scene.world_from_ego.astype(float)}
+    head |= {"has_meters": int(scene.has_meters), "world_from_files": scene.world_from_files.astype(float)}
     xyz = rgb = np.zeros((0, 3))
     if scene.points is not None:
         xyz = scene.points.xyz.astype(float)

@@ -49,6 +49,8 @@ def read_log(data_dir: Path, log: str = "") -> SceneData:
         boxes=tuple(_box(head, i) for i in range(len(head["box_track"]))),
         lanes=tuple(Lane(kind.decode(), points) for kind, points in zip(head["lane_kind"], lanes, strict=True)),
         points=SparsePoints(head["xyz"], head["rgb"] if len(head["rgb"]) else None) if len(head["xyz"]) else None,
+        has_meters=bool(head.get("has_meters", True)),  # data sets of earlier releases lack it
+        world_from_files=head.get("world_from_files", np.eye(4)),
     )
 
 

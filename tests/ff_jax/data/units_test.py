@@ -56,5 +56,10 @@ def test_a_scale_is_a_number_or_a_height(scene, monkeypatch):
 
 def test_a_folder_keeps_whether_lengths_are_meters(scene, tmp_path):
     assert scene.has_meters and not in_meters(scene, None).has_meters
+    matrix = in_meters(scene, 2.5).world_from_files
+    np.testing.assert_array_equal(matrix, np.diag([2.5, 2.5, 2.5, 1]))
+    scaled = write_folder(replace(scene, world_from_files=matrix), tmp_path / "scaled")
+    np.testing.assert_array_equal(read_folder(scaled).world_from_files, matrix)
+    assert "no similarity" in find_problems(replace(scene, world_from_files=-matrix))[0]
     path = write_folder(in_meters(scene, None), tmp_path / "folder")
     assert not read_folder(path).has_meters and read_folder(write_folder(scene, tmp_path / "other")).has_meters

@@ -34,5 +34,6 @@ def data_set(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("tfds"), np.random.default_rng()
     scene = with_every_kind_of_source(make_scene(folder / "a", rng), rng)
     bare = replace(make_scene(folder / "b", rng), name="bare log", sweeps=(), boxes=(), lanes=(), points=None)
+    bare = replace(bare, has_meters=False, world_from_files=np.diag([2.5, 2.5, 2.5, 1.0]))
     ff_driving.build([scene, bare], folder / "data")
     return folder / "data", {"tiny": scene, "bare log": bare}
