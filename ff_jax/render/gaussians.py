@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float
@@ -30,12 +31,32 @@ class Gaussians(struct.PyTreeNode):
         return self.means.shape[0]
 
 
+class GaussianArrays(NamedTuple):
+    """Gaussians on the host, as files hold them: the fields of `Gaussians`, in single or double precision."""
+
+    means: Float[np.ndarray, "N 3"]
+    quats: Float[np.ndarray, "N 4"]
+    log_scales: Float[np.ndarray, "N 3"]
+    logit_opacities: Float[np.ndarray, "N"]
+    sh: Float[np.ndarray, "N K 3"]
+
+    @property
+    def count(self) -> int:
+        """Return the number of Gaussians."""
+        return len(self.means)
+
+
 class WorldGaussians(NamedTuple):
     """All Gaussians of a scene at one time, in the world frame, with the slots that are in use."""
 
     gaussians: Gaussians
     alive: Bool[Array, "N"]
     sh_axes: Float[Array, "N 3 3"] | None = None  # axes (columns, world) that colors refer to; None: the world's
+
+
+def on_host(gaussians: Gaussians) -> GaussianArrays:
+    """Copy Gaussians to the host."""
+    return GaussianArrays(*(np.asarray(getattr(gaussians, name)) for name in GaussianArrays._fields))
 
 
 def rgb_to_dc(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:

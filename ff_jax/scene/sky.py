@@ -12,6 +12,8 @@ from jaxtyping import Float, Key, PyTree
 
 _BANDS = 3  # octaves of the encoding: detail down to about 20 degrees; Gaussians model finer clouds
 _WIDTH = 32
+_LAYERS = 2  # hidden ones
+_BLACK = -10.0  # logit of a color that no image of 8 bits distinguishes from 0, and whose gradient is not 0
 
 
 class SkyMLP(nn.Module):
@@ -24,7 +26,7 @@ class SkyMLP(nn.Module):
             *directions.shape[:-1], 3 * _BANDS
         )
         x = jnp.concatenate([directions, jnp.sin(angles), jnp.cos(angles)], -1)
-        for _ in range(2):
+        for _ in range(_LAYERS):
             x = nn.relu(nn.Dense(_WIDTH, precision="highest")(x))
         return nn.sigmoid(nn.Dense(3, precision="highest", kernel_init=nn.initializers.zeros)(x))
 
@@ -32,6 +34,16 @@ class SkyMLP(nn.Module):
 def init_sky(key: Key[Array, ""]) -> PyTree:
     """Initialize the parameters of a uniformly gray sky."""
     return SkyMLP().init(key, jnp.zeros((1, 3)))
+
+
+def black_sky(params: PyTree) -> PyTree:
+    """Make a sky black everywhere, as most programs have it; its colors can still be trained."""
+
+    def darkened(path: tuple, leaf: Array) -> Array:
+        is_last = any(getattr(key, "key", None) == f"Dense_{_LAYERS}" for key in path)
+        return (jnp.full_like(leaf, _BLACK) if leaf.ndim == 1 else jnp.zeros_like(leaf)) if is_last else leaf
+
+    return jax.tree_util.tree_map_with_path(darkened, params)
 
 
 def sky_color(params: PyTree, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:

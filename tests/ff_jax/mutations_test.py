@@ -19,6 +19,7 @@ from ff_jax.data.folder import read_folder, write_folder
 from ff_jax.data.formats import colmap, nerfstudio, waymo_v1
 from ff_jax.data.formats.common import read_columns
 from ff_jax.data.formats.pandas_pickle import read_table
+from ff_jax.export.ply_layouts import read_splats
 from ff_jax.fixers.convert.safetensors_shards import read_tensors
 from ff_jax.pipeline.fuse import read_config
 from ff_jax.runtime import checkpoint
@@ -94,6 +95,23 @@ def ply(is_text):
         return folder / "sparse.ply"
 
     return Format(make, lambda path: nerfstudio.load(path.parent))
+
+
+def plain_gaussians(folder):
+    from ff_jax.export.ply import write_ply
+    from tests.scenes import random_gaussians
+
+    write_ply(folder / "scene.ply", random_gaussians(np.random.default_rng(0), 5), np.ones(5, bool), ["made here"])
+    return folder / "scene.ply"
+
+
+def packed_gaussians(folder):
+    from tests.ff_jax.export.ply_layouts_test import write_compressed
+    from tests.scenes import random_gaussians
+
+    options = {"coefficients": 4, "brightness": 0.0}
+    write_compressed(folder / "scene.ply", random_gaussians(np.random.default_rng(0), 5, **options), True)
+    return folder / "scene.ply"
 
 
 def colmap_file(name):
@@ -200,6 +218,8 @@ FORMATS = {
     "transforms.json": Format(transforms, lambda path: nerfstudio.load(path.parent)),
     "text ply": ply(True),
     "binary ply": ply(False),
+    "plain gaussians": Format(plain_gaussians, read_splats),
+    "packed gaussians": Format(packed_gaussians, read_splats),
     "cameras.bin": colmap_file("cameras.bin"),
     "images.bin": colmap_file("images.bin"),
     "points3D.bin": colmap_file("points3D.bin"),

@@ -75,7 +75,7 @@ def test_other_files_are_refused_with_a_reason(tmp_path):
         read_ply(path)
     points = np.zeros(2, [("x", "f4"), ("y", "f4"), ("z", "f4")])
     PlyData([PlyElement.describe(points, "vertex")]).write(str(path))
-    with pytest.raises(ValueError, match=r"lacks the properties f_dc_0.*rot_3"):
+    with pytest.raises(ValueError, match=r"lacks the properties opacity.*rot_3"):
         read_ply(path)
     gaussians, alive = random_gaussians(3, 1)
     write_ply(path, gaussians, np.ones(3, bool))
