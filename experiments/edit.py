@@ -17,7 +17,7 @@ from ff_jax.data.open import open_log
 from ff_jax.export.actor_sheet import actor_sheet
 from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
-from ff_jax.pipeline.fuse import load_versions, read_config
+from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
 from ff_jax.pipeline.initialize import make_recording
 from ff_jax.runtime.progress import progress
 from ff_jax.scene import Scene, edit, render_scene
@@ -89,7 +89,7 @@ def main(_: list[str]) -> None:
     config = read_config(workdir)
     log = open_log(command_line.with_log_path(config).data, ())
     edits = parse_edits(make_recording(log, config).actors)  # fails before the run is loaded
-    run = load_versions(config, log, workdir)[_VERSION.value]
+    run = choose_version(load_versions(config, log, workdir), _VERSION.value)
     out.mkdir(parents=True, exist_ok=True)
     save_png(out / "actors.png", actor_sheet(log, run.recording.actors))
     scene = reduce(lambda scene, edit: edit(scene), edits, run.state.train.scene)

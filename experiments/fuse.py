@@ -14,7 +14,7 @@ _RUN = command_line.job_flags()
 
 def main(_: list[str]) -> None:
     """Run the main job and print its table."""
-    _RUN(fuse)
+    _RUN(fuse, is_fusing=True)
 
 
 if __name__ == "__main__":

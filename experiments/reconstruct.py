@@ -11,7 +11,7 @@ _RUN = command_line.job_flags()
 
 def main(_: list[str]) -> None:
     """Run the reconstruction and print its table."""
-    _RUN(reconstruct)
+    _RUN(reconstruct, is_fusing=False)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ff_jax.evaluation.renderers import eig_renderer
 from ff_jax.export.colormaps import eig_figure
 from ff_jax.export.image_bytes import save_png, to_uint8
 from ff_jax.export.video import write_mp4
-from ff_jax.pipeline.fuse import load_versions, read_config
+from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
 from ff_jax.runtime.progress import progress
 
 _RUN, _VERSION = command_line.run_flags()
@@ -28,7 +28,7 @@ def main(_: list[str]) -> None:
     workdir, out = Path(_RUN.value), Path(_OUT.value)
     config = read_config(workdir)
     log = open_log(command_line.with_log_path(config).data, ())
-    run = load_versions(config, log, workdir)[_VERSION.value]
+    run = choose_version(load_versions(config, log, workdir), _VERSION.value)
     views = [run.view(frame, _SHIFT.value) for frame in run.recording.frames]
     renderer = eig_renderer(run.scene, run.batches, config.eig.priors, views)
     frames = []

@@ -23,7 +23,7 @@ HELPERS = {  # the flags that functions of `experiments.cli.command_line` define
     "process_flags": PROCESSES,
     "one_process_flags": PROCESSES,
     "config_flag": {"config"},
-    "job_flags": {"config", "workdir", "resume"} | PROCESSES,
+    "job_flags": {"config", "workdir", "resume", "init"} | PROCESSES,
     "run_flags": {"run", "version"},
     "seeds_flag": {"seeds"},
     "workdir_flag": {"workdir"},

@@ -117,15 +117,26 @@ def workdir_flag(text: str = "Folder of the runs, with a folder for each seed.")
     return flags.DEFINE_string("workdir", None, text, required=True)
 
 
-def job_flags() -> Callable[[Callable[..., Run]], None]:
-    """Define --config, --workdir and --resume; return a function that runs a training job and prints its table."""
+def job_flags() -> Callable[..., None]:
+    """Define --config, --workdir, --init and --resume; return what runs a training job and prints its table."""
+    init = flags.DEFINE_string(
+        "init",
+        None,
+        "PLY file of 3D Gaussians to start from, in the coordinates of the log; with options: FILE?antialiased=yes, "
+        "FILE?transform=JSON. Training starts from it; --config.steps=0 of `reconstruct` only maps its EIG.",
+    )
     resume = flags.DEFINE_bool("resume", False, "Resume the run in --workdir.")
     workdir = workdir_flag("Folder of the run: checkpoints, logs, results.")
     settings, refuse_processes = config_flag("experiments/configs/fuse.py"), one_process_flags()
 
-    def run_job(job: Callable[..., Run]) -> None:
+    def run_job(job: Callable[..., Run], *, is_fusing: bool) -> None:
         refuse_processes()
-        config = to_config(settings.value)
+        values = settings.value.to_dict()
+        if init.value is not None:
+            values["init"]["scene"] = init.value
+        if not is_fusing:  # nothing starts that would have to start before the last step
+            values["schedule"]["start"] = min(values["schedule"]["start"], values["steps"])
+        config = from_dict(FuseConfig, values)
         log = open_log(with_log_path(config).data, config.evaluate.shifts)
         metrics = job(config, log, Path(workdir.value), resume=resume.value, request=STOP).metrics
         print(metrics["table"])
@@ -138,7 +149,7 @@ def run_flags() -> tuple[flags.FlagHolder[str], flags.FlagHolder[str]]:
     """Define --run and --version, which name a scene of a finished run."""
     run_folder = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
     names = ["Fused", "Reconstruction only"]
-    return run_folder, flags.DEFINE_enum("version", names[0], names, "Which of its scenes.")
+    return run_folder, flags.DEFINE_enum("version", None, names, "Which of its scenes; default: the last one it has.")
 
 
 def seeds_flag(count: int, text: str = "Seeds of the streets; finished ones are read.") -> flags.FlagHolder[list[str]]:

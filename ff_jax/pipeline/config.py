@@ -42,12 +42,16 @@ class InitConfig(Settings):
     """The initial Gaussians.
 
     Attributes:
+        scene: PLY file of a scene of Gaussians to start from, with options (`scene_file`); "" starts from points.
+        sh_degree: highest color band that is active from the beginning; a scene sets it to the highest that it uses.
         points: number of initial points.
         random_share: share of them that is drawn at random instead of measured.
         opacity: their opacity.
         scale: their standard deviation in units of the mean distance to the 3 nearest.
     """
 
+    scene: str = ""
+    sh_degree: int = bounded(0, 0, 3)
     points: int = bounded(12_000, 1, 100_000_000)
     random_share: float = bounded(0.2, 0.0, 1.0)
     opacity: float = bounded(0.5, 1e-3, 0.999)
@@ -110,7 +114,7 @@ class FuseConfig(Settings):
 
     Attributes:
         seed: of all random numbers except the synthetic street.
-        steps: number of training steps; fusing begins at `schedule.start`. 0 leaves the initial points, for studies.
+        steps: number of training steps; fusing begins at `schedule.start`. 0 leaves the initial Gaussians.
         novel_probability: share of the steps after the first event that also train on a pseudo-view.
         pseudo_view_capacity: largest number of pseudo-views; every event replaces all of them.
         event_stride: an event renders every n-th recorded frame.

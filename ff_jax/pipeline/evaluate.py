@@ -12,6 +12,7 @@ from ff_jax.export.ply import write_ply
 from ff_jax.pipeline.results import score_version, text_table
 from ff_jax.pipeline.run import Run
 from ff_jax.scene import SceneModel, compose
+from ff_jax.scene.appearance import appearance_file, write_appearance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,11 @@ def evaluate(run: Run, shifts: Sequence[float | int] = (), *, frames: int = 8, n
 
 
 def save_ply(path: str | Path, model: SceneModel, time: float = 0.0) -> None:
-    """Write the Gaussians of a scene at `time` (seconds) as PLY for 3D Gaussian splatting viewers (without the sky)."""
+    """Write the Gaussians of a scene at `time` (seconds) as PLY for 3D Gaussian splatting viewers, and its sky beside.
+
+    Coordinates are those of the world of the log.
+    """
     world = jax.jit(compose)(model.scene, jnp.float32(time))
-    write_ply(path, world.gaussians, world.alive)
+    mode = "mip" if model.settings.antialiased else "default"
+    write_ply(path, world.gaussians, world.alive, [f"SplatRenderMode: {mode}"])
+    write_appearance(appearance_file(path), model.scene.params)

@@ -22,16 +22,19 @@ from ff_jax.data.scene_data import SceneData
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_skill
 from ff_jax.pipeline.initialize import initialize, make_recording
+from ff_jax.pipeline.loaded_scene import warn_if_unlike
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.results import write_results
 from ff_jax.pipeline.run import Run
+from ff_jax.pipeline.scene_file import with_scene_file
 from ff_jax.runtime import run_facts
 from ff_jax.runtime.run_lock import lock_run
 from ff_jax.runtime.run_log import peak_memory
 from ff_jax.runtime.stop import StopRequest
 from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
 from ff_jax.train.batches import TrainBatches
-from ff_jax.train.loop import Event, no_event
+from ff_jax.train.loop import Event, TrainPlan, no_event
+from ff_jax.train.state import LoopState
 
 RECONSTRUCTION, FUSED = "Reconstruction only", "Fused"  # names of the versions of a scene
 
@@ -59,6 +62,7 @@ def fuse(
     """
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
     check_fixers(config)
+    config = with_scene_file(config)
     recording = checked_recording(log, config)
     check_capacity(config, len(recording.frames))
     with lock_run(workdir):
@@ -81,17 +85,13 @@ def reconstruct(
 ) -> Run:
     """Reconstruct from recorded views only, for all of `config.steps`; arguments and errors as in `fuse`."""
     started, workdir, request = time.time(), Path(workdir), request or StopRequest()
+    config = with_scene_file(config)
     recording = checked_recording(log, config)
     with lock_run(workdir):
         check_workdir(workdir, config, log, resume)
         batches = TrainBatches(recording)
         facts = write_facts(workdir, config, log)
-        phase = Phase(workdir / "recon", "reconstruction", config.steps, request=request)
-        state, plan = initialize(
-            batches.recording, config, pseudo_views=0, steps=config.steps, shapes_only=phase.is_begun
-        )
-        state, plan = run_phase(phase, state, plan, batches, config)
-        versions = {RECONSTRUCTION: Run(config, batches, plan, state, workdir=workdir)}
+        versions = {RECONSTRUCTION: _reconstruct(config, batches, workdir, request)}
         return _with_results(versions, workdir, facts, started)
 
 
@@ -121,14 +121,36 @@ def load_run(workdir: Path | str, log: SceneData | None = None) -> Run:
 
 
 def load_versions(config: FuseConfig, log: SceneData, workdir: Path) -> dict[str, Run]:
-    """Load all versions of a finished run of `fuse`, without training.
+    """Load all versions of a finished run of `fuse` or `reconstruct`, without training.
 
     Raises:
         ValueError: the run in `workdir` is not finished.
     """
-    if not (workdir / "results" / "metrics.json").is_file():
+    metrics = workdir / "results" / "metrics.json"
+    if not metrics.is_file():
         raise ValueError(f"{workdir} holds no finished run: finish it with `fuse --resume` first.")
-    return run_phases(config, TrainBatches(make_recording(log, config)), workdir, no_event, StopRequest())
+    batches = TrainBatches(make_recording(log, config))
+    if FUSED in read_json_object(metrics).get("shifts", {}):
+        return run_phases(config, batches, workdir, no_event, StopRequest())
+    return {RECONSTRUCTION: _reconstruct(config, batches, workdir, StopRequest())}
+
+
+def choose_version(versions: dict[str, Run], name: str | None) -> Run:
+    """Choose a version of a run by its name; None chooses the last one.
+
+    Raises:
+        ValueError: the run has no such version.
+    """
+    if name is not None and name not in versions:
+        raise ValueError(f"the run has no version {name!r}; it has {', '.join(versions)}.")
+    return list(versions.values())[-1] if name is None else versions[name]
+
+
+def _reconstruct(config: FuseConfig, batches: TrainBatches, workdir: Path, request: StopRequest) -> Run:
+    """Train on recorded views to the last step."""
+    phase = Phase(workdir / "recon", "reconstruction", config.steps, request=request)
+    state, plan = run_phase(phase, *_start(phase, batches, config, 0), batches, config)
+    return Run(config, batches, plan, state, workdir=workdir)
 
 
 def read_config(workdir: Path) -> FuseConfig:
@@ -155,13 +177,7 @@ def run_phases(
 ) -> dict[str, Run]:
     """Reconstruct up to the first fix event; from there train one scene without and one with pseudo-views."""
     recon = Phase(workdir / "recon", "reconstruction", config.schedule.start, request=request)
-    state, plan = initialize(
-        batches.recording,
-        config,
-        pseudo_views=config.pseudo_view_capacity,
-        steps=config.steps,
-        shapes_only=recon.is_begun,
-    )
+    state, plan = _start(recon, batches, config, config.pseudo_view_capacity)
     base, plan = run_phase(recon, state, plan, batches, config)
     # Training donates its input, so each of the two branches gets a copy.
     copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
@@ -174,6 +190,17 @@ def run_phases(
         RECONSTRUCTION: Run(config, batches, baseline_plan, baseline, workdir=workdir),
         FUSED: Run(config, batches, fused_plan, fused, workdir=workdir),
     }
+
+
+def _start(phase: Phase, batches: TrainBatches, config: FuseConfig, pseudo_views: int) -> tuple[LoopState, TrainPlan]:
+    """Make the state that a first phase starts from, or only its shapes if it has a checkpoint."""
+    is_begun = phase.is_begun
+    state, plan = initialize(
+        batches.recording, config, pseudo_views=pseudo_views, steps=config.steps, shapes_only=is_begun
+    )
+    if config.init.scene and not is_begun:
+        warn_if_unlike(plan.model(state.train), batches, config.init.scene)
+    return state, plan
 
 
 def check_workdir(workdir: Path, config: FuseConfig, log: SceneData, resume: bool) -> None:
@@ -198,7 +225,7 @@ def write_facts(workdir: Path, config: FuseConfig, log: SceneData) -> dict[str, 
 
 def checked_recording(log: SceneData, config: FuseConfig) -> Recording:
     """Make the recording of a job that trains; nothing is written before the log and the settings are checked."""
-    if config.steps < 1:
+    if config.steps < 1 and not config.init.scene:
         raise ValueError(f"invalid steps={config.steps}: expected at least 1, or nothing is trained.")
     return make_recording(log, config)
 

@@ -12,6 +12,7 @@ from ff_jax.data.recording import Recording, time_indices, train_frames
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
 from ff_jax.data.validate import check
 from ff_jax.pipeline.config import FuseConfig
+from ff_jax.pipeline.loaded_scene import check_overlap, load_scene, with_loaded
 from ff_jax.scene import PointCloud, Scene, SceneSizes, init_scene
 from ff_jax.scene.camera_path import CameraPath, make_path
 from ff_jax.scene.scene import with_actors
@@ -87,7 +88,10 @@ def camera_path(frames: Sequence[Frame]) -> CameraPath:
 
 def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool) -> Scene:
     """Make the untrained scene of a recording; with `shapes_only` no image and no sweep of the log is read."""
-    points = _PLACEHOLDER if shapes_only else with_spacing(background_points(recording, config), config)
+    is_loaded = bool(config.init.scene)
+    points = _PLACEHOLDER
+    if not shapes_only and not is_loaded:
+        points = with_spacing(background_points(recording, config), config)
     count, optimize_poses = len(recording.frames), config.recon.optim.poses > 0
     sizes = SceneSizes(
         capacity=config.recon.budget,
@@ -98,6 +102,10 @@ def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     scene = init_scene(key, _on_device(points), sizes, opacity=config.init.opacity)
+    if is_loaded and not shapes_only:
+        loaded = load_scene(config, recording.log)
+        check_overlap(loaded, recording.frames)
+        scene = with_loaded(scene, loaded, recording.log.num_exposures)
     clouds = [_PLACEHOLDER] * len(recording.actors) if shapes_only else actor_clouds(recording, config)
     scene = add_actors(scene, recording, config, clouds)
     return scene.replace(path=camera_path(recording.frames)) if optimize_poses else scene
@@ -126,6 +134,7 @@ def initialize(
         steps=steps,
         seed=config.seed,
         check_every=config.check_every,
+        first_sh_degree=config.init.sh_degree,
     )
     optimizer = make_optimizer(config.recon.optim, plan.scale)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)

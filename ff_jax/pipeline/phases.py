@@ -70,7 +70,8 @@ def run_phase(
         state, meta, _ = checkpoint.restore(phase.checkpoints, state)
         plan = plan.with_capacity(meta["capacity"])
     start = int(state.train.step)
-    if start >= phase.stop:
+    is_loaded = newest is None and start == phase.stop == 0 and bool(config.init.scene)
+    if start >= phase.stop and not is_loaded:
         return state, plan
 
     def save(step: int, state: LoopState, plan: TrainPlan) -> None:
@@ -81,6 +82,8 @@ def run_phase(
 
     if newest is None:
         save(start, state, plan)  # where to go back to if training diverges at once
+    if is_loaded:
+        return state, plan
     with Logger(phase.folder, resume_step=start if newest is not None else None) as log:
         bar = progress(range(start, phase.stop), phase.description, start=start, total=phase.stop)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -21,17 +19,17 @@ from ff_jax.export.colormaps import eig_figure
 from ff_jax.export.figures import panel_sheet
 from ff_jax.export.html import write_page
 from ff_jax.export.image_bytes import save_png
-from ff_jax.export.ply import write_ply
 from ff_jax.export.records import MetricsRow, Panel, Report, metric_curves, shift_name
 from ff_jax.export.video import VideoError, write_mp4
 from ff_jax.pipeline.config import to_dict
+from ff_jax.pipeline.loaded_scene import write_scene
 from ff_jax.pipeline.run import Run
 from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.progress import progress
 from ff_jax.runtime.run_log import read_metrics
-from ff_jax.scene import View, compose
+from ff_jax.scene import View
 from ff_jax.train.batches import view_of
 
 
@@ -93,8 +91,7 @@ def write_results(
     scenes, tables = [v.scene for v in versions.values()], {name: v.shifts for name, v in versions.items()}
     write_error_maps(folder / "maps.png", scenes[-1], chosen, log.unit)
     panels = draw_panels(folder, scenes, chosen, names, log.unit)
-    world = jax.jit(compose)(scenes[-1].model.scene, jnp.float32(0))
-    write_ply(folder / "scene.ply", world.gaussians, world.alive)
+    write_scene(folder / "scene.ply", scenes[-1].model, config, log)
     report = Report(
         title=f"FaithFusion: {log.name}",
         subtitle=_describe_log(first),

@@ -17,6 +17,7 @@ from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.held_out_views import view_triples
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
+from ff_jax.pipeline.scene_file import from_points
 from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.densify.mcmc import DensityConfig
@@ -61,6 +62,7 @@ def self_fit_pairs(
     log, frames = batches.recording.log, batches.recording.frames
     subset, held_out = split_frames(frames, config.pairs.every)
     batches = TrainBatches(make_recording(log, config, subset))
+    config = from_points(config)
     config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
     stops = sorted({max(config.pairs.steps // 2, 1), config.pairs.steps})
     phases = [Phase(folder, "subsampled reconstruction", stop, request=request) for stop in stops]

@@ -44,6 +44,7 @@ class TrainPlan:
         schedule: when pseudo-views are made; None trains on recorded views only.
         novel_probability: share of the steps that train on a pseudo-view as well, once there are any.
         check_every: steps between two checks of the capacity, and between two log lines.
+        first_sh_degree: highest color band that is active from the beginning.
     """
 
     recon: ReconConfig
@@ -54,6 +55,7 @@ class TrainPlan:
     schedule: ShiftSchedule | None = None
     novel_probability: float = 0.4
     check_every: int = 50
+    first_sh_degree: int = 0
 
     @property
     def scale(self) -> ScheduleScale:
@@ -62,7 +64,7 @@ class TrainPlan:
 
     def sh_degree(self, step: int) -> int:
         """Return the highest color band that is active at a step."""
-        return min(step // self.recon.sh_every, self.recon.sh_degree)
+        return min(max(step // self.recon.sh_every, self.first_sh_degree), self.recon.sh_degree)
 
     def model(self, state: TrainState, step: int | None = None) -> SceneModel:
         """Return the scene of a training state, ready to render, with the color bands of `step` (default: its own)."""
