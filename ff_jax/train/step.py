@@ -1,13 +1,15 @@
 """The gradient step of training: a pure function."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, Int, PyTree, UInt8
 
 from ff_jax.render.multi_device import keep_split
 from ff_jax.render.renderer import RenderSettings
@@ -61,41 +63,21 @@ def view_loss(
     return total, metrics | {"num_intersections": view.num_intersections}
 
 
-def scene_loss(
-    params: SceneParams,
-    model: SceneModel,
-    batch: Batch,
-    config: LossConfig,
-    mean2d_offset: Float[Array, "N 2"] | None = None,
-    pseudo_view: Batch | None = None,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Compute the training loss of one recorded image and, if there is one, of a pseudo-view; and metrics for the log.
-
-    A pseudo-view is added to the recorded image, it does not take its place: the recorded images have the same number
-    of steps with and without fusing.
+def scene_loss(params: SceneParams, scene: Scene, config: LossConfig) -> Float[Array, ""]:
+    """Compute the terms of the training loss that belong to no image: penalties of Gaussians, actors and cameras.
 
     Args:
-        params: replace those of `model`; the argument to differentiate by.
-        model: the scene.
-        batch: the recorded image.
+        params: replace those of `scene`; the argument to differentiate by.
+        scene: the scene.
         config: weights of the losses.
-        mean2d_offset: as in `render`; the other argument to differentiate by.
-        pseudo_view: a repaired view.
     """
-    scene = model.scene
-    model = model.replace(scene=scene.replace(params=params))
-    total, metrics = view_loss(model, batch, config, mean2d_offset)
-    if pseudo_view is not None:
-        novel_loss, novel = view_loss(model, pseudo_view, config)
-        total += novel_loss
-        largest = jnp.maximum(metrics["num_intersections"], novel["num_intersections"])
-        metrics |= {"novel_image": novel["image"], "novel_depth": novel["depth"], "num_intersections": largest}
-    total += losses.regularizers(params.gaussians, scene.alive, config)
+    scene = scene.replace(params=params)
+    total = losses.regularizers(params.gaussians, scene.alive, config)
     if scene.tracks is not None:
         total += actor_penalty(params, scene, config)
     if scene.path is not None:
         total += config.camera_path * camera_roughness(scene.path, params.poses)
-    return total, metrics | {"loss": total}
+    return total
 
 
 def actor_penalty(params: SceneParams, scene: Scene, config: LossConfig) -> Float[Array, ""]:
@@ -109,39 +91,145 @@ def actor_penalty(params: SceneParams, scene: Scene, config: LossConfig) -> Floa
     return config.box * mean + config.path * roughness(scene.tracks, params.actors)
 
 
-def make_train_step(
-    config: ReconConfig, settings: RenderSettings
-) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """Make the jitted `train_step(state, batch, scale, pseudo_view=None) -> (state, metrics)`; the state is donated.
+class ViewGradient(NamedTuple):
+    """The gradient of the loss of one image."""
+
+    params: SceneParams
+    offset: Float[Array, "N 2"] | None  # by the projected means, pixels; None where density control does not use it
+    metrics: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """One step of training; call it as `train_step(state, batch, scale, pseudo_view=None) -> (state, metrics)`.
+
+    A pseudo-view is added to the recorded image, it does not take its place: the recorded images have the same number
+    of steps with and without fusing. Both are differentiated by the same program, which is compiled once.
+
+    Attributes:
+        gradient: compiled `view_gradient`.
+        update: compiled `update_state`; the state is donated.
+    """
+
+    gradient: Callable[..., ViewGradient]
+    update: Callable[..., tuple[TrainState, dict[str, Array]]]
+
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: ScheduleScale, pseudo_view: Batch | None = None
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Return the state after the step, and the metrics of the step."""
+        gradient = functools.partial(
+            self.gradient, state.scene, state.step, is_offset_used=state.grad_stats is not None
+        )
+        result, of_novel = gradient(_with_colors(batch)), {}
+        if pseudo_view is not None:
+            novel = gradient(_with_colors(pseudo_view))
+            of_novel = {f"novel_{name}": novel.metrics[name] for name in ("image", "depth")}
+            result = add_novel(result, novel)
+        state, metrics = self.update(state, result, scale, jnp.float32(max(batch.image.shape[:2])))
+        return state, metrics | of_novel
+
+
+def make_train_step(config: ReconConfig, settings: RenderSettings) -> TrainStep:
+    """Make the step of a training; it differentiates one image after the other.
 
     Args:
         config: losses, optimizer and density settings.
-        settings: renderer settings; another capacity needs another step function.
+        settings: renderer settings; another capacity needs another step.
     """
+    gradient = functools.partial(view_gradient, config=config, settings=settings)
+    update = functools.partial(update_state, config=config, settings=settings)
+    return TrainStep(jax.jit(gradient, static_argnames="is_offset_used"), jax.jit(update, donate_argnums=0))
 
-    def train_step(
-        state: TrainState, batch: Batch, scale: ScheduleScale, pseudo_view: Batch | None = None
-    ) -> tuple[TrainState, dict[str, Array]]:
-        optimizer, rate = make_optimizer(config.optim, scale), means_rate(config.optim, scale)
-        scene = state.scene
-        degree = jnp.minimum(state.step // config.sh_every, config.sh_degree)
-        stats = state.grad_stats
-        offset = None if stats is None else jnp.zeros((scene.alive.shape[0], 2))
-        gradient = jax.grad(scene_loss, argnums=(0, 4), has_aux=True)
-        model = SceneModel(scene, settings, degree)
-        (grads, offset_grad), metrics = gradient(scene.params, model, batch, config.loss, offset, pseudo_view)
-        groups = to_groups(scene.params)
-        updates, opt = optimizer.update(to_groups(grads), state.opt, groups)
-        params = from_groups(cast(dict[str, PyTree], optax.apply_updates(groups, updates)))
-        if stats is None:
-            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), EXPLORE)
-            moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
-            params = params.replace(gaussians=moved)
-        else:
-            stats = add_gradient(stats, offset_grad, max(batch.image.shape[:2]))
-        scene = scene.replace(params=params)
-        largest = jnp.maximum(state.num_intersections, metrics["num_intersections"])
-        state = state.replace(step=state.step + 1, scene=scene, opt=opt, num_intersections=largest, grad_stats=stats)
-        return keep_split(state, scene.alive.shape[0], settings.shards), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+def view_gradient(
+    scene: Scene,
+    step: Int[Array, ""],
+    batch: Batch,
+    config: ReconConfig,
+    settings: RenderSettings,
+    *,
+    is_offset_used: bool,
+) -> ViewGradient:
+    """Differentiate the loss of one image.
+
+    Args:
+        scene: the scene.
+        step: of the training; it determines the active color bands.
+        batch: the image.
+        config: losses and color bands.
+        settings: renderer settings.
+        is_offset_used: whether density control needs the gradient by the projected means.
+    """
+    degree = jnp.minimum(step // config.sh_every, config.sh_degree)
+
+    def loss(params: SceneParams, offset: Float[Array, "N 2"] | None) -> tuple[Float[Array, ""], dict[str, Array]]:
+        model = SceneModel(scene.replace(params=params), settings, degree)
+        total, metrics = view_loss(model, batch, config.loss, offset)
+        return total, metrics | {"loss": total}
+
+    slots = scene.alive.shape[0]
+    offset = jnp.zeros((slots, 2)) if is_offset_used else None
+    (grads, offset_grad), metrics = jax.grad(loss, argnums=(0, 1), has_aux=True)(scene.params, offset)
+    return ViewGradient(keep_split(grads, slots, settings.shards), offset_grad, metrics)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def add_novel(recorded: ViewGradient, novel: ViewGradient) -> ViewGradient:
+    """Add the gradient of a pseudo-view to that of a recorded image; density control follows the recorded one."""
+    metrics, other = recorded.metrics, novel.metrics
+    metrics = metrics | {"loss": metrics["loss"] + other["loss"]}
+    metrics |= {name: jnp.maximum(metrics[name], other[name]) for name in metrics if name.startswith("num_")}
+    return ViewGradient(jax.tree.map(jnp.add, recorded.params, novel.params), recorded.offset, metrics)
+
+
+def update_state(
+    state: TrainState,
+    gradient: ViewGradient,
+    scale: ScheduleScale,
+    size: Float[Array, ""],
+    config: ReconConfig,
+    settings: RenderSettings,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Apply a gradient, and that of the terms that belong to no image, to the state.
+
+    Args:
+        state: before the step.
+        gradient: of the images of the step.
+        scale: scales of the learning-rate schedules.
+        size: of the larger side of the image, pixels.
+        config: losses, optimizer and density settings.
+        settings: renderer settings.
+    """
+    optimizer, rate = make_optimizer(config.optim, scale), means_rate(config.optim, scale)
+    scene, stats, metrics = state.scene, state.grad_stats, gradient.metrics
+    loss, penalties = jax.value_and_grad(scene_loss)(scene.params, scene, config.loss)
+    groups, grads = to_groups(scene.params), jax.tree.map(jnp.add, gradient.params, penalties)
+    updates, opt = optimizer.update(to_groups(grads), state.opt, groups)
+    params = from_groups(cast(dict[str, PyTree], optax.apply_updates(groups, updates)))
+    if stats is None:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), EXPLORE)
+        moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
+        params = params.replace(gaussians=moved)
+    else:
+        stats = add_gradient(stats, gradient.offset, size)
+    largest = jnp.maximum(state.num_intersections, metrics["num_intersections"])
+    state = state.replace(
+        step=state.step + 1,
+        scene=scene.replace(params=params),
+        opt=opt,
+        num_intersections=largest,
+        grad_stats=stats,
+    )
+    state = keep_split(state, scene.alive.shape[0], settings.shards)
+    return state, metrics | {"loss": metrics["loss"] + loss}
+
+
+@jax.jit
+def _as_colors(image: UInt8[Array, "H W 3"]) -> Float[Array, "H W 3"]:
+    return as_float(image)
+
+
+def _with_colors(batch: Batch) -> Batch:
+    """Convert the bytes of a recorded image to colors, so that all images share one program."""
+    return batch.replace(image=_as_colors(batch.image)) if batch.image.dtype == jnp.uint8 else batch

@@ -79,7 +79,9 @@ def init_grad_stats(count: int) -> Mean2dGradStats:
     return Mean2dGradStats(jnp.zeros(count), jnp.zeros(count, jnp.int32))
 
 
-def add_gradient(stats: Mean2dGradStats, gradient: Float[Array, "N 2"], side: int) -> Mean2dGradStats:
+def add_gradient(
+    stats: Mean2dGradStats, gradient: Float[Array, "N 2"], side: Float[Array, ""] | int
+) -> Mean2dGradStats:
     """Add one view.
 
     Args:

@@ -18,7 +18,7 @@ from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
-from ff_jax.train.step import make_train_step, scene_loss, view_loss
+from ff_jax.train.step import add_novel, make_train_step, view_gradient, view_loss
 from tests.scenes import make_batch, make_view, pinhole, scene_from_points
 
 W, H = 40, 24
@@ -60,7 +60,7 @@ def test_training_fits_with_one_trace_and_leaves_frozen_groups_alone():
         state, metrics = train_step(state, batches[k % 2], SCALE)
         losses.append(float(metrics["image"]))
     assert losses[-1] < 0.6 * losses[0]
-    assert train_step._cache_size() == 1 and density_step._cache_size() == 1
+    assert train_step.gradient._cache_size() == 1 and density_step._cache_size() == 1
     assert int(state.scene.alive.sum()) > 50
     np.testing.assert_array_equal(state.scene.params.poses, 0.0)
     np.testing.assert_array_equal(state.scene.params.intrinsics, 0.0)
@@ -86,7 +86,7 @@ def test_the_rate_of_positions_follows_the_scale_and_programs_are_shared():
         return np.median(np.abs(change[np.asarray(start.alive)]).max(1))
 
     assert first_change(large) == pytest.approx(3 * first_change(SCALE), rel=0.05)  # Adam's first step is its rate
-    assert train_step._cache_size() == 1 and density_step._cache_size() == 1
+    assert train_step.gradient._cache_size() == 1 and density_step._cache_size() == 1
 
 
 def test_steps_are_reproducible_and_depend_on_the_key():
@@ -141,7 +141,7 @@ def test_clone_split_and_prune_within_the_budget_in_one_trace_and_resume_bit_for
         return state
 
     whole = run(state_of(start, SPLITTING), 0, 45)
-    assert train_step._cache_size() == 1 and density_step._cache_size() == 1
+    assert train_step.gradient._cache_size() == 1 and density_step._cache_size() == 1
     assert max(counts) == 80 and int(whole.scene.alive.sum()) <= 80  # 50 at the start
     assert brightest[20] <= 0.0101 and min(brightest[10], brightest[30], brightest[40]) > 0.011
     chex.assert_tree_all_finite(whole.scene.params)
@@ -173,13 +173,24 @@ def test_a_pseudo_view_is_added_to_the_recorded_image():
     depth = np.zeros((H, W), np.float32)
     depth[:2, :3] = 4.0
     other = other.replace(lidar=jnp.asarray(depth))
+    settings = ReconConfig(sh_degree=1, sh_every=1, loss=config)
+    alone, novel = (
+        view_gradient(start, jnp.int32(1), batch, settings, SETTINGS, is_offset_used=False)
+        for batch in (batches[0], other)
+    )
+    together = add_novel(alone, novel)
     model = SceneModel(start, SETTINGS, jnp.int32(1))
-    gradient = jax.jit(jax.grad(lambda p, *more: scene_loss(p, model, *more)[0]), static_argnums=2)
-    together = gradient(start.params, batches[0], config, None, other)
-    alone = gradient(start.params, batches[0], config)
-    novel = jax.grad(lambda p: view_loss(model.replace(scene=start.replace(params=p)), other, config)[0])(start.params)
-    for a, b, c in zip(*map(jax.tree.leaves, (together, alone, novel)), strict=True):
-        np.testing.assert_allclose(a, b + c, atol=1e-6)
+
+    def loss_of_both(params):
+        parts = [
+            view_loss(model.replace(scene=start.replace(params=params)), b, config)[0] for b in (batches[0], other)
+        ]
+        return sum(parts)
+
+    loss, expected = jax.value_and_grad(loss_of_both)(start.params)
+    for a, b in zip(*map(jax.tree.leaves, (together.params, expected)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(together.metrics["loss"], loss, rtol=1e-5)
     assert float(coverage(other.lidar)) == pytest.approx(6 / (H * W) / FULL_COVERAGE, rel=1e-5)
 
 
