@@ -15,6 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from experiments.cli.compilation_cache import keep_programs
 from experiments.cli.flag_checks import check_flags
 from experiments.cli.signals import SignalError, StopHandler, leave
 from ff_jax.data.open import open_log
@@ -306,6 +307,7 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:
             check_flags(flags.FLAGS[name] for name in flags.FLAGS)
+            keep_programs()
             main(argv)
         except (ValueError, OSError, jax.errors.JaxRuntimeError, MemoryError) as error:
             if os.environ.get("FF_TRACEBACK"):
