@@ -55,6 +55,7 @@ SLOW = (
     "experiments/evaluate_test.py",
     "experiments/studies/",
     "experiments/view_test.py",
+    "ff_jax/eig/signals/residual_test.py",
     "ff_jax/fixers/convert/cogvideox_test.py",
     "ff_jax/fixers/convert/difix_test.py",
     "ff_jax/fixers/difix/",

@@ -1,4 +1,4 @@
-"""Study calibration: how well EIG and six other maps predict the errors of renders off the recorded path.
+"""Study calibration: how well EIG and other maps predict the errors of renders off the recorded path.
 
 python -m experiments.studies.eig_calibration --workdir=runs/eig_world --seeds=0,1,2,3,4 --shifts=1,2,3,6
 python -m experiments.studies.eig_calibration --workdir=runs/eig_kitti --source=kitti --seeds=0
@@ -91,7 +91,7 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     by_shift: dict[float, list[ScoredPixels]] = {}
     without_sky = []
     for target in progress(views, f"scoring seed {seed}"):
-        maps = uncertainty_maps(model, statistics, target.view)
+        maps = uncertainty_maps(statistics, target.view, target.frame)
         usable = (load_mask(target.frame, "valid") > 0.5) & (load_mask(target.frame, "dynamic") < 0.5)
         by_shift.setdefault(target.shift, []).append(select_pixels(maps, target, usable))
         without_sky.append(select_pixels(maps, target, usable & (load_mask(target.frame, "sky") < 0.5)))
@@ -110,6 +110,7 @@ class ScoredPixels(NamedTuple):
     std: dict[str, Float[np.ndarray, "P"]]  # by structure of the posterior
     absolute: Float[np.ndarray, "P"]  # mean absolute error over the channels
     squared: Float[np.ndarray, "P"]
+    dissimilarity: Float[np.ndarray, "P"]  # (1 - SSIM) / 2
 
 
 def select_pixels(maps: UncertaintyMaps, target: Target, usable: Bool[np.ndarray, "H W"]) -> ScoredPixels:
@@ -118,7 +119,8 @@ def select_pixels(maps: UncertaintyMaps, target: Target, usable: Bool[np.ndarray
     def select(by_name: Mapping[str, Float[Array, "H W"]]) -> dict[str, Float[np.ndarray, "P"]]:
         return {name: np.asarray(values)[usable] for name, values in by_name.items()}
 
-    errors = study.pixel_errors(np.asarray(maps.rgb), load_image(target.frame), usable)
+    images = np.asarray(maps.rgb), load_image(target.frame), usable
+    errors = *study.pixel_errors(*images), study.pixel_dissimilarity(*images)
     return ScoredPixels(select(maps.scores), select(maps.std), *errors)
 
 
@@ -128,15 +130,15 @@ def _join(parts: Sequence[ScoredPixels]) -> ScoredPixels:
     def join(by_name: Sequence[Mapping[str, Float[np.ndarray, "P"]]]) -> dict[str, Float[np.ndarray, "P"]]:
         return {name: np.concatenate([part[name] for part in by_name]) for name in by_name[0]}
 
-    scores, std, absolute, squared = zip(*parts, strict=True)
-    return ScoredPixels(join(scores), join(std), np.concatenate(absolute), np.concatenate(squared))
+    scores, std, *errors = zip(*parts, strict=True)
+    return ScoredPixels(join(scores), join(std), *map(np.concatenate, errors))
 
 
 def draw_maps(path: Path, maps: UncertaintyMaps, target: Target) -> None:
     """Save the EIG map of a view beside its error."""
     error = np.abs(np.clip(np.asarray(maps.rgb), 0, 1) - load_image(target.frame)).mean(-1)
     rgb = np.clip(np.asarray(maps.rgb), 0, 1)
-    save_png(path, eig_figure(maps.scores["exact_block"], render=rgb, title=f"EIG, {shift_name(target.shift)}"))
+    save_png(path, eig_figure(maps.scores["exact"], render=rgb, title=f"EIG, {shift_name(target.shift)}"))
     title = "absolute error (not in nats)"
     save_png(path.with_name(f"error_{path.name}"), eig_figure(error.astype(np.float32), render=rgb, title=title))
 
@@ -175,7 +177,7 @@ def report(results: dict[int, dict[str, Any]], out: Path) -> str:
 
 def verdict(result: dict[str, Any], noise: float, threshold: float, inflation: float) -> str:
     """Format the columns of one run that depend on the threshold and the inflation of the variance."""
-    curve = result["methods"]["exact_block"]["admitted_psnr"]
+    curve = result["methods"]["exact"]["admitted_psnr"]
     falls = f"{study.is_decreasing(curve)} ({np.diff(curve).max():+.2f} dB)"
     off = ", ".join(f"{result['reliability'][name]['miscalibration']:.2f}" for name in ("block", "diag"))
     before, after = (study.inflate(result["reliability"]["block"], noise, factor) for factor in (1.0, inflation))

@@ -11,6 +11,7 @@ repaired frames of the piece before (`overlap`). A path starts with `num_context
 and its own first pose; the first of them is the real image (see `with_context_frames`).
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,8 @@ from ff_jax.fixers.triples import Triples, from_bytes
 AnyArray = Array | np.ndarray
 
 # apply(config, params, key, frames (T,H,W,3), eig (T,H,W), references (T,H,W,3) or (T,K,H,W,4)) -> frames (T,H,W,3);
-# a fixer with conditions takes them as one more argument.
+# a fixer with conditions takes them as one more argument. With an argument `blend_eig` (T,H,W), its repair can be
+# blended by another map than `eig`.
 Apply = Callable[..., Array]
 
 
@@ -59,6 +61,7 @@ def fix(
     eig: Float[AnyArray, "T H W"],
     references: Num[AnyArray, "T ..."],
     conditions: Conditions | None = None,
+    blend_eig: Float[AnyArray, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair a clip of any length.
 
@@ -76,27 +79,32 @@ def fix(
         `fixer.use_aligned_references`, the result of `reprojection.align` (T, H, W, 3), and with
         `fixer.use_separate_references`, that of `reprojection.align_each` (T, K, H, W, 4), which may be bytes.
       conditions: images by name, for a fixer that takes them.
+      blend_eig: the map (nats) by which the repair is blended into the render, where it is not `eig`.
 
     Returns:
       The repaired frames, colors in [0, 1].
 
     Raises:
-      ValueError: the clip is empty or the three shapes do not belong together.
+      ValueError: the clip is empty or the shapes do not belong together, or the fixer takes no `blend_eig`.
     """
     check_clip(frames, eig, references, fixer.use_separate_references)
     check_conditions(fixer.conditions, conditions or {}, frames.shape[:3])
     taken = {name: (conditions or {})[name] for name in fixer.conditions}
+    if blend_eig is not None:
+        _check_blend(fixer, eig, blend_eig)
     length = frames.shape[0]
     chunk = fixer.chunk or length
     pieces, overlap = [], fixer.overlap if fixer.chunk else 0
     for index, start in enumerate(range(0, max(length - overlap, 1), chunk - overlap)):
         own_frames, own_eig, own_references = (_piece(array, start, chunk) for array in (frames, eig, references))
+        own_blend = None if blend_eig is None else _piece(blend_eig, start, chunk)
         inputs = own_frames, own_eig, own_references
         context = overlap if index else 0
         if context:
             inputs = with_context_frames(own_frames, own_eig, own_references, pieces[-1][-context:])
+            own_blend = None if own_blend is None else without_context(own_blend, context)
         own_conditions = {name: _piece(array, start, chunk) for name, array in taken.items()}
-        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs, own_conditions)[context:])
+        pieces.append(_apply(fixer, jax.random.fold_in(key, index), *inputs, own_conditions, own_blend)[context:])
     return jnp.concatenate(pieces)[:length]
 
 
@@ -104,7 +112,8 @@ def fix_triples(fixer: Fixer, key: Key[Array, ""], triples: Triples) -> Float[Ar
     """Repair the renders of triples, whose colors may be bytes; they are one clip."""
     references = triples.references if fixer.use_separate_references else from_bytes(triples.references)
     eig = jnp.asarray(triples.eigs, jnp.float32)
-    return fix(fixer, key, from_bytes(triples.renders), eig, references, triples.conditions)
+    blend_eig = None if triples.blend_eigs is None else jnp.asarray(triples.blend_eigs, jnp.float32)
+    return fix(fixer, key, from_bytes(triples.renders), eig, references, triples.conditions, blend_eig)
 
 
 def with_context_frames(
@@ -116,7 +125,12 @@ def with_context_frames(
     """Replace the first n frames and references of a clip by `images`, and their EIG by zero."""
     frames, eig, references = map(jnp.asarray, (frames, eig, references))
     count = len(images)
-    return frames.at[:count].set(images), eig.at[:count].set(0.0), references.at[:count].set(images)
+    return frames.at[:count].set(images), without_context(eig, count), references.at[:count].set(images)
+
+
+def without_context(eig: Float[AnyArray, "T H W"], count: int) -> Float[Array, "T H W"]:
+    """Set the EIG of the first frames of a clip to zero."""
+    return jnp.asarray(eig).at[:count].set(0.0)
 
 
 def check_clip(
@@ -151,6 +165,16 @@ def _check_separate(frames: tuple[int, ...], references: tuple[int, ...]) -> Non
         )
 
 
+def _check_blend(fixer: Fixer, eig: Float[AnyArray, "..."], blend_eig: Float[AnyArray, "..."]) -> None:
+    if blend_eig.shape != eig.shape:
+        raise ValueError(f"blend_eig has shape {blend_eig.shape}, eig {eig.shape}: pass two maps of the same pixels.")
+    if "blend_eig" not in inspect.signature(fixer.apply).parameters:
+        raise ValueError(
+            f"fixer {fixer.name!r} takes no blend_eig: use one signal for guidance and blending, or add this argument "
+            "to its `apply`."
+        )
+
+
 def _piece(array: Num[AnyArray, "..."], start: int, chunk: int) -> Num[AnyArray, "..."]:
     piece = array[start : start + chunk]
     missing = chunk - piece.shape[0]
@@ -165,6 +189,8 @@ def _apply(
     eig: Float[Array, "T H W"],
     references: Num[Array, "T ..."],
     conditions: dict[str, Array],
+    blend_eig: Float[Array, "T H W"] | None,
 ) -> Float[Array, "T H W 3"]:
     more = (conditions,) if fixer.conditions else ()
-    return fixer.apply(fixer.config, fixer.params, key, frames, eig, references, *more)
+    blend = {} if blend_eig is None else {"blend_eig": blend_eig}
+    return fixer.apply(fixer.config, fixer.params, key, frames, eig, references, *more, **blend)

@@ -20,6 +20,7 @@ def apply(
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
     references: Float[Array, "T H W 3"],
+    blend_eig: Float[Array, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Return `frames`."""
     return frames

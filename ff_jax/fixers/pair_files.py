@@ -122,10 +122,17 @@ def draw_crops(key: Key[Array, ""], stored: Triples, batch: int, crop: tuple[int
     def crop_plane(plane: Shaped[Array, "N *T H W"]) -> Shaped[Array, "B *T h w"]:
         return crop_all(plane[..., None])[..., 0]
 
-    images = crop_all(stored.renders), crop_plane(stored.eigs), crop_all(stored.references), crop_all(stored.targets)
-    weights = None if stored.weights is None else crop_plane(stored.weights)
-    conditions = {name: crop_all(images) for name, images in stored.conditions.items()}
-    return as_colors(Triples(*images, weights, conditions))
+    crops = Triples(
+        renders=crop_all(stored.renders),
+        eigs=crop_plane(stored.eigs),
+        references=crop_all(stored.references),
+        targets=crop_all(stored.targets),
+        weights=None if stored.weights is None else crop_plane(stored.weights),
+        blend_eigs=None if stored.blend_eigs is None else crop_plane(stored.blend_eigs),
+        weight_eigs=None if stored.weight_eigs is None else crop_plane(stored.weight_eigs),
+        conditions={name: crop_all(images) for name, images in stored.conditions.items()},
+    )
+    return as_colors(crops)
 
 
 def _crop(

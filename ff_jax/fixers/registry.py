@@ -49,6 +49,16 @@ def without_eig(fixer: Fixer) -> Fixer:
     return dataclasses.replace(fixer, config=config)
 
 
+def without_guidance(fixer: Fixer) -> Fixer:
+    """Make the network of a trained fixer see zeros in place of EIG; its repair is blended as before."""
+    return dataclasses.replace(fixer, config=dataclasses.replace(fixer.config, conditioned_on_eig=False))
+
+
+def self_fit_without_guidance(config: SelfFitConfig) -> SelfFitConfig:
+    """Change the settings of a `self_fit` so that its network does not see EIG; its repair is blended as before."""
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, conditioned_on_eig=False))
+
+
 def self_fit_without_eig(config: SelfFitConfig) -> SelfFitConfig:
     """Change the settings of a `self_fit` so that it is fitted without EIG and replaces every pixel of the render."""
     network = dataclasses.replace(config.network, conditioned_on_eig=False, kappa=_EVERYWHERE)

@@ -32,14 +32,15 @@ def measure_skill(fixed: Float[Array, "n H W 3"], triples: Triples) -> Skill:
     Args:
         fixed: its repairs of `triples.renders`.
         triples: renders, EIG and true images, colors as floats or bytes; pixels of weight 0 do not count, and a bin
-            with few pixels takes the overall skill.
+            with few pixels takes the overall skill. Bins are those of `weight_eigs`, if given.
     """
     targets = from_bytes(triples.targets)
     weights = 1.0 if triples.weights is None else from_bytes(triples.weights)
     before = weights * jnp.square(from_bytes(triples.renders) - targets).mean(-1)
     after = weights * jnp.square(fixed - targets).mean(-1)
     overall = 1.0 - after.sum() / jnp.maximum(before.sum(), 1e-12)
-    inside = _bin_of(jnp.asarray(triples.eigs, jnp.float32))[..., None] == jnp.arange(len(EDGES) + 1)
+    eigs = triples.eigs if triples.weight_eigs is None else triples.weight_eigs
+    inside = _bin_of(jnp.asarray(eigs, jnp.float32))[..., None] == jnp.arange(len(EDGES) + 1)
     old, new = (jnp.sum(jnp.where(inside, error[..., None], 0.0), (0, 1, 2)) for error in (before, after))
     by_eig = 1.0 - new / jnp.maximum(old, 1e-12)
     return Skill(jnp.where(inside.mean((0, 1, 2)) < _FEW, overall, by_eig), overall)

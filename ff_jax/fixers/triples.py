@@ -1,7 +1,7 @@
 """Training triples of the fixers, colors as bytes, and the quality measure of their training."""
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,9 @@ class Triples:
     weights: Num[Array, "*N H W"] | None = None
     # Images by name, in [0, 1] (or bytes), for fixers that take conditions (see `conditions.CHANNELS`).
     conditions: Mapping[str, Num[Array, "*N H W _"]] = field(default_factory=dict)
+    # Where another signal than that of `eigs` blends the repair, or weights its pixels in training; None: `eigs`.
+    blend_eigs: Float[Array, "*N H W"] | None = None
+    weight_eigs: Float[Array, "*N H W"] | None = None
 
 
 def as_bytes(colors: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
@@ -36,11 +39,21 @@ def as_bytes(colors: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
 
 def as_colors(stored: Triples) -> Triples:
     """Convert triples to float32: colors, confidence and weights in [0, 1], EIG in nats, clipped at zero."""
-    eigs = jnp.maximum(jnp.asarray(stored.eigs, jnp.float32), 0.0)  # rounding may give small negative values
-    weights = None if stored.weights is None else from_bytes(stored.weights)
-    conditions = {name: from_bytes(images) for name, images in stored.conditions.items()}
-    colors = {name: from_bytes(getattr(stored, name)) for name in ("renders", "references", "targets")}
-    return replace(stored, eigs=eigs, weights=weights, conditions=conditions, **colors)
+
+    def nats(stored: Float[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+        # Rounding may give small negative values.
+        return jnp.maximum(jnp.asarray(stored, jnp.float32), 0.0)
+
+    return Triples(
+        renders=from_bytes(stored.renders),
+        eigs=nats(stored.eigs),
+        references=from_bytes(stored.references),
+        targets=from_bytes(stored.targets),
+        weights=None if stored.weights is None else from_bytes(stored.weights),
+        conditions={name: from_bytes(images) for name, images in stored.conditions.items()},
+        blend_eigs=None if stored.blend_eigs is None else nats(stored.blend_eigs),
+        weight_eigs=None if stored.weight_eigs is None else nats(stored.weight_eigs),
+    )
 
 
 def from_bytes(stored: Num[Array | np.ndarray, "..."]) -> Float[Array, "..."]:

@@ -29,6 +29,14 @@ def spearman(score: Values, error: Values) -> float:
     return float(stats.spearmanr(score, error).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def pearson(score: Values, error: Values) -> float:
+    """Compute Pearson's correlation; 0 if either array is constant."""
+    _check(score, error)
+    a, b = (np.asarray(values, np.float64) - np.mean(values, dtype=np.float64) for values in (score, error))
+    norm = np.sqrt(np.sum(a * a) * np.sum(b * b))
+    return float(np.sum(a * b) / norm) if norm > 0 else 0.0
+
+
 def sort_by_score(score: Values, error: Values) -> Values:
     """Sort the errors by ascending score; errors of tied scores are replaced by their mean."""
     _check(score, error)

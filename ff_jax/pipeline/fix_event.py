@@ -3,6 +3,7 @@
 Steps 1 to 3 of FaithFusion (section 3): render + EIG -> fix -> distill; the distillation itself is the ordinary
 training step on pseudo-views. A pixel of a pseudo-view is weighted by its EIG at the time of the event and by the
 measured skill of the fixer on this log. Measured points, projected into the view, supervise its depth (section 3).
+Other signals can take the place of EIG, for every use (`pipeline.signals`).
 """
 
 import dataclasses
@@ -23,10 +24,11 @@ from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig import EigConfig, eig_weight
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
-from ff_jax.fixers.fixer import Fixer, fix, with_context_frames
+from ff_jax.fixers.fixer import Fixer, fix, with_context_frames, without_context
 from ff_jax.fixers.skill import Skill, skill_weight
 from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.references import references_for, render_clip
+from ff_jax.pipeline.signals import Signals, Steering, steering
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, shifted_frame, view_of
@@ -49,6 +51,7 @@ class FixEvent:
         shifts: lateral shifts of the clips, meters, left positive.
         config: how EIG becomes a weight.
         stride: every n-th recorded frame is rendered.
+        signals: the signals of the scene; None takes exact EIG for every use.
     """
 
     model: SceneModel
@@ -60,6 +63,7 @@ class FixEvent:
     shifts: Sequence[float]
     config: EigConfig
     stride: int = 1
+    signals: Signals | None = None
 
 
 class Repair(NamedTuple):
@@ -69,6 +73,7 @@ class Repair(NamedTuple):
     views: list[View]
     clip: EigRender  # renders with colors in [0, 1]
     fixed: Float[Array, "T H W 3"]
+    signal: Float[Array, "T H W"]  # of the loss weight: EIG in nats, or another signal on its scale
 
 
 def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[int] | None = None) -> Repair:
@@ -93,11 +98,16 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     nearest = [frames[0]] * count + frames
     references = references_for(fixer, clip, views, nearest, event.posterior, batches)
     conditions = make_conditions(fixer.conditions, recording, moved, views, event.model)
-    inputs = clip.rgb, clip.eig, references
+    maps = Steering(clip.eig, None, clip.eig)
+    if event.signals is not None:
+        maps = steering(event.signals, clip, views, moved)
+    inputs, blend = (clip.rgb, maps.guidance, references), maps.blend
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])
-    fixed = fix(fixer, key, *inputs, conditions)
-    return Repair(moved[count:], views[count:], jax.tree.map(lambda x: x[count:], clip), fixed[count:])
+        blend = None if blend is None else without_context(blend, 1)
+    fixed = fix(fixer, key, *inputs, conditions, blend)
+    clip = jax.tree.map(lambda x: x[count:], clip)
+    return Repair(moved[count:], views[count:], clip, fixed[count:], maps.weight[count:])
 
 
 def ramp_frames(frame: Frame, log: SceneData, shift: float, count: int) -> list[Frame]:
@@ -141,7 +151,7 @@ def pseudo_clip(repaired: Repair, event: FixEvent, frames: Sequence[Frame]) -> P
     The weight of a pixel is that of its EIG, at least `config.floor`, times that of the fixer's skill at this EIG: a
     repair that does not help is not trained on. It is 0 where the images of `frames` are padded.
     """
-    config, eig = event.config, repaired.clip.eig
+    config, eig = event.config, repaired.signal
     weights = jnp.maximum(eig_weight(eig, config.kappa), config.floor) * skill_weight(event.skill, eig)
     cameras = [view.camera for view in repaired.views]
     size = cameras[0].width, cameras[0].height

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ff_jax.data.points.surface import surface_points
+from ff_jax.eig.config import NONE
 from ff_jax.eig.scene_posterior import fit_posterior
+from ff_jax.eig.signals import RecordedScene
 from ff_jax.fixers import registry, self_fit
 from ff_jax.fixers.fixer import Fixer, fix_triples
 from ff_jax.fixers.skill import USEFUL, Skill, measure_skill, no_skill
@@ -21,6 +23,7 @@ from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
 from ff_jax.pipeline.measured_points import points_at_event
 from ff_jax.pipeline.phases import load_or_compute, stream_key
 from ff_jax.pipeline.self_fit_pairs import self_fit_pairs
+from ff_jax.pipeline.signals import EXACT, Signals, prepare_signals
 from ff_jax.runtime.progress import progress
 from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
@@ -69,7 +72,7 @@ def _make_fixer(
     """
     if name == "none":
         return MeasuredFixer(registry.make_fixer(name), no_skill())
-    settings = config.self_fit if config.eig.use_eig else registry.self_fit_without_eig(config.self_fit)
+    settings = self_fit_settings(config)
     is_trained = name != "self_fit"
     untrained = registry.make_fixer("self_fit", config=settings, key=stream_key(config, _FIT))
     fixer, folder = pretrained_fixer(name, config) if is_trained else untrained, workdir / "fixer" / name
@@ -94,7 +97,18 @@ def _make_fixer(
 def pretrained_fixer(name: str, config: FuseConfig) -> Fixer:
     """Load a pretrained fixer, with or without EIG as the config says."""
     fixer = registry.make_fixer(name)
-    return fixer if config.eig.use_eig or name == "none" else registry.without_eig(fixer)
+    if name == "none" or config.eig.signals.guidance != NONE:
+        return fixer
+    is_blended = config.eig.signals.blend != NONE
+    return registry.without_guidance(fixer) if is_blended else registry.without_eig(fixer)
+
+
+def self_fit_settings(config: FuseConfig) -> self_fit.SelfFitConfig:
+    """Return the settings of `self_fit`, with or without EIG as the config says."""
+    if config.eig.signals.guidance != NONE:
+        return config.self_fit
+    is_blended = config.eig.signals.blend != NONE
+    return (registry.self_fit_without_guidance if is_blended else registry.self_fit_without_eig)(config.self_fit)
 
 
 def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer], config: FuseConfig) -> Event:
@@ -128,11 +142,18 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
             shifts=event_shifts(step, config, len(batches)),
             config=config.eig,
             stride=config.event_stride,
+            signals=_prepared(skill, config, RecordedScene(model, batches, config.eig.priors, posterior)),
         )
         key = jax.random.fold_in(stream_key(config, _FIX), step)
         return state.replace(pseudo_views=add_pseudo_views(key, emptied(state.pseudo_views), inputs))
 
     return event
+
+
+def _prepared(skill: Skill, config: FuseConfig, recorded: RecordedScene) -> Signals | None:
+    """Prepare the signals of an event; None where no repair is used, or all of them are exact EIG."""
+    names = config.eig.signals
+    return prepare_signals(names, recorded) if skill.is_useful and set(names) != {EXACT} else None
 
 
 def event_shifts(step: int, config: FuseConfig, frames: int) -> list[float]:

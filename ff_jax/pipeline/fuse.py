@@ -27,6 +27,7 @@ from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.results import write_results
 from ff_jax.pipeline.run import Run
 from ff_jax.pipeline.scene_file import with_scene_file
+from ff_jax.pipeline.signals import check_signals
 from ff_jax.runtime import run_facts
 from ff_jax.runtime.run_lock import lock_run
 from ff_jax.runtime.run_log import peak_memory
@@ -65,6 +66,7 @@ def fuse(
     config = with_scene_file(config)
     recording = checked_recording(log, config)
     check_capacity(config, len(recording.frames))
+    check_signals(config.eig.signals, recording, config.schedule)
     with lock_run(workdir):
         check_workdir(workdir, config, log, resume)
         batches = TrainBatches(recording)

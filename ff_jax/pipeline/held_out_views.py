@@ -9,13 +9,16 @@ from jaxtyping import UInt8
 
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame
-from ff_jax.eig.scene_posterior import fit_posterior
+from ff_jax.eig.config import NONE
+from ff_jax.eig.scene_posterior import EigRender, ScenePosterior, fit_posterior
+from ff_jax.eig.signals import RecordedScene
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.triples import Triples, as_bytes
 from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.references import references_for, render_clip
-from ff_jax.scene import SceneModel
+from ff_jax.pipeline.signals import prepare_signals, steering
+from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, view_of
 
@@ -45,14 +48,31 @@ def view_triples(
     clip = render_clip(model, posterior, views)
     truth, weights = truth_of(batches.recording, frames)
     conditions = make_conditions(fixer.conditions, batches.recording, padded, views, model)
-    renders, eigs = np.asarray(as_bytes(clip.rgb)), np.asarray(clip.eig).astype(np.float16)
+    stored: dict[str, Any] = _stored_maps(model, posterior, batches, config, (clip, views, frames))
+    stored["conditions"] = conditions
     parts = []
     for skip in skips:
         references = references_for(fixer, clip, views, near, posterior, batches, skip)
         small = references if fixer.use_separate_references else as_bytes(references)
-        arrays: tuple[Any, ...] = (renders, eigs, np.asarray(small), truth, weights, conditions)
-        parts.append(Triples(*arrays))
+        images: tuple[Any, ...] = np.asarray(as_bytes(clip.rgb)), np.asarray(small), truth, weights
+        parts.append(Triples(renders=images[0], references=images[1], targets=images[2], weights=images[3], **stored))
     return parts
+
+
+def _stored_maps(
+    model: SceneModel,
+    posterior: ScenePosterior,
+    batches: TrainBatches,
+    config: FuseConfig,
+    inputs: tuple[EigRender, Sequence[View], Sequence[Frame]],
+) -> dict[str, Any]:
+    """Make the maps of triples in small types; None stands for `eigs`, and all are exact EIG by default."""
+    names = config.eig.signals
+    signals = prepare_signals(names, RecordedScene(model, batches, config.eig.priors, posterior))
+    maps = steering(signals, *inputs)
+    weight = None if names.weight == names.guidance != NONE else maps.weight
+    stored = {"eigs": maps.guidance, "blend_eigs": maps.blend, "weight_eigs": weight}
+    return {name: None if x is None else np.asarray(x).astype(np.float16) for name, x in stored.items()}
 
 
 def truth_of(

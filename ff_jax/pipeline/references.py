@@ -20,10 +20,16 @@ from ff_jax.train.loop import count_intersections, resize_capacity
 
 def render_clip(model: SceneModel, posterior: ScenePosterior, views: Sequence[View]) -> EigRender:
     """Render views one after another with EIG; the capacity is increased if they need more. Colors are in [0, 1]."""
-    settings = resize_capacity(model.settings, count_intersections(model.scene, views, model.settings))
-    frames = [render_with_eig(model.replace(settings=settings), posterior, view) for view in views]
+    model = enlarged(model, views)
+    frames = [render_with_eig(model, posterior, view) for view in views]
     clip = EigRender(*(jnp.stack(parts) for parts in zip(*frames, strict=True)))
     return clip._replace(rgb=jnp.clip(clip.rgb, 0.0, 1.0))
+
+
+def enlarged(model: SceneModel, views: Sequence[View]) -> SceneModel:
+    """Return the model with a renderer capacity that is sufficient for views."""
+    count = count_intersections(model.scene, views, model.settings)
+    return model.replace(settings=resize_capacity(model.settings, count))
 
 
 def aligned_references(
@@ -40,7 +46,7 @@ def aligned_references(
         batches: recorded frames.
         skip: number of recorded images nearest in time that are left out.
     """
-    inputs = _inputs_of_alignment(clip, views, posterior, batches, skip)
+    inputs = inputs_of_alignment(clip, views, posterior, batches, skip)
     return jnp.concatenate([align(target, sources, order, AlignConfig()) for target, sources, order in inputs])
 
 
@@ -51,13 +57,13 @@ def separate_references(
 
     Takes the same arguments as `aligned_references`. Colors and confidence are bytes, for the sake of memory.
     """
-    inputs = _inputs_of_alignment(clip, views, posterior, batches, skip)
+    inputs = inputs_of_alignment(clip, views, posterior, batches, skip)
     return jnp.concatenate(
         [as_bytes(align_each(target, sources, order, AlignConfig())) for target, sources, order in inputs]
     )
 
 
-def _inputs_of_alignment(
+def inputs_of_alignment(
     clip: EigRender, views: Sequence[View], posterior: ScenePosterior, batches: TrainBatches, skip: int
 ) -> Iterator[tuple[Views, Views, Int[Array, "1 k"]]]:
     """Yield every view with its sources and their order, nearest first; only one view is in memory at a time."""

@@ -110,7 +110,7 @@ def check_next_view(output, out):
 def check_eig_calibration(output, out):
     found = json.loads((out / "study.json").read_text())
     assert {"1 m left", "all", "all but sky"} == set(found["mean"]) and found["threshold"] > 0
-    assert output.startswith((out / "table.md").read_text()) and "| exact_block |" in output
+    assert output.startswith((out / "table.md").read_text()) and "| exact |" in output
     assert all(0 < one["ause"] < 2 for one in found["mean"]["all"]["methods"].values())
     assert is_picture(out / "all.png", 300, 200) and is_picture(out / "seed0" / "maps_+1.00m.png", 32, 20)
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from experiments.studies.measures.uncertainty_maps import METHODS
 from ff_jax.metrics import calibration as cal
+from kernels import ssim
 
 FRACTIONS = np.linspace(0.0, 0.95, 20)  # of removed pixels
 ADMITTED = np.linspace(0.05, 1.0, 20)
@@ -25,11 +27,20 @@ def pixel_errors(
     return np.abs(difference).mean(-1), (difference**2).mean(-1)
 
 
+def pixel_dissimilarity(
+    rgb: Float[np.ndarray, "H W 3"], truth: Float[np.ndarray, "H W 3"], valid: Bool[np.ndarray, "H W"]
+) -> Float[np.ndarray, "P"]:
+    """Compute (1 - SSIM) / 2 of each valid pixel, mean over the channels."""
+    similarity = ssim(jnp.clip(jnp.asarray(rgb), 0, 1), jnp.asarray(truth))
+    return 0.5 * (1 - np.asarray(similarity, np.float64)[valid])
+
+
 def summarize(
     scores: Mapping[str, Float[np.ndarray, "P"]],
     std: Mapping[str, Float[np.ndarray, "P"]],
     absolute: Float[np.ndarray, "P"],
     squared: Float[np.ndarray, "P"],
+    dissimilarity: Float[np.ndarray, "P"],
 ) -> dict[str, Any]:
     """Compute the figures of a set of pixels, as values for JSON.
 
@@ -38,6 +49,7 @@ def summarize(
         std: predicted standard deviation of each pixel, by structure of the posterior.
         absolute: absolute error of each pixel.
         squared: squared error of each pixel.
+        dissimilarity: (1 - SSIM) / 2 of each pixel.
     """
     subset = slice(None, None, max(len(absolute) // _NUM_RANKED, 1))
     methods = {}
@@ -45,12 +57,16 @@ def summarize(
         score = np.asarray(score, np.float64)
         methods[name] = {
             "spearman": cal.spearman(score[subset], absolute[subset]),
+            "pearson": cal.pearson(score, absolute),
             "ause": cal.ause(score, absolute),
+            "ause_dssim": cal.ause(score, dissimilarity),
+            "spearman_dssim": cal.spearman(score[subset], dissimilarity[subset]),
+            "pearson_dssim": cal.pearson(score, dissimilarity),
             "sparsification": (cal.sparsification(score, absolute, FRACTIONS) / absolute.mean()).tolist(),
             "admitted_psnr": cal.admitted_psnr(score, squared, ADMITTED).tolist(),
         }
     groups = {name: cal.reliability(np.asarray(values, np.float64), squared) for name, values in std.items()}
-    hit, false = cal.detection_rates(np.asarray(scores["exact_block"], np.float64), absolute > WRONG_ERROR, THRESHOLDS)
+    hit, false = cal.detection_rates(np.asarray(scores["exact"], np.float64), absolute > WRONG_ERROR, THRESHOLDS)
     return {
         "pixels": len(absolute),
         "psnr": float(-10 * np.log10(squared.mean())),
@@ -111,13 +127,25 @@ def choose_inflation(results: Sequence[Mapping[str, Any]], noise: Sequence[float
     return float(min(INFLATIONS, key=loss))
 
 
+RANKINGS = {
+    "absolute error: AUSE / Spearman / Pearson": ("ause", "spearman", "pearson"),
+    "DSSIM: AUSE / Spearman / Pearson": ("ause_dssim", "spearman_dssim", "pearson_dssim"),
+}
+
+
 def text_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Format AUSE and Spearman correlation of each method as Markdown; columns are sets of pixels."""
-    lines = ["| method | " + " | ".join(f"{name}: AUSE / rho" for name in results) + " |"]
-    lines.append("|---" * (len(results) + 1) + "|")
+    """Format AUSE and correlations of each method as Markdown, a table per kind of error; columns are sets of pixels.
+
+    Spearman's correlation depends on the order of the pixels alone, as AUSE does; Pearson's also on the unit of a map.
+    """
+    return "\n\n".join(_ranking_table(results, title, names) for title, names in RANKINGS.items())
+
+
+def _ranking_table(results: Mapping[str, Mapping[str, Any]], title: str, names: Sequence[str]) -> str:
+    lines = [f"| {title} | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     for method in METHODS:
-        cells = [result["methods"][method] for result in results.values()]
-        lines.append(f"| {method} | " + " | ".join(f"{c['ause']:.3f} / {c['spearman']:.3f}" for c in cells) + " |")
+        cells = [[result["methods"][method][name] for name in names] for result in results.values()]
+        lines.append(f"| {method} | " + " | ".join(" / ".join(f"{x:.3f}" for x in cell) for cell in cells) + " |")
     return "\n".join(lines)
 
 

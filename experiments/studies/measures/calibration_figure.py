@@ -11,16 +11,20 @@ from experiments.studies.measures.calibration import ADMITTED, FRACTIONS
 from ff_jax.runtime.atomic_files import atomic_write
 
 COLORS = {
-    "exact_block": "#1f6feb",
-    "exact_diag": "#54aeff",
+    "exact": "#1f6feb",
     "trace": "#8250df",
-    "released_formula": "#c2571a",
-    "opacity": "#8a8f98",
+    "diagonal": "#54aeff",
     "color_only": "#1a7f5a",
+    "released": "#c2571a",
+    "opacity": "#8a8f98",
     "distance": "#bf8700",
+    "residual": "#0b7285",
+    "warp_ssim": "#6e4c1e",
     "prior_background": "#d1242f",
     "uniform_noise": "#cf7fb0",
 }
+
+_RELIABILITY = {"block": "exact", "diag": "diagonal"}  # the map whose color the curve of a posterior has
 
 
 def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -> None:
@@ -34,13 +38,13 @@ def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -
     figure = Figure(figsize=(15, 5.4), dpi=90, layout="constrained")
     admitted, sparsification, reliability = figure.subplots(1, 3)
     for name, method in result["methods"].items():
-        style = {"color": COLORS[name], "linewidth": 2.4 if name == "exact_block" else 1.3}
+        style = {"color": COLORS[name], "linewidth": 2.4 if name == "exact" else 1.3}
         admitted.plot(100 * ADMITTED, method["admitted_psnr"], label=name, **style)
         sparsification.plot(100 * FRACTIONS, method["sparsification"], label=f"{name} ({method['ause']:.3f})", **style)
     sparsification.plot(100 * FRACTIONS, result["oracle"], "k--", linewidth=1, label="best possible")
     for name, group in result["reliability"].items():
         label = f"{name} ({group['miscalibration']:.2f})"
-        reliability.plot(group["predicted"], group["observed"], "o-", color=COLORS[f"exact_{name}"], label=label)
+        reliability.plot(group["predicted"], group["observed"], "o-", color=COLORS[_RELIABILITY[name]], label=label)
     ends = np.array([1e-2, 1.0])
     reliability.plot(ends, ends, "k--", linewidth=1, label="calibrated")
     reliability.set(xscale="log", yscale="log")

@@ -36,6 +36,7 @@ def apply(
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
     references: Float[Array, "T H W 3"],
+    blend_eig: Float[Array, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair frames of any size: render + weight(EIG) gain (network - render); the key is not used.
 
@@ -54,4 +55,5 @@ def apply(
 
     fixed = scan_tiles(network, inputs, config.tile, config.overlap)[:, : scaled[0], : scaled[1]]
     fixed = jnp.clip(resize(fixed, (height, width)), 0.0, 1.0)
-    return blend(frames + params["gain"] * (fixed - frames), frames, eig_weight(eig, config.kappa))
+    weight = eig_weight(eig if blend_eig is None else blend_eig, config.kappa)
+    return blend(frames + params["gain"] * (fixed - frames), frames, weight)

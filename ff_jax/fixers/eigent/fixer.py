@@ -38,6 +38,7 @@ def apply(
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
     references: Float[Array, "T H W 3"],
+    blend_eig: Float[Array, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair `config.frames` frames of any size: render + blend weight(EIG) (repair - render).
 
@@ -53,4 +54,4 @@ def apply(
     change = model.repair(params, key, clip, clip_eig, clip_references, config)
     full = Change(*(resize(part[0, :, : scaled[0], : scaled[1]], size) for part in change))
     fixed = jnp.clip(detail_decoder.apply(full, frames, references), 0.0, 1.0)
-    return blend(fixed, frames, config.blend * eig_weight(eig, config.kappa))
+    return blend(fixed, frames, config.blend * eig_weight(eig if blend_eig is None else blend_eig, config.kappa))

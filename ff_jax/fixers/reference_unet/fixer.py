@@ -59,6 +59,7 @@ def apply(
     eig: Float[Array, "T H W"],
     references: Num[Array, "T K H W 4"] | Num[Array, "T H W 3"],
     conditions: Conditions | None = None,
+    blend_eig: Float[Array, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair frames of any size: render + weight(EIG) gain residual; the key is not used."""
     height, width = frames.shape[1:3]
@@ -73,7 +74,7 @@ def apply(
     inputs = (pad(array, size) for array in images)
     residual = jnp.asarray(Network(config).apply(params["network"], *inputs))[:, :height, :width]
     fixed = jnp.clip(frames + params["gain"] * residual, 0.0, 1.0)
-    return blend(fixed, frames, eig_weight(eig, config.kappa))
+    return blend(fixed, frames, eig_weight(eig if blend_eig is None else blend_eig, config.kappa))
 
 
 def _no_references(frames: Float[Array, "T H W 3"], count: int) -> Float[Array, "T H W K 4"]:

@@ -104,7 +104,7 @@ def _train_step(
         batch = dataclasses.replace(batch, conditions=kept)
 
     def loss_of(network: PyTree) -> Float[Array, ""]:
-        inputs = batch.renders, batch.eigs, batch.references, batch.conditions
+        inputs = batch.renders, batch.eigs, batch.references, batch.conditions, batch.blend_eigs
         fixed = apply(config, with_gain(network, 1.0), None, *inputs)
         if lpips is None:
             return repair_loss(fixed, batch, settings)

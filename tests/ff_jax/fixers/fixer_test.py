@@ -116,3 +116,32 @@ def test_separate_references_have_one_image_with_confidence_per_source():
     for shape in ((3, 5, 7, 3), (3, 2, 5, 7, 3), (2, 2, 5, 7, 4)):
         with pytest.raises(ValueError, match=r"\(3, K, 5, 7, 4\)"):
             check_clip(frames, eig, np.zeros(shape, np.uint8), are_separate=True)
+
+
+def paste(config, params, key, frames, eig, references, blend_eig=None):
+    """Add the guidance to the references, and blend them in by the other map."""
+    weight = (eig if blend_eig is None else blend_eig)[..., None]
+    return frames + weight * (references + eig[..., None] - frames)
+
+
+@pytest.mark.parametrize("length", [2, 3, 7])
+def test_another_map_may_blend_the_repair(length):
+    frames, eig, references = clip(length)
+    blend = clip(length, seed=1)[1] / 9
+    fixer = Fixer(params={}, name="paste", apply=paste, chunk=3)
+    expected = frames + blend[..., None] * (references + eig[..., None] - frames)
+    fixed = fix(fixer, KEY, frames, eig, references, blend_eig=blend)
+    np.testing.assert_allclose(fixed, expected, rtol=1e-5, atol=1e-6)
+    same = fix(fixer, KEY, frames, eig, references, blend_eig=eig)
+    np.testing.assert_allclose(same, fix(fixer, KEY, frames, eig, references), atol=1e-6)
+    # The last frame of the piece before is given: no map changes it.
+    video = fixer.replace(overlap=1)
+    fixed = np.asarray(fix(video, KEY, frames, eig, references, blend_eig=blend * 0))
+    np.testing.assert_allclose(fixed, frames, atol=1e-6)
+
+
+def test_a_fixer_that_blends_by_one_map_is_named():
+    frames, eig, references = clip(2)
+    fixer = Fixer(params={}, name="mix", apply=mix)
+    with pytest.raises(ValueError, match="fixer 'mix' takes no blend_eig: use one signal for guidance and blending"):
+        fix(fixer, KEY, frames, eig, references, blend_eig=eig)

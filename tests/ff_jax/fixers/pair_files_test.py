@@ -64,7 +64,8 @@ def test_crops_are_parts_of_one_triple_and_some_are_mirrored():
     # Every pixel stores its own position, in all four images alike.
     n, y, x = np.meshgrid(np.arange(count), np.arange(height), np.arange(width), indexing="ij")
     place = np.stack([n, y, x], -1).astype(np.uint8)
-    stored = jax.tree.map(jnp.asarray, Triples(place, (100 * n + 10 * y + x).astype(np.float16), place, place))
+    eigs = (100 * n + 10 * y + x).astype(np.float16)
+    stored = jax.tree.map(jnp.asarray, Triples(place, eigs, place, place, weight_eigs=2 * eigs))
     found = pairs.draw_crops(jax.random.key(np.random.default_rng().integers(1 << 30)), stored, 64, (4, 5))
     place_of = np.rint(255 * np.asarray(found.renders)).astype(int)
     assert place_of.shape == (64, 4, 5, 3)
@@ -73,6 +74,8 @@ def test_crops_are_parts_of_one_triple_and_some_are_mirrored():
     )
     for other in (found.references, found.targets):
         np.testing.assert_array_equal(other, found.renders)
+    np.testing.assert_array_equal(found.weight_eigs, 2 * np.asarray(found.eigs))
+    assert found.blend_eigs is None and found.weights is None
     assert (place_of[..., 0] == place_of[:, :1, :1, 0]).all() and (np.diff(place_of[..., 1], axis=1) == 1).all()
     steps = np.diff(place_of[..., 2], axis=2)
     assert (steps == steps[:, :1, :1]).all() and set(np.unique(steps)) == {-1, 1}

@@ -20,6 +20,9 @@ def test_skill_is_the_removed_share_of_the_error_in_every_bin_of_eig():
     assert float(skill.overall) == pytest.approx(overall, rel=1e-3) and skill.is_useful
     np.testing.assert_allclose(skill.by_eig[np.array([0, 3, 6])], [1 - 1.44, 0.75, 1.0], atol=2e-3)
     np.testing.assert_allclose(skill.by_eig[np.array([1, 2, 4, 5])], overall, rtol=1e-3)  # bins without pixels
+    # Another signal weights the pixels: its bins count.
+    other = triples.replace(eigs=jnp.ones_like(triples.eigs), weight_eigs=triples.eigs)
+    np.testing.assert_array_equal(measure_skill(jnp.asarray(targets + left * error), other).by_eig, skill.by_eig)
     weights = skill_weight(skill, jnp.array([0.01, 0.3, 100.0]))
     np.testing.assert_allclose(weights, [0.0, 1.0, 1.0])
 

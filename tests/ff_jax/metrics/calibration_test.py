@@ -43,6 +43,14 @@ def test_spearman_survives_monotone_maps(rng):
     assert cal.spearman(score, np.exp(score)) == pytest.approx(1)
 
 
+def test_pearson_is_the_correlation_coefficient(rng):
+    score, error = rng.normal(size=500), rng.random(500)
+    error = error + 0.3 * score - (0.3 * score).min()
+    assert cal.pearson(score, error) == pytest.approx(np.corrcoef(score, error)[0, 1])
+    assert cal.pearson(2 * score + 5, error) == pytest.approx(cal.pearson(score, error))
+    assert cal.pearson(np.ones(500), error) == 0
+
+
 def test_admitted_psnr_falls_for_a_good_score(rng):
     squared = rng.exponential(size=1000) * 0.01
     curve = cal.admitted_psnr(squared, squared, np.linspace(0.1, 1, 10))

@@ -113,7 +113,7 @@ def test_padding_is_not_trained_on(log, monkeypatch):
     assert all(batches.batch(i).image.shape == (24, 40, 3) for i in range(4))
     eig = jnp.ones((4, 24, 40))
     views = [batches.batch(i).view for i in range(4)]
-    repaired = fix_event.Repair(list(low.frames), views, EigRender(eig[..., None], eig, eig), eig)
+    repaired = fix_event.Repair(list(low.frames), views, EigRender(eig[..., None], eig, eig), eig, eig)
     event = event_of(batches, make_identity(), (1.0,))
     weights = np.asarray(fix_event.pseudo_clip(repaired, event, low.frames).weights)
     for i, frame in enumerate(low.frames):

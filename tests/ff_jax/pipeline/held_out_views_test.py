@@ -10,7 +10,7 @@ import pytest
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.recording import Recording
 from ff_jax.data.synthetic import StreetConfig
-from ff_jax.eig.scene_posterior import EigRender
+from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers import identity
 from ff_jax.pipeline import held_out_views, self_fit_pairs
 from ff_jax.pipeline.config import FuseConfig, PairsConfig
@@ -56,7 +56,7 @@ def stubs(monkeypatch):
 
     for name, stub in (("render_clip", render_clip), ("references_for", references_for)):
         monkeypatch.setattr(held_out_views, name, stub)
-    monkeypatch.setattr(held_out_views, "fit_posterior", lambda *_: None)
+    monkeypatch.setattr(held_out_views, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
     return skips
 
 

@@ -13,24 +13,24 @@ from experiments.studies.measures.uncertainty_maps import METHODS
 
 @pytest.fixture
 def results():
-    """Two runs in which only `exact_block` knows the error."""
+    """Two runs in which only `exact` knows the error."""
     rng = np.random.default_rng()
     out = []
     for _ in range(2):
         std = np.exp(rng.normal(-3, 1, 4000))
         error = np.abs(rng.normal(size=4000)) * std
         scores = {name: rng.random(4000).astype(np.float32) for name in METHODS}
-        scores["exact_block"] = (std * 10).astype(np.float32)
-        out.append(study.summarize(scores, {"block": std, "diag": 2 * std}, error, error**2))
+        scores["exact"] = (std * 10).astype(np.float32)
+        out.append(study.summarize(scores, {"block": std, "diag": 2 * std}, error, error**2, error))
     return out
 
 
 def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results):
     for result in json.loads(json.dumps(results)):
         methods = result["methods"]
-        assert min(methods, key=lambda name: methods[name]["ause"]) == "exact_block"
+        assert min(methods, key=lambda name: methods[name]["ause"]) == "exact"
         assert result["reliability"]["block"]["miscalibration"] < result["reliability"]["diag"]["miscalibration"]
-        assert study.is_decreasing(methods["exact_block"]["admitted_psnr"], slack=0.3)
+        assert study.is_decreasing(methods["exact"]["admitted_psnr"], slack=0.3)
     threshold = study.choose_threshold(results[:1])
     there, best, above = study.at_threshold(results[1], threshold)
     assert 0.8 * best < there <= best
@@ -46,7 +46,7 @@ def test_one_inflation_calibrates_the_other_run():
         error = rng.normal(size=20_000) * np.sqrt(noise**2 + 9 * beyond**2)
         scores = {name: beyond for name in METHODS}
         std = np.sqrt(noise**2 + beyond**2)
-        runs.append(study.summarize(scores, {"block": std}, np.abs(error), error**2))
+        runs.append(study.summarize(scores, {"block": std}, np.abs(error), error**2, np.abs(error)))
     inflation = study.choose_inflation(runs[:1], noises[:1])
     assert inflation == pytest.approx(9, rel=0.3)
     before, after = (study.inflate(runs[1]["reliability"]["block"], noises[1], factor) for factor in (1.0, inflation))
@@ -58,8 +58,12 @@ def test_means_and_tables_keep_every_method(results):
     mean = study.mean_of(results)
     expected = np.mean([result["methods"]["trace"]["ause"] for result in results])
     assert mean["methods"]["trace"]["ause"] == pytest.approx(expected)
-    table = study.text_table({"all": mean})
-    assert all(name in table for name in METHODS) and table.count("\n") == len(METHODS) + 1
+    absolute, structure = study.text_table({"all": mean}).split("\n\n")
+    for table in (absolute, structure):
+        assert all(f"| {name} |" in table for name in METHODS) and table.count("\n") == len(METHODS) + 1
+    figures = mean["methods"]["trace"]
+    cells = " / ".join(f"{figures[name]:.3f}" for name in ("ause", "spearman", "pearson"))
+    assert f"| trace | {cells} |" in absolute
 
 
 def test_pixel_errors_are_those_of_valid_pixels():
@@ -67,6 +71,17 @@ def test_pixel_errors_are_those_of_valid_pixels():
     absolute, squared = study.pixel_errors(rgb, truth, np.array([[True, False, False]] * 2))
     np.testing.assert_allclose(absolute, [0.5, 0.5])
     np.testing.assert_allclose(squared, [0.25, 0.25])
+
+
+def test_dissimilarity_is_that_of_valid_pixels():
+    rng = np.random.default_rng()
+    image = rng.random((12, 13, 3), np.float32)
+    valid = rng.random((12, 13)) < 0.5
+    assert np.abs(study.pixel_dissimilarity(image, image, valid)).max() < 1e-5
+    other = rng.random((12, 13, 3), np.float32)
+    values = study.pixel_dissimilarity(other, image, valid)
+    assert values.shape == (valid.sum(),) and 0 <= values.min() and 0.1 < values.mean() <= 1
+    np.testing.assert_array_equal(values, study.pixel_dissimilarity(other * 1.0, image, valid | False))
 
 
 def test_charts_show_every_method(results, tmp_path):
