@@ -16,7 +16,7 @@ from ff_jax.data.lazy_arrays import ImageFile, MaskFile, PointFile, Source
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import MASKS, Box, Frame, Lane, LidarSweep, Readout, SceneData, SparsePoints
 from ff_jax.runtime.atomic_files import explain_full_disk
-from ff_jax.runtime.untrusted_files import read_json, read_npz
+from ff_jax.runtime.untrusted_files import read_json, read_npz, reason
 
 FORMAT = "driving-scene"
 VERSION = 1
@@ -285,7 +285,7 @@ def _array(record: dict, key: str, shape: tuple[int | None, ...]) -> Float[Array
     try:
         array = np.array(record[key])
     except ValueError as error:
-        raise ValueError(f"{key} is not an array of numbers ({error})") from error
+        raise ValueError(f"{key} is not an array of numbers ({reason(error)})") from error
     if array.dtype.kind not in "iuf":  # text, booleans, null, and integers of more than 64 bits
         raise ValueError(f"{key} is not an array of numbers: {_first_odd(record[key])}")
     array = array.astype(float)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image, UnidentifiedImageError
 
-from ff_jax.runtime.untrusted_files import check_regular, npz_header, read_json, read_npz
+from ff_jax.runtime.untrusted_files import check_regular, npz_header, read_json, read_npz, reason
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")  # that logs have; others have decoders that start programs
 MAX_PIXELS = 1 << 26  # of an image; more would need over 1 GB when decoded
@@ -189,12 +189,9 @@ def _decoding(name: Path | str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (
-            "no image of a known format" if isinstance(error, UnidentifiedImageError) else str(error).partition("\n")[0]
-        )
+        what = "no image of a known format" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise ValueError(
-            f"{name}: cannot be read ({reason or type(error).__name__}); the file is damaged or of another type: "
-            "restore it."
+            f"{name}: cannot be read ({what}); the file is damaged or of another type: restore it."
         ) from error
 
 

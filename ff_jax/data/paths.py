@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 from ff_jax.data.scene_data import SceneData
+from ff_jax.runtime.untrusted_files import reason
+
+_MAX_PART, _MAX_PATH = 255, 3000  # bytes
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -13,9 +16,23 @@ def inside(folder: Path, name: object) -> Path:
         ValueError: the name is no text, absolute, or leads out of the folder.
     """
     # An absolute name replaces the folder, and is refused unless it leads back into it.
-    if not isinstance(name, str) or not name or "\0" in name or not is_below(folder, folder / name):
-        raise ValueError(f"{name!r} is not a path below the folder {folder}; use a path relative to it")
+    if not isinstance(name, str) or not _is_possible(name) or not is_below(folder, folder / name):
+        raise ValueError(f"{reason(repr(name))} is not a path below the folder {folder}; use a path relative to it")
     return folder / name
+
+
+def is_file_inside(folder: Path, name: str) -> bool:
+    """Test whether a name that a file of a log holds is that of a file below its folder."""
+    return _is_possible(name) and is_below(folder, folder / name) and (folder / name).is_file()
+
+
+def _is_possible(name: str) -> bool:
+    """Test whether a file can have this name: the operating system bounds every part, and the whole."""
+    try:
+        path = os.fsencode(name)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return path != b"" and b"\0" not in path and len(path) <= _MAX_PATH and max(map(len, path.split(b"/"))) <= _MAX_PART
 
 
 def is_below(folder: Path, path: Path) -> bool:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ff_jax.data.file_names import IMAGE_SUFFIXES, natural_key
 from ff_jax.data.lazy_arrays import read_image
+from ff_jax.runtime.untrusted_files import reason
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mts")
 PERIOD = 0.1  # seconds between the images of a folder, which have no times
@@ -74,8 +75,7 @@ def _from_video(path: Path, count: int, folder: Path) -> list[Picture]:
         decoder = imageio_ffmpeg.read_frames(str(path))
         width, height = next(decoder)["size"]
     except (OSError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: the video cannot be decoded ({reason}); convert it to MP4.") from error
+        raise ValueError(f"{path}: the video cannot be decoded ({reason(error)}); convert it to MP4.") from error
     if total < 2:
         raise ValueError(f"{path}: the video has {total} frame(s); expected at least two.")
     best: dict[int, tuple[float, int, Array]] = {}

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from plyfile import PlyData, PlyElement
 
 from ff_jax.data.scene_data import SparsePoints
-from ff_jax.runtime.untrusted_files import UnreadableFileError, check_regular
+from ff_jax.runtime.untrusted_files import UnreadableFileError, check_regular, reason
 
 MAX_HEADER = 1 << 16  # bytes
 
@@ -70,8 +70,7 @@ def open_ply(path: str | Path) -> PlyData:
     try:
         return PlyData.read(str(path))
     except Exception as error:  # a damaged file may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnreadableFileError(f"{path}: cannot be read as PLY ({reason}); restore the file.") from error
+        raise UnreadableFileError(f"{path}: cannot be read as PLY ({reason(error)}); restore the file.") from error
 
 
 def columns(element: PlyElement, names: tuple[str, ...]) -> Float[Array, "N C"]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float16, Float32, Float64, Int, Int32, Key, Shaped, 
 
 from ff_jax.fixers.triples import Triples, as_colors
 from ff_jax.runtime.atomic_files import atomic_write
-from ff_jax.runtime.untrusted_files import read_npz
+from ff_jax.runtime.untrusted_files import read_npz, reason
 
 REFERENCES = ("separate", "aligned", "nearest")
 
@@ -155,5 +155,5 @@ def _load(path: Path) -> Pairs:
         return Pairs(**{name: arrays[name] for name in Pairs.__dataclass_fields__})
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"{path} holds no pairs ({error}): delete it and run experiments.fixers.make_pairs again."
+            f"{path} holds no pairs ({reason(error)}): delete it and run experiments.fixers.make_pairs again."
         ) from error

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ff_jax.runtime.untrusted_files import read_file
+from ff_jax.runtime.untrusted_files import read_file, reason
 
 
 class TensorSpec(NamedTuple):
@@ -44,7 +44,7 @@ class OnnxNetwork:
         try:
             return self.session.run(None, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
         except Exception as error:  # onnxruntime's errors have no common base
-            raise ValueError(f"{self.path} failed ({_first_line(error)}); use inputs it was exported for.") from error
+            raise ValueError(f"{self.path} failed ({reason(error)}); use inputs it was exported for.") from error
 
 
 def open_network(path: Path | str) -> OnnxNetwork:
@@ -67,11 +67,11 @@ def open_network(path: Path | str) -> OnnxNetwork:
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=providers)
+        session = onnxruntime.InferenceSession(
+            data, options, providers=providers, enable_fallback=int(len(providers) > 1)
+        )  # the fallback prints why
     except Exception as error:  # onnxruntime's errors have no common base
-        raise ValueError(
-            f"{path}: not a network that runs ({_first_line(error)}); download or export it again."
-        ) from error
+        raise ValueError(f"{path}: not a network that runs ({reason(error)}); download or export it again.") from error
     return OnnxNetwork(path, _specs(path, session.get_inputs()), _specs(path, session.get_outputs()), session)
 
 
@@ -100,7 +100,3 @@ def _dtype(path: Path, name: str) -> np.dtype:
         return np.dtype({"float": "float32", "double": "float64"}.get(element, element))
     except TypeError as error:
         raise ValueError(f"{path}: {name} is not a tensor of numbers; export the network without it.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

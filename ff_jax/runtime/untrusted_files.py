@@ -21,8 +21,22 @@ _HEADER = re.compile(r"\{'descr': '([^']*)', 'fortran_order': (True|False), 'sha
 Array = np.ndarray
 
 
+_MAX_REASON = 200  # characters of a message that quotes another one
+
+
 class UnreadableFileError(ValueError):
     """A file is missing, special, damaged or too large to decode; the message names it."""
+
+
+def reason(error: BaseException | str) -> str:
+    """Make a short reason of an error for the message of another one: its first line, or else its type.
+
+    Libraries quote what they read, and a damaged file may hold anything.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in lines[0])
+    half = _MAX_REASON // 2
+    return text if len(text) <= _MAX_REASON else f"{text[:half]} ... {text[-half:]}"
 
 
 def check_regular(path: str | Path) -> int:
@@ -36,9 +50,9 @@ def check_regular(path: str | Path) -> int:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: the name has a null byte
-        reason = getattr(error, "strerror", None) or str(error)
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise UnreadableFileError(f"{path}: {'no such file' if missing else reason}; restore it.") from error
+        what = "no such file" if missing else getattr(error, "strerror", None) or reason(error)
+        raise UnreadableFileError(f"{path}: {what}; restore it.") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file (FIFO, socket or device)"
         raise UnreadableFileError(f"{path}: is a {kind}; put a file there.")
@@ -88,8 +102,7 @@ def parse_json(data: bytes, path: str | Path) -> Any:
     except RecursionError:
         raise UnreadableFileError(f"{path}: is nested too deeply for JSON of this kind; restore the file.") from None
     except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
-        reason = str(error).splitlines()[0]
-        raise UnreadableFileError(f"{path}: not valid JSON ({reason}); restore the file.") from error
+        raise UnreadableFileError(f"{path}: not valid JSON ({reason(error)}); restore the file.") from error
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
@@ -145,9 +158,8 @@ def _opened_npz(path: str | Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, z
     except UnreadableFileError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise ten types for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableFileError(
-            f"{path}: cannot be read ({reason}); the file is damaged or of another type: restore it."
+            f"{path}: cannot be read ({reason(error)}); the file is damaged or of another type: restore it."
         ) from error
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from ff_jax.runtime.atomic_files import DiskFullError, atomic_write, explain_full_disk
-from ff_jax.runtime.untrusted_files import check_regular, read_npz
+from ff_jax.runtime.untrusted_files import check_regular, read_npz, reason
 
 SUFFIXES = (".npz", ".safetensors")
 _SCHEMES = ("http", "https", "file")
@@ -75,8 +75,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         check_regular(path)
         return load_file(path) if path.suffix == ".safetensors" else read_npz(path)
     except _UNREADABLE as error:
-        reason = "no such file" if not path.exists() else (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: weights cannot be read ({reason}); download or convert the file again.") from error
+        what = reason(error) if path.exists() else "no such file"
+        raise ValueError(f"{path}: weights cannot be read ({what}); download or convert the file again.") from error
 
 
 def check_shapes(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], purpose: str) -> None:
@@ -139,7 +139,9 @@ def _download(url: str, path: Path, purpose: str) -> None:
     except DiskFullError:
         raise
     except (OSError, HTTPException) as error:
-        raise ValueError(f"{purpose}: {url} cannot be downloaded ({error}); correct the url or give a path.") from error
+        raise ValueError(
+            f"{purpose}: {url} cannot be downloaded ({reason(error)}); correct the url or give a path."
+        ) from error
 
 
 def _check_digest(path: Path, digest: str, advice: str) -> None:

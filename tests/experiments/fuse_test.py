@@ -14,13 +14,14 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from experiments.studies.measures import faults
+from experiments.studies.measures.robustness import kills
+from experiments.studies.measures.robustness.programs import MAIN_JOB, TINY_FLAGS
 from ff_jax.data.points.surface import MAX_DEPTH
 from ff_jax.fixers.skill import USEFUL
 
 # Several runs share all programs: they run for longer than one compilation takes.
 pytestmark = pytest.mark.usefixtures("optimized_module")
-TINY = list(faults.TINY_FLAGS)
+TINY = list(TINY_FLAGS)
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
@@ -80,7 +81,7 @@ def test_fusing_used_pseudo_views(finished):
 def kill(workdir: Path, moment, number: int = signal.SIGKILL) -> int:
     """Start or resume a run and send it a signal once `moment(process)` is true; return its exit code."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(faults.command(workdir), cwd=faults.ROOT, env=CPU, **silent)
+    process = subprocess.Popen(MAIN_JOB.command(workdir), cwd=kills.ROOT, env=CPU, **silent)
     deadline = time.time() + 900
     while not moment(process) and time.time() < deadline:
         assert process.poll() is None, "the run ended before it could be killed"
@@ -90,20 +91,21 @@ def kill(workdir: Path, moment, number: int = signal.SIGKILL) -> int:
     return process.wait()
 
 
-def study_faults(server, finished: Path, folder: Path) -> None:
-    """Run the study of one more kill on the runs so far: one finished, one killed."""
-    (folder / "whole").symlink_to(finished)
-    (folder / "seconds.txt").write_text("1.0")
-    done = server.run("experiments.studies.kill_and_resume", f"--workdir={folder}", "--kills=1")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "1 kills of 1 runs" in done.stdout and "equal the uninterrupted run bit for bit" in done.stdout
-    (kill,) = json.loads((folder / "kills.json").read_text())["kills"]
-    assert kill[:2] == ["1", "1"] and kill[3] == "fused" and int(kill[4]) >= 20
+def kill_by_the_study(server, finished: Path, folder: Path) -> None:
+    """Let the study kill a run once more: its row has one finished run, and one that is killed."""
+    (folder / "kills_main" / "whole").symlink_to(finished)
+    (folder / "kills_main" / "seconds.txt").write_text("1.0")
+    flags = f"--workdir={folder}", "--rows=kills_main", "--kills=1", "--signals=SIGKILL"
+    done = server.run("experiments.studies.robustness", *flags)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    killed, resumed = (json.loads(line) for line in (folder / "kills_main.jsonl").read_text().splitlines())
+    assert killed["kind"] == "runs" and "code -9" in killed["text"] and "at fused/checkpoints/" in killed["text"]
+    assert resumed["kind"] == "runs" and resumed["text"].startswith("0 of ")
 
 
 def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
-    """The last of three kills is done by the study `kill_and_resume`, which then compares the results."""
-    workdir = tmp_path / "killed1"
+    """The last of three kills is done by the study `robustness`, which then compares the results."""
+    workdir = tmp_path / "kills_main" / "killed1"
     log = workdir / "fused" / "metrics.jsonl"
 
     def between_checkpoints(process) -> bool:
@@ -118,14 +120,14 @@ def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
     assert kill(workdir, between_checkpoints, signal.SIGTERM) == 128 + signal.SIGTERM
     assert set((workdir / "fused" / "checkpoints").glob("[0-9]*")) - before  # the next step is saved
     log.unlink()  # only the log is lost
-    before = faults.unfinished(workdir)
-    kill(workdir, lambda _: faults.unfinished(workdir) - before)
+    before = kills.unfinished(MAIN_JOB, workdir)
+    kill(workdir, lambda _: kills.unfinished(MAIN_JOB, workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
-    study_faults(server, finished, tmp_path)
-    assert faults.differences(finished, workdir) == []
+    kill_by_the_study(server, finished, tmp_path)
+    assert kills.differences(finished, workdir) == []
     shutil.rmtree(workdir / "fused")
     shutil.copytree(workdir / "baseline", workdir / "fused")
-    assert any("images" in name for name in faults.differences(finished, workdir))
+    assert any("images" in name for name in kills.differences(finished, workdir))
 
 
 MISTAKES = [

@@ -15,6 +15,7 @@ from ff_jax.data.formats import av2_map
 from ff_jax.data.formats.common import nearest, pinhole, pose, read_columns, start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, Source
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid, transform
+from ff_jax.runtime.untrusted_files import reason
 
 POSES = "city_SE3_egovehicle.feather"
 LIDAR = "up_lidar"
@@ -58,7 +59,7 @@ def load(path: Path) -> SceneData:
             lanes=tuple(lane for file in maps for lane in av2_map.load(file)),
         )
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is not an Argoverse 2 log ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not an Argoverse 2 log ({reason(repr(error))}); download it again.") from error
     return start_at_vehicle(scene)
 
 

@@ -9,6 +9,7 @@ from matplotlib.path import Path as Polygon
 
 from ff_jax.data.lazy_arrays import read_object
 from ff_jax.data.scene_data import Lane
+from ff_jax.runtime.untrusted_files import reason
 
 UNMARKED = ("NONE", "UNKNOWN")
 SPACING = 1.0  # meters between the points of an edge
@@ -29,7 +30,7 @@ def load(path: Path) -> tuple[Lane, ...]:
         crossings = [(_points(c["edge1"]), _points(c["edge2"])) for c in content["pedestrian_crossings"].values()]
         lines = _lines(content["lane_segments"].values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not an Argoverse 2 map ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not an Argoverse 2 map ({reason(repr(error))}); download it again.") from error
     outlines = [_closed(np.concatenate([first, second[::-1]])) for first, second in crossings]
     groups = {"lane_line": lines, "road_edge": road_edges(areas), "crosswalk": outlines}
     return tuple(Lane(kind, points) for kind, group in groups.items() for points in group)

@@ -16,7 +16,7 @@ from ff_jax.data.formats.dgp import DGP_CATEGORIES
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, SparsePoints, ego_from_front_camera
-from ff_jax.runtime.untrusted_files import read_npz
+from ff_jax.runtime.untrusted_files import read_npz, reason
 
 KINDS = ("kitti_stereo", "kitti_lidar", "dgp")
 KITTI_PERIOD = 0.1  # seconds; the excerpt has no time stamps, and KITTI raw is 10 Hz
@@ -41,7 +41,9 @@ def load(path: Path, kind: str | None = None) -> SceneData:
     try:
         return readers[kind](path, index)
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}/cameras.json is not of kind {kind!r} ({error!r}); use another kind.") from error
+        raise ValueError(
+            f"{path}/cameras.json is not of kind {kind!r} ({reason(repr(error))}); use another kind."
+        ) from error
 
 
 def detect(index: dict, path: Path) -> str:

@@ -15,7 +15,7 @@ from ff_jax.data.formats.colmap_model import ModelCamera, ModelImage, read_model
 from ff_jax.data.formats.common import pose
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
 from ff_jax.data.lenses import Lens, lens
-from ff_jax.data.paths import inside
+from ff_jax.data.paths import inside, is_file_inside
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
 from ff_jax.data.units import CameraHeight
 
@@ -67,7 +67,7 @@ def is_model(folder: Path) -> bool:
 def _image_folder(path: Path, images: Sequence[ModelImage]) -> Path:
     """Find the folder that holds the most of the images; the first one if none has any."""
     folders = [path / name for name in IMAGES]
-    return max(folders, key=lambda folder: sum((folder / portable(image.name)).is_file() for image in images))
+    return max(folders, key=lambda folder: sum(is_file_inside(folder, portable(image.name)) for image in images))
 
 
 def _lens(model: Path, number: int, cameras: Mapping[int, ModelCamera]) -> Lens:
@@ -81,6 +81,6 @@ def _lens(model: Path, number: int, cameras: Mapping[int, ModelCamera]) -> Lens:
 
 def _masks(folder: Path, name: str) -> dict[str, Path]:
     """Find the mask of an image: NAME.SUFFIX.png, as COLMAP names it, or NAME.png."""
-    files = (folder / f"{name}.png", (folder / name).with_suffix(".png"))
-    present = [file for file in files if file.is_file()]
+    names = (f"{name}.png", f"{name.rpartition('.')[0] or name}.png")
+    present = [folder / file for file in names if is_file_inside(folder, file)]
     return {"valid": present[0]} if present else {}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ff_jax.data import lenses
-from ff_jax.runtime.untrusted_files import read_file
+from ff_jax.runtime.untrusted_files import read_file, reason
 
 # By their number in binary files; the lenses of the others are in `lenses.MODELS`.
 MODELS: Mapping[int, str] = {
@@ -74,7 +74,7 @@ def read_model(
             parsed.append(parse(data))
         except (struct.error, IndexError, OverflowError, ValueError) as error:
             raise ValueError(
-                f"{path}: cannot be read as a COLMAP model ({error}); correct or restore the file."
+                f"{path}: cannot be read as a COLMAP model ({reason(error)}); correct or restore the file."
             ) from error
     cameras, images, (xyz, rgb) = parsed
     _check_poses(folder / f"images{suffix}", images)

@@ -10,9 +10,10 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from ff_jax.data.formats.arrow_size import check_feather_size
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import SceneData
-from ff_jax.runtime.untrusted_files import UnreadableFileError, check_decoded_size, check_regular
+from ff_jax.runtime.untrusted_files import UnreadableFileError, check_decoded_size, check_regular, reason
 
 Array = np.ndarray
 _logger = logging.getLogger(__name__)
@@ -175,7 +176,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, Shaped[Array, 
             present = set(columns) & set(parquet.read_schema(str(path)).names)
             table = parquet.read_table(str(path), columns=sorted(present))
         else:
+            check_feather_size(path)
             table = feather.read_table(str(path))
+        table.validate(full=True)  # offsets in a damaged file lead to any place in memory
         return {name: table.column(name).to_numpy() for name in columns}
 
 
@@ -203,7 +206,9 @@ def read_cell(path: Path, column: str, row: int) -> bytes | Shaped[Array, "n"] |
         while row >= file.metadata.row_group(group).num_rows:
             row -= file.metadata.row_group(group).num_rows
             group += 1
-        value = file.read_row_group(group, [column]).column(column)[row]
+        table = file.read_row_group(group, [column])
+        table.validate(full=True)
+        value = table.column(column)[row]
     values = getattr(value, "values", None)
     return value.as_py() if values is None else values.to_numpy()
 
@@ -228,8 +233,7 @@ def _readable(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise ValueError(f"{path}: has no column {error.args[0]!r}; use a file of a supported version.") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); restore the file.") from error
+        raise ValueError(f"{path}: cannot be read ({reason(error)}); restore the file.") from error
 
 
 def _check_rows(parquet: ModuleType, path: Path) -> None:

@@ -15,7 +15,7 @@ from ff_jax.data.formats.common import pinhole, pose, start_at_vehicle
 from ff_jax.data.lazy_arrays import ImageFile, Source, read_object
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, invert_rigid
-from ff_jax.runtime.untrusted_files import read_npz
+from ff_jax.runtime.untrusted_files import read_npz, reason
 
 DGP_CATEGORIES = {
     "Car": "vehicle",
@@ -52,7 +52,7 @@ def load(path: Path) -> SceneData:
     try:
         return start_at_vehicle(_scene(path, index))
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{files[0]} is not a DGP scene ({error!r}); restore the file.") from error
+        raise ValueError(f"{files[0]} is not a DGP scene ({reason(repr(error))}); restore the file.") from error
 
 
 def _scene(path: Path, index: dict) -> SceneData:

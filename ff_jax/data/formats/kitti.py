@@ -21,6 +21,7 @@ from ff_jax.data.formats.common import choose, pinhole, rigid, start_at_vehicle
 from ff_jax.data.formats.kitti_files import CATEGORIES, Label
 from ff_jax.data.lazy_arrays import ImageFile, Source, image_size
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid
+from ff_jax.runtime.untrusted_files import reason
 
 PERIOD = 0.1  # seconds, of data without time stamps
 PAIRS = ({"left": 2, "right": 3}, {"left": 0, "right": 1})  # the color cameras, the gray cameras
@@ -241,5 +242,7 @@ def _stamps(path: Path, steps: Sequence[str]) -> Float[Array, "T"]:
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: does not hold a time for every image ({error}); download it again.") from error
+        raise ValueError(
+            f"{path}: does not hold a time for every image ({reason(error)}); download it again."
+        ) from error
     return np.array([(stamp - stamps[0]).total_seconds() for stamp in stamps])

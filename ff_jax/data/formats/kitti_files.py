@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from ff_jax.data.formats.common import rigid
-from ff_jax.runtime.untrusted_files import read_file
+from ff_jax.runtime.untrusted_files import read_file, reason
 
 EARTH_RADIUS = 6378137.0  # meters
 CATEGORIES = {"Car": "vehicle", "Van": "vehicle", "Truck": "vehicle", "Tram": "vehicle", "Cyclist": "cyclist"}
@@ -40,7 +40,9 @@ def read_numbers(path: Path, columns: int) -> Float[Array, "N C"]:
     try:
         return np.array(rows, float).reshape(-1, columns)
     except ValueError as error:
-        raise ValueError(f"{path}: not a table of {columns} numbers a line ({error}); restore the file.") from error
+        raise ValueError(
+            f"{path}: not a table of {columns} numbers a line ({reason(error)}); restore the file."
+        ) from error
 
 
 def read_calibration(path: Path) -> dict[str, Float[Array, "n"]]:
@@ -134,7 +136,7 @@ def read_tracklets(path: Path) -> list[Label]:
                 size = length, width, height
                 labels.append(Label(str(number), _entry(item, "objectType"), step, size, lidar_from_object))
     except (ElementTree.ParseError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or of another type ({error}); download it again.") from error
+        raise ValueError(f"{path} is damaged or of another type ({reason(error)}); download it again.") from error
     return labels
 
 
@@ -159,7 +161,7 @@ def read_labels(path: Path) -> list[Label]:
             height, width, length, x, y, z, turn = map(float, words[10:17])
             step, track, kind = int(words[0]), words[1], words[2]
         except (IndexError, ValueError) as error:
-            raise ValueError(f"{path} is not a file of tracking labels ({error}); restore the file.") from error
+            raise ValueError(f"{path} is not a file of tracking labels ({reason(error)}); restore the file.") from error
         cos, sin = np.cos(turn), np.sin(turn)
         axes = np.array([[cos, sin, 0], [0, 0, -1], [-sin, cos, 0]])
         if kind != "DontCare":

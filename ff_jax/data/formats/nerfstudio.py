@@ -23,6 +23,7 @@ from ff_jax.data.paths import inside
 from ff_jax.data.ply_files import ply_points
 from ff_jax.data.scene_data import SceneData, SparsePoints
 from ff_jax.data.units import CameraHeight
+from ff_jax.runtime.untrusted_files import reason
 
 FILE = "transforms.json"
 SPLIT_FILES = {name: f"transforms_{name}.json" for name in ("train", "val", "test")}
@@ -61,7 +62,7 @@ def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}/{FILE} lacks an entry ({error!r}); add it.") from error
+        raise ValueError(f"{path}/{FILE} lacks an entry ({reason(repr(error))}); add it.") from error
     points = _points(path, content.get("ply_file_path"))
     return photo_scene(path.name, "Nerfstudio data set", photos, points, scale)
 

@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from ff_jax.data.lazy_arrays import read_object
 from ff_jax.data.scene_data import Lane
+from ff_jax.runtime.untrusted_files import reason
 
 RADIUS = 100.0  # meters from the trajectory of the vehicle; maps cover whole districts
 
@@ -27,7 +28,9 @@ def load(path: Path, trajectory: Float[Array, "T 3"]) -> tuple[Lane, ...]:
     try:
         lines = list(_lines(content))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: lacks an entry ({error!r}); download the map expansion again.") from error
+        raise ValueError(
+            f"{path}: lacks an entry ({reason(repr(error))}); download the map expansion again."
+        ) from error
     lanes = []
     for kind, points in lines:
         inside = tree.query(points[:, :2])[0] < RADIUS

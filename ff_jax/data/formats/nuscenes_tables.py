@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.formats.common import choose, pose
-from ff_jax.runtime.untrusted_files import read_json
+from ff_jax.runtime.untrusted_files import read_json, reason
 
 Array = np.ndarray
 
@@ -55,7 +55,7 @@ def read_tables(path: Path, version: str, scene: str) -> Tables:
     except (KeyError, TypeError, ValueError) as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{folder}: the tables lack an entry ({error!r}); download them again.") from error
+        raise ValueError(f"{folder}: the tables lack an entry ({reason(repr(error))}); download them again.") from error
 
 
 def _table(folder: Path, name: str) -> dict[str, dict]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from ff_jax.runtime.untrusted_files import read_file
+from ff_jax.runtime.untrusted_files import read_file, reason
 
 _MAX_BYTES = 1 << 28  # of a decompressed table; those of PandaSet have 10 MB
 
@@ -37,7 +37,7 @@ def read_table(path: Path) -> dict[str, Shaped[Array, "N"]]:
         table = _Unpickler(io.BytesIO(content)).load()
         return table.columns()
     except Exception as error:  # a damaged pickle may raise anything
-        raise ValueError(f"{path}: cannot be read as a pickled table ({error}); download it again.") from error
+        raise ValueError(f"{path}: cannot be read as a pickled table ({reason(error)}); download it again.") from error
 
 
 class _Table:

@@ -16,7 +16,7 @@ from ff_jax.data.formats.common import nearest, pinhole, pose, rigid, start_at_v
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.lazy_arrays import ImageFile, Source, image_size, read_object
 from ff_jax.data.scene_data import Box, Frame, LidarSweep, SceneData, ego_from_front_camera, invert_rigid, transform
-from ff_jax.runtime.untrusted_files import read_json
+from ff_jax.runtime.untrusted_files import read_json, reason
 
 FRONT = "front_camera"
 MAX_GAP = 0.05  # seconds between a sweep and its images; sweeps are 0.1 s apart
@@ -47,7 +47,7 @@ def load(path: Path) -> SceneData:
     try:
         return start_at_vehicle(_scene(path))
     except (IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a PandaSet sequence ({error!r}); download it again.") from error
+        raise ValueError(f"{path} is not a PandaSet sequence ({reason(repr(error))}); download it again.") from error
 
 
 def _scene(path: Path) -> SceneData:
@@ -146,7 +146,7 @@ def _list(path: Path) -> list:
     try:
         content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); download it again.") from error
+        raise ValueError(f"{path}: not valid JSON ({reason(error)}); download it again.") from error
     if not isinstance(content, list) or not content:
         raise ValueError(f"{path}: holds no list of entries; download it again.")
     return content

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from ff_jax.data.lazy_arrays import ImageFile, read_object
 from ff_jax.data.paths import inside
 from ff_jax.data.scene_data import Box, Frame, SceneData
+from ff_jax.runtime.untrusted_files import reason
 
 CATEGORIES = {"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"}
 
@@ -30,7 +31,9 @@ def load(path: Path) -> SceneData:
     try:
         return _scene(path, index)
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}/frame.json is not a Waymo frame ({error!r}); restore the file.") from error
+        raise ValueError(
+            f"{path}/frame.json is not a Waymo frame ({reason(repr(error))}); restore the file."
+        ) from error
 
 
 def _scene(path: Path, index: dict) -> SceneData:

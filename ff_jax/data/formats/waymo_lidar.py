@@ -14,6 +14,7 @@ from ff_jax.data.formats.common import rigid
 from ff_jax.data.formats.protobuf_wire import decode
 from ff_jax.data.formats.waymo_messages import MATRIX
 from ff_jax.data.scene_data import invert_rigid
+from ff_jax.runtime.untrusted_files import reason
 
 _MAX_BYTES = 1 << 27  # of a decompressed range image; those of Waymo have 11 MB
 
@@ -30,7 +31,7 @@ def unpack_matrix(data: bytes, name: str) -> Float[Array, "H W C"]:
         message = decode(_decompress(data), MATRIX)
         return message["data"].reshape(message["shape"]["dims"])
     except (zlib.error, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{name}: a range image is damaged ({error}); download the file again.") from error
+        raise ValueError(f"{name}: a range image is damaged ({reason(error)}); download the file again.") from error
 
 
 def _decompress(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from ff_jax.data.formats.waymo_messages import FRAME
 from ff_jax.data.formats.waymo_parts import CAMERAS, LASERS, LICENSE, camera_frame, label_box, laser_points, matrix
 from ff_jax.data.lazy_arrays import EncodedImage, Source
 from ff_jax.data.scene_data import Frame, Lane, LidarSweep, SceneData
+from ff_jax.runtime.untrusted_files import reason
 
 MIN_CORNERS = 3  # of an outline with an area
 
@@ -45,7 +46,9 @@ def load(path: Path, frames: tuple[int, int] | None = None) -> SceneData:
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: holds no Waymo Perception frames ({error}); use a segment-*.tfrecord.") from error
+        raise ValueError(
+            f"{path}: holds no Waymo Perception frames ({reason(error)}); use a segment-*.tfrecord."
+        ) from error
 
 
 def _decode(path: Path, span: tuple[int, int]) -> dict:

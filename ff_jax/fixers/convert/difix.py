@@ -21,6 +21,7 @@ from ff_jax.fixers.convert.name_mapping import Rule, shapes_of, to_flax
 from ff_jax.fixers.convert.safetensors_shards import read_tensors
 from ff_jax.fixers.difix import eig_conditioning, model, vae
 from ff_jax.fixers.difix.config import DifixConfig
+from ff_jax.runtime.untrusted_files import reason
 
 Tensors = Iterable[tuple[str, np.ndarray]]
 
@@ -176,7 +177,7 @@ def embed(folder: Path, prompt: str) -> Float[Array, "L D"]:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'tokenizer'}: cannot be read ({str(error).splitlines()[0]}).") from error
+        raise ValueError(f"{folder / 'tokenizer'}: cannot be read ({reason(error)}).") from error
     ids = tokenizer(prompt, padding="max_length", truncation=True, return_tensors="np").input_ids
     return _encode(folder / "text_encoder", np.asarray(ids))
 
@@ -189,7 +190,7 @@ def _encode(folder: Path, ids: Int[np.ndarray, "1 L"]) -> Float[Array, "L D"]:
     try:
         config = CLIPTextConfig.from_json_file(folder / "config.json")
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: its config.json cannot be read ({str(error).splitlines()[0]}).") from error
+        raise ValueError(f"{folder}: its config.json cannot be read ({reason(error)}).") from error
     encoder = FlaxCLIPTextModel(config, _do_init=False)
     positions = np.arange(ids.shape[1])[None]
     expected = shapes_of(encoder.module.init, ids, np.ones_like(ids), positions)

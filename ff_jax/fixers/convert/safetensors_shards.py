@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ff_jax.data.paths import inside
-from ff_jax.runtime.untrusted_files import check_regular, read_json
+from ff_jax.runtime.untrusted_files import check_regular, read_json, reason
 
 _INDEX = "*.safetensors.index.json"
 
@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                     origin[name] = file
                     yield name, tensors.get_tensor(name)
         except (OSError, KeyError, TypeError, SafetensorError) as error:
-            raise ValueError(f"{file} cannot be read ({error}); download it again.") from error
+            raise ValueError(f"{file} cannot be read ({reason(error)}); download it again.") from error
 
 
 def _files(path: Path) -> list[Path]:
@@ -58,7 +58,7 @@ def _indexed(index: Path) -> list[Path]:
         names = sorted(set(read_json(index)["weight_map"].values()))
         files = [inside(index.parent, name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is not an index of weights ({error!r}); download it again.") from error
+        raise ValueError(f"{index} is not an index of weights ({reason(repr(error))}); download it again.") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise ValueError(f"{index.parent} lacks {len(missing)} of {len(names)} files ({missing[0]}); download them.")

@@ -3,8 +3,9 @@ import pytest
 
 from experiments.cli.command_line import to_config
 from experiments.configs import waymo_recondreamer as scenes
+from experiments.studies.measures.robustness.writers.protobuf import tfrecord
+from experiments.studies.measures.robustness.writers.waymo import Segment
 from ff_jax.data.formats.registry import open_source
-from tests.ff_jax.data.formats.waymo_v1_test import Segment, tfrecord
 
 
 @pytest.mark.parametrize("index", scenes.SCENES)

@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from ff_jax.fixers.pair_files import Pairs, save, shard_path
+from experiments.studies.measures.robustness.small_trainings import write_views
 from ff_jax.runtime import checkpoint
 
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=1"
@@ -29,22 +29,9 @@ def train(server, name, place, *others):
     return [done.stdout for done in ends]
 
 
-def write_views(folder, size):
-    """Write two streets of one clip, or of 9 single views."""
-    for seed in range(2):
-        rng = np.random.default_rng()
-        image = lambda rng=rng: rng.integers(0, 256, (9, *size, 3), np.uint8)
-        other = {name: rng.random((9, *size)).astype(np.float16) for name in ("eig", "depth")}
-        poses = {"K": np.ones((9, 3, 3), np.float32), "world_from_camera": np.ones((9, 4, 4))}
-        numbers = {"shift": np.ones(9, np.float32), "steps": np.ones(9, np.int32)}
-        images = {name: image() for name in ("render", "truth", "nearest")}
-        images |= {"separate": rng.integers(0, 256, (9, 2, *size, 4), np.uint8), "weight": image()[..., 0]}
-        save(shard_path(folder, seed), Pairs(**images, **other, **poses, **numbers))
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_save_and_one_resumes(name, server, tmp_path):
-    write_views(tmp_path, (16, 16))
+    write_views(tmp_path, (16, 16), np.random.default_rng())
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -62,7 +49,7 @@ def test_two_processes_save_and_one_resumes(name, server, tmp_path):
 
 def test_a_reference_unet_is_trained_on_logs_and_chosen_on_another(server, tmp_path):
     for name, size in (("street", (24, 32)), ("rig", (32, 24)), ("third", (24, 24))):
-        write_views(tmp_path / "pairs" / name, size)
+        write_views(tmp_path / "pairs" / name, size, np.random.default_rng())
     flags = [f"--pairs={tmp_path / 'pairs'}", f"--out={tmp_path / 'out'}", "--steps=2", "--batch=3", "--crop=24,24"]
     flags += ["--check_every=1", "--max_validation=2", "--lpips=none.npz"]
     runs = [("reference_unet", *flags, f"--validation={name}") for name in ("third", "fourth")]

@@ -1,12 +1,11 @@
 """Scenes of Gaussians in the layouts of other tools, written here byte by byte, are read to the same numbers."""
 
-import struct
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
+from experiments.studies.measures.robustness.writers.gaussians import write_compressed
 from ff_jax.export.ply import read_ply, write_ply
 from ff_jax.export.ply_layouts import FLAT, OPAQUE, read_splat_header, read_splats
 from ff_jax.render.gaussians import SH_C0
@@ -72,46 +71,6 @@ def test_colors_may_be_bytes(tmp_path):
     stored = read_splats(tmp_path / "a.ply").gaussians
     np.testing.assert_allclose(stored.sh, gaussians.sh, atol=0.51 / 255 / SH_C0)
     np.testing.assert_array_equal(stored.quats, gaussians.quats)
-
-
-def pack(value, low, high, bits):
-    return round((value - low) / max(high - low, 1e-30) * ((1 << bits) - 1))
-
-
-def write_compressed(path, gaussians, with_color_bounds):
-    """Write the layout of PlayCanvas, one Gaussian after the other."""
-    means, scales = (np.asarray(part, float) for part in (gaussians.means, gaussians.log_scales))
-    sh, count = np.asarray(gaussians.sh, float), len(means)
-    rgb, alpha = sh[:, 0] * SH_C0 + 0.5, 1 / (1 + np.exp(-np.asarray(gaussians.logit_opacities, float)))
-    chunks, vertices, rest = b"", b"", b""
-    for start in range(0, count, 256):
-        rows = slice(start, min(start + 256, count))
-        bounds = [(part[rows].min(0), part[rows].max(0)) for part in (means, scales, rgb)]
-        parts = bounds if with_color_bounds else bounds[:2]
-        chunks += struct.pack(f"<{6 * len(parts)}f", *np.ravel(parts))
-        for i in range(rows.start, rows.stop):
-            words = []
-            for part, (low, high) in zip((means, scales), bounds[:2], strict=True):
-                x, y, z = (pack(part[i, k], low[k], high[k], bits) for k, bits in enumerate((11, 10, 11)))
-                words.append(x << 21 | y << 11 | z)
-            quat = np.asarray(gaussians.quats, float)[i]
-            quat = quat / np.linalg.norm(quat)
-            largest = int(np.abs(quat).argmax())
-            quat *= np.sign(quat[largest])
-            a, b, c = (pack(v, -np.sqrt(0.5), np.sqrt(0.5), 10) for v in np.delete(quat, largest))
-            low, high = bounds[2] if with_color_bounds else (np.zeros(3), np.ones(3))
-            r, g, b8 = (pack(rgb[i, k], low[k], high[k], 8) for k in range(3))
-            color = r << 24 | g << 16 | b8 << 8 | pack(alpha[i], 0, 1, 8)
-            vertices += struct.pack("<4I", words[0], largest << 30 | a << 20 | b << 10 | c, words[1], color)
-            rest += bytes(round((v + 4) * 255 / 8) for v in sh[i, 1:].T.ravel())
-    names = [f"{side}_{kind}{axis}" for kind in ("", "scale_") for side in ("min", "max") for axis in "xyz"]
-    names += ["min_r", "min_g", "min_b", "max_r", "max_g", "max_b"] if with_color_bounds else []
-    header = ["ply", "format binary_little_endian 1.0", "comment made by a test", f"element chunk {-(-count // 256)}"]
-    header += [f"property float {name}" for name in names] + [f"element vertex {count}"]
-    header += [f"property uint packed_{name}" for name in ("position", "rotation", "scale", "color")]
-    if sh.shape[1] > 1:
-        header += [f"element sh {count}"] + [f"property uchar f_rest_{i}" for i in range(3 * (sh.shape[1] - 1))]
-    path.write_bytes("\n".join([*header, "end_header\n"]).encode() + chunks + vertices + rest)
 
 
 @pytest.mark.parametrize(("coefficients", "with_color_bounds"), [(1, False), (4, True), (16, True)])

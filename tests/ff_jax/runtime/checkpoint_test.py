@@ -1,14 +1,11 @@
 """Checkpoints keep every bit, survive kills and corruption, and say what is wrong."""
 
 import errno
-import json
 import logging
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.studies.measures.robustness.torn_checkpoints import TEARS, flip_one_bit
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.atomic_files import DiskFullError
 
@@ -83,11 +81,6 @@ def blank(state):
     return jax.tree.map(lambda x: x * 0 if getattr(x, "dtype", bool) in numbers else x, state)
 
 
-def data_file(directory, step) -> Path:
-    files = (directory / str(step) / "state").rglob("*")
-    return max((f for f in files if f.is_file()), key=lambda f: f.stat().st_size)
-
-
 def test_round_trip_keeps_every_bit_type_and_the_structure(tmp_path):
     state = make_state()
     meta = {"shift": 2.0, "config": {"name": "x"}}
@@ -111,38 +104,6 @@ def test_only_the_newest_stay_and_each_can_be_restored(tmp_path):
     assert checkpoint.latest(tmp_path) == 20
     state, meta, step = checkpoint.restore(tmp_path, {"a": jnp.zeros(3, int)}, step=10)
     assert (int(state["a"][0]), meta["s"], step) == (10, 10, 10)
-
-
-def truncate(directory):
-    path = data_file(directory, 2)
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flip_one_bit(directory):
-    path = data_file(directory, 2)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-def edit_manifest(directory, edit):
-    path = directory / "2" / checkpoint.MANIFEST
-    text = edit(path.read_text())
-    assert text != path.read_text()
-    path.write_text(text)
-
-
-TEARS = {
-    "truncated": truncate,
-    "one bit flipped": flip_one_bit,
-    "file missing": lambda d: data_file(d, 2).unlink(),
-    "manifest missing": lambda d: (d / "2" / checkpoint.MANIFEST).unlink(),
-    "manifest cut": lambda d: os.truncate(d / "2" / checkpoint.MANIFEST, 20),
-    "manifest with another leaf": lambda d: edit_manifest(d, lambda text: text.replace("float32", "float16", 1)),
-    "manifest without files": lambda d: edit_manifest(d, lambda text: json.dumps(json.loads(text) | {"files": {}})),
-    "manifest with a flipped bit": lambda d: edit_manifest(d, lambda text: text.replace('"leaves"', '"lgaves"')),
-    "manifest of another kind": lambda d: (d / "2" / checkpoint.MANIFEST).write_text("[]"),
-}
 
 
 @pytest.mark.parametrize("tear", TEARS.values(), ids=TEARS.keys())
@@ -189,6 +150,7 @@ def test_leftovers_of_a_killed_write_are_ignored_and_removed(tmp_path):
 
 WRITER = """
 import sys, jax, jax.numpy as jnp
+from experiments.studies.measures.robustness.torn_checkpoints import TEARS, flip_one_bit
 from ff_jax.runtime import checkpoint
 state = {f"a{i}": jax.random.normal(jax.random.key(i), (400, 1000)) for i in range(6)}
 for step in range(1, 1000):
@@ -235,6 +197,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path, monkey
 
 LIMITED = """
 import resource, sys, jax, jax.numpy as jnp
+from experiments.studies.measures.robustness.torn_checkpoints import TEARS, flip_one_bit
 from ff_jax.runtime import checkpoint
 draw = lambda step: {"a": jax.random.normal(jax.random.key(step), (100_000,))}
 checkpoint.save(sys.argv[1], 1, draw(1), {})

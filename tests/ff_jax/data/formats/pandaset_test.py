@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from experiments.studies.measures.robustness.writers.pandas_pickle import table_writer
 from ff_jax.data.formats import pandaset
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert_rigid
 from ff_jax.data.validate import validate
-from tests.ff_jax.data.formats.pandas_pickle_test import Writer
 
 STEPS, START = 2, 1_557_539_924.5
 CAMERAS = ("back_camera", "front_camera")
@@ -59,9 +59,10 @@ class Sequence:
 
 
 @pytest.fixture
-def sequence_folder(tmp_path, monkeypatch):
+def sequence_folder(tmp_path):
     path = tmp_path / "002"
-    return Sequence(np.random.default_rng(), Writer(monkeypatch), path), path
+    with table_writer() as writer:
+        yield Sequence(np.random.default_rng(), writer, path), path
 
 
 def test_a_sequence_is_read(sequence_folder):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from experiments.studies.measures.robustness.writers.protobuf import encode, varint
 from ff_jax.data.formats.protobuf_wire import Field, decode
-from tests.ff_jax.data.formats.protobuf import encode, varint
 
 INNER = {1: Field("x", "double"), 15: Field("label", "string")}
 TABLE = {

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from experiments.studies.measures.robustness.writers import protobuf
 from ff_jax.data.formats import tfrecord
-from tests.ff_jax.data.formats import protobuf
 
 
 def test_checksums_equal_the_definition():

@@ -1,5 +1,4 @@
 import io
-import zlib
 from collections import Counter
 
 import numpy as np
@@ -7,15 +6,13 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from experiments.studies.measures.robustness.writers.protobuf import tfrecord
+from experiments.studies.measures.robustness.writers.waymo import Segment, matrix_bytes, vehicle
 from ff_jax.data.formats import waymo_frame, waymo_v1
-from ff_jax.data.formats.waymo_messages import FRAME, MATRIX
 from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at
 from ff_jax.data.validate import validate
-from tests.ff_jax.data.formats.protobuf import encode, tfrecord
 
 RECORD = "data/native/waymo/pvps_data_one_frame.tfrecord"
-ORIGIN = np.array([-12_000.0, 34_000, 55])  # the worlds of real segments are tens of kilometers from theirs
-OFFSET = np.array([0.3, -0.2, 0.1])
 
 
 @pytest.fixture(scope="module")
@@ -52,107 +49,6 @@ def test_the_real_record_equals_the_frame_exported_from_it(assets, real):
 def test_a_record_of_another_kind_is_refused(assets):
     with pytest.raises(ValueError, match=r"motion_data.*: holds no Waymo Perception frames .*; use a segment-"):
         waymo_v1.load(assets / "data/native/waymo/motion_data_one_scenario.tfrecord")
-
-
-def rotation(roll, pitch, yaw):
-    def about(axis, angle):
-        i, j = [(1, 2), (2, 0), (0, 1)][axis]
-        matrix = np.eye(4)
-        matrix[i, i] = matrix[j, j] = np.cos(angle)
-        matrix[i, j], matrix[j, i] = -np.sin(angle), np.sin(angle)
-        return matrix
-
-    return about(2, yaw) @ about(1, pitch) @ about(0, roll)
-
-
-def vehicle(values):
-    """roll, pitch, yaw, x, y, z to a pose."""
-    matrix = rotation(*values[:3])
-    matrix[:3, 3] = values[3:]
-    return matrix
-
-
-def transform(matrix):
-    return {"transform": matrix.ravel()}
-
-
-def matrix_bytes(values):
-    return zlib.compress(encode({"data": values.ravel(), "shape": {"dims": values.shape}}, MATRIX, packed=True))
-
-
-def jpeg(rng):
-    buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8)).save(buffer, "jpeg")
-    return buffer.getvalue()
-
-
-class Segment:
-    """A segment of three frames with two cameras and two lasers, in the layout of dataset.proto."""
-
-    def __init__(self, rng):
-        self.poses = [
-            vehicle([*rng.normal(0, 0.02, 2), 0.1 * i, *ORIGIN + np.array([2.0 * i, 0, 0])]) for i in range(3)
-        ]
-        self.extrinsics = {1: vehicle([0, 0.01, 2.5, 1.4, 0, 2.2]), 2: vehicle([0, 0, 0.02, 4, 0, 0.7])}
-        self.camera = vehicle([0.01, 0.02, 0.3, 1.5, 0.1, 2])
-        self.inclinations = np.sort(rng.uniform(-0.3, 0.05, 4))
-        self.images = {k: rng.uniform(-0.5, 40, (4, 9, 4)).astype(np.float32) for k in (1, 2)}
-        self.second = np.where(rng.random((4, 9, 4)) < 0.5, rng.uniform(1, 40, (4, 9, 4)), 0).astype(np.float32)
-        self.pixel = np.concatenate([rng.normal(0, 0.02, (4, 9, 3)), rng.normal(0, 3, (4, 9, 3)) + ORIGIN], -1)
-        self.pixel = self.pixel.astype(np.float32)
-        self.jpegs = [jpeg(rng) for _ in range(6)]
-        self.line = rng.normal(size=(3, 3)) * 10 + ORIGIN
-        names = ("v_x", "v_y", "v_z", "w_x", "w_y", "w_z")
-        speed = [*rng.normal(0, 8, 3).astype(np.float32).tolist(), *rng.normal(0, 0.3, 3).tolist()]
-        self.velocity = dict(zip(names, speed, strict=True))
-        self.times = {"exposure": 0.002, "trigger": 100.0, "done": 100.05}
-
-    def laser_calibration(self, name):
-        common = {"name": name, "extrinsic": transform(self.extrinsics[name])}
-        if name == 1:
-            return common | {"inclinations": self.inclinations}
-        return common | {"inclination_min": -1.2, "inclination_max": 0.4}
-
-    def lasers(self):
-        top = {"ranges": matrix_bytes(self.images[1]), "poses": matrix_bytes(self.pixel)}
-        return [
-            {"name": 1, "first": top, "second": {"ranges": matrix_bytes(self.second)}},
-            {"name": 2, "first": {"ranges": matrix_bytes(self.images[2])}},
-        ]
-
-    def record(self, index):
-        intrinsic = [20.0, 21, 12, 8, 0.01, 0.02, 0.001, 0.002, 0.003]
-        calibration = {"intrinsic": intrinsic, "extrinsic": transform(self.camera), "width": 24, "height": 16}
-        calibration["direction"] = 4  # right to left
-        lidar_points = self.poses[index] @ vehicle([0, 0, 0, 0.5, 0, 0])
-        box = dict(center_x=9.0, center_y=index, center_z=1, width=2, length=4.5, height=1.6, heading=0.4)
-        images = [
-            {
-                "name": k,
-                "jpeg": self.jpegs[2 * index + k - 1],
-                "pose": transform(lidar_points),
-                "time": 100.04 + 0.1 * index,
-            }
-            | {"velocity": self.velocity, **self.times}
-            for k in (2, 1)
-        ]
-        message = {
-            "context": {
-                "name": "made",
-                "cameras": [calibration | {"name": k} for k in (1, 2)],
-                "lasers": [self.laser_calibration(k) for k in (1, 2)],
-            },
-            "micros": 100_000_000 + 100_000 * index,
-            "pose": transform(self.poses[index]),
-            "images": images,
-            "lasers": self.lasers(),
-            "labels": [{"box": box, "type": 1, "id": "car", "points": 30, "top_points": 12}],
-            "map_offset": dict(zip("xyz", OFFSET, strict=True)),
-        }
-        points = {"points": [dict(zip("xyz", p, strict=True)) for p in self.line + OFFSET]}
-        if index == 0:
-            message["features"] = [{"lane_line": points}, {"road_edge": points}, {"crosswalk": points}]
-        return encode(message, FRAME)
 
 
 @pytest.fixture(scope="module")

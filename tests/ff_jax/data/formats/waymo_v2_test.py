@@ -6,11 +6,11 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from pyarrow import parquet
 
+from experiments.studies.measures.robustness.writers.protobuf import tfrecord
+from experiments.studies.measures.robustness.writers.waymo import Segment, vehicle
 from ff_jax.data.formats import waymo_v1, waymo_v2
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.validate import validate
-from tests.ff_jax.data.formats.protobuf import tfrecord
-from tests.ff_jax.data.formats.waymo_v1_test import Segment, vehicle
 
 STAMP, NAME = "key.frame_timestamp_micros", "key.segment_context_name"
 STAMPS = [100_000_000 + 100_000 * i for i in range(3)]

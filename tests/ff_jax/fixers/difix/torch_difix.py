@@ -9,19 +9,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from experiments.benchmarks.baselines.difix_networks import Original, decode, encode, networks, step  # noqa: E402, F401
+from experiments.studies.measures.robustness.small_trainings import small_difix  # noqa: E402
 from ff_jax.fixers.difix import model  # noqa: E402
-from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig, published  # noqa: E402
+from ff_jax.fixers.difix.config import published  # noqa: E402
 
-CONFIG = DifixConfig(
-    unet=UNetConfig(channels=(32, 64), heads=(2, 4), layers=1, context=24, tokens=5),
-    vae=ImageVaeConfig(channels=(16, 32), layers=1, groups=8, rank=2, alpha=3.0),
-    size=(64, 64),
-    tile=(64, 64),
-    overlap=8,
-    eig_scale=0.7,
-    chunk=2,
-    dtype="float32",
-)
+CONFIG = small_difix()
 ADAPTER = "vae_skip"
 
 # Compiling takes most of the time: the code runs once or twice and need not be fast.

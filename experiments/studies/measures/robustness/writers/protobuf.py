@@ -1,11 +1,14 @@
-"""Encode protocol buffers for the tests, by the tables that the readers decode with."""
+"""Encode protocol buffers and TFRecord files, by the tables that the readers decode with."""
 
 import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 
-def varint(value):
+def varint(value: int) -> bytes:
+    """Encode a whole number, modulo 2^64, with 7 bits a byte."""
     value, out = value % (1 << 64), bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -13,8 +16,8 @@ def varint(value):
     return bytes([*out, value])
 
 
-def encode(message, table, packed=False):
-    """Return the bytes of `message`; a value of a "span" field is bytes."""
+def encode(message: Mapping[str, Any], table: Mapping[int, Any], packed: bool = False) -> bytes:
+    """Encode a message by the table of its type; a value of a "span" field is bytes."""
     fields = {field.name: (number, field) for number, field in table.items()}
     out = b""
     for name, value in message.items():
@@ -25,7 +28,7 @@ def encode(message, table, packed=False):
             continue
         for item in value if field.repeated else [value]:
             if isinstance(field.kind, dict) or isinstance(item, str | bytes):
-                inner = encode(item, field.kind, packed) if isinstance(field.kind, dict) else item
+                inner: Any = encode(item, field.kind, packed) if isinstance(field.kind, dict) else item
                 inner = inner.encode() if isinstance(inner, str) else inner
                 out += varint(number << 3 | 2) + varint(len(inner)) + inner
             else:
@@ -34,7 +37,8 @@ def encode(message, table, packed=False):
     return out
 
 
-def scalar(kind, value):
+def scalar(kind: str, value: Any) -> tuple[int, bytes]:
+    """Encode a number; return its wire type and its bytes."""
     return {
         "int": lambda: (0, varint(int(value))),
         "double": lambda: (1, struct.pack("<d", value)),
@@ -42,8 +46,8 @@ def scalar(kind, value):
     }[kind]()
 
 
-def crc32c(data):
-    """The definition, bit by bit."""
+def crc32c(data: bytes) -> int:
+    """Compute the checksum CRC-32C by its definition, bit by bit."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte
@@ -52,13 +56,14 @@ def crc32c(data):
     return register ^ 0xFFFFFFFF
 
 
-def mask_crc(crc):
+def mask_crc(crc: int) -> bytes:
+    """Encode a checksum as TFRecord files store it."""
     rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def tfrecord(records):
-    """Return the bytes of a TFRecord file."""
+def tfrecord(records: Iterable[bytes]) -> bytes:
+    """Encode a TFRecord file."""
     parts = []
     for record in records:
         length = struct.pack("<Q", len(record))

@@ -6,19 +6,20 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from experiments.studies.measures.robustness.outcomes import REPAIRED, RUNS, SENTENCE, Case
 from ff_jax.data.loader import load_image, load_mask
 from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 
-SENTENCE, REPAIRED, SILENT, TRACEBACK = "one sentence", "repaired", "silent", "traceback"
-MAX_SENTENCE = 900  # characters: a path or two, a value and a remedy
 NAN, INF = math.nan, math.inf
+_BROKEN = "broken"  # name of the copy
 
 Edit = Callable[[dict, Path], None]  # changes the content of scene.json, or files of the folder
 
@@ -31,32 +32,33 @@ class Fault(NamedTuple):
     is_repaired: bool = False  # whether opening mends it, with a note
 
 
-def outcome(good: Path, fault: Fault, folder: Path) -> tuple[str, str]:
-    """Break a copy of a good scene at `folder`, open it, and decode what training would.
+def cases(good: Path) -> Iterator[Case]:
+    """Give the cases of all faults of a good scene folder."""
+    for fault in faults():
+        allowed = (REPAIRED,) if fault.is_repaired else (SENTENCE,)
+        yield Case(fault.name, partial(_open_broken, good, fault), (_BROKEN,), allowed)
 
-    Returns:
-        One of the four outcomes, and the text of the error.
+
+def _open_broken(good: Path, fault: Fault, folder: Path) -> str:
+    """Break a copy of a good scene, open it, and decode what training would.
+
+    Raises:
+        ValueError: it is refused.
     """
-    shutil.copytree(good, folder)
-    content = json.loads((folder / "scene.json").read_text())
+    broken = folder / _BROKEN
+    shutil.copytree(good, broken)
+    content = json.loads((broken / "scene.json").read_text())
     before = json.dumps(content)
-    fault.edit(content, folder)
+    fault.edit(content, broken)
     if json.dumps(content) != before:
-        (folder / "scene.json").write_text(json.dumps(content))
-    try:
-        log = open_log(str(folder))
-        for frame in log.frames:
-            load_image(frame)
-            for kind in frame.masks:
-                load_mask(frame, kind)
-        points = [sweep.load_world() for sweep in log.sweeps]
-    except ValueError as error:
-        text = str(error)
-        is_sentence = "\n" not in text and len(text) < MAX_SENTENCE and str(folder) in text
-        return (SENTENCE if is_sentence else TRACEBACK), text
-    except Exception as error:  # what a user would see as a traceback
-        return TRACEBACK, f"{type(error).__name__}: {error}"
-    return (REPAIRED if fault.is_repaired and _is_sound(log, points) else SILENT), ""
+        (broken / "scene.json").write_text(json.dumps(content))
+    log = open_log(str(broken))
+    for frame in log.frames:
+        load_image(frame)
+        for kind in frame.masks:
+            load_mask(frame, kind)
+    points = [sweep.load_world() for sweep in log.sweeps]
+    return REPAIRED if fault.is_repaired and _is_sound(log, points) else RUNS
 
 
 def _is_sound(log: SceneData, points: list[np.ndarray]) -> bool:

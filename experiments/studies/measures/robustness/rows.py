@@ -1,0 +1,85 @@
+"""The rows of the table of `experiments.studies.robustness`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.studies.measures.robustness import (
+    broken_logs,
+    flag_cases,
+    kills,
+    mutations,
+    programs,
+    setting_cases,
+    torn_checkpoints,
+)
+from experiments.studies.measures.robustness.outcomes import Result, attempt_all
+from ff_jax.data.folder import write_folder
+from ff_jax.data.scene_data import SceneData
+from ff_jax.data.synthetic import StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
+from ff_jax.data.synthetic.lidar import LidarPattern
+
+
+class Options(NamedTuple):
+    """What a row takes.
+
+    Attributes:
+        folder: an empty folder of its own.
+        kills: signals of each kind for each program.
+        signals: their names.
+        count: random changes of each file format and of a checkpoint.
+        seed: of all random draws.
+    """
+
+    folder: Path
+    kills: int
+    signals: tuple[str, ...]
+    count: int
+    seed: int
+
+
+Row = Callable[[Options], Iterator[Result]]
+
+
+def small_scene(_: Path | None = None) -> SceneData:
+    """Make a street of six frames of 64 x 40 pixels with LiDAR, boxes and lanes."""
+    return street_log(0, StreetConfig(num_frames=6, moving=False), 64, 40, lidar=LidarPattern(beams=4, azimuths=90))
+
+
+def _killed(program: kills.Program) -> Row:
+    def row(options: Options) -> Iterator[Result]:
+        yield from kills.results(program, options.folder, options.kills, options.seed, options.signals)
+
+    return row
+
+
+def _logs(options: Options) -> Iterator[Result]:
+    good = write_folder(small_scene(), options.folder / "good")
+    yield from attempt_all(broken_logs.cases(good), options.folder)
+
+
+def _mutations(options: Options) -> Iterator[Result]:
+    scene = small_scene()
+    rng = np.random.default_rng([options.seed, 1])
+    yield from mutations.all_results(options.folder, lambda _: scene, rng, options.count)
+
+
+def _torn(options: Options) -> Iterator[Result]:
+    rng = np.random.default_rng([options.seed, 2])
+    yield from attempt_all(torn_checkpoints.cases(options.folder / "whole", rng, options.count), options.folder)
+
+
+ROWS: dict[str, Row] = {
+    "kills_main": _killed(programs.MAIN_JOB),
+    "kills_sweep": _killed(programs.SWEEP),
+    "kills_difix": _killed(programs.training("difix")),
+    "kills_eigent": _killed(programs.training("eigent")),
+    "torn": _torn,
+    "logs": _logs,
+    "flags": lambda options: attempt_all(flag_cases.cases(), options.folder),
+    "settings": lambda options: attempt_all(setting_cases.cases(), options.folder),
+    "mutations": _mutations,
+}

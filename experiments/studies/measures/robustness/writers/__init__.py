@@ -1,0 +1,1 @@
+"""Writers of small valid files of formats that the project only reads."""
