@@ -22,7 +22,7 @@ from ff_jax.data.scene_data import SceneData
 from ff_jax.pipeline.config import FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.fixers import check_fixers, fix_hook, fixers_for, report_skill
 from ff_jax.pipeline.initialize import initialize, make_recording
-from ff_jax.pipeline.loaded_scene import warn_if_unlike
+from ff_jax.pipeline.loaded_scene import check_overlap, load_scene, warn_if_unlike
 from ff_jax.pipeline.phases import Phase, run_phase
 from ff_jax.pipeline.results import write_results
 from ff_jax.pipeline.run import Run
@@ -226,10 +226,13 @@ def write_facts(workdir: Path, config: FuseConfig, log: SceneData) -> dict[str, 
 
 
 def checked_recording(log: SceneData, config: FuseConfig) -> Recording:
-    """Make the recording of a job that trains; nothing is written before the log and the settings are checked."""
+    """Make the recording of a job that trains; nothing is written before log, settings and scene are checked."""
     if config.steps < 1 and not config.init.scene:
         raise ValueError(f"invalid steps={config.steps}: expected at least 1, or nothing is trained.")
-    return make_recording(log, config)
+    recording = make_recording(log, config)
+    if config.init.scene:
+        check_overlap(load_scene(config, log), recording.frames)
+    return recording
 
 
 def check_capacity(config: FuseConfig, frames: int) -> None:

@@ -12,7 +12,7 @@ from ff_jax.data.recording import Recording, time_indices, train_frames
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
 from ff_jax.data.validate import check
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.loaded_scene import check_overlap, load_scene, with_loaded
+from ff_jax.pipeline.loaded_scene import load_scene, with_loaded
 from ff_jax.scene import PointCloud, Scene, SceneSizes, init_scene
 from ff_jax.scene.camera_path import CameraPath, make_path
 from ff_jax.scene.scene import with_actors
@@ -104,7 +104,6 @@ def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool
     scene = init_scene(key, _on_device(points), sizes, opacity=config.init.opacity)
     if is_loaded and not shapes_only:
         loaded = load_scene(config, recording.log)
-        check_overlap(loaded, recording.frames)
         scene = with_loaded(scene, loaded, recording.log.num_exposures)
     clouds = [_PLACEHOLDER] * len(recording.actors) if shapes_only else actor_clouds(recording, config)
     scene = add_actors(scene, recording, config, clouds)

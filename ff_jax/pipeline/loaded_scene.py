@@ -15,10 +15,9 @@ from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.export.ply import into_slots, write_ply
 from ff_jax.export.ply_layouts import SplatHeader, StoredSplats, read_splat_header, read_splats
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.scene_file import SceneFile, parse_scene_file, scene_comments, warn_of_default, world_from_scene
+from ff_jax.pipeline.scene_file import SceneFile, parse_scene_file, scene_comments, world_from_scene
 from ff_jax.render.gaussians import GaussianArrays, on_host
 from ff_jax.render.similarity import moved
-from ff_jax.runtime.untrusted_files import UnreadableFileError
 from ff_jax.scene import Scene, SceneModel, View, compose, render_scene
 from ff_jax.scene.appearance import appearance_file, with_appearance, write_appearance
 from ff_jax.train.batches import TrainBatches
@@ -46,21 +45,13 @@ class LoadedScene(NamedTuple):
 
 
 def load_scene(config: FuseConfig, log: SceneData) -> LoadedScene:
-    """Load the scene of `init.scene`; Gaussians with values that are not finite are dropped with a count.
+    """Load the scene of `init.scene`.
 
     Raises:
-        ValueError: the file is missing or damaged, or no Gaussian is left.
+        ValueError: the file is missing or damaged.
     """
     file = parse_scene_file(config.init.scene)
     header, stored = read_splat_header(file.path), read_splats(file.path)
-    count = stored.gaussians.count
-    if stored.dropped:
-        logging.getLogger(__name__).warning(
-            "%s: %d of %d Gaussians have values that are not finite and are left out.",
-            *(file.path, stored.dropped, stored.dropped + count),
-        )
-    if count == 0:
-        raise UnreadableFileError(f"{file.path} holds no usable Gaussians; use another file.")
     return LoadedScene(file, header, stored, world_from_scene(file, header, log, config.data.source))
 
 
@@ -75,7 +66,6 @@ def with_loaded(scene: Scene, loaded: LoadedScene, exposures: int) -> Scene:
     capacity, coefficients, _ = scene.params.gaussians.sh.shape
     gaussians = loaded.in_world
     appearance = appearance_file(loaded.file.path)
-    warn_of_default(loaded.file, loaded.header, appearance)
     params = scene.params.replace(gaussians=into_slots(gaussians, capacity, coefficients))
     alive = jnp.arange(capacity) < gaussians.count
     return scene.replace(params=with_appearance(params, appearance, exposures), alive=alive)

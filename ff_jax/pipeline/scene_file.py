@@ -24,9 +24,10 @@ from jaxtyping import Float
 from ff_jax.data.formats.nerfstudio import applied_transform
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.similarity import is_similarity
-from ff_jax.export.ply_layouts import SplatHeader, read_splat_header, read_splats
+from ff_jax.export.ply_layouts import SplatHeader, StoredSplats, read_splat_header, read_splats
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
+from ff_jax.scene.appearance import appearance_file
 from kernels import SH_BAND
 
 OPTIONS = ("antialiased", "transform", "world")
@@ -76,7 +77,7 @@ def with_scene_file(config: FuseConfig) -> FuseConfig:
     modeled: the file holds one static scene, and what moves is masked out of training.
 
     Raises:
-        ValueError: there is no such file, it has no Gaussians, or more than `recon.budget`.
+        ValueError: there is no such file, it has no usable Gaussians, or more than `recon.budget`.
     """
     if not config.init.scene:
         return config
@@ -89,11 +90,15 @@ def with_scene_file(config: FuseConfig) -> FuseConfig:
             f"{file.path} holds {header.count} Gaussians, more than recon.budget={config.recon.budget}: "
             f"set --config.recon.budget={header.count} or more."
         )
+    stored = read_splats(file.path)
+    if stored.gaussians.count == 0:
+        raise UnreadableFileError(f"{file.path} holds no Gaussians with finite values; use another file.")
+    _report(file, header, stored)
     degree = max(config.recon.sh_degree if config.steps else 0, header.sh_degree)
     antialiased = header.antialiased if file.antialiased is None else file.antialiased
     return replace(
         config,
-        init=replace(config.init, sh_degree=used_degree(read_splats(file.path).gaussians.sh)),
+        init=replace(config.init, sh_degree=used_degree(stored.gaussians.sh)),
         recon=replace(config.recon, sh_degree=degree),
         render=replace(config.render, antialiased=antialiased),
         actors=replace(config.actors, slots=0),
@@ -179,12 +184,16 @@ def _log_from_scene(path: Path, source: Path) -> Float[Array, "4 4"]:
     return applied @ np.linalg.inv(matrix)
 
 
-def warn_of_default(file: SceneFile, header: SplatHeader, appearance: Path) -> None:
-    """Say what was assumed of a file that does not tell it."""
+def _report(file: SceneFile, header: SplatHeader, stored: StoredSplats) -> None:
+    """Warn of Gaussians that are left out, and of what was assumed where the file does not tell it."""
+    logger = logging.getLogger(__name__)
+    if stored.dropped:
+        text = "%s: %d of %d Gaussians have values that are not finite and are left out."
+        logger.warning(text, file.path, stored.dropped, header.count)
     assumed = []
     if file.antialiased is None and not any("antialiased" in c or "rendermode" in c.lower() for c in header.comments):
         assumed.append("it was trained without anti-aliasing (else ?antialiased=yes)")
-    if not appearance.is_file():
+    if not appearance_file(file.path).is_file():
         assumed.append("its background is black")
     if assumed:
-        logging.getLogger(__name__).warning("%s: %s.", file.path, " and ".join(assumed))
+        logger.warning("%s: assuming that %s.", file.path, " and ".join(assumed))

@@ -14,7 +14,7 @@ from ff_jax.data.open import open_log
 from ff_jax.data.units import scaled_units
 from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splats
-from ff_jax.pipeline.fuse import load_run, reconstruct
+from ff_jax.pipeline.fuse import checked_recording, load_run, reconstruct
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.loaded_scene import load_scene, warn_if_unlike, write_scene
 from ff_jax.pipeline.scene_file import with_scene_file
@@ -121,7 +121,7 @@ def test_a_scene_elsewhere_is_refused_with_the_places(log, tmp_path):
     behind[:3, :3], behind[:3, 3] = Rotation.from_euler("z", 180, degrees=True).as_matrix(), (-30, 0, 0)
     write_ply(tmp_path / "a.ply", moved(on_host(gaussians), behind), alive)
     with pytest.raises(ValueError, match=r"0 of 6 cameras see the scene .*in coordinates that its tool has moved"):
-        start(log, with_init(STATIC, tmp_path / "a.ply"))
+        checked_recording(log, with_init(STATIC, tmp_path / "a.ply"))
 
 
 def test_a_scene_of_another_log_is_reported(log, tmp_path, caplog):
