@@ -111,6 +111,7 @@ def _make_report(
     if has_many:
         extra["each"] = [report.as_records(report.collect_results({0: table})) for table in scores.values()]
     has_versions = len({version for version, _ in results}) > 1
+    unit = "m" if all(case.log.has_meters for case in cases) else "units"
     return BenchmarkReport(
         name=f"{len(cases)} logs" if has_many else cases[0].log.name,
         source=", ".join(_RUN.value) if has_many else cases[0].log.source,
@@ -120,7 +121,8 @@ def _make_report(
         panels=panels,
         drawings=drawings,
         extra=extra,
-        tables=[report.difference_table(scores)] if has_many and has_versions else [],
+        unit=unit,
+        tables=[report.difference_table(scores, unit)] if has_many and has_versions else [],
     )
 
 

@@ -12,6 +12,7 @@ from ff_jax.data.open import open_log
 from ff_jax.evaluation.renderers import eig_renderer
 from ff_jax.export.colormaps import eig_figure
 from ff_jax.export.image_bytes import save_png, to_uint8
+from ff_jax.export.records import shift_name
 from ff_jax.export.video import write_mp4
 from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
 from ff_jax.runtime.progress import progress
@@ -38,7 +39,7 @@ def main(_: list[str]) -> None:
         save_png(out / f"{index:04d}_eig.png", eig_figure(eig, render=rgb, vmax=3.0))
         frames.append(to_uint8(rgb))
     write_mp4(out / "render.mp4", frames, fps=10)
-    print(f"{len(frames)} frames in {out}")
+    print(f"{len(frames)} frames, {shift_name(_SHIFT.value, log.unit)}, in {out}")
 
 
 if __name__ == "__main__":

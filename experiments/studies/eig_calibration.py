@@ -96,8 +96,8 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
         by_shift.setdefault(target.shift, []).append(select_pixels(maps, target, usable))
         without_sky.append(select_pixels(maps, target, usable & (load_mask(target.frame, "sky") < 0.5)))
         if len(by_shift[target.shift]) == 1:
-            draw_maps(workdir / f"maps_{target.shift:+.2f}m.png", maps, target)
-    sets = {shift_name(shift): _join(parts) for shift, parts in sorted(by_shift.items())}
+            draw_maps(workdir / f"maps_{target.shift:+.2f}m.png", maps, target, log.unit)
+    sets = {shift_name(shift, log.unit): _join(parts) for shift, parts in sorted(by_shift.items())}
     sets["all"] = _join([part for parts in by_shift.values() for part in parts])
     sets["all but sky"] = _join(without_sky)
     return {"noise": float(statistics.noise), "sets": {name: study.summarize(*part) for name, part in sets.items()}}
@@ -134,11 +134,11 @@ def _join(parts: Sequence[ScoredPixels]) -> ScoredPixels:
     return ScoredPixels(join(scores), join(std), *map(np.concatenate, errors))
 
 
-def draw_maps(path: Path, maps: UncertaintyMaps, target: Target) -> None:
+def draw_maps(path: Path, maps: UncertaintyMaps, target: Target, unit: str = "m") -> None:
     """Save the EIG map of a view beside its error."""
     error = np.abs(np.clip(np.asarray(maps.rgb), 0, 1) - load_image(target.frame)).mean(-1)
     rgb = np.clip(np.asarray(maps.rgb), 0, 1)
-    save_png(path, eig_figure(maps.scores["exact"], render=rgb, title=f"EIG, {shift_name(target.shift)}"))
+    save_png(path, eig_figure(maps.scores["exact"], render=rgb, title=f"EIG, {shift_name(target.shift, unit)}"))
     title = "absolute error (not in nats)"
     save_png(path.with_name(f"error_{path.name}"), eig_figure(error.astype(np.float32), render=rgb, title=title))
 

@@ -37,10 +37,10 @@ def main(_: list[str]) -> None:
     for scores in study.run(use_oracle=_ORACLE.value):
         rows += scores
         facts = {"networks": sources, "fixer_skill": study.skill, "rows": rows}
-        for name, text in (("table.md", markdown(rows)), ("rows.json", json.dumps(facts, indent=1))):
+        for name, text in (("table.md", markdown(rows, study.log.unit)), ("rows.json", json.dumps(facts, indent=1))):
             with atomic_write(workdir / name) as temporary:
                 temporary.write_text(text)
-    print(f"{markdown(rows)}\n{workdir}: table.md, rows.json")
+    print(f"{markdown(rows, study.log.unit)}\n{workdir}: table.md, rows.json")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def true_renderer(target: Target) -> RenderedTarget:
         ValueError: there is no true image.
     """
     if not target.has_truth:
-        raise ValueError(f"there is no true image {target.shift:+.2f} m beside the path: ask for other shifts.")
+        raise ValueError(f"there is no true image at a shift of {target.shift:+.2f}: ask for other shifts.")
     return RenderedTarget(load_image(target.frame))
 
 
@@ -105,7 +105,7 @@ def folder_renderer(folder: Path, targets: Sequence[Target]) -> Renderer:
         if shift_folder is None:
             shifts = ", ".join(f"{value:g}" for value in sorted(folders)) or "none"
             raise ValueError(
-                f"{folder} has no folder for a shift of {shift:g} m (it has {shifts}): create {shift:+.2f}m."
+                f"{folder} has no folder for a shift of {shift:g} (it has {shifts}): create {shift:+.2f}m."
             )
         group = [target for target in targets if target.shift == shift]
         cameras = list(dict.fromkeys(target.frame.camera for target in group))
@@ -115,7 +115,7 @@ def folder_renderer(folder: Path, targets: Sequence[Target]) -> Renderer:
             files = _images(camera_folder)
             if len(files) != len(views):
                 raise ValueError(
-                    f"{camera_folder} contains {len(files)} images for {len(views)} views at {shift:+.2f} m: "
+                    f"{camera_folder} contains {len(files)} images for {len(views)} views at a shift of {shift:+.2f}: "
                     "expected one image per view, in order of time."
                 )
             paths |= {_key(view): path for view, path in zip(views, files, strict=True)}

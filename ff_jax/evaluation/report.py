@@ -51,6 +51,7 @@ class BenchmarkReport:
         drawings: views with detections and lanes.
         extra: further content of metrics.json.
         tables: further tables.
+        unit: of length: "m", or "units" where the meter is unknown.
     """
 
     name: str
@@ -62,6 +63,7 @@ class BenchmarkReport:
     drawings: Sequence[Drawing] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     tables: Sequence[Table] = ()
+    unit: str = "m"
 
 
 def collect_results(tables: Mapping[int, ScoreTable]) -> Results:
@@ -73,26 +75,28 @@ def collect_results(tables: Mapping[int, ScoreTable]) -> Results:
     return {key: summary.over_logs(tables, *key) | distances[key] for key in first.measurements}
 
 
-def result_tables(results: Results, counts: Mapping[float, int]) -> list[Table]:
+def result_tables(results: Results, counts: Mapping[float, int], unit: str = "m") -> list[Table]:
     """Make the tables of all measured metrics; "±" is half of the 95 % interval.
 
     Args:
         results: by version and shift.
         counts: number of views per shift.
+        unit: of length.
     """
     tables = []
     for title, metrics in _GROUPS:
         used = _measured(metrics, list(results.values()))
         if used:
             rows = [
-                (version, shift_name(shift), str(counts[shift]), *(_cell(values, metric) for metric in used))
+                (version, shift_name(shift, unit), str(counts[shift]), *(_cell(values, metric) for metric in used))
                 for (version, shift), values in sorted(results.items(), key=lambda item: item[0][1])
             ]
-            tables.append(Table(title, ("version", "shift", "views", *(metric.head for metric in used)), rows))
+            heads = (metric.head.replace("[m]", f"[{unit}]") for metric in used)
+            tables.append(Table(title, ("version", "shift", "views", *heads), rows))
     return tables
 
 
-def difference_table(tables: Mapping[int, ScoreTable]) -> Table:
+def difference_table(tables: Mapping[int, ScoreTable], unit: str = "m") -> Table:
     """Make the table of the last version minus the first one, log by log: metrics down, shifts across."""
     first = next(iter(tables.values()))
     versions = list(dict.fromkeys(version for version, _ in first.measurements))
@@ -100,25 +104,29 @@ def difference_table(tables: Mapping[int, ScoreTable]) -> Table:
     columns = [summary.differences(tables, versions[0], versions[-1], shift) for shift in shifts]
     metrics = [metric for _, group in _GROUPS for metric in group if metric.key not in _COUNTS]
     rows = [
-        (column_title(metric.head), *(_cell(values, metric, sign="+") for values in columns))
+        (
+            column_title(metric.head.replace("[m]", f"[{unit}]")),
+            *(_cell(values, metric, sign="+") for values in columns),
+        )
         for metric in _measured(metrics, columns)
     ]
     title = f"{versions[-1]} against {versions[0]}, differences on the same log"
-    return Table(title, ("metric", *map(shift_name, shifts)), rows)
+    return Table(title, ("metric", *(shift_name(shift, unit) for shift in shifts)), rows)
 
 
 def _measured(metrics: Sequence[Metric], columns: Sequence[Intervals]) -> list[Metric]:
     return [metric for metric in metrics if any(metric.key in values for values in columns)]
 
 
-def paper_table(results: Results) -> Table:
+def paper_table(results: Results, unit: str = "m") -> Table:
     """Make the table of the papers: one row per version, NTA-IoU, NTL-IoU and FID at every distance.
 
     Both sides are averaged if both were measured; the papers do not state their rule.
     """
     distances = sorted({abs(shift) for _, shift in results if shift})
     metrics = [metric for metric in summary.MAIN if metric.key in ("nta", "ntl", "fid")]
-    columns = [f"{m.head[:-1]} @{distance:g}m{m.head[-1]}" for distance in distances for m in metrics]
+    suffix = unit if unit == "m" else f" {unit}"
+    columns = [f"{m.head[:-1]} @{distance:g}{suffix}{m.head[-1]}" for distance in distances for m in metrics]
     rows = []
     for version in dict.fromkeys(version for version, _ in results):
         cells = []
@@ -134,11 +142,12 @@ def paper_table(results: Results) -> Table:
 def write_report(folder: Path, report: BenchmarkReport) -> list[Table]:
     """Write metrics.json, tables.md, tables.tex and index.html into `folder`; return the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = [*result_tables(report.results, report.counts), *report.tables]
-    all_tables = [*tables, paper_table(report.results)]
+    tables = [*result_tables(report.results, report.counts, report.unit), *report.tables]
+    all_tables = [*tables, paper_table(report.results, report.unit)]
     content = {
         "name": report.name,
         "source": report.source,
+        "unit": report.unit,
         "results": as_records(report.results),
         "facts": dict(report.facts),
     } | dict(report.extra)
@@ -155,6 +164,7 @@ def write_report(folder: Path, report: BenchmarkReport) -> list[Table]:
         tables=all_tables,
         drawings=report.drawings,
         names=(versions[0], versions[-1])[: len(versions)],
+        unit=report.unit,
     )
     write_page(folder / "index.html", page)
     return tables
@@ -189,7 +199,7 @@ def draw_overlays(
     if not images:
         return None
     sheet = contact_sheet([list(images.values())], list(images), width=enlarged.shape[1])
-    return Drawing(f"{version}, {shift_name(target.shift)}, {_view_name(target)}", sheet)
+    return Drawing(f"{version}, {shift_name(target.shift, log.unit)}, {_view_name(target)}", sheet)
 
 
 def make_panel(target: Target, renders: Sequence[RenderedTarget]) -> Panel:

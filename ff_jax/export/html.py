@@ -166,7 +166,7 @@ def _shift_curves(report: Report) -> list[Curve]:
             points = [(r.shift, getattr(r, side)[name]) for r in rows if name in getattr(r, side)]
             if points:
                 lines.append(Series(label, *(list(column) for column in zip(*points, strict=True))))
-        curves.append(Curve(f"{name} by shift", "lateral shift, m (left is positive)", lines))
+        curves.append(Curve(f"{name} by shift", f"lateral shift, {report.unit} (left is positive)", lines))
     return curves
 
 

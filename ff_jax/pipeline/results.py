@@ -96,7 +96,7 @@ def write_results(
         title=f"FaithFusion: {log.name}",
         subtitle=_describe_log(first),
         facts={"run": dict(facts), "config": to_dict(config)},
-        rows=_rows(list(tables.values())),
+        rows=_rows(list(tables.values()), log.unit),
         panels=panels,
         curves=_curves(logs),
         video=write_fly_through(folder / "flight.mp4", scenes[-1], flight, config.evaluate.fps),
@@ -137,12 +137,14 @@ def _describe_log(run: Run) -> str:
     return f"{log.source}: {len(frames)} training images of {count}, {size}, on a path of {path:.0f} {log.unit}."
 
 
-def _rows(tables: list[list[ShiftScore]]) -> list[MetricsRow]:
+def _rows(tables: list[list[ShiftScore]], unit: str) -> list[MetricsRow]:
     """Make the rows of the page: the first version beside the last, if there are two."""
 
     def named(row: ShiftScore) -> dict[str, float]:
+        """Name the scores that were measured."""
         values = {"PSNR": row.psnr, "PSNR moving": row.psnr_dynamic, "SSIM": row.ssim, "EIG": row.eig}
-        values |= {"LiDAR median, m": row.depth_median, "LiDAR mean, m": row.depth_mae, "LiDAR relative": row.depth_rel}
+        values |= {f"LiDAR median, {unit}": row.depth_median, f"LiDAR mean, {unit}": row.depth_mae}
+        values |= {"LiDAR relative": row.depth_rel}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
     if len(tables) == 1:

@@ -34,6 +34,7 @@ class Controls:
         """Create the controls; those that only change other controls `schedule` the change."""
         self.gui, self.session, self.path, self._schedule = gui, session, path, schedule
         self._actors = session.reader.recording.actors
+        self._unit = session.reader.recording.log.unit
         self._moves: dict[int, tuple[float, float, float, float]] = {}
         self._note = gui.add_html("")
         with gui.add_folder("Show"):
@@ -50,12 +51,16 @@ class Controls:
             self.record = gui.add_button("Record the path (MP4)")
         self.update_scales()
 
+    @property
+    def _length(self) -> str:
+        return "Meters" if self._unit == "m" else "Units"
+
     def _add_layers(self) -> None:
         gui, tau = self.gui, round(self.session.reader.config.eig.tau, 2)
         self._layer = gui.add_dropdown("Layer", LAYERS)
         self._legend = gui.add_image(np.full((50, _LEGEND_WIDTH, 3), 255, np.uint8), format="png", visible=False)
         self._nats = gui.add_slider("Nats at end", 0.1, 6.0, 0.1, 3.0, visible=False)
-        self._meters = gui.add_slider("Meters at end", 10.0, 200.0, 5.0, 60.0, visible=False)
+        self._meters = gui.add_slider(f"{self._length} at end", 10.0, 200.0, 5.0, 60.0, visible=False)
         self._tau = gui.add_slider("Threshold", 0.05, 3.0, 0.05, tau, visible=False, hint="nats")
         self._scene = gui.add_dropdown("Scene", self._scene_options(), initial_value=self._scene_options()[-1])
         self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5, visible=False)
@@ -66,7 +71,7 @@ class Controls:
         gui, first = self.gui, float(self.path.times[0])
         last = max(float(self.path.times[-1]), first + 1e-3)  # the range of a slider must not be empty
         self.time = gui.add_slider("Time, s", first, last, (last - first) / 500, first)
-        self.shift = gui.add_slider("Left, m", -6.0, 6.0, 0.1, 0.0, hint="lane shift, left of travel")
+        self.shift = gui.add_slider(f"Left, {self._unit}", -6.0, 6.0, 0.1, 0.0, hint="lane shift, left of travel")
         self.follow = gui.add_checkbox("Follow path", True, hint="time and lane shift move the camera")
         self.play = gui.add_checkbox("Play", False)
         self.back = gui.add_button("Back to the path")
@@ -81,7 +86,7 @@ class Controls:
         self._visible = [gui.add_checkbox(f"{kinds.get(name, 'actor')} {name}", True) for name in self._actors]
         self._actor = gui.add_dropdown("Move", self._actors or ("none",), visible=has_actors)
         axes = "forward, left, up, in the frame of the actor"
-        self._offset = gui.add_vector3("Meters", (0.0, 0.0, 0.0), step=0.1, visible=has_actors, hint=axes)
+        self._offset = gui.add_vector3(self._length, (0.0, 0.0, 0.0), step=0.1, visible=has_actors, hint=axes)
         self._turn = gui.add_slider("Turn, °", -180.0, 180.0, 1.0, 0.0, visible=has_actors, hint="to the left")
         self._actor.on_update(lambda _: self._schedule(self._show_move))
         for control in (self._offset, self._turn):
@@ -127,7 +132,7 @@ class Controls:
         self._layer.value = LAYERS[0]
 
     def _scales(self) -> Scales:
-        return Scales(float(self._nats.value), float(self._meters.value), float(self._tau.value))
+        return Scales(float(self._nats.value), float(self._meters.value), float(self._tau.value), self._unit)
 
     def state(self) -> ViewerState:
         """Collect the values of the controls."""

@@ -36,11 +36,13 @@ class Scales:
         eig: nats at the bright end.
         depth: meters at the dark end.
         tau: pixels with at least this EIG are under-constrained, nats.
+        unit: of depths: "m", or "units" where the meter is unknown.
     """
 
     eig: float = 3.0
     depth: float = 60.0
     tau: float = TAU
+    unit: str = "m"
 
 
 @functools.partial(jax.jit, static_argnames=("layer",))
@@ -89,15 +91,16 @@ def legend(layer: str, scales: Scales, width: int = 320) -> UInt8[np.ndarray, "h
         figure.add_artist(Rectangle((0.04, 0.3), 0.06, 0.4, color=_TINT))
         figure.text(0.13, 0.5, f"under-constrained: {scales.tau:g} nats or more", va="center", size=size)
     else:
-        _draw_colorbar(figure, layer, scale_of(layer, scales), size)
+        _draw_colorbar(figure, layer, scales, size)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_colorbar(figure: Figure, layer: str, scale: float, size: float) -> None:
-    labels = {DEPTH: "depth, meters", ALPHA: "accumulated opacity", EIG: "expected information gain, nats per pixel"}
+def _draw_colorbar(figure: Figure, layer: str, scales: Scales, size: float) -> None:
+    depth = "depth, meters" if scales.unit == "m" else f"depth, {scales.unit}"
+    labels = {DEPTH: depth, ALPHA: "accumulated opacity", EIG: "expected information gain, nats per pixel"}
     axes = figure.add_axes((0.06, 0.68, 0.8, 0.26))
-    colors = ScalarMappable(Normalize(0, scale), _COLORMAPS[layer])
+    colors = ScalarMappable(Normalize(0, scale_of(layer, scales)), _COLORMAPS[layer])
     bar = figure.colorbar(colors, cax=axes, orientation="horizontal", extend="neither" if layer == ALPHA else "max")
     bar.ax.tick_params(labelsize=size, pad=1, length=2)
     bar.ax.locator_params(nbins=6)

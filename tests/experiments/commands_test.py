@@ -46,7 +46,7 @@ def _(output, out):
     assert all(row["psnr_render"] == row["psnr_fixed"] for row in whole)  # the fixer changes nothing
     best = {row["shift"]: row["psnr_oracle"] for row in rows if row["scene"] == "oracle"}
     assert best and all(best[row["shift"]] >= row["psnr_render"] for row in whole if row["step"] == 4)
-    assert output.startswith("| step | shift |")
+    assert output.startswith("| step | shift, m |")
 
 
 def columns(table):

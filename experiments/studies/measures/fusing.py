@@ -206,10 +206,10 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Format the rows as a Markdown table."""
+def markdown(rows: Sequence[Row], unit: str = "m") -> str:
+    """Format the rows as a Markdown table; `unit` is that of shifts."""
     kinds = ("render", "fixed", "reference", "oracle")
-    header = ["step", "shift", "scene", "region", "share", "pseudo-views", "age"]
+    header = ["step", f"shift, {unit}", "scene", "region", "share", "pseudo-views", "age"]
     header += [f"{name} {kind}" for kind in kinds for name in ("PSNR", "LPIPS")]
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
 

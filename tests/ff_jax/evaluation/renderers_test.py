@@ -44,7 +44,7 @@ def test_missing_folders_and_images_are_errors(log, tmp_path):
     with pytest.raises(ValueError, match="is not a folder"):
         folder_renderer(tmp_path / "nowhere", views)
     write(tmp_path / "2m", ("front", "front_left"))
-    with pytest.raises(ValueError, match=r"no folder for a shift of 3 m \(it has 2\)"):
+    with pytest.raises(ValueError, match=r"no folder for a shift of 3 \(it has 2\)"):
         folder_renderer(tmp_path, views)
     write(tmp_path / "3m", ("front", "front_left"), COUNT - 1)
     with pytest.raises(ValueError, match="contains 2 images for 3 views"):

@@ -49,6 +49,16 @@ def test_the_table_of_the_papers_averages_both_sides():
     assert table.rows == [("ours", "0.500", "–", "80.0"), ("theirs", "–", "–", "–")]
 
 
+def test_captions_say_units_where_the_meter_is_unknown(tmp_path):
+    results = {key: values | {"depth_mae": without_bounds(0.3)} for key, values in RESULTS.items()}
+    write_report(tmp_path, BenchmarkReport("log", "a test", results, COUNTS, unit="units"))
+    tables = (tmp_path / "tables.md").read_text()
+    assert "3 units right" in tables and "FID @3 units" in tables and "depth MAE [units]" in tables
+    assert "3 m right" not in tables and "@3m" not in tables and "[m]" not in tables
+    assert json.loads((tmp_path / "metrics.json").read_text())["unit"] == "units"
+    assert "3 m left" not in (tmp_path / "index.html").read_text()
+
+
 @pytest.fixture
 def folder(tmp_path):
     image = np.random.default_rng().random((8, 12, 3))

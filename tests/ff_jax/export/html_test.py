@@ -169,9 +169,10 @@ def test_large_video_is_linked_and_missing_video_is_said(tmp_path, report, monke
 def test_shifts_of_a_log_without_meters_are_in_units(tmp_path):
     view = np.zeros((4, 6, 3))
     panels = [Panel(3, view, view, eig=np.zeros((4, 6)))]
-    rows = [MetricsRow(3.0, {"PSNR": 20.0}, {"PSNR": 21.0})]
+    rows = [MetricsRow(shift, {"PSNR": 20.0}, {"PSNR": 21.0}) for shift in (0.0, 3.0)]
     text = render(tmp_path, Report("Units", rows=rows, panels=panels, tau=0.4, unit="units"))
     assert "3 units left" in text and "3 m left" not in text
+    assert "lateral shift, units" in text and "lateral shift, m" not in text
 
 
 def test_shift_names_follow_the_convention():

@@ -1,5 +1,7 @@
 """Layers against their definitions, computed here with NumPy; and their legends."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
@@ -65,6 +67,9 @@ def test_every_layer_but_rgb_has_its_own_legend():
     assert all(strip.shape[1] == 200 and strip.std() > 5 for strip in strips[1:])
     assert len({strip.tobytes() for strip in strips[1:]}) == len(LAYERS) - 1
     assert (legend(EIG, SCALES, 200) != legend(EIG, Scales(eig=3.0), 200)).any()
+    units = dataclasses.replace(SCALES, unit="units")  # where the meter is unknown
+    assert (legend(DEPTH, SCALES, 200) != legend(DEPTH, units, 200)).any()
+    np.testing.assert_array_equal(legend(EIG, SCALES, 200), legend(EIG, units, 200))
     image = np.zeros((20, 90, 3), np.uint8)
     assert with_legend(image, RGB, SCALES) is image
     saved = with_legend(image, EIG, SCALES)
