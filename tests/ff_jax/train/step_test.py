@@ -18,7 +18,7 @@ from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
-from ff_jax.train.step import add_novel, make_train_step, view_gradient, view_loss
+from ff_jax.train.step import add_novel, make_train_step, view_loss
 from tests.scenes import make_batch, make_view, pinhole, scene_from_points
 
 W, H = 40, 24
@@ -173,11 +173,8 @@ def test_a_pseudo_view_is_added_to_the_recorded_image():
     depth = np.zeros((H, W), np.float32)
     depth[:2, :3] = 4.0
     other = other.replace(lidar=jnp.asarray(depth))
-    settings = ReconConfig(sh_degree=1, sh_every=1, loss=config)
-    alone, novel = (
-        view_gradient(start, jnp.int32(1), batch, settings, SETTINGS, is_offset_used=False)
-        for batch in (batches[0], other)
-    )
+    gradient = make_train_step(ReconConfig(sh_degree=1, sh_every=1, loss=config), SETTINGS).gradient
+    alone, novel = (gradient(start, jnp.int32(1), batch, is_offset_used=False) for batch in (batches[0], other))
     together = add_novel(alone, novel)
     model = SceneModel(start, SETTINGS, jnp.int32(1))
 
@@ -187,7 +184,7 @@ def test_a_pseudo_view_is_added_to_the_recorded_image():
         ]
         return sum(parts)
 
-    loss, expected = jax.value_and_grad(loss_of_both)(start.params)
+    loss, expected = jax.jit(jax.value_and_grad(loss_of_both))(start.params)
     for a, b in zip(*map(jax.tree.leaves, (together.params, expected)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     np.testing.assert_allclose(together.metrics["loss"], loss, rtol=1e-5)
