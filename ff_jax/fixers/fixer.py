@@ -33,6 +33,9 @@ AnyArray = Array | np.ndarray
 Apply = Callable[..., Array]
 
 
+SOURCES = ("render", "near", "lidar")
+
+
 @struct.dataclass
 class Fixer:
     """A named repair function with its parameters and static settings.
@@ -52,6 +55,7 @@ class Fixer:
     overlap: int = struct.field(pytree_node=False, default=0)  # frames of a piece that the piece before has repaired
     num_context_frames: int = struct.field(pytree_node=False, default=0)  # views from the recorded pose to the path
     conditions: tuple[str, ...] = struct.field(pytree_node=False, default=())  # names, see `conditions.CHANNELS`
+    source: str = struct.field(pytree_node=False, default=SOURCES[0])  # what is repaired, see `pipeline.sources`
 
 
 def fix(

@@ -61,5 +61,10 @@ def no_skill() -> Skill:
     return Skill(jnp.zeros(len(EDGES) + 1), jnp.zeros(()))
 
 
+def full_skill() -> Skill:
+    """Return the skill of a fixer whose repairs get their full weight, whatever it would measure."""
+    return Skill(jnp.ones(len(EDGES) + 1), jnp.ones(()))
+
+
 def _bin_of(eig: Float[Array, "*n"]) -> Array:
     return jnp.searchsorted(jnp.array(EDGES), eig)

@@ -30,7 +30,7 @@ def make_conditions(
     frames: Sequence[Frame],
     views: Sequence[View],
     model: SceneModel,
-    lag: int = 0,
+    lags: Sequence[int] | None = None,
 ) -> dict[str, UInt8[np.ndarray, "T H W _"]]:
     """Make condition images as bytes, with the channels of `fixers.conditions.CHANNELS` and a last one.
 
@@ -40,17 +40,17 @@ def make_conditions(
         frames: the views as frames, recorded or moved, of one image size.
         views: the same.
         model: the scene, for the opacity.
-        lag: time steps from a view to the sweeps around which its LiDAR condition is made.
+        lags: time steps from each view to the sweeps around which its LiDAR condition is made; None: 0.
     """
     log = recording.log
-    draw: dict[str, Callable[[Frame, View], Image | None]] = {
-        "lidar": lambda frame, _: _lidar(recording, frame, lag),
-        "boxes": lambda frame, _: draw_boxes(boxes_at(log, frame.time_index), frame) if log.boxes else None,
-        "lanes": lambda frame, _: draw_lanes(log.lanes, frame) if log.lanes else None,
-        "opacity": lambda _, view: np.asarray(_opacity(model, view))[..., None],
+    draw: dict[str, Callable[[Frame, View, int], Image | None]] = {
+        "lidar": lambda frame, _, lag: _lidar(recording, frame, lag),
+        "boxes": lambda frame, *_: draw_boxes(boxes_at(log, frame.time_index), frame) if log.boxes else None,
+        "lanes": lambda frame, *_: draw_lanes(log.lanes, frame) if log.lanes else None,
+        "opacity": lambda _, view, __: np.asarray(_opacity(model, view))[..., None],
     }
-    pairs = list(zip(frames, views, strict=True))
-    return {name: np.stack([_stored(draw[name](*pair), name, pair[0]) for pair in pairs]) for name in names}
+    rows = list(zip(frames, views, lags or [0] * len(frames), strict=True))
+    return {name: np.stack([_stored(draw[name](*row), name, row[0]) for row in rows]) for name in names}
 
 
 def _lidar(recording: Recording, frame: Frame, lag: int) -> Float[np.ndarray, "H W 4"] | None:

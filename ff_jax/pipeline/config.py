@@ -75,18 +75,26 @@ class ActorConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class PairsConfig(Settings):
-    """Held-out views of a reconstruction from a part of the frames: `self_fit` is adapted, all fixers measured on them.
+    """Pairs of renders and true images of a log: `self_fit` is adapted to them, all fixers are measured on them.
+
+    They are held-out views of a reconstruction from a part of the frames.
 
     Attributes:
         every: one of `every` time steps is kept for the reconstruction; the others are held out.
         steps: training steps of that reconstruction.
         skip: each held-out view gives a second pair whose references leave out the `skip` nearest frames, because
             references off the lane are poorer than those beside a held-out frame. 0 makes one pair.
+        stops: no view is held out, but the recorded views are rendered after these training steps of a reconstruction
+            from all frames, which is under-trained there (ReconDreamer). () takes held-out views.
+        lag: each pair gives a second one whose LiDAR condition is made around `lag` time steps later or, for every
+            second view, earlier (FreeVS); for fixers that see LiDAR. 0 makes no second pair.
     """
 
     every: int = bounded(4, 2, 100_000)
     steps: int = bounded(600, 1, MAX_STEPS)
     skip: int = bounded(2, 0, 100_000)
+    stops: tuple[int, ...] = bounded((), 1, MAX_STEPS)
+    lag: int = bounded(0, 0, 100_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +124,13 @@ class FuseConfig(Settings):
         seed: of all random numbers except the synthetic street.
         steps: number of training steps; fusing begins at `schedule.start`. 0 leaves the initial Gaussians.
         novel_probability: share of the steps after the first event that also train on a pseudo-view.
-        pseudo_view_capacity: largest number of pseudo-views; every event replaces all of them.
+        pseudo_view_capacity: largest number of pseudo-views (see `schedule.update`).
         event_stride: an event renders every n-th recorded frame.
         novel_depth: whether measured points (LiDAR, or structure from motion) supervise the depth of pseudo-views.
         fixer: name of the fixer: "none", "self_fit", "reference_unet", "difix" or "eigent".
         late_fixer: name of the fixer that replaces `fixer` once the largest shift is reached; "" keeps `fixer`.
+        use_skill: whether repairs are weighted by the measured skill of their fixer, and not used without any.
+        use_baseline: whether the scene is also trained on recorded views alone to the last step, for comparison.
         save_every: steps between checkpoints.
         check_every: steps between log lines and checks of the renderer's capacity.
     """
@@ -133,6 +143,8 @@ class FuseConfig(Settings):
     novel_depth: bool = True
     fixer: str = "self_fit"
     late_fixer: str = ""
+    use_skill: bool = True
+    use_baseline: bool = True
     save_every: int = bounded(1000, 1, MAX_STEPS)
     check_every: int = bounded(50, 1, MAX_STEPS)
     data: DataConfig = DataConfig()
@@ -154,6 +166,12 @@ class FuseConfig(Settings):
         if self.schedule.start > self.steps:
             raise ValueError(
                 f"schedule.start={self.schedule.start} is after steps={self.steps}: lower it, or nothing is fused."
+            )
+        others = {self.fixer, self.late_fixer} - {"", "none", "self_fit"}
+        if self.pairs.stops and (others or self.self_fit.network.use_references):
+            raise ValueError(
+                f"pairs.stops={self.pairs.stops} renders recorded views, whose references would be the true images: "
+                "set fixer=self_fit and self_fit.network.use_references=False with it."
             )
 
 

@@ -29,6 +29,7 @@ from ff_jax.fixers.skill import Skill, skill_weight
 from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.references import references_for, render_clip
 from ff_jax.pipeline.signals import Signals, Steering, steering
+from ff_jax.pipeline.sources import source_frames
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, shifted_frame, view_of
@@ -101,7 +102,8 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     maps = Steering(clip.eig, None, clip.eig)
     if event.signals is not None:
         maps = steering(event.signals, clip, views, moved)
-    inputs, blend = (clip.rgb, maps.guidance, references), maps.blend
+    inputs = source_frames(fixer.source, clip, conditions), maps.guidance, references
+    blend = maps.blend if fixer.source == "render" else jnp.full_like(clip.eig, jnp.inf)
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])
         blend = None if blend is None else without_context(blend, 1)

@@ -17,7 +17,7 @@ from ff_jax.eig.scene_posterior import fit_posterior
 from ff_jax.eig.signals import RecordedScene
 from ff_jax.fixers import registry, self_fit
 from ff_jax.fixers.fixer import Fixer, fix_triples
-from ff_jax.fixers.skill import USEFUL, Skill, measure_skill, no_skill
+from ff_jax.fixers.skill import USEFUL, Skill, full_skill, measure_skill, no_skill
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fix_event import FixEvent, add_pseudo_views
 from ff_jax.pipeline.measured_points import points_at_event
@@ -72,6 +72,8 @@ def _make_fixer(
     """
     if name == "none":
         return MeasuredFixer(registry.make_fixer(name), no_skill())
+    if name != "self_fit" and not config.use_skill:
+        return MeasuredFixer(pretrained_fixer(name, config), full_skill())
     settings = self_fit_settings(config)
     is_trained = name != "self_fit"
     untrained = registry.make_fixer("self_fit", config=settings, key=stream_key(config, _FIT))
@@ -79,7 +81,8 @@ def _make_fixer(
 
     def measure() -> tuple[PyTree, Skill]:
         trained = fixer
-        pairs = self_fit_pairs(batches, fixer, config, workdir / "subsampled", request)
+        part = "under-trained" if config.pairs.stops else "subsampled"
+        pairs = self_fit_pairs(batches, fixer, config, workdir / part, request)
         if not is_trained:
             with progress(settings.steps, "fitting the fixer") as bar:
                 trained, history = self_fit.fit(stream_key(config, _FIT), pairs, settings, bar)
@@ -91,6 +94,7 @@ def _make_fixer(
         return {} if is_trained else trained.params, measure_skill(fixed, pairs)
 
     params, skill = load_or_compute(folder, measure, lambda: ({} if is_trained else fixer.params, no_skill()))
+    skill = skill if config.use_skill else full_skill()
     return MeasuredFixer(fixer if is_trained else dataclasses.replace(fixer, params=params), skill)
 
 
@@ -115,8 +119,8 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
     """Make the hook of the fix events: the first fixer while the path moves outwards, then the second.
 
     An event replaces all pseudo-views, so that none is older than the last event: those of the largest shifts so far,
-    as many as `pseudo_view_capacity` holds. Without a useful fixer it makes views that supervise depth alone; without
-    measured points, too, it makes none.
+    as many as `pseudo_view_capacity` holds; or it adds to them (`schedule.update`). Without a useful fixer it makes
+    views that supervise depth alone; without measured points, too, it makes none.
     """
 
     # Read at the first event, and once: merging the sweeps of a long log takes a while.
@@ -130,8 +134,9 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
         posterior = fit_posterior(model, batches, config.eig.priors)
         rng = np.random.default_rng([config.seed, step])
         points = points_at_event(stored(), batches, posterior, rng) if config.novel_depth else None
+        kept = state.pseudo_views if config.schedule.update == "keep" else emptied(state.pseudo_views)
         if points is None and not skill.is_useful:
-            return state.replace(pseudo_views=emptied(state.pseudo_views))
+            return state.replace(pseudo_views=kept)
         inputs = FixEvent(
             model=model,
             posterior=posterior,
@@ -145,7 +150,7 @@ def fix_hook(batches: TrainBatches, fixers: tuple[MeasuredFixer, MeasuredFixer],
             signals=_prepared(skill, config, RecordedScene(model, batches, config.eig.priors, posterior)),
         )
         key = jax.random.fold_in(stream_key(config, _FIX), step)
-        return state.replace(pseudo_views=add_pseudo_views(key, emptied(state.pseudo_views), inputs))
+        return state.replace(pseudo_views=add_pseudo_views(key, kept, inputs))
 
     return event
 
@@ -157,9 +162,13 @@ def _prepared(skill: Skill, config: FuseConfig, recorded: RecordedScene) -> Sign
 
 
 def event_shifts(step: int, config: FuseConfig, frames: int) -> list[float]:
-    """List the shifts (meters, left positive) of an event: the largest ones so far that fit into the buffer."""
+    """List the shifts (meters, left positive) of an event: the largest ones so far that fit into the buffer.
+
+    With `schedule.update` "keep" it is the last one alone.
+    """
     per_size = len(range(0, frames, config.event_stride)) * len(config.schedule.sides)
-    sizes = shifts_until(step, config.schedule)[-(config.pseudo_view_capacity // per_size) :]
+    count = 1 if config.schedule.update == "keep" else config.pseudo_view_capacity // per_size
+    sizes = shifts_until(step, config.schedule)[-count:]
     return [side * size for size in sizes for side in config.schedule.sides]
 
 

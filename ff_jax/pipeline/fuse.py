@@ -1,6 +1,7 @@
 """The main job as one function: reconstruct -> [render + EIG -> fix -> distill, d += 1 m]* -> evaluate.
 
-workdir/subsampled, fixer  the reconstruction from a part of the frames, and `self_fit` trained on it
+workdir/subsampled, fixer  the reconstruction from a part of the frames, and `self_fit` trained on it (`pairs.stops`:
+                           workdir/under-trained, the first steps of that from all frames)
 workdir/recon              the reconstruction up to the first fix event
 workdir/baseline           the same, trained on recorded views only to the last step: the comparison of the fused scene
 workdir/fused              the progressive loop
@@ -35,6 +36,7 @@ from ff_jax.runtime.stop import StopRequest
 from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, TrainPlan, no_event
+from ff_jax.train.shift_schedule import shifts_until
 from ff_jax.train.state import LoopState
 
 RECONSTRUCTION, FUSED = "Reconstruction only", "Fused"  # names of the versions of a scene
@@ -177,21 +179,24 @@ def read_config(workdir: Path) -> FuseConfig:
 def run_phases(
     config: FuseConfig, batches: TrainBatches, workdir: Path, event: Event, request: StopRequest
 ) -> dict[str, Run]:
-    """Reconstruct up to the first fix event; from there train one scene without and one with pseudo-views."""
+    """Reconstruct up to the first fix event; from there train one scene without and one with pseudo-views.
+
+    The scene without them is left out if `config.use_baseline` is off.
+    """
     recon = Phase(workdir / "recon", "reconstruction", config.schedule.start, request=request)
     state, plan = _start(recon, batches, config, config.pseudo_view_capacity)
     base, plan = run_phase(recon, state, plan, batches, config)
     # Training donates its input, so each of the two branches gets a copy.
     copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
-    phase = Phase(workdir / "baseline", "recorded views only", config.steps, request=request)
-    baseline, baseline_plan = run_phase(phase, copy(base), plan, batches, config)
+    versions = {}
+    if config.use_baseline:
+        phase = Phase(workdir / "baseline", "recorded views only", config.steps, request=request)
+        baseline, baseline_plan = run_phase(phase, copy(base), plan, batches, config)
+        versions[RECONSTRUCTION] = Run(config, batches, baseline_plan, baseline, workdir=workdir)
     plan = dataclasses.replace(plan, schedule=config.schedule, novel_probability=config.novel_probability)
     phase = Phase(workdir / "fused", "fusing", config.steps, event, request)
     fused, fused_plan = run_phase(phase, copy(base), plan, batches, config)
-    return {
-        RECONSTRUCTION: Run(config, batches, baseline_plan, baseline, workdir=workdir),
-        FUSED: Run(config, batches, fused_plan, fused, workdir=workdir),
-    }
+    return versions | {FUSED: Run(config, batches, fused_plan, fused, workdir=workdir)}
 
 
 def _start(phase: Phase, batches: TrainBatches, config: FuseConfig, pseudo_views: int) -> tuple[LoopState, TrainPlan]:
@@ -236,13 +241,13 @@ def checked_recording(log: SceneData, config: FuseConfig) -> Recording:
 
 
 def check_capacity(config: FuseConfig, frames: int) -> None:
-    """Check that the pseudo-views of one fix event fit into the buffer."""
-    count, capacity = (
-        len(range(0, frames, config.event_stride)) * len(config.schedule.sides),
-        config.pseudo_view_capacity,
-    )
+    """Check that the pseudo-views of one fix event, or of all events if they are kept, fit into the buffer."""
+    schedule, capacity = config.schedule, config.pseudo_view_capacity
+    count, events = len(range(0, frames, config.event_stride)) * len(schedule.sides), "one fix event makes"
+    if schedule.update == "keep":
+        count, events = count * len(shifts_until(config.steps, schedule)), "all fix events together make"
     if count > capacity and config.fixer != "none":
         raise ValueError(
-            f"one fix event makes {count} pseudo-views, more than pseudo_view_capacity={capacity}: "
+            f"{events} {count} pseudo-views, more than pseudo_view_capacity={capacity}: "
             "raise pseudo_view_capacity or event_stride."
         )

@@ -1,6 +1,7 @@
 """Views that a scene was not trained on, with their true images: what fixers are trained and scored on."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.references import references_for, render_clip
 from ff_jax.pipeline.signals import prepare_signals, steering
+from ff_jax.pipeline.sources import source_frames
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, view_of
@@ -31,12 +33,14 @@ def view_triples(
     config: FuseConfig,
     skips: Sequence[int] = (0,),
 ) -> list[Triples]:
-    """Render frames that a scene was not trained on; make one set of triples, in small types, for each of `skips`.
+    """Render frames of a log; make one set of triples, in small types, for each of `skips`.
+
+    With `config.pairs.lag`, a fixer that sees LiDAR gets a second set for each, whose LiDAR is of other time steps.
 
     Args:
         model: the scene.
-        batches: the recorded frames that it was trained on; the references are made from them.
-        frames: of the same log; their images are the truth.
+        batches: the recorded frames that it was trained on; references and colors of LiDAR come from them.
+        frames: of the same log, usually others; their images are the truth.
         fixer: decides which references are made.
         config: the settings.
         skips: numbers of recorded images nearest in time that re-projected references leave out.
@@ -47,15 +51,17 @@ def view_triples(
     views = [view_of(frame, recorded[index].exposure_id) for frame, index in zip(padded, near, strict=True)]
     clip = render_clip(model, posterior, views)
     truth, weights = truth_of(batches.recording, frames)
-    conditions = make_conditions(fixer.conditions, batches.recording, padded, views, model)
     stored: dict[str, Any] = _stored_maps(model, posterior, batches, config, (clip, views, frames))
-    stored["conditions"] = conditions
+    if fixer.source != "render":
+        stored["blend_eigs"] = np.full(clip.eig.shape, np.inf, np.float16)
     parts = []
-    for skip in skips:
+    for lags, skip in itertools.product(_lags(fixer, config, len(frames)), skips):
+        conditions = make_conditions(fixer.conditions, batches.recording, padded, views, model, lags)
+        renders = np.asarray(as_bytes(source_frames(fixer.source, clip, conditions)))
         references = references_for(fixer, clip, views, near, posterior, batches, skip)
         small = references if fixer.use_separate_references else as_bytes(references)
-        images: tuple[Any, ...] = np.asarray(as_bytes(clip.rgb)), np.asarray(small), truth, weights
-        parts.append(Triples(renders=images[0], references=images[1], targets=images[2], weights=images[3], **stored))
+        images: dict[str, Any] = {"renders": renders, "references": np.asarray(small), "targets": truth}
+        parts.append(Triples(weights=weights, conditions=conditions, **images, **stored))
     return parts
 
 
@@ -73,6 +79,13 @@ def _stored_maps(
     weight = None if names.weight == names.guidance != NONE else maps.weight
     stored = {"eigs": maps.guidance, "blend_eigs": maps.blend, "weight_eigs": weight}
     return {name: None if x is None else np.asarray(x).astype(np.float16) for name, x in stored.items()}
+
+
+def _lags(fixer: Fixer, config: FuseConfig, count: int) -> list[list[int]]:
+    """List the time steps from every view to the sweeps of its LiDAR condition, for each set of triples."""
+    lag = config.pairs.lag if "lidar" in fixer.conditions else 0
+    exact, alternating = [0] * count, [-lag if number % 2 else lag for number in range(count)]
+    return [exact, alternating] if lag else [exact]
 
 
 def truth_of(

@@ -1,7 +1,8 @@
 """Training pairs for `self_fit`, made from the log alone.
 
 A reconstruction from a part of the frames has, at the held-out frames, errors like those of the full reconstruction
-off the lane; there the true image exists.
+off the lane; there the true image exists. A restorer is trained on an under-trained reconstruction at the recorded
+frames instead (ReconDreamer, arXiv 2411.19548).
 """
 
 import dataclasses
@@ -43,40 +44,44 @@ def split_frames(frames: tuple[Frame, ...], every: int) -> tuple[tuple[Frame, ..
 def self_fit_pairs(
     batches: TrainBatches, fixer: Fixer, config: FuseConfig, folder: Path, request: StopRequest
 ) -> Triples:
-    """Reconstruct from a part of the frames; return (render, EIG, references, truth) of the held-out views.
+    """Reconstruct, and return (render, EIG, references, truth) of held-out views, or of recorded ones.
 
-    Views are rendered halfway through that reconstruction and at its end, because renders are fixed at several stages
-    of a run. References are those that `fixer` needs, made from the other frames only. Re-projected ones come twice,
-    the second time without the `pairs.skip` nearest frames. What moves without a box has weight 0.
+    Usually a part of the frames is reconstructed. The others are rendered halfway through that reconstruction and at
+    its end, because renders are fixed at several stages of a run. References are those that `fixer` needs, made from
+    the frames of the reconstruction only. Re-projected ones come twice, the second time without the `pairs.skip`
+    nearest frames. With `pairs.stops`, all frames are reconstructed as in the run itself, and are rendered after these
+    steps. What moves without a box has weight 0.
 
     Args:
         batches: the recorded frames.
         fixer: the fixer to train or to measure.
         config: the settings.
-        folder: of the reconstruction; its first half is beside it.
+        folder: of the reconstruction; those of its earlier stops are beside it.
         request: ends it early.
 
     Returns:
         Triples in small types, ordered by time.
     """
-    log, frames = batches.recording.log, batches.recording.frames
-    subset, held_out = split_frames(frames, config.pairs.every)
-    batches = TrainBatches(make_recording(log, config, subset))
-    config = from_points(config)
-    config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
-    stops = sorted({max(config.pairs.steps // 2, 1), config.pairs.steps})
-    phases = [Phase(folder, "subsampled reconstruction", stop, request=request) for stop in stops]
-    phases[:-1] = [dataclasses.replace(phase, folder=Path(f"{folder}_early")) for phase in phases[:-1]]
-    state, plan = initialize(
-        batches.recording, config, pseudo_views=0, steps=config.pairs.steps, shapes_only=phases[0].is_begun
-    )
+    frames, pairs = batches.recording.frames, config.pairs
+    subset, rendered = (frames, frames) if pairs.stops else split_frames(frames, pairs.every)
+    stops = sorted({*(pairs.stops or (max(pairs.steps // 2, 1), pairs.steps))})
+    config, steps, names = from_points(config), config.steps, [f"_{stop}" for stop in stops]
+    if not pairs.stops:
+        config = dataclasses.replace(config, recon=dataclasses.replace(config.recon, density=_shortened(config)))
+        steps, names = pairs.steps, ["_early"] * len(stops)
+    phases = [
+        Phase(Path(f"{folder}{name}"), f"{folder.name} reconstruction", stop, request=request)
+        for stop, name in zip(stops, [*names[:-1], ""], strict=True)
+    ]
+    batches = TrainBatches(make_recording(batches.recording.log, config, subset))
+    state, plan = initialize(batches.recording, config, pseudo_views=0, steps=steps, shapes_only=phases[0].is_begun)
     is_projected = fixer.use_aligned_references or fixer.use_separate_references
-    has_far = is_projected and 0 < config.pairs.skip < len(subset) - 1
+    has_far = is_projected and 0 < pairs.skip < len(subset) - 1
     parts: list[Triples] = []
     for phase in phases:
         state, plan = run_phase(phase, state, plan, batches, config)
         model = plan.model(state.train, phase.stop)
-        parts += view_triples(model, batches, held_out, fixer, config, (0, config.pairs.skip) if has_far else (0,))
+        parts += view_triples(model, batches, rendered, fixer, config, (0, pairs.skip) if has_far else (0,))
     return interleave(*parts)
 
 

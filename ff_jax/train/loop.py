@@ -18,7 +18,7 @@ from ff_jax.train.config import ReconConfig
 from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.optimizer import ScheduleScale
 from ff_jax.train.pseudo_views import pseudo_batch
-from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_novel
+from ff_jax.train.shift_schedule import ShiftSchedule, draw_slot, is_event, is_novel, shifts_until
 from ff_jax.train.state import LoopState, TrainState
 from ff_jax.train.step import make_train_step
 
@@ -188,10 +188,12 @@ def is_finite(params: SceneParams, loss: Array) -> Bool[Array, ""]:
 
 def select_slot(state: LoopState, step: int, plan: TrainPlan) -> int | None:
     """Select the pseudo-view that a step trains on beside its recorded image; None for a step without one."""
-    if plan.schedule and is_novel(plan.seed, step, plan.schedule, plan.novel_probability):
-        filled = int(state.pseudo_views.filled)
-        return frame_at(plan.seed + 1, step, filled) if filled else None
-    return None
+    if plan.schedule is None or not is_novel(plan.seed, step, plan.schedule, plan.novel_probability):
+        return None
+    filled = int(state.pseudo_views.filled)
+    if filled and plan.schedule.sampling == "linear":
+        return draw_slot(plan.seed + 1, step, filled, len(shifts_until(step, plan.schedule)))
+    return frame_at(plan.seed + 1, step, filled) if filled else None
 
 
 def next_batch(state: LoopState, step: int, plan: TrainPlan, batches: TrainBatches) -> tuple[Batch, Batch | None]:

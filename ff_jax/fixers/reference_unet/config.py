@@ -4,6 +4,7 @@ import dataclasses
 
 from ff_jax.eig.config import BLEND_KAPPA, INPUT_KAPPAS
 from ff_jax.fixers.conditions import check_names
+from ff_jax.fixers.fixer import SOURCES
 from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
 
 _DTYPES = ("float32", "bfloat16")
@@ -19,6 +20,7 @@ class ReferenceUnetConfig(Settings):
         conditioned_on_eig: whether the network sees EIG; if not, it sees zeros.
         use_references: whether it sees references; if not, it sees none of any confidence, and needs none.
         conditions: names of the condition images that it sees (`fixers.conditions`).
+        source: what it repairs: "render", "near" or "lidar" (`pipeline.sources`).
         num_references: references per view, those of `reprojection.align_each`.
         stem: pixels are folded stem x stem into channels first.
         widths: channels at each resolution, finest first; each resolution halves the one before.
@@ -31,6 +33,7 @@ class ReferenceUnetConfig(Settings):
     conditioned_on_eig: bool = True
     use_references: bool = True
     conditions: tuple[str, ...] = ()
+    source: str = SOURCES[0]
     num_references: int = bounded(5, 1, 1024)
     stem: int = bounded(2, 1, 64)
     widths: tuple[int, ...] = bounded((48, 96, 160, 224), 1, 65_536)
@@ -45,6 +48,10 @@ class ReferenceUnetConfig(Settings):
         if self.dtype not in _DTYPES:
             raise ValueError(f"invalid dtype={self.dtype!r}: expected one of {', '.join(_DTYPES)}.")
         check_names(self.conditions)
+        if self.source not in SOURCES:
+            raise ValueError(f"invalid source={self.source!r}: expected one of {', '.join(SOURCES)}.")
+        if self.source == "lidar" and "lidar" not in self.conditions:
+            raise ValueError(f"source='lidar' needs that condition: add 'lidar' to conditions={self.conditions}.")
 
     @property
     def stride(self) -> int:

@@ -48,6 +48,7 @@ def fixer_from_params(params: PyTree, config: ReferenceUnetConfig, name: str = N
         use_separate_references=config.use_references,
         chunk=config.chunk,
         conditions=config.conditions,
+        source=config.source,
     )
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ff_jax.fixers.skill import EDGES, FULL, measure_skill, no_skill, skill_weight
+from ff_jax.fixers.skill import EDGES, FULL, full_skill, measure_skill, no_skill, skill_weight
 from ff_jax.fixers.triples import Triples
 
 
@@ -32,3 +32,8 @@ def test_weights_are_proportional_to_skill_up_to_full_skill():
     weights = skill_weight(skill, jnp.array([0.0, *(edge + 1e-3 for edge in EDGES)]))
     np.testing.assert_allclose(weights, np.clip(np.linspace(-1, 1, len(EDGES) + 1), 0, 1), atol=1e-6)
     assert not no_skill().is_useful and not skill_weight(no_skill(), jnp.ones(3)).any()
+
+
+def test_full_skill_changes_no_weight():
+    eigs = jnp.asarray(np.random.default_rng().exponential(size=20), jnp.float32)
+    assert full_skill().is_useful and (skill_weight(full_skill(), eigs) == 1).all()

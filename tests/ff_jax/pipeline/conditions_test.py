@@ -67,9 +67,9 @@ def test_what_a_log_lacks_counts_as_left_out(log, model):
 
 def test_a_lag_draws_the_points_of_other_time_steps_with_the_boxes_of_the_view(log, model):
     recording = Recording(log, log.frames)
-    frames, _, late = conditions_of(recording, model, names=("lidar",), lag=5)
+    frames, _, late = conditions_of(recording, model, names=("lidar",), lags=[5] * 3)
     assert not late["lidar"][0, ..., :-1].any()  # no sweep within the window of step 5
-    frames, _, late = conditions_of(recording, model, names=("lidar",), lag=3)
+    frames, _, late = conditions_of(recording, model, names=("lidar",), lags=[3, 0, 0])
     want = draw_sweeps([colored_sweep(log, index) for index in (1, 2)], boxes_at(log, 0), frames[0])
     np.testing.assert_allclose(late["lidar"][0, ..., :-1] / 255, want, atol=0.51 / 255)
 

@@ -1,5 +1,7 @@
 """The fixers of a run."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,9 @@ from ff_jax.fixers.skill import EDGES, Skill, no_skill
 from ff_jax.pipeline import fixers
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fixers import MeasuredFixer, check_fixers, event_shifts, fix_hook, report_skill
+from ff_jax.pipeline.fuse import check_capacity
 from ff_jax.render.renderer import RenderSettings
+from ff_jax.runtime.stop import StopRequest
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.loop import TrainPlan
@@ -71,6 +75,39 @@ def test_an_event_takes_the_largest_shifts_that_fit():
     config = FuseConfig(schedule=schedule, pseudo_view_capacity=12, event_stride=2)
     assert event_shifts(3, config, 5) == [1.0, -1.0]
     assert event_shifts(9, config, 5) == [3.0, -3.0, 4.0, -4.0]
+
+
+def test_an_event_that_keeps_older_views_adds_those_of_its_own_shift():
+    schedule = ShiftSchedule(start=3, every=2, meters=1.0, largest=4.0, refresh=0, update="keep")
+    config = FuseConfig(schedule=schedule, pseudo_view_capacity=40)
+    assert [event_shifts(step, config, 5) for step in (3, 5, 9)] == [[1.0, -1.0], [2.0, -2.0], [4.0, -4.0]]
+    check_capacity(config, 5)
+    with pytest.raises(ValueError, match="all fix events together make 48 pseudo-views, more than"):
+        check_capacity(config, 6)
+
+
+@pytest.mark.parametrize(("update", "kept"), [("keep", 2), ("replace", 0)])
+def test_an_event_starts_from_the_older_views_or_from_none(monkeypatch, update, kept):
+    starts = []
+    monkeypatch.setattr(fixers, "fit_posterior", lambda *_: object.__new__(ScenePosterior))
+    monkeypatch.setattr(fixers, "add_pseudo_views", lambda key, views, event: starts.append(int(views.filled)) or views)
+    log = street_log(1, StreetConfig(num_frames=2, moving=False), 40, 24, ("front",), lidar=None)
+    config = FuseConfig(fixer="a", schedule=ShiftSchedule(refresh=0, update=update))
+    plan = TrainPlan(ReconConfig(), RenderSettings(capacity=4096), 1.0, 10)
+    scene = scene_from_points(np.ones((1, 3)), np.ones((1, 3)), 1.0, capacity=1)
+    train = init_state(jax.random.key(0), scene, make_optimizer(plan.recon.optim, ScheduleScale(1.0, 10)))
+    views = init_pseudo_views(4, 24, 40).replace(filled=jnp.int32(2))
+    fixer = MeasuredFixer(identity.make_identity().replace(name="a"), FULL_SKILL)
+    fix_hook(TrainBatches(Recording(log, log.frames)), (fixer, fixer), config)(LoopState(train, views), 3000, plan)
+    assert starts == [kept]
+
+
+def test_a_fixer_whose_skill_is_not_asked_for_is_not_measured(monkeypatch):
+    monkeypatch.setattr(fixers, "pretrained_fixer", lambda name, config: identity.make_identity().replace(name=name))
+    monkeypatch.setattr(fixers, "self_fit_pairs", lambda *_: pytest.fail("measured"))
+    config, batches = FuseConfig(fixer="difix", use_skill=False), object.__new__(TrainBatches)
+    found, late = fixers.fixers_for(batches, config, Path(), StopRequest())
+    assert found.fixer.name == late.fixer.name == "difix" and found.skill.is_useful
 
 
 def test_an_event_without_skill_and_points_empties_the_buffer(monkeypatch):

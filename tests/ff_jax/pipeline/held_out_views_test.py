@@ -12,6 +12,8 @@ from ff_jax.data.recording import Recording
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers import identity
+from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
+from ff_jax.fixers.self_fit import SelfFitConfig
 from ff_jax.pipeline import held_out_views, self_fit_pairs
 from ff_jax.pipeline.config import FuseConfig, PairsConfig
 from ff_jax.pipeline.held_out_views import nearest_index, truth_of, view_triples
@@ -104,3 +106,52 @@ def test_pairs_of_two_stages_are_ordered_by_time(log, stubs, monkeypatch, tmp_pa
     np.testing.assert_array_equal(found.targets[:, 0, 0, 0], [1] * 4 + [3] * 4)
     np.testing.assert_array_equal(found.references[:, 0, 0, 0, 0], [10, 11] * 4)
     np.testing.assert_array_equal(found.renders[:, 0, 0, 0], [64, 64, 128, 128] * 2)
+
+
+def test_pairs_of_a_restorer_come_from_the_stated_steps_of_all_frames(log, stubs, monkeypatch, tmp_path):
+    phases, starts = [], []
+
+    def initialize(recording, config, steps, **_):
+        starts.append((len(recording.frames), steps, config.recon.density.stop))
+        return SimpleNamespace(train=None), SimpleNamespace(model=lambda state, step: model_of(step / 20))
+
+    def run_phase(phase, state, plan, batches, config):
+        phases.append((phase.folder.name, phase.stop))
+        return state, plan
+
+    monkeypatch.setattr(self_fit_pairs, "initialize", initialize)
+    monkeypatch.setattr(self_fit_pairs, "run_phase", run_phase)
+    network = ReferenceUnetConfig(use_references=False)
+    config = FuseConfig(steps=5000, pairs=PairsConfig(stops=(40, 10, 20)), self_fit=SelfFitConfig(network=network))
+    batches = TrainBatches(Recording(log, log.frames))
+    inputs = batches, FIXERS["nearest"], config, tmp_path / "run", StopRequest()
+    found = self_fit_pairs.self_fit_pairs(*inputs)
+    assert starts == [(5, 5000, config.recon.density.stop)]  # as the run itself begins
+    assert phases == [("run_10", 10), ("run_20", 20), ("run", 40)]
+    np.testing.assert_array_equal(found.targets[:, 0, 0, 0], np.repeat(np.arange(5), 3))
+    np.testing.assert_array_equal(found.renders[:, 0, 0, 0], [32, 64, 128] * 5)
+
+
+def test_a_recorded_view_is_no_reference_of_itself():
+    with pytest.raises(ValueError, match="whose references would be the true images"):
+        FuseConfig(pairs=PairsConfig(stops=(10,)))
+
+
+def test_every_second_set_has_the_lidar_of_other_steps_and_the_lidar_may_be_what_is_repaired(log, stubs, monkeypatch):
+    lags = []
+
+    def make_conditions(names, recording, frames, views, model, lags_of_views):
+        lags.append(lags_of_views)
+        return {"lidar": np.full((len(frames), 3, 4, 5), 100 + lags_of_views[0], np.uint8)} if names else {}
+
+    monkeypatch.setattr(held_out_views, "make_conditions", make_conditions)
+    config, batches = FuseConfig(pairs=PairsConfig(lag=4)), TrainBatches(Recording(log, log.frames[::2]))
+    fixer = FIXERS["nearest"].replace(conditions=("lidar",))
+    exact, late = view_triples(model_of(1), batches, log.frames[1:4], fixer, config)
+    assert lags == [[0, 0, 0], [4, -4, 4]]
+    assert exact.conditions["lidar"].max() == 100 and late.conditions["lidar"].max() == 104
+    np.testing.assert_array_equal(exact.renders, np.full((3, 3, 4, 3), 64))
+    (seen, _) = view_triples(model_of(1), batches, log.frames[1:4], fixer.replace(source="lidar"), config)
+    assert (seen.renders == 100).all() and np.isinf(seen.blend_eigs).all() and exact.blend_eigs is None
+    lags.clear()
+    assert len(view_triples(model_of(1), batches, log.frames[1:4], FIXERS["nearest"], config)) == 1

@@ -3,9 +3,18 @@
 import itertools
 import re
 
+import numpy as np
 import pytest
 
-from ff_jax.train.shift_schedule import ShiftSchedule, is_event, is_expanding, is_novel, shift_at, shifts_until
+from ff_jax.train.shift_schedule import (
+    ShiftSchedule,
+    draw_slot,
+    is_event,
+    is_expanding,
+    is_novel,
+    shift_at,
+    shifts_until,
+)
 
 PAPER = ShiftSchedule()
 
@@ -45,3 +54,26 @@ def test_novel_share_and_repeatability():
 def test_invalid_schedules_are_errors(wrong):
     with pytest.raises(ValueError, match=re.escape(str(next(iter(wrong.values()))))):
         ShiftSchedule(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"update": "append"}, "invalid update='append': expected one of replace, keep"),
+        ({"update": "keep"}, "refresh=6000 would add the largest shift again"),
+        ({"sampling": "linear"}, "set update='keep'"),
+        ({"sampling": "late"}, "invalid sampling='late'"),
+    ],
+)
+def test_updates_that_do_not_fit_together_are_errors(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ShiftSchedule(**wrong)
+
+
+def test_later_events_are_drawn_more_often_by_the_stated_weights():
+    num_events, per_event = 4, 5
+    draws = np.array([draw_slot(3, step, num_events * per_event, num_events) for step in range(6000)])
+    events = np.bincount(draws // per_event, minlength=num_events) / len(draws)
+    np.testing.assert_allclose(events, np.arange(1, 5) / 10, atol=0.025)
+    assert set(draws) == set(range(20)) and np.bincount(draws)[15:].std() < 60  # even among the views of an event
+    assert draws[7] == draw_slot(3, 7, 20, 4)
