@@ -1,12 +1,13 @@
-"""Find the road below the cameras among sparse points: its slope, and the height of the cameras above it."""
+"""Find the road below the cameras among sparse points: its slope, the height of the cameras above it, its points."""
 
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
 
-from ff_jax.data.scene_data import SceneData, invert_rigid, transform
+from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, ego_from_front_camera, invert_rigid, transform
 
 MAX_VIEWS, MAX_POINTS, TRIALS = 60, 4000, 600
 SLOPES = (0.05, 1.0)  # down per forward of points that may be road: from 3 to 45 degrees below the horizon
@@ -56,6 +57,37 @@ def leveled(scene: SceneData, road: Road) -> SceneData:
     turn = np.eye(4)
     turn[:3, :3] = np.stack([forward, np.cross(road.normal, forward), road.normal], -1)
     return replace(scene, world_from_ego=scene.world_from_ego @ turn)
+
+
+def on_road(scene: SceneData, xyz: Float[Array, "N 3"], seed: int = 0) -> Bool[Array, "N"]:
+    """Find the points (world) on the road: near the plane of the road below the nearest position of a camera.
+
+    The camera is the one that looks most along the path; one plane relative to it is fitted to the points.
+
+    Args:
+        scene: the log.
+        xyz: measured points, for example of LiDAR.
+        seed: of the trials.
+
+    Raises:
+        ValueError: no plane has enough of the points.
+    """
+    poses = ego_from_front_camera(np.stack([frame.world_from_camera for frame in _forward_frames(scene)]))
+    road = find_road(replace(scene, world_from_ego=poses, points=SparsePoints(xyz)), seed)
+    nearest = KDTree(poses[:, :3, 3]).query(xyz)[1]
+    local = np.einsum("nji,nj->ni", poses[nearest, :3, :3], xyz - poses[nearest, :3, 3])
+    return np.abs(local @ road.normal + road.height) <= TOLERANCE * road.height
+
+
+def _forward_frames(scene: SceneData) -> list[Frame]:
+    """List the frames of the camera whose axis is nearest to the direction of travel."""
+
+    def alignment(name: str) -> float:
+        own = [frame for frame in scene.frames if frame.camera == name]
+        return float(np.mean([f.world_from_camera[:3, 2] @ scene.world_from_ego[f.time_index][:3, 0] for f in own]))
+
+    name = max(scene.cameras, key=alignment)
+    return [frame for frame in scene.frames if frame.camera == name]
 
 
 def _below_horizon(scene: SceneData, rng: np.random.Generator) -> Float[Array, "N 3"]:

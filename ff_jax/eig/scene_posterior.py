@@ -123,7 +123,7 @@ def posterior_of(precision: Precision, model: SceneModel, priors: Priors) -> Pos
 
 def render_with_eig(model: SceneModel, posterior: ScenePosterior, view: View, mode: str = "exact") -> EigRender:
     """Render one view of a scene with its EIG map and depth; `mode` as in `eig_map`."""
-    return _render_with_eig(model, posterior.posterior, posterior.noise, view, mode)
+    return _render_with_eig(model, posterior.posterior, posterior.noise, model.prepare(view), mode)
 
 
 @functools.partial(jax.jit, static_argnames=("mode",))

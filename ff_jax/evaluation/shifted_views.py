@@ -16,7 +16,7 @@ from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import shift_laterally
 from ff_jax.scene import View
 from ff_jax.scene.exposure import ExposureBlend
-from ff_jax.train.batches import view_of
+from ff_jax.train.batches import view_of, view_offset
 
 MAX_PATH_ERROR = 0.3  # lateral offset of a held-out frame, as a share of the way to the nearest frame trained on
 MIN_MOVING_PIXELS = 20  # for a PSNR of moving objects
@@ -141,6 +141,7 @@ def targets(log: SceneData, shifts: tuple[float, ...], count: int) -> list[Targe
         if frame.split == "test":
             shift = lateral_offset(frame, log)
             view = view_of(frame, exposure_between(frame, log))
+            view = view._replace(offset=view_offset(log, frame.time_index, shift))
             groups.setdefault(shift, []).append(Target(shift, view, frame, True, frame.world_from_camera))
     for shift in shifts:
         if not any(abs(shift - other) < 0.02 for other in groups):
@@ -154,7 +155,8 @@ def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:
     """Make the target `shift` meters to the left of a recorded frame; at 0 the recorded image is the true image."""
     pose = shift_laterally(frame.world_from_camera, log.world_from_ego[frame.time_index], shift)
     camera = make_camera(frame.K, pose, frame.width, frame.height)
-    view = view_of(frame, frame.exposure_id)._replace(camera=camera)
+    offset = view_offset(log, frame.time_index, shift)
+    view = view_of(frame, frame.exposure_id)._replace(camera=camera, offset=offset)
     return Target(shift, view, frame, shift == 0.0, pose)
 
 

@@ -47,7 +47,7 @@ def make_conditions(
         "lidar": lambda frame, _, lag: _lidar(recording, frame, lag),
         "boxes": lambda frame, *_: draw_boxes(boxes_at(log, frame.time_index), frame) if log.boxes else None,
         "lanes": lambda frame, *_: draw_lanes(log.lanes, frame) if log.lanes else None,
-        "opacity": lambda _, view, __: np.asarray(_opacity(model, view))[..., None],
+        "opacity": lambda _, view, __: np.asarray(_opacity(model, model.prepare(view)))[..., None],
     }
     rows = list(zip(frames, views, lags or [0] * len(frames), strict=True))
     return {name: np.stack([_stored(draw[name](*row), name, row[0]) for row in rows]) for name in names}

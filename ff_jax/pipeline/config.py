@@ -48,6 +48,8 @@ class InitConfig(Settings):
         random_share: share of them that is drawn at random instead of measured.
         opacity: their opacity.
         scale: their standard deviation in units of the mean distance to the 3 nearest.
+        ground: Gaussians of a ground node, a part of `recon.budget`: those of the initial points on the road. Their
+            positions and their number do not change (ReconDreamer++). 0 models the road as background.
     """
 
     scene: str = ""
@@ -56,6 +58,7 @@ class InitConfig(Settings):
     random_share: float = bounded(0.2, 0.0, 1.0)
     opacity: float = bounded(0.5, 1e-3, 0.999)
     scale: float = bounded(1.0, 1e-3, 100.0)
+    ground: int = bounded(0, 0, 100_000_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +170,10 @@ class FuseConfig(Settings):
             raise ValueError(
                 f"schedule.start={self.schedule.start} is after steps={self.steps}: lower it, or nothing is fused."
             )
+        if self.init.ground >= self.recon.budget:
+            raise ValueError(f"init.ground={self.init.ground} must be below recon.budget={self.recon.budget}.")
+        if self.init.ground and self.init.scene:
+            raise ValueError(f"init.ground={self.init.ground} takes initial points: set it to 0 with init.scene.")
         others = {self.fixer, self.late_fixer} - {"", "none", "self_fit"}
         if self.pairs.stops and (others or self.self_fit.network.use_references):
             raise ValueError(

@@ -32,7 +32,7 @@ from ff_jax.pipeline.signals import Signals, Steering, steering
 from ff_jax.pipeline.sources import source_frames
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
-from ff_jax.train.batches import TrainBatches, shifted_frame, view_of
+from ff_jax.train.batches import TrainBatches, shifted_frame, shifted_view
 from ff_jax.train.pseudo_views import PseudoClip, PseudoViews, append
 
 SIDEWAYS = 30.0  # degrees
@@ -80,7 +80,7 @@ class Repair(NamedTuple):
 def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[int] | None = None) -> Repair:
     """Render recorded frames from `shift` meters to the left, and fix the renders.
 
-    A video fixer also gets views between the first recorded pose and the path; the first of them is recorded.
+    A video fixer also gets views on the way from the first recorded pose to the path; the first of them is recorded.
 
     Args:
         key: randomness of the fixer.
@@ -92,11 +92,11 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     recording, count = batches.recording, event.fixer.num_context_frames
     frames = list(range(len(batches)) if frames is None else frames)
     recorded = recording.padded_frames
-    moved = ramp_frames(recorded[frames[0]], recording.log, shift, count)
-    moved += [shifted_frame(recorded[index], recording.log, shift) for index in frames]
-    views = [view_of(frame, frame.exposure_id) for frame in moved]
-    clip = render_clip(event.model, event.posterior, views)
+    shifts = [shift * part / count for part in range(count)] + [shift] * len(frames)
     nearest = [frames[0]] * count + frames
+    moved = [shifted_frame(recorded[i], recording.log, own) for i, own in zip(nearest, shifts, strict=True)]
+    views = [shifted_view(recorded[i], recording.log, own) for i, own in zip(nearest, shifts, strict=True)]
+    clip = render_clip(event.model, event.posterior, views)
     references = references_for(fixer, clip, views, nearest, event.posterior, batches)
     conditions = make_conditions(fixer.conditions, recording, moved, views, event.model)
     maps = Steering(clip.eig, None, clip.eig)
@@ -110,11 +110,6 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     fixed = fix(fixer, key, *inputs, conditions, blend)
     clip = jax.tree.map(lambda x: x[count:], clip)
     return Repair(moved[count:], views[count:], clip, fixed[count:], maps.weight[count:])
-
-
-def ramp_frames(frame: Frame, log: SceneData, shift: float, count: int) -> list[Frame]:
-    """Move a recorded frame to `count` places towards `shift`, at its time, without the last one."""
-    return [shifted_frame(frame, log, shift * part / count) for part in range(count)]
 
 
 def split_paths(recording: Recording, stride: int, by_camera: bool) -> list[list[int]]:
@@ -165,6 +160,7 @@ def pseudo_clip(repaired: Repair, event: FixEvent, frames: Sequence[Frame]) -> P
         K=jnp.stack([camera.K for camera in cameras]),
         camera_from_world=jnp.stack([camera.camera_from_world for camera in cameras]),
         times=jnp.stack([view.time for view in repaired.views]),
+        offsets=jnp.stack([jnp.zeros(3) if view.offset is None else view.offset for view in repaired.views]),
     )
 
 

@@ -8,20 +8,25 @@ from jaxtyping import Float
 
 from ff_jax.data.points.actors import actor_points
 from ff_jax.data.points.initial import initial_points, nearest_distances
+from ff_jax.data.points.lidar import draw_rows
 from ff_jax.data.recording import Recording, time_indices, train_frames
+from ff_jax.data.road import on_road
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
 from ff_jax.data.validate import check
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.loaded_scene import load_scene, with_loaded
 from ff_jax.scene import PointCloud, Scene, SceneSizes, init_scene
 from ff_jax.scene.camera_path import CameraPath, make_path
-from ff_jax.scene.scene import with_actors
+from ff_jax.scene.novel_deformation import init_novel_motion
+from ff_jax.scene.scene import with_actors, with_ground
 from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.train.batches import scene_radius, view_of
 from ff_jax.train.loop import TrainPlan, count_intersections, resize_capacity
 from ff_jax.train.optimizer import make_optimizer
 from ff_jax.train.pseudo_views import init_pseudo_views
 from ff_jax.train.state import LoopState, init_state
+
+_NOVEL = 2  # random stream of the deformation for cameras off the recorded path
 
 Points = tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 3"]]  # positions (meters) and colors
 
@@ -48,6 +53,26 @@ def background_points(recording: Recording, config: FuseConfig) -> Points:
     rng = np.random.default_rng(config.seed)
     count = min(config.init.points, config.recon.budget)
     return initial_points(recording.visible_log, count, rng, random_share=config.init.random_share)
+
+
+def split_ground(
+    points: Points, recording: Recording, config: FuseConfig
+) -> tuple[
+    tuple[Float[np.ndarray, "G 3"], Float[np.ndarray, "G 3"]], tuple[Float[np.ndarray, "B 3"], Float[np.ndarray, "B 3"]]
+]:
+    """Split initial points into at most `init.ground` of the road, evenly chosen, and those that are not on it.
+
+    Raises:
+        ValueError: no road is found among the points.
+    """
+    try:
+        is_ground = on_road(recording.visible_log, points[0].astype(float), config.seed)
+    except ValueError as error:
+        raise ValueError(f"init.ground={config.init.ground} needs a road: set it to 0 ({error})") from None
+    rng = np.random.default_rng([config.seed, 2])
+    ground = draw_rows(rng, config.init.ground, *(part[is_ground] for part in points))
+    others = draw_rows(rng, config.recon.budget - config.init.ground, *(part[~is_ground] for part in points))
+    return (ground[0], ground[1]), (others[0], others[1])
 
 
 def with_spacing(points: Points, config: FuseConfig) -> PointCloud:
@@ -89,12 +114,16 @@ def camera_path(frames: Sequence[Frame]) -> CameraPath:
 def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool) -> Scene:
     """Make the untrained scene of a recording; with `shapes_only` no image and no sweep of the log is read."""
     is_loaded = bool(config.init.scene)
-    points = _PLACEHOLDER
+    ground, points = _PLACEHOLDER, _PLACEHOLDER
     if not shapes_only and not is_loaded:
-        points = with_spacing(background_points(recording, config), config)
+        start = background_points(recording, config)
+        if config.init.ground:
+            road, start = split_ground(start, recording, config)
+            ground = with_spacing(road, config)
+        points = with_spacing(start, config)
     count, optimize_poses = len(recording.frames), config.recon.optim.poses > 0
     sizes = SceneSizes(
-        capacity=config.recon.budget,
+        capacity=config.recon.budget - config.init.ground,
         sh_degree=config.recon.sh_degree,
         exposures=recording.log.num_exposures + max(config.pseudo_view_capacity, 1),
         frames=count if optimize_poses else max(count, len(train_frames(recording.log))),
@@ -105,6 +134,11 @@ def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool
     if is_loaded and not shapes_only:
         loaded = load_scene(config, recording.log)
         scene = with_loaded(scene, loaded, recording.log.num_exposures)
+    if config.init.ground:
+        scene = with_ground(scene, _on_device(ground), config.init.ground, opacity=config.init.opacity)
+    if config.recon.deform_novel:
+        motion = init_novel_motion(jax.random.fold_in(jax.random.key(config.seed), _NOVEL))
+        scene = scene.replace(params=scene.params.replace(novel=motion))
     clouds = [_PLACEHOLDER] * len(recording.actors) if shapes_only else actor_clouds(recording, config)
     scene = add_actors(scene, recording, config, clouds)
     return scene.replace(path=camera_path(recording.frames)) if optimize_poses else scene
@@ -139,4 +173,5 @@ def initialize(
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     state = init_state(key, scene, optimizer, config.recon.density.method)
     width, height = recording.image_size
-    return LoopState(state, init_pseudo_views(max(pseudo_views, 1), height, width)), plan
+    views = init_pseudo_views(max(pseudo_views, 1), height, width, with_offsets=config.recon.deform_novel)
+    return LoopState(state, views), plan

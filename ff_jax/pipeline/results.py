@@ -30,7 +30,7 @@ from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.progress import progress
 from ff_jax.runtime.run_log import read_metrics
 from ff_jax.scene import View
-from ff_jax.train.batches import view_of
+from ff_jax.train.batches import view_of, view_offset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +203,8 @@ def fly_through(run: Run) -> list[View]:
         near = path[round(i * (len(path) - 1) / max(count - 1, 1))]
         pose = shift_laterally(poses[i], egos[i], float(shift))
         camera = make_camera(first.K, pose, first.width, first.height)
-        views.append(view_of(near, near.exposure_id)._replace(camera=camera))
+        offset = view_offset(log, near.time_index, float(shift))
+        views.append(view_of(near, near.exposure_id)._replace(camera=camera, offset=offset))
     return views
 
 

@@ -25,6 +25,7 @@ from ff_jax.scene.actors import ActorParams, Tracks, identity_motion, poses_at, 
 from ff_jax.scene.camera_path import CameraPath
 from ff_jax.scene.deformable import deform
 from ff_jax.scene.exposure import apply_exposure, init_exposure
+from ff_jax.scene.novel_deformation import move_for_camera
 from ff_jax.scene.sky import init_sky, sky_color
 
 BACKGROUND = 0  # node index of everything static
@@ -39,6 +40,7 @@ class SceneParams(struct.PyTreeNode):
     poses: Float[Array, "F 6"]  # camera corrections: rotation vector [rad], translation [m], camera frame
     intrinsics: Float[Array, "C 4"]  # log fx, log fy [-], cx, cy [px] corrections, one per physical camera
     actors: ActorParams | None = None  # None without actors
+    novel: PyTree | None = None  # of `NovelMotion`; None without a deformation for cameras off the recorded path
 
 
 class Scene(struct.PyTreeNode):
@@ -49,10 +51,12 @@ class Scene(struct.PyTreeNode):
     node: Int[Array, "N"]
     tracks: Tracks | None = None  # None without actors
     path: CameraPath | None = None  # of the recorded images; None if their poses are not optimized
+    # Number of slots of the ground, the first ones: their positions and their number do not change.
+    num_ground: int = struct.field(pytree_node=False, default=0)
 
     @property
     def num_static(self) -> int:
-        """Return the number of slots of the background; they come first."""
+        """Return the number of slots of the ground and the background; they come before those of actors."""
         return self.alive.shape[0] - (self.tracks.slots if self.tracks else 0)
 
 
@@ -66,6 +70,7 @@ class View(NamedTuple):
     time: Float[Array, ""]  # seconds
     exposure_after: Int[Array, ""] | int = 0  # second row of `SceneParams.exposure`
     share_after: Float[Array, ""] | float = 0.0  # its share in [0, 1] of the interpolated exposure
+    offset: Float[Array, "3"] | None = None  # meters from the recorded camera of its time (world); None: recorded
 
 
 class SceneModel(struct.PyTreeNode):
@@ -76,9 +81,16 @@ class SceneModel(struct.PyTreeNode):
     sh_degree: Int[Array, ""] | int = 3  # highest color band that is active
 
     def render_input(self, view: View) -> RenderInput:
-        """Compose the scene at the time of `view` and refine its camera."""
-        camera = refined_camera(self.scene.params, view)
-        return RenderInput(compose(self.scene, view.time), camera, self.settings, self.sh_degree)
+        """Compose the scene at the time of `view`, and refine its camera."""
+        camera, world = refined_camera(self.scene.params, view), compose(self.scene, view.time)
+        if self.scene.params.novel is not None and view.offset is not None:
+            inputs = self.scene.params.novel, view.offset, view.time, self.scene.num_ground
+            world = move_for_camera(world, *inputs)
+        return RenderInput(world, camera, self.settings, self.sh_degree)
+
+    def prepare(self, view: View) -> View:
+        """Drop the offset of a view if nothing depends on it, so that all views share compiled programs."""
+        return view if self.scene.params.novel is not None else view._replace(offset=None)
 
 
 class RenderedScene(NamedTuple):
@@ -187,7 +199,38 @@ def with_actors(
     gaussians = jax.tree.map(_join, start.gaussians, own.params.gaussians)
     node = jnp.zeros(tracks.slots, jnp.int32).at[: len(actor)].set(actor.astype(jnp.int32)) + 1
     params = start.replace(gaussians=gaussians, actors=identity_motion(tracks))
-    return Scene(params, _join(scene.alive, own.alive), _join(scene.node, node), tracks)
+    return scene.replace(
+        params=params, alive=_join(scene.alive, own.alive), node=_join(scene.node, node), tracks=tracks
+    )
+
+
+def with_ground(scene: Scene, points: PointCloud, slots: int, *, opacity: float = 0.5) -> Scene:
+    """Put `slots` slots of the ground before those of a scene, and place a Gaussian at each point.
+
+    Args:
+        scene: the background, without actors.
+        points: of the road, world, float32 on the device.
+        slots: their number never changes; those without a point stay unused.
+        opacity: initial opacity.
+
+    Raises:
+        ValueError: more points than slots.
+    """
+    sizes = SceneSizes(slots, sh_degree=int(scene.params.gaussians.sh.shape[1] ** 0.5) - 1)
+    own = init_scene(jax.random.key(0), points, sizes, opacity=opacity)
+    gaussians = jax.tree.map(_join, own.params.gaussians, scene.params.gaussians)
+    params = scene.params.replace(gaussians=gaussians)
+    alive, node = _join(own.alive, scene.alive), _join(own.node, scene.node)
+    return scene.replace(params=params, alive=alive, node=node, num_ground=slots)
+
+
+def freeze_ground(scene: Scene, params: SceneParams) -> SceneParams:
+    """Give the ground of updated parameters the positions that it has in `scene`."""
+    if not scene.num_ground:
+        return params
+    rows = slice(scene.num_ground)
+    means = params.gaussians.means.at[rows].set(scene.params.gaussians.means[rows])
+    return params.replace(gaussians=params.gaussians.replace(means=means))
 
 
 def compose(scene: Scene, time: Float[Array, ""]) -> WorldGaussians:

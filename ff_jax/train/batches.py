@@ -118,10 +118,16 @@ def shifted_frame(frame: Frame, log: SceneData, shift: float) -> Frame:
     return replace(frame, world_from_camera=np.asarray(pose), readout=None)
 
 
+def view_offset(log: SceneData, time_index: int, shift: float) -> jax.Array | None:
+    """Compute the offset of a camera that is `shift` meters to the left of the recorded one; None for the latter."""
+    return jax.device_put(np.float32(shift * log.world_from_ego[time_index][:3, 1])) if shift else None
+
+
 def shifted_view(frame: Frame, log: SceneData, shift: float, tilt: float = 0.0) -> View:
     """Make the view of a recorded camera moved `shift` meters to the left and tilted upwards by `tilt` radians."""
     moved = shifted_frame(frame, log, shift)
-    return view_of(replace(moved, world_from_camera=tilt_upwards(moved.world_from_camera, tilt)), frame.exposure_id)
+    view = view_of(replace(moved, world_from_camera=tilt_upwards(moved.world_from_camera, tilt)), frame.exposure_id)
+    return view._replace(offset=view_offset(log, frame.time_index, shift))
 
 
 def frame_at(seed: int, step: int, count: int) -> int:

@@ -17,11 +17,13 @@ class ReconConfig(Settings):
         sh_every: steps between two color bands.
         sh_degree: highest color band.
         budget: largest number of alive Gaussians.
+        deform_novel: whether Gaussians move by a network in views off the recorded path (`scene.novel_deformation`).
     """
 
     sh_every: int = bounded(1000, 1, MAX_STEPS)
     sh_degree: int = bounded(3, 0, 3)
     budget: int = bounded(500_000, 4, 100_000_000)
+    deform_novel: bool = False
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     density: DensityConfig = DensityConfig()

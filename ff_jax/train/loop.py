@@ -239,9 +239,9 @@ def resize_capacity(settings: RenderSettings, num_intersections: int, *, shrink:
 
 
 def count_intersections(scene: Scene, views: Sequence[View], settings: RenderSettings) -> int:
-    """Count the tile intersections of each view and return the largest number."""
+    """Count the tile intersections of each view and return the largest number; offsets of views are ignored."""
     settings = dataclasses.replace(settings, capacity=1)
-    return max(int(_count(scene, view, settings)) for view in views)
+    return max(int(_count(scene, view._replace(offset=None), settings)) for view in views)
 
 
 @functools.partial(jax.jit, static_argnames=("settings",))

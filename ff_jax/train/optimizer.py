@@ -34,6 +34,7 @@ class OptimConfig(Settings):
         poses: rate of camera corrections (radians; `ROTATION_ARM` meters count as one); decays like `means`.
         actor_turns, actor_moves: rates of the corrections of actors' paths (radians, meters); decaying.
         actor_soft: rate of the deformation network of actors; decaying.
+        novel: rate of the deformation network of cameras off the recorded path; decaying.
     """
 
     means: float = bounded(1.6e-4, 0.0, 10.0)
@@ -50,6 +51,7 @@ class OptimConfig(Settings):
     actor_turns: float = bounded(1e-4, 0.0, 10.0)
     actor_moves: float = bounded(2e-3, 0.0, 10.0)
     actor_soft: float = bounded(1e-3, 0.0, 10.0)
+    novel: float = bounded(1e-3, 0.0, 10.0)
 
 
 class ScheduleScale(struct.PyTreeNode):
@@ -78,6 +80,7 @@ def to_groups(params: SceneParams) -> dict[str, PyTree]:
     if params.actors is not None:
         rest |= {"actor_turns": params.actors.turns, "actor_moves": params.actors.moves}
         rest |= {} if params.actors.soft is None else {"actor_soft": params.actors.soft}
+    rest |= {} if params.novel is None else {"novel": params.novel}
     return gaussians | rest
 
 
@@ -119,7 +122,8 @@ def make_optimizer(config: OptimConfig, scale: ScheduleScale) -> optax.GradientT
     names = ("quats", "log_scales", "logit_opacities", "sky", "exposure", "intrinsics")
     groups: dict[Hashable, optax.GradientTransformation] = {name: adam(getattr(config, name)) for name in names}
     groups["sh"] = _sh_adam(config)
-    groups |= {name: decaying_adam(getattr(config, name)) for name in ("actor_turns", "actor_moves", "actor_soft")}
+    decaying = ("actor_turns", "actor_moves", "actor_soft", "novel")
+    groups |= {name: decaying_adam(getattr(config, name)) for name in decaying}
     groups["means"] = adam(means_rate(config, scale) if config.means > 0 else 0.0)
     lr_scale = jnp.array([1.0, 1.0, 1.0, *[ROTATION_ARM] * 3])
     scaling = optax.stateless(lambda updates, _: jax.tree.map(lambda x: x * lr_scale, updates))

@@ -28,6 +28,7 @@ class PseudoViews(struct.PyTreeNode):
     times: Float[Array, "P"]  # seconds
     filled: Int[Array, ""]  # number of slots that hold a frame
     cursor: Int[Array, ""]  # slot that is written next
+    offsets: Float[Array, "P 3"] | None = None  # of the cameras (`View.offset`); None if nothing depends on them
 
     @property
     def capacity(self) -> int:
@@ -44,16 +45,18 @@ class PseudoClip(NamedTuple):
     K: Float[Array, "T 3 3"]
     camera_from_world: Float[Array, "T 4 4"]
     times: Float[Array, "T"]
+    offsets: Float[Array, "T 3"] | None = None
 
 
-def init_pseudo_views(capacity: int, height: int, width: int) -> PseudoViews:
+def init_pseudo_views(capacity: int, height: int, width: int, *, with_offsets: bool = False) -> PseudoViews:
     """Make an empty buffer of `capacity` frames."""
 
     def zeros(*shape: int) -> Array:
         return jax.device_put(np.zeros((capacity, *shape), np.float32))
 
     images, weights, depth = zeros(height, width, 3), zeros(height, width), zeros(height, width)
-    return PseudoViews(images, weights, depth, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0))
+    offsets = zeros(3) if with_offsets else None
+    return PseudoViews(images, weights, depth, zeros(3, 3), zeros(4, 4), zeros(), jnp.int32(0), jnp.int32(0), offsets)
 
 
 def append(views: PseudoViews, clip: PseudoClip) -> PseudoViews:
@@ -68,7 +71,9 @@ def append(views: PseudoViews, clip: PseudoClip) -> PseudoViews:
             f"a clip of {count} frames does not fit into pseudo_view_capacity={capacity}: raise pseudo_view_capacity."
         )
     slots = (views.cursor + jnp.arange(count)) % capacity
-    arrays = {name: getattr(views, name).at[slots].set(value) for name, value in clip._asdict().items()}
+    stored = clip._asdict() if views.offsets is not None else clip._replace(offsets=None)._asdict()
+    given = {name: value for name, value in stored.items() if value is not None}
+    arrays = {name: getattr(views, name).at[slots].set(value) for name, value in given.items()}
     filled = jnp.minimum(views.filled + count, capacity)
     return views.replace(**arrays, filled=filled, cursor=(views.cursor + count) % capacity)
 
@@ -85,7 +90,8 @@ def pseudo_batch(views: PseudoViews, index: Int[Array, ""], first_exposure: Int[
     camera = Camera(views.K[index], views.camera_from_world[index], width, height)
     no_row = jnp.int32(-1)
     exposure = (first_exposure + index).astype(jnp.int32)
-    view = View(camera, exposure, no_row, no_row, views.times[index], exposure, jnp.float32(0))
+    offset = None if views.offsets is None else views.offsets[index]
+    view = View(camera, exposure, no_row, no_row, views.times[index], exposure, jnp.float32(0), offset)
     return Batch(
         image=views.images[index],
         weight=views.weights[index],

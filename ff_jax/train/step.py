@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, PyTree, UInt8
 
 from ff_jax.render.multi_device import keep_split
 from ff_jax.render.renderer import RenderSettings
-from ff_jax.scene import Scene, SceneModel, SceneParams, render_scene
+from ff_jax.scene import Scene, SceneModel, SceneParams, freeze_ground, render_scene
 from ff_jax.scene.actors import distance_outside_box, roughness
 from ff_jax.scene.camera_path import camera_roughness
 from ff_jax.scene.exposure import exposure_penalty
@@ -216,7 +216,7 @@ def update_state(
     largest = jnp.maximum(state.num_intersections, metrics["num_intersections"])
     state = state.replace(
         step=state.step + 1,
-        scene=scene.replace(params=params),
+        scene=scene.replace(params=freeze_ground(scene, params)),
         opt=opt,
         num_intersections=largest,
         grad_stats=stats,

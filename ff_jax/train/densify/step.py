@@ -33,7 +33,8 @@ def make_density_step(config: ReconConfig) -> Callable[[TrainState, ScheduleScal
 
         def rule(key: Key[Array, ""], gaussians: Gaussians, alive: Bool[Array, "n"], rows: slice) -> Relocated:
             if rules is None:
-                budget = scene.alive.shape[0] - scene.num_static if rows.start else config.budget
+                is_actor = rows.start >= scene.num_static
+                budget = rows.stop - rows.start if is_actor else config.budget - scene.num_ground
                 return relocate(key, gaussians, alive, config.density, budget)
             own, node = jax.tree.map(lambda x: x[rows], stats), scene.node[rows]
             return clone_split_prune(key, gaussians, alive, node, own, rules, config.split, config.density.min_opacity)
@@ -58,7 +59,7 @@ def node_rules(scene: Scene, radius: Float[Array, ""] | float, config: ReconConf
     """
     split, tracks = config.split, scene.tracks
     if tracks is None:
-        row = radius, split.prune_above, split.reset_to, config.budget
+        row = radius, split.prune_above, split.reset_to, config.budget - scene.num_ground
         return NodeRules(*(jnp.array([value]) for value in row))
     actors = len(tracks.soft)
     actor_rows = (
@@ -67,7 +68,7 @@ def node_rules(scene: Scene, radius: Float[Array, ""] | float, config: ReconConf
         jnp.where(tracks.soft, split.reset_to_soft, split.reset_to),
         jnp.full(actors, tracks.slots // actors),
     )
-    background = radius, split.prune_above, split.reset_to, config.budget
+    background = radius, split.prune_above, split.reset_to, config.budget - scene.num_ground
     return NodeRules(
         *(jnp.append(jnp.array([one], more.dtype), more) for one, more in zip(background, actor_rows, strict=True))
     )
@@ -76,15 +77,22 @@ def node_rules(scene: Scene, radius: Float[Array, ""] | float, config: ReconConf
 def _by_part(key: Key[Array, ""], scene: Scene, rule: Callable[..., Relocated]) -> Relocated:
     """Run density control separately on the background and on the actors, so that neither takes slots of the other.
 
-    `rule` takes a key, the Gaussians and alive flags of some slots, and the slice of these slots.
+    `rule` takes a key, the Gaussians and alive flags of some slots, and the slice of these slots. The ground stays.
     """
-    results = []
-    for number, rows in enumerate((slice(0, scene.num_static), slice(scene.num_static, scene.alive.shape[0]))):
+    ground, first, count = scene.num_ground, scene.num_static, scene.alive.shape[0]
+    results = [_unchanged(scene, ground)] if ground else []
+    for number, rows in enumerate((slice(ground, first), slice(first, count))):
         if rows.stop > rows.start:
             own = jax.tree.map(lambda x, rows=rows: x[rows], scene.params.gaussians)
             part = rule(jax.random.fold_in(key, number) if number else key, own, scene.alive[rows], rows)
             results.append(part._replace(source=part.source + rows.start))
     return jax.tree.map(lambda *x: jnp.concatenate(x), *results) if len(results) > 1 else results[0]
+
+
+def _unchanged(scene: Scene, count: int) -> Relocated:
+    """Return the first `count` slots as they are."""
+    gaussians = jax.tree.map(lambda x: x[:count], scene.params.gaussians)
+    return Relocated(gaussians, scene.alive[:count], jnp.zeros(count, bool), jnp.arange(count))
 
 
 def is_density_step(step: int, config: DensityConfig) -> bool:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.road import find_road
-from ff_jax.data.scene_data import SparsePoints, transform
+from ff_jax.data.road import find_road, on_road
+from ff_jax.data.scene_data import OPENCV_FROM_EGO, SparsePoints, transform
 from tests.ff_jax.data import tiny
 
 
@@ -38,3 +38,23 @@ def test_without_a_road_the_remedy_is_named(scene):
     for points in (None, SparsePoints(rng.uniform(-20, 20, (2000, 3)))):
         with pytest.raises(ValueError, match=r"no road was found .* set \?scale="):
             find_road(replace(scene, points=points))
+
+
+def test_points_on_the_road_are_found_below_every_position(scene):
+    """The ego frame lies on the road, the cameras 1.5 m above it."""
+    rng = np.random.default_rng()
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = np.arange(3) * 8.0
+    lift = np.eye(4)
+    lift[2, 3] = 1.5
+    frames = tuple(
+        replace(frame, world_from_camera=poses[frame.time_index] @ lift @ np.linalg.inv(OPENCV_FROM_EGO))
+        for frame in scene.frames
+    )
+    x, y = rng.uniform(0, 30, 600), rng.uniform(-6, 6, 600)
+    road = np.stack([x, y, rng.normal(0, 0.01, 600)], -1)
+    walls = np.stack([rng.uniform(0, 30, 400), rng.choice([-7, 7], 400), rng.uniform(0.3, 6, 400)], -1)
+    found = on_road(replace(scene, frames=frames, world_from_ego=poses), np.concatenate([road, walls]))
+    assert found[:600].mean() > 0.99 and not found[600:].any()
+    with pytest.raises(ValueError, match="no road was found"):
+        on_road(scene, rng.uniform(-20, 20, (2000, 3)))

@@ -18,7 +18,7 @@ from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.identity import make_identity
 from ff_jax.fixers.skill import EDGES, Skill
 from ff_jax.pipeline import fix_event
-from ff_jax.pipeline.fix_event import FixEvent, ramp_frames, split_paths
+from ff_jax.pipeline.fix_event import FixEvent, split_paths
 from ff_jax.scene import SceneModel
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
@@ -47,14 +47,6 @@ def event_of(batches, fixer, shifts):
         shifts=shifts,
         config=EigConfig(),
     )
-
-
-def test_ramp_frames_slide_from_the_recorded_pose(log):
-    frame = log.frames[2]
-    left = log.world_from_ego[frame.time_index][:3, 1]
-    centers = np.stack([moved.world_from_camera[:3, 3] for moved in ramp_frames(frame, log, 2.0, 4)])
-    np.testing.assert_allclose((centers - frame.world_from_camera[:3, 3]) @ left, [0.0, 0.5, 1.0, 1.5], atol=1e-4)
-    assert ramp_frames(frame, log, 2.0, 0) == []
 
 
 def test_a_video_has_one_camera(log):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data.recording import train_frames
+from ff_jax.pipeline import initialize as initialization
 from ff_jax.pipeline.fuse import fuse, reconstruct
 from ff_jax.pipeline.initialize import initialize, make_recording
 from ff_jax.pipeline.phases import Phase, run_phase
@@ -101,3 +102,34 @@ def test_a_job_refuses_a_broken_log_or_no_steps_before_it_writes(job, tmp_path):
     with pytest.raises(ValueError, match=r"frame 2 .*fx = -38"):
         job(config, log, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_ground_comes_first_and_has_the_points_on_the_road(log, monkeypatch):
+    """Here the road are all points to the right."""
+    monkeypatch.setattr(initialization, "on_road", lambda log, xyz, seed: xyz[:, 1] < 0)
+    config = dataclasses.replace(CONFIG, init=dataclasses.replace(CONFIG.init, ground=10, points=60))
+    state, _ = start(log, config=config)
+    scene = state.train.scene
+    means, alive = np.asarray(scene.params.gaussians.means), np.asarray(scene.alive)
+    assert scene.num_ground == 10 and alive[:10].all() and (means[:10, 1] < 0).all()
+    background = means[10 : scene.num_static][alive[10 : scene.num_static]]
+    assert len(background) and (background[:, 1] >= 0).all()
+    assert shapes(state) == shapes(start(log, config=config, shapes_only=True)[0])
+    assert scene.alive.shape == start(log)[0].train.scene.alive.shape  # a part of the budget
+
+
+def test_without_a_road_the_setting_is_named(log, monkeypatch):
+    def no_road(log, xyz, seed):
+        raise ValueError("no road was found")
+
+    monkeypatch.setattr(initialization, "on_road", no_road)
+    config = dataclasses.replace(CONFIG, init=dataclasses.replace(CONFIG.init, ground=10))
+    with pytest.raises(ValueError, match=r"init.ground=10 needs a road: set it to 0 \(no road was found\)"):
+        start(log, config=config)
+
+
+def test_a_deformation_for_novel_cameras_comes_with_a_place_for_their_offsets(log):
+    config = dataclasses.replace(CONFIG, recon=dataclasses.replace(CONFIG.recon, deform_novel=True))
+    state, _ = start(log, config=config)
+    assert state.train.scene.params.novel is not None and state.pseudo_views.offsets.shape == (2, 3)
+    assert start(log)[0].pseudo_views.offsets is None

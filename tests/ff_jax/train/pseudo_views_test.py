@@ -39,3 +39,15 @@ def test_an_emptied_buffer_starts_again_at_its_first_slot():
 def test_a_clip_longer_than_the_buffer_is_an_error():
     with pytest.raises(ValueError, match="a clip of 3 frames does not fit into pseudo_view_capacity=2"):
         append(init_pseudo_views(2, H, W), clip_of(jnp.zeros((3, H, W, 3))))
+
+
+@pytest.mark.parametrize("with_offsets", [True, False])
+def test_offsets_of_cameras_are_stored_where_something_depends_on_them(with_offsets):
+    rng = np.random.default_rng()
+    offsets = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
+    clip = clip_of(jnp.zeros((2, H, W, 3)))._replace(offsets=offsets)
+    views = append(init_pseudo_views(3, H, W, with_offsets=with_offsets), clip)
+    offset = pseudo_batch(views, jnp.int32(1), jnp.int32(0)).view.offset
+    assert (offset is not None) == with_offsets
+    if with_offsets:
+        np.testing.assert_array_equal(offset, offsets[1])

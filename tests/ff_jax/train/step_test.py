@@ -1,5 +1,7 @@
 """Steps of training: gradients and density control."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import pytest
 from ff_jax.render.gaussians import WorldGaussians, opacities
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from ff_jax.runtime import checkpoint
-from ff_jax.scene import SceneModel
+from ff_jax.scene import PointCloud, SceneModel
 from ff_jax.scene.camera_path import ROTATION_ARM
+from ff_jax.scene.scene import with_ground
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.densify.split_prune import SplitConfig
@@ -207,3 +210,25 @@ def test_rates_of_zero_freeze_exactly_and_poses_follow_their_rate():
         before, after = (getattr(scene.params.gaussians, name) for scene in (start, state.scene))
         np.testing.assert_array_equal(before, after)
     assert not np.array_equal(start.params.gaussians.sh, state.scene.params.gaussians.sh)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SPLITTING], ids=["mcmc", "split"])
+def test_the_ground_keeps_its_positions_and_its_number_and_learns_the_rest(config):
+    background, batches = start_and_batches()
+    rng, slots = np.random.default_rng(), 20
+    road = rng.uniform([-2, 0.5, 3], [2, 1, 8], (16, 3))
+    cloud = PointCloud(*(jnp.asarray(part, jnp.float32) for part in (road, rng.random((16, 3)), np.full(16, 0.4))))
+    start = with_ground(background, cloud, slots)
+    config = dataclasses.replace(config, budget=start.alive.shape[0])
+    step, densify = make_train_step(config, SETTINGS), make_density_step(config)
+    state = state_of(start, config)
+    for k in range(21):
+        state = densify(state, SCALE) if k in (10, 20) else state
+        state, _ = step(state, batches[k % 2], SCALE)
+    before, after = start.params.gaussians, state.scene.params.gaussians
+    np.testing.assert_array_equal(after.means[:slots], before.means[:slots])
+    np.testing.assert_array_equal(state.scene.alive[:slots], start.alive[:slots])
+    for name in ("quats", "log_scales", "logit_opacities", "sh"):
+        assert np.abs(getattr(after, name) - getattr(before, name))[:16].max() > 1e-4
+    assert np.abs(after.means - before.means)[slots : slots + 40].max() > 1e-4
+    assert state.scene.alive[slots:].sum() != start.alive[slots:].sum()
