@@ -92,7 +92,7 @@ def raw_signal(
     if name == "error":
         return true_error(clip, frames, signals.recorded.batches.recording)
     signal, model = SCENE_SIGNALS[name], enlarged(signals.recorded.model, views)
-    return jnp.stack([signal.compute(model, signals.statistics[name], view) for view in views])
+    return jnp.stack([signal.compute(model, signals.statistics[name], model.prepare(view)) for view in views])
 
 
 def _on_scale(
