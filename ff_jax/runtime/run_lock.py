@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LOCK = ".lock"  # its text names the owner; the lock itself is kept by the operating system
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_OWNER = 200  # bytes of that text
 _RETRY_SECONDS = 0.1  # longer than `is_locked` keeps the lock
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without locks
@@ -69,7 +70,11 @@ def _refuse_links(folder: Path) -> None:
 def _open(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        file = os.open(folder / _LOCK, _FLAGS, 0o666)
+        if os.fstat(file).st_nlink > 1:  # a copy by hard links, or another name of a file of the user
+            os.close(file)
+            os.unlink(folder / _LOCK)
+            file = os.open(folder / _LOCK, _FLAGS, 0o666)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             raise OSError(errno.EINVAL, f"its {_LOCK} is no file")

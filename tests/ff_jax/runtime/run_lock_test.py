@@ -91,3 +91,12 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / ".lock")
     with pytest.raises(OSError, match="is no file"), lock_run(tmp_path):
         pass
+
+
+def test_another_name_of_a_file_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    (tmp_path / "run").mkdir()
+    os.link(tmp_path / "thesis.txt", tmp_path / "run" / ".lock")
+    with lock_run(tmp_path / "run"):
+        assert is_locked(tmp_path / "run")
+    assert (tmp_path / "thesis.txt").read_text() == "precious"

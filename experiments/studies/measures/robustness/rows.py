@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.studies.measures.robustness import (
+    attacks,
     broken_logs,
     flag_cases,
     kills,
@@ -61,6 +62,12 @@ def _logs(options: Options) -> Iterator[Result]:
     yield from attempt_all(broken_logs.cases(good), options.folder)
 
 
+def _attacks(options: Options) -> Iterator[Result]:
+    scene = small_scene()
+    good = write_folder(scene, options.folder / "good")
+    yield from attempt_all(attacks.cases(good, lambda _: scene), options.folder)
+
+
 def _mutations(options: Options) -> Iterator[Result]:
     scene = small_scene()
     rng = np.random.default_rng([options.seed, 1])
@@ -82,4 +89,5 @@ ROWS: dict[str, Row] = {
     "flags": lambda options: attempt_all(flag_cases.cases(), options.folder),
     "settings": lambda options: attempt_all(setting_cases.cases(), options.folder),
     "mutations": _mutations,
+    "attacks": _attacks,
 }

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.render.gaussians import SH_C0, Gaussians
@@ -11,7 +12,7 @@ from ff_jax.render.gaussians import SH_C0, Gaussians
 def random_gaussians(rng: np.random.Generator, count: int) -> Gaussians:
     """Draw Gaussians with spherical harmonics of the first degree."""
     shapes = ((count, 3), (count, 4), (count, 3), (count,), (count, 4, 3))
-    return Gaussians(*(rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in shapes))
+    return Gaussians(*(jnp.asarray(rng.normal(0.0, 0.3, shape), jnp.float32) for shape in shapes))
 
 
 def _pack(value: float, low: float, high: float, bits: int) -> int:

@@ -26,7 +26,8 @@ def encode(message: Mapping[str, Any], table: Mapping[int, Any], packed: bool = 
             inner = b"".join(scalar(field.kind, v)[1] for v in value)
             out += varint(number << 3 | 2) + varint(len(inner)) + inner
             continue
-        for item in value if field.repeated else [value]:
+        items: list[Any] = value if field.repeated else [value]
+        for item in items:
             if isinstance(field.kind, dict) or isinstance(item, str | bytes):
                 inner: Any = encode(item, field.kind, packed) if isinstance(field.kind, dict) else item
                 inner = inner.encode() if isinstance(inner, str) else inner
