@@ -54,16 +54,25 @@ class MeasuredFixer(NamedTuple):
 
 
 def fixers_for(
-    batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest
+    batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest, subsampled: Path | None = None
 ) -> tuple[MeasuredFixer, MeasuredFixer]:
-    """Make the fixers of a run: one while the path moves outwards, one after it (`late_fixer`)."""
+    """Make the fixers of a run: one while the path moves outwards, one after it (`late_fixer`).
+
+    Args:
+        batches: the recorded frames.
+        config: the settings.
+        workdir: folder of the run.
+        request: ends it early.
+        subsampled: folder of the reconstruction from a part of the frames; None takes one in `workdir`.
+    """
     names = config.fixer, config.late_fixer or config.fixer
-    fixers = {name: _make_fixer(name, batches, config, workdir, request) for name in dict.fromkeys(names)}
+    folder = subsampled or workdir / ("under-trained" if config.pairs.stops else "subsampled")
+    fixers = {name: _make_fixer(name, batches, config, (workdir, folder), request) for name in dict.fromkeys(names)}
     return fixers[names[0]], fixers[names[1]]
 
 
 def _make_fixer(
-    name: str, batches: TrainBatches, config: FuseConfig, workdir: Path, request: StopRequest
+    name: str, batches: TrainBatches, config: FuseConfig, folders: tuple[Path, Path], request: StopRequest
 ) -> MeasuredFixer:
     """Make the fixer called `name` and measure its skill; both are loaded where a resumed run has them.
 
@@ -74,15 +83,14 @@ def _make_fixer(
         return MeasuredFixer(registry.make_fixer(name), no_skill())
     if name != "self_fit" and not config.use_skill:
         return MeasuredFixer(pretrained_fixer(name, config), full_skill())
-    settings = self_fit_settings(config)
+    settings, (workdir, subsampled) = self_fit_settings(config), folders
     is_trained = name != "self_fit"
     untrained = registry.make_fixer("self_fit", config=settings, key=stream_key(config, _FIT))
     fixer, folder = pretrained_fixer(name, config) if is_trained else untrained, workdir / "fixer" / name
 
     def measure() -> tuple[PyTree, Skill]:
         trained = fixer
-        part = "under-trained" if config.pairs.stops else "subsampled"
-        pairs = self_fit_pairs(batches, fixer, config, workdir / part, request)
+        pairs = self_fit_pairs(batches, fixer, config, subsampled, request)
         if not is_trained:
             with progress(settings.steps, "fitting the fixer") as bar:
                 trained, history = self_fit.fit(stream_key(config, _FIT), pairs, settings, bar)

@@ -28,6 +28,7 @@ from ff_jax.eig.scene_posterior import EigRender
 from ff_jax.eig.signals import SCENE_SIGNALS, RecordedScene, match_scale
 from ff_jax.fixers.reprojection import AlignConfig, Views, warp
 from ff_jax.pipeline.references import enlarged, inputs_of_alignment
+from ff_jax.runtime.settings import MAX_STEPS
 from ff_jax.scene import View
 from ff_jax.train.batches import shifted_frame
 from ff_jax.train.shift_schedule import ShiftSchedule, shifts_until
@@ -152,8 +153,7 @@ def check_signals(names: SignalNames, recording: Recording, schedule: ShiftSched
     """
     if "error" not in names:
         return
-    last = schedule.start + 10**9
-    for shift in (side * size for size in shifts_until(last, schedule) for side in schedule.sides):
+    for shift in (side * size for size in shifts_until(MAX_STEPS, schedule) for side in schedule.sides):
         moved = [shifted_frame(frame, recording.log, shift) for frame in recording.frames]
         if any(frame_with_truth(frame, recording) is None for frame in moved):
             raise ValueError(

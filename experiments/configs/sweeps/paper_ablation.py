@@ -21,6 +21,16 @@ _METRICS = {
     "FID-UCR_": "fid_ucr",
     "FID-HPR_": "fid_hpr",
 }
+BASE = {
+    "fixer": "difix",
+    "steps": 3000,
+    "schedule.largest": 6.0,
+    "pseudo_view_capacity": 126,  # all nine events
+    "save_every": 1000,
+    "evaluate.shifts": (0.0, 3.0, 6.0),
+    "evaluate.video_frames": 12,
+    "evaluate.video_width": 6.0,
+}
 # A fixer without EIG: EIG is not an input, and the output replaces every pixel of the render.
 _WITHOUT_EIG = {"eig.use_eig": False}
 # All pixels of a pseudo-view have full weight.
@@ -39,16 +49,7 @@ def get_sweep() -> Sweep:
             for shift in (3, 6)
             for head, key in _METRICS.items()
         },
-        base={
-            "fixer": "difix",
-            "steps": 3000,
-            "schedule.largest": 6.0,
-            "pseudo_view_capacity": 126,  # all nine events
-            "save_every": 1000,
-            "evaluate.shifts": (0.0, 3.0, 6.0),
-            "evaluate.video_frames": 12,
-            "evaluate.video_width": 6.0,
-        },
+        base=BASE,
         rows={
             "reconstruction only": {"fixer": "none"},
             "one-step fixer": {**_WITHOUT_EIG, **_FULL_WEIGHTS},
