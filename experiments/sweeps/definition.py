@@ -52,6 +52,7 @@ class Sweep:
         seed_settings: settings that receive the seed.
         unavailable: rows of the table that cannot be run, with the reason.
         average: add the mean over all rows to the table (for rows that are scenes, not methods).
+        paired: add a table of the differences of each row to the one above it on the same seeds, with intervals.
         after: command lines that follow every run, such as "experiments.evaluate --run={run} --out={run}/benchmark".
         module: entry point; it takes --workdir, --resume, --config and its overrides.
         num_retries: how often a failed run is repeated.
@@ -69,6 +70,7 @@ class Sweep:
     seed_settings: tuple[str, ...] = ("seed", "data.seed")
     unavailable: Mapping[str, str] = field(default_factory=dict)
     average: bool = False
+    paired: bool = False
     after: tuple[str, ...] = ()
     module: str = "experiments.fuse"
     num_retries: int = 1

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.sweeps.definition import CONFIG, RunSpec, SeedStats, Sweep, is_higher_better, read_metric, summarize
 from ff_jax.export.tables import Table, as_latex, as_markdown, column_title
+from ff_jax.metrics.confidence import paired_interval
 from ff_jax.runtime.atomic_files import atomic_write
 
 _NONE = "\N{EN DASH}"
@@ -55,6 +57,39 @@ def summary_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     return Table(sweep.title, ("", "runs", *sweep.metrics), rows)
 
 
+def paired_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
+    """Tabulate the difference of each row to the one above it: the mean over the seeds that both have finished.
+
+    Intervals have a level of 95 % (`metrics.confidence.paired_interval`); fewer than three pairs have none.
+    """
+    labels = _labels(results)
+    rows = []
+    for above, label in itertools.pairwise(labels):
+        pairs = {column: _pairs(results, path, above, label) for column, path in sweep.metrics.items()}
+        count = max((len(before) for before, _ in pairs.values()), default=0)
+        rows.append((label, str(count), *(_difference(*pair, column) for column, pair in pairs.items())))
+    title = f"{sweep.title}: difference to the row above, with 95 % intervals"
+    return Table(title, ("", "pairs", *sweep.metrics), rows if sweep.paired else [])
+
+
+def _pairs(results: Sequence[RunResult], path: str, above: str, label: str) -> tuple[list[float], list[float]]:
+    """List the values of a metric of two labels on the seeds for which both have one."""
+    values: dict[str, dict[int, float]] = {above: {}, label: {}}
+    for result in results:
+        if result.spec.label in values and result.state == "finished":
+            values[result.spec.label][result.spec.seed] = read_metric(result.files, path)
+    seeds = [s for s, v in values[above].items() if math.isfinite(v) and math.isfinite(values[label].get(s, math.nan))]
+    return [values[above][seed] for seed in seeds], [values[label][seed] for seed in seeds]
+
+
+def _difference(before: Sequence[float], after: Sequence[float], column: str) -> str:
+    if not before:
+        return _NONE
+    mean, low, high, _ = paired_interval(before, after)
+    text = _signed(mean, column)
+    return text if math.isnan(low) else f"{text} ({_signed(low, column)} to {_signed(high, column)})"
+
+
 def best_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     """Tabulate the best run of every metric."""
     rows = []
@@ -67,9 +102,14 @@ def best_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     return Table(f"{sweep.title}: best runs", ("metric", "value", "run", "seed"), rows)
 
 
+def all_tables(sweep: Sweep, results: Sequence[RunResult]) -> list[Table]:
+    """Make the tables of a sweep; some may have no row."""
+    return [summary_table(sweep, results), paired_table(sweep, results), best_table(sweep, results)]
+
+
 def write_summary(folder: Path, sweep: Sweep, results: Sequence[RunResult]) -> list[Table]:
     """Write summary.md, summary.tex, summary.json, runs.csv and summary.png into `folder`; return the tables."""
-    tables = [table for table in (summary_table(sweep, results), best_table(sweep, results)) if table.rows]
+    tables = [table for table in all_tables(sweep, results) if table.rows]
     texts = {
         "summary.md": "\n\n".join(map(as_markdown, tables)) + f"\n\n{count_states(results)}\n",
         "summary.tex": "\n\n".join(map(as_latex, tables)) + "\n",
@@ -152,8 +192,15 @@ def _cell(stats: SeedStats, column: str) -> str:
 
 
 def _number(value: float, column: str) -> str:
-    fine = any(word in column for word in ("SSIM", "LPIPS", "IoU"))
-    return f"{value:.3f}" if fine else f"{value:.2f}"
+    return f"{value:.{_digits(column)}f}"
+
+
+def _signed(value: float, column: str) -> str:
+    return f"{value:+.{_digits(column)}f}"
+
+
+def _digits(column: str) -> int:
+    return 3 if any(word in column for word in ("SSIM", "LPIPS", "IoU")) else 2
 
 
 def _summary_json(sweep: Sweep, results: Sequence[RunResult]) -> str:

@@ -20,7 +20,7 @@ from absl import flags
 from experiments.cli import command_line
 from experiments.sweeps import launch, slurm
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, run_specs
-from experiments.sweeps.report import RunResult, best_table, count_states, summary_table, write_summary
+from experiments.sweeps.report import RunResult, all_tables, count_states, write_summary
 from experiments.sweeps.settings import check_settings
 from ff_jax.export.tables import as_text
 from ff_jax.runtime.progress import progress
@@ -49,7 +49,7 @@ def main(_: list[str]) -> None:
     _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     write_summary(workdir, sweep, results)
-    print("\n\n".join(as_text(table(sweep, results)) for table in (summary_table, best_table)))
+    print("\n\n".join(as_text(table) for table in all_tables(sweep, results) if table.rows))
     print(f"\n{count_states(results)}; {workdir}/summary.md, .tex, .json, .png and runs.csv")
     if num_failed := sum(result.state != "finished" for result in results):
         raise ValueError(f"{num_failed} of {len(specs)} runs failed; run the same command again to repeat them.")

@@ -3,7 +3,7 @@
 python -m experiments.sweeps.run --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/ablation
 python -m experiments.sweeps.run --config=experiments/configs/sweeps/paper_ablation.py --workdir=runs/sweep --workers=8
 
-Five rows x three streets. Each row differs from the one above it in one setting; the fixers are the pretrained ones
+Five rows x five streets. Each row differs from the one above it in one setting; the fixers are the pretrained ones
 (these streets are held out). The schedule is that of the paper with a tenth of its steps: outwards by 1 m at steps 300,
 500, .. 1300, and at 6 m again, with the second fixer, at 1500, 2100 and 2700. LPIPS and FID need their networks
 (docs/benchmark_protocol.md) and are left out without them.
@@ -18,6 +18,8 @@ _METRICS = {
     "FID_": "fid",
     "PSNR-UCR^": "psnr_ucr",
     "PSNR-HPR^": "psnr_hpr",
+    "LPIPS-UCR_": "lpips_ucr",
+    "LPIPS-HPR_": "lpips_hpr",
     "FID-UCR_": "fid_ucr",
     "FID-HPR_": "fid_hpr",
 }
@@ -57,6 +59,7 @@ def get_sweep() -> Sweep:
             "+ EIGent, dual stage": {**_DUAL, **_FULL_WEIGHTS},
             "+ EIG-weighted reconstruction": _DUAL,
         },
-        seeds=(0, 1, 2),
+        seeds=(0, 1, 2, 3, 4),
+        paired=True,
         after=("experiments.evaluate --run={run} --out={run}/benchmark --shifts=3,6 --detector=none --lanes=none",),
     )

@@ -1,6 +1,7 @@
 """Tables, files and charts of a sweep."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,16 @@ import pytest
 from PIL import Image
 
 from experiments.sweeps.definition import Sweep, run_specs
-from experiments.sweeps.report import RunResult, best_table, count_states, runs_csv, summary_table, write_summary
+from experiments.sweeps.report import (
+    RunResult,
+    all_tables,
+    best_table,
+    count_states,
+    paired_table,
+    runs_csv,
+    summary_table,
+    write_summary,
+)
 
 SWEEP = Sweep(
     "Two ways & none",
@@ -41,10 +51,31 @@ def test_the_table_has_means_and_standard_deviations_of_finished_runs(results):
 
 
 def test_an_average_over_the_rows_is_one_more(results):
-    import dataclasses
-
     rows = summary_table(dataclasses.replace(SWEEP, average=True), results).rows
     assert rows[2][:2] == ("all rows", "5") and rows[2][2].startswith(f"{np.mean([20, 22, 24, 30, 31]):.2f}")
+
+
+def test_differences_are_paired_by_seed_to_the_row_above():
+    rng = np.random.default_rng()
+    sweep = dataclasses.replace(
+        SWEEP, rows={"first": {}, "second": {"steps": 3}, "third": {"steps": 4}}, seeds=(0, 1, 2, 3), unavailable={}
+    )
+    street, gains = rng.normal(25, 5, 4), {"first": 0.0, "second": 1.5, "third": 1.25}
+    results = [
+        RunResult(spec, "finished", {"results/metrics.json": {"psnr": street[spec.seed] + gains[spec.label]}}, 1.0)
+        for spec in run_specs(sweep)
+    ]
+    results[7] = results[7]._replace(state="failed", files={})  # the last street of the second row
+    assert not paired_table(sweep, results).rows  # not asked for
+    table = paired_table(dataclasses.replace(sweep, paired=True), results)
+    # Streets differ by far more than rows do, but all gain alike.
+    assert [tuple(row) for row in table.rows] == [
+        ("second", "3", "+1.50 (+1.50 to +1.50)", "–"),
+        ("third", "3", "-0.25 (-0.25 to -0.25)", "–"),
+    ]
+    two = paired_table(dataclasses.replace(sweep, paired=True), results[:2] + results[4:6])
+    assert [tuple(row) for row in two.rows] == [("second", "2", "+1.50", "–")]
+    assert len(all_tables(sweep, results)) == 3
 
 
 def test_every_run_is_a_line_of_the_csv(results):
