@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from experiments.cli.compilation_cache import keep_programs
 from experiments.cli.flag_checks import check_flags
-from experiments.cli.signals import SignalError, StopHandler, leave
+from experiments.cli.signals import SignalError, StopHandler, end_with_parent, leave
 from ff_jax.data.open import open_log
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
 from ff_jax.pipeline.run import Run
@@ -303,6 +303,7 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
         nonlocal is_parsed
         is_parsed = True
         handler.install()
+        end_with_parent()
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags look like --workdir=... (see --help).")
         try:

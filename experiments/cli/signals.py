@@ -15,6 +15,10 @@ from ff_jax.runtime.stop import StopRequest
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
+PARENT = "FF_PARENT"  # variable with the process that a program ends with
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+
 class SignalError(KeyboardInterrupt):
     """A signal ends the program; `number` is the signal's."""
 
@@ -61,3 +65,18 @@ def leave(number: int, message: str) -> NoReturn:
     sys.stdout.flush()
     logging.shutdown()
     os._exit(128 + number)
+
+
+def end_with_parent() -> None:
+    """Let a program that a sweep has started be sent SIGTERM when the sweep is killed (Linux).
+
+    It would hold the lock of its folder otherwise, and the resumed sweep could not continue it.
+    """
+    parent = os.environ.get(PARENT, "")
+    if not parent.isdecimal() or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(parent):  # it has ended already
+        os.kill(os.getpid(), signal.SIGTERM)

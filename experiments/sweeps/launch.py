@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.cli.signals import PARENT
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, split_metric_path
 from experiments.sweeps.report import RunResult
 from ff_jax.runtime.atomic_files import atomic_write
@@ -83,7 +84,7 @@ class Processes:
         with log.open("ab") as output:
             output.write(f"\n$ {' '.join(command)}\n".encode())
             output.flush()
-            variables = os.environ | environment
+            variables = os.environ | {PARENT: str(os.getpid())} | environment
             process = subprocess.Popen(
                 command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )

@@ -108,6 +108,38 @@ def test_a_killed_sweep_resumes(run, config, tmp_path):
     assert not any("in use" in path.read_text() for path in workdir.glob("*/output.txt"))
 
 
+CHILD = """
+import time
+from experiments.cli import command_line
+
+def main(_):
+    print("here", flush=True)
+    time.sleep(100)
+
+command_line.run(main)
+"""
+PARENT = """
+import pathlib, sys
+from experiments.sweeps.launch import Processes
+Processes().run([sys.executable, sys.argv[1]], pathlib.Path(sys.argv[2]), {"PYTHONPATH": "."})
+"""
+
+
+def test_a_run_ends_with_a_sweep_that_is_killed_alone(tmp_path):
+    output, child = tmp_path / "output.txt", tmp_path / "child.py"
+    child.write_text(CHILD)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(child), str(output)], cwd=ROOT)
+    deadline = time.time() + 120
+    while not (output.exists() and "here\n" in output.read_text()):
+        assert parent.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while "stopped by SIGTERM" not in output.read_text():
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
 def test_an_interrupted_sweep_ends_its_runs(config, tmp_path):
     workdir = tmp_path / "runs"
     process = subprocess.Popen(

@@ -28,6 +28,7 @@ from experiments.studies.measures.robustness.outcomes import (
 ROOT = Path(__file__).parents[4]
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 MAX_END = 5.0  # seconds from a signal to the end of the process; SIGKILL needs none
+_LATEST = 0.8  # share of the duration of a run after which no signal is sent
 MAX_RUN = 1800.0  # seconds until a run counts as one that hangs
 _MANIFEST = "manifest.json"  # the last file of a checkpoint
 
@@ -112,7 +113,7 @@ def run_and_kill(
     Args:
         program: what runs.
         folder: of the run.
-        max_seconds: the moment is between 0 and this many seconds after the start.
+        max_seconds: duration of a run; the moment is in its first part.
         name: of the signal.
         seed: of the moment.
         in_checkpoint: wait from that moment on until a checkpoint is being written, and send it then.
@@ -124,7 +125,7 @@ def run_and_kill(
             program.command(folder), cwd=ROOT, env=program.variables(folder), stdin=subprocess.DEVNULL, stdout=file,
             stderr=file, start_new_session=True,
         )  # fmt: skip
-    begin, wait = time.time(), rng.uniform(0, max_seconds)
+    begin, wait = time.time(), rng.uniform(0, _LATEST * max_seconds)
     before = unfinished(program, folder)  # left by earlier kills
 
     def is_writing() -> bool:
