@@ -26,7 +26,7 @@ from ff_jax.data.open import open_log
 from ff_jax.data.pictures import choose_pictures, find_pictures
 from ff_jax.data.prepare import ego_masks, registration, sky_masks, smoothing, structure_from_motion
 from ff_jax.data.scene_data import SceneData
-from ff_jax.data.units import CameraHeight
+from ff_jax.data.units import CameraHeight, Scale, parse_scale
 from ff_jax.evaluation.shifted_views import evenly_spaced
 from ff_jax.export.figures import contact_sheet
 from ff_jax.export.image_bytes import save_png
@@ -59,6 +59,18 @@ _HEIGHT = flags.DEFINE_float(
     lower_bound=0.01,
     upper_bound=100.0,
 )
+_SCALE = flags.DEFINE_string(
+    "scale",
+    None,
+    "Unit of length of pictures without poses, instead of --camera_height: gps, gps:FILE, as ?scale=",
+)
+
+
+def _parse_scale(text: str) -> Scale:
+    try:
+        return parse_scale(text)
+    except ValueError:
+        raise ValueError(f"invalid --scale={text}: expected {parse_scale.__name__}.") from None
 
 
 def data_config() -> DataConfig:
@@ -74,7 +86,8 @@ def register(source: Path, folder: Path) -> SceneData:
 
     report(f"choosing at most {_PICTURES.value} pictures of {source}")
     pictures = choose_pictures(source, _PICTURES.value, folder)
-    log = registration.register(pictures, source.stem, CameraHeight(_HEIGHT.value), report)
+    scale = CameraHeight(_HEIGHT.value) if _SCALE.value is None else _parse_scale(_SCALE.value)
+    log = registration.register(pictures, source.stem, scale, report, source)
     return scaled(log, width=_WIDTH.value) if 0 < _WIDTH.value < log.frames[0].width else log
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 TOLERANCE = 1e-3  # largest entry of R^T R - I; calibrations printed with four digits pass
+EXACT = 1e-3  # residual, as a share of the extent of the points, that never makes a point wrong
 
 Array = np.ndarray
 
@@ -29,7 +30,7 @@ def fit_similarity(source: Float[Array, "N 3"], target: Float[Array, "N 3"]) -> 
     """Fit the similarity that maps points to others in the least squares (Umeyama 1991, IEEE PAMI 13(4)).
 
     Args:
-        source: at least three points, not all in one place.
+        source: at least three points; if all are in one place, the scale is 0.
         target: where they should be.
     """
     centers = source.mean(0), target.mean(0)
@@ -37,7 +38,7 @@ def fit_similarity(source: Float[Array, "N 3"], target: Float[Array, "N 3"]) -> 
     u, values, vt = np.linalg.svd(b.T @ a / len(a))
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
     rotation = u * signs @ vt
-    scale = float((values * signs).sum() / np.square(a).sum(1).mean())
+    scale = float((values * signs).sum() / max(np.square(a).sum(1).mean(), 1e-300))
     result = np.eye(4)
     result[:3, :3] = scale * rotation
     result[:3, 3] = centers[1] - scale * rotation @ centers[0]
@@ -70,7 +71,8 @@ def robust_similarity(
     if best is None:
         best = fit_similarity(source, target)
     # 1.4826 makes the median a standard deviation of normal errors, and the factor corrects for few points.
-    bound = 2.5 * 1.4826 * (1 + 5 / max(len(source) - 3, 1)) * smallest + 1e-9
+    bound = 2.5 * 1.4826 * (1 + 5 / max(len(source) - 3, 1)) * smallest
+    bound = max(bound, EXACT * float(np.linalg.norm(np.ptp(target, axis=0))))
     inside = residuals(best, source, target) <= bound
     if inside.sum() < 3:
         return best, inside

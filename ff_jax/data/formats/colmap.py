@@ -17,18 +17,18 @@ from ff_jax.data.formats.posed_photos import Photo, photo_scene
 from ff_jax.data.lenses import Lens, lens
 from ff_jax.data.paths import inside, is_file_inside
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
-from ff_jax.data.units import CameraHeight
+from ff_jax.data.units import Scale
 
 IMAGES = ("images", "input")  # folders that may hold the images; the second is that of 3DGS for distorted ones
 MASKS = "masks"
 
 
-def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
+def load(path: Path, scale: Scale | None = None) -> SceneData:
     """Read the reconstruction in folder `path`; no image is decoded.
 
     Args:
         path: folder of the images and the model.
-        scale: meters per unit of the reconstruction, or the height of the camera above the road; None: unknown.
+        scale: meters per unit of the reconstruction, or what it follows from (`units.parse_scale`); None: unknown.
 
     Raises:
         ValueError: there is no model, a file of it is damaged, or a camera model is not supported.
@@ -56,7 +56,7 @@ def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
         for image, world_from_camera in zip(images, poses, strict=True)
     ]
     points = SparsePoints(xyz, rgb / 255) if len(xyz) else None
-    return photo_scene(path.name, "COLMAP reconstruction", photos, points, scale)
+    return photo_scene(path.name, "COLMAP reconstruction", photos, points, scale, path)
 
 
 def is_model(folder: Path) -> bool:

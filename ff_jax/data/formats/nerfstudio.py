@@ -22,7 +22,7 @@ from ff_jax.data.lenses import MODELS, Lens, distortion_of, lens
 from ff_jax.data.paths import inside
 from ff_jax.data.ply_files import ply_points
 from ff_jax.data.scene_data import SceneData, SparsePoints
-from ff_jax.data.units import CameraHeight
+from ff_jax.data.units import Scale
 from ff_jax.runtime.untrusted_files import reason
 
 FILE = "transforms.json"
@@ -38,12 +38,12 @@ def is_data_set(path: Path) -> bool:
     return any((path / name).is_file() for name in (FILE, SPLIT_FILES["train"]))
 
 
-def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
+def load(path: Path, scale: Scale | None = None) -> SceneData:
     """Read the data set in folder `path`; no image is decoded.
 
     Args:
         path: folder that holds transforms.json, or transforms_train.json.
-        scale: meters per unit of the poses, or the height of the camera above the road; None: unknown.
+        scale: meters per unit of the poses, or what it follows from (`units.parse_scale`); None: unknown.
 
     Raises:
         ValueError: a file is missing or broken, a list of images names one that does not exist, or the camera model is
@@ -64,7 +64,7 @@ def load(path: Path, scale: float | CameraHeight | None = None) -> SceneData:
             raise
         raise ValueError(f"{path}/{FILE} lacks an entry ({reason(repr(error))}); add it.") from error
     points = _points(path, content.get("ply_file_path"))
-    return photo_scene(path.name, "Nerfstudio data set", photos, points, scale)
+    return photo_scene(path.name, "Nerfstudio data set", photos, points, scale, path)
 
 
 def _content(path: Path) -> dict:

@@ -14,7 +14,7 @@ from ff_jax.data.formats.rigs import find_drives
 from ff_jax.data.lazy_arrays import ImageFile, MaskFile
 from ff_jax.data.lenses import Lens
 from ff_jax.data.scene_data import Frame, SceneData, SparsePoints, ego_from_front_camera
-from ff_jax.data.units import CameraHeight, in_meters
+from ff_jax.data.units import Scale, in_meters
 
 PERIOD = 0.1  # seconds between time steps: photographs have no times, and logs have 10 Hz
 
@@ -40,7 +40,12 @@ class Photo(NamedTuple):
 
 
 def photo_scene(
-    name: str, source: str, photos: Sequence[Photo], points: SparsePoints | None, scale: float | CameraHeight | None
+    name: str,
+    source: str,
+    photos: Sequence[Photo],
+    points: SparsePoints | None,
+    scale: Scale | None,
+    folder: Path = Path(),
 ) -> SceneData:
     """Build the log of some photographs.
 
@@ -54,6 +59,7 @@ def photo_scene(
         photos: at least one.
         points: sparse points, in units of the reconstruction.
         scale: meters per unit of the reconstruction, or what it follows from; None leaves the unit unknown.
+        folder: of the log, for files that the scale names.
 
     Raises:
         ValueError: there are no photographs, one is listed twice, or the scale is invalid.
@@ -75,7 +81,7 @@ def photo_scene(
         frames=tuple(_frame(number, step, photo) for number, (step, photo) in enumerate(ordered)),
         points=points,
     )
-    return in_meters(start_at_vehicle(scene), scale)
+    return in_meters(start_at_vehicle(scene), scale, folder)
 
 
 def _check_unique(name: str, photos: Sequence[Photo]) -> None:

@@ -19,7 +19,7 @@ from ff_jax.data.pictures import Picture
 from ff_jax.data.prepare.structure_from_motion import import_colmap
 from ff_jax.data.road import find_road, leveled
 from ff_jax.data.scene_data import SceneData, SparsePoints, invert_rigid
-from ff_jax.data.units import CameraHeight, in_meters, median_depth, scaled_units
+from ff_jax.data.units import CameraHeight, Scale, in_meters, median_depth, scaled_units
 
 SOURCE = "pictures with poses from structure from motion"
 LENS = "SIMPLE_RADIAL"  # camera model of the pictures: a drive gives little evidence of more parameters
@@ -33,21 +33,22 @@ TYPICAL_DEPTH = 10.0  # median depth of the points, in units, where the unit sta
 Report = Callable[[str], None]
 
 
-def register(pictures: Sequence[Picture], name: str, height: CameraHeight, report: Report) -> SceneData:
+def register(pictures: Sequence[Picture], name: str, scale: Scale, report: Report, folder: Path = Path()) -> SceneData:
     """Find the poses and the lens of pictures of one camera, and build their log.
 
     Args:
         pictures: in order of time.
         name: of the log.
-        height: of the camera above the road, meters.
+        scale: what the unit of length follows from, such as the height of the camera above the road.
         report: receives a line about each stage.
+        folder: of files that the scale names.
 
     Raises:
         ImportError: pycolmap is not installed.
         ValueError: fewer than half of the pictures got a pose.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model = _reconstruct(pictures, Path(folder), report)
+    with tempfile.TemporaryDirectory() as temporary:
+        model = _reconstruct(pictures, Path(temporary), report)
     placed = {image.name: image for image in model.images.values() if image.has_pose} if model else {}
     summary = f"{len(placed)} of {len(pictures)} pictures were placed"
     if model is None or len(placed) < MIN_PLACED * len(pictures):
@@ -56,8 +57,8 @@ def register(pictures: Sequence[Picture], name: str, height: CameraHeight, repor
             "steadily, or pictures with less blur."
         )
     report(f"{summary}; reprojection error {model.compute_mean_reprojection_error():.2f} pixels")
-    scene = photo_scene(name, SOURCE, _photos(pictures, model), _points(model), None)
-    scene = _in_meters(_with_times(scene, pictures), height, report)
+    scene = photo_scene(name, SOURCE, _photos(pictures, model), _points(model), scale=1.0)
+    scene = _in_meters(_with_times(scene, pictures), scale, folder, report)
     return replace(scene, world_from_files=np.eye(4))  # the model is not kept
 
 
@@ -149,14 +150,25 @@ def _points(model) -> SparsePoints:
     return SparsePoints(xyz, rgb / 255)
 
 
-def _in_meters(scene: SceneData, height: CameraHeight, report: Report) -> SceneData:
-    """Level the ego frame and convert the scene to meters; without a road the unit stays unknown."""
+def _in_meters(scene: SceneData, scale: Scale, folder: Path, report: Report) -> SceneData:
+    """Level the ego frame and convert the scene to meters; without a road or a measurement the unit stays unknown."""
+    road, problem = None, ""
     try:
-        scene = leveled(scene, find_road(scene))
-        scene = replace(in_meters(scene, height), has_meters=True, source=SOURCE)
+        road = find_road(scene)
+        scene = leveled(scene, road)
     except ValueError as error:
-        depth = median_depth(scene) or TYPICAL_DEPTH
-        report(f"{error} The unit is unknown: the median depth of the points is {TYPICAL_DEPTH:g} units.")
-        return scaled_units(scene, TYPICAL_DEPTH / depth)
-    report(f"unit of length: the camera is {height.meters:g} m above the road (--camera_height)")
-    return scene
+        problem = str(error)
+    if isinstance(scale, CameraHeight) and road is not None:
+        report(f"unit of length: the camera is {scale.meters:g} m above the road (--camera_height)")
+        return scaled_units(scene, scale.meters / road.height)
+    if not isinstance(scale, CameraHeight):
+        try:
+            scaled = in_meters(scene, scale, folder)
+            report(f"unit of length: {scaled.source.rpartition('; ')[2]}")
+            return replace(scaled, source=SOURCE)
+        except ValueError as error:
+            problem = str(error)
+    depth = median_depth(scene) or TYPICAL_DEPTH
+    report(f"{problem} The unit is unknown: the median depth of the points is {TYPICAL_DEPTH:g} units.")
+    scene = scaled_units(scene, TYPICAL_DEPTH / depth)
+    return replace(scene, has_meters=False, source=f"{SOURCE}; lengths are in units, not in meters")

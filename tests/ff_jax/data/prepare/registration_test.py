@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from ff_jax.data.pictures import Picture
 from ff_jax.data.prepare import registration
 from ff_jax.data.scene_data import OPENCV_FROM_EGO, invert_rigid, transform
-from ff_jax.data.units import CameraHeight, median_depth
+from ff_jax.data.units import CameraHeight, MeasuredScale, median_depth
 from ff_jax.data.validate import validate
 
 COUNT, STEP, HEIGHT, UNIT = 8, 0.7, 1.4, 0.03  # meters between pictures, of the camera; units of the model per meter
@@ -57,10 +57,10 @@ def pictures(tmp_path):
     return [Picture(tmp_path / f"{i}.png", 0.25 * i) for i in range(COUNT)]
 
 
-def register(monkeypatch, pictures, model):
+def register(monkeypatch, pictures, model, scale=CameraHeight(HEIGHT)):  # noqa: B008
     lines = []
     monkeypatch.setattr(registration, "_reconstruct", lambda *_: model)
-    return registration.register(pictures, "drive", CameraHeight(HEIGHT), lines.append), "\n".join(lines)
+    return registration.register(pictures, "drive", scale, lines.append), "\n".join(lines)
 
 
 def test_the_path_is_level_and_in_meters(monkeypatch, pictures):
@@ -79,6 +79,19 @@ def test_the_path_is_level_and_in_meters(monkeypatch, pictures):
 def test_without_a_road_the_unit_stays_unknown(monkeypatch, pictures):
     scene, lines = register(monkeypatch, pictures, Model(range(COUNT), with_road=False))
     assert not scene.has_meters and median_depth(scene) == pytest.approx(10) and "The unit is unknown" in lines
+
+
+def test_the_unit_may_follow_from_a_measurement(monkeypatch, pictures):
+    model = Model(range(COUNT))
+    by_height, _ = register(monkeypatch, pictures, model)
+    table = pictures[0].file.parent / "way.txt"
+    lines = [f"{i}.png {' '.join(map(str, 3 * pose[:3, 3]))}\n" for i, pose in enumerate(by_height.world_from_ego)]
+    table.write_text("".join(lines))
+    scene, lines = register(monkeypatch, pictures, model, MeasuredScale("positions", str(table)))
+    assert scene.has_meters and median_depth(scene) == pytest.approx(3 * median_depth(by_height), rel=0.01)
+    assert "unit of length: 1 unit is" in lines and "way.txt" in lines
+    scene, lines = register(monkeypatch, pictures, model, MeasuredScale("gps"))
+    assert not scene.has_meters and "0 of 8 images have positions" in lines and "The unit is unknown" in lines
 
 
 @pytest.mark.parametrize("model", [Model((0, 1, 5)), None])
