@@ -56,6 +56,7 @@ SLOW = (
     "experiments/studies/",
     "experiments/view_test.py",
     "ff_jax/eig/signals/residual_test.py",
+    "ff_jax/eig/units_test.py",
     "ff_jax/fixers/convert/cogvideox_test.py",
     "ff_jax/fixers/convert/difix_test.py",
     "ff_jax/fixers/difix/",
