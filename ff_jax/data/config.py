@@ -16,6 +16,7 @@ class DataConfig(Settings):
             (0 keeps their size).
         frames: number of images per camera of the synthetic street.
         moving: whether vehicles of the synthetic street move.
+        clear_right: room of the synthetic street to the right of the recorded path, meters.
         cameras: names of the cameras to train on; empty takes all.
         test_cameras: names of cameras whose images are not trained on, only evaluated.
         hold_out: every n-th training time step becomes a test step; 0 holds none out.
@@ -29,6 +30,7 @@ class DataConfig(Settings):
     height: int = bounded(128, 0, 16_384)
     frames: int = bounded(24, 1, 100_000)
     moving: bool = False
+    clear_right: float = bounded(3.5, 0.0, 100.0)
     cameras: tuple[str, ...] = ()
     test_cameras: tuple[str, ...] = ()
     hold_out: int = bounded(0, 0, 100_000)

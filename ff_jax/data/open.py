@@ -28,7 +28,7 @@ def open_log(config: DataConfig | str, shifts: tuple[float, ...] = (), **setting
         size: dict[str, Any] = {} if config == "world" else {"width": 0}
         config = DataConfig(source=config, **(size | settings))
     if config.source == "world":
-        street = StreetConfig(num_frames=config.frames, moving=config.moving)
+        street = StreetConfig(num_frames=config.frames, moving=config.moving, clear_right=config.clear_right)
         log = street_log(config.seed, street, config.width, config.height, test_shifts=shifts)
     else:
         log = check(normalize(open_source(config.source)), config.source)

@@ -110,6 +110,8 @@ class EvalConfig(Settings):
         video_frames: number of frames of the fly-through.
         video_width: lateral extent of its lane change, meters.
         fps: frames per second of the fly-through.
+        repair: whether `experiments.evaluate` also passes renders through the fixer of the run (the last step of
+            DIFIX3D+), as all images of a fixer that repairs no render.
     """
 
     shifts: tuple[float, ...] = bounded((0.0, 1.0, 2.0, 3.0), -100.0, 100.0)
@@ -117,6 +119,7 @@ class EvalConfig(Settings):
     video_frames: int = bounded(72, 1, 100_000)
     video_width: float = bounded(3.0, -100.0, 100.0)
     fps: int = bounded(24, 1, 240)
+    repair: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,8 @@ def view_triples(
         references = references_for(fixer, clip, views, near, posterior, batches, skip)
         small = references if fixer.use_separate_references else as_bytes(references)
         images: dict[str, Any] = {"renders": renders, "references": np.asarray(small), "targets": truth}
-        parts.append(Triples(weights=weights, conditions=conditions, **images, **stored))
+        images |= {"weights": weights, "conditions": conditions}
+        parts.append(Triples(**images, **stored))
     return parts
 
 
