@@ -41,7 +41,7 @@ class Sweep:
     Attributes:
         title: title of the tables.
         metrics: for each column ("PSNR^": higher is better, "LPIPS_": lower is better) the path of the metric in a
-            run's folder, see `read_metric`.
+            run's folder, see `read_metric`; several paths are averaged. {row} and {seed} stand for those of the run.
         config: file of settings that all runs start from.
         base: settings of all runs.
         rows: named alternatives.
@@ -54,12 +54,16 @@ class Sweep:
         average: add the mean over all rows to the table (for rows that are scenes, not methods).
         paired: add a table of the differences of each row to the one above it on the same seeds, with intervals.
         after: command lines that follow every run, such as "experiments.evaluate --run={run} --out={run}/benchmark".
+        together: command lines that follow all runs of a seed, such as "experiments.evaluate --run={runs} --out={out}";
+            {runs} is ROW=FOLDER,.. of all rows, and {out} the folder `together_seed` + seed beside theirs.
+        against: row that `paired` compares all others with, in place of the row above each.
+        minutes: estimated minutes of one run on one GPU by row, for --dry_run.
         module: entry point; it takes --workdir, --resume, --config and its overrides.
         num_retries: how often a failed run is repeated.
     """
 
     title: str
-    metrics: Mapping[str, str]
+    metrics: Mapping[str, str | tuple[str, ...]]
     config: str = "experiments/configs/fuse.py:cpu"
     base: Settings = field(default_factory=dict)
     rows: Mapping[str, Settings] = field(default_factory=dict)
@@ -72,6 +76,9 @@ class Sweep:
     average: bool = False
     paired: bool = False
     after: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    against: str = ""
+    minutes: Mapping[str, float] = field(default_factory=dict)
     module: str = "experiments.fuse"
     num_retries: int = 1
 
@@ -141,6 +148,19 @@ def read_metric(files: Mapping[str, Any], path: str) -> float:
     for part in re.findall(r"\[[^]]*\]|[^.\[]+", inner_path):
         value = _select(value, part[1:-1]) if part.startswith("[") else _entry(value, part)
     return float(value) if isinstance(value, int | float) else math.nan
+
+
+def metric_paths(path: str | tuple[str, ...], spec: RunSpec) -> list[str]:
+    """List the paths of a metric of one run, with its row and its seed in their places."""
+    paths = (path,) if isinstance(path, str) else path
+    return [part.replace("{row}", spec.label).replace("{seed}", str(spec.seed)) for part in paths]
+
+
+def read_metrics(files: Mapping[str, Any], path: str | tuple[str, ...], spec: RunSpec) -> float:
+    """Read the metric of a run: the mean over its paths that have a number, nan if none has."""
+    values = [read_metric(files, part) for part in metric_paths(path, spec)]
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def split_metric_path(path: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.cli.signals import PARENT
-from experiments.sweeps.definition import RunSpec, Sweep, command_flags, split_metric_path
+from experiments.sweeps.definition import RunSpec, Sweep, command_flags, metric_paths, split_metric_path
 from experiments.sweeps.report import RunResult
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.untrusted_files import read_json_object
@@ -49,6 +49,25 @@ def make_job(sweep: Sweep, spec: RunSpec, workdir: Path) -> Job:
     return Job(folder, (*flags, *sweep.after), commands, sweep.num_retries)
 
 
+def together_jobs(sweep: Sweep, specs: Sequence[RunSpec], workdir: Path) -> list[Job]:
+    """Build the commands that follow all runs of each seed, where the sweep has some."""
+    jobs = []
+    for seed in dict.fromkeys(spec.seed for spec in specs) if sweep.together else ():
+        own = [spec for spec in specs if spec.seed == seed]
+        runs = ",".join(f"{spec.label}={(workdir / spec.name).absolute()}" for spec in own)
+        out = (workdir / f"together_seed{seed}").absolute()
+        lines = [tuple(part.format(runs=runs, out=out) for part in line.split()) for line in sweep.together]
+        commands = tuple((sys.executable, "-m", *line) for line in lines)
+        jobs.append(Job(out, (runs, *sweep.together), commands, sweep.num_retries))
+    return jobs
+
+
+def is_done(job: Job) -> bool:
+    """Check whether a job has succeeded with the same commands."""
+    started = _read(job.folder / _STARTED)
+    return bool(started) and tuple(started["flags"]) == job.flags and _read(job.folder / _FINISHED) is not None
+
+
 def read_result(sweep: Sweep, spec: RunSpec, workdir: Path) -> RunResult:
     """Read the state of a run, and its metrics.
 
@@ -62,7 +81,8 @@ def read_result(sweep: Sweep, spec: RunSpec, workdir: Path) -> RunResult:
         raise ValueError(f"{job.folder} was started with other settings ({difference}): use another --workdir.")
     for state, name in (("finished", _FINISHED), ("failed", _FAILED)):
         if end := _read(job.folder / name):
-            names = {split_metric_path(path)[0] for path in sweep.metrics.values()}
+            paths = [part for path in sweep.metrics.values() for part in metric_paths(path, spec)]
+            names = {split_metric_path(path)[0] for path in paths}
             files = {name: _read(job.folder / name) or {} for name in names}
             return RunResult(spec, state, files, end["seconds"], end.get("error", ""))
     return RunResult(spec, "started" if started else "new", {}, 0.0)
@@ -123,7 +143,8 @@ def run_job(job: Job, environment: dict[str, str], processes: Processes | None =
     """
     processes = processes or Processes()
     _write(job.folder / _STARTED, {"flags": job.flags})
-    (job.folder / _FAILED).unlink(missing_ok=True)
+    for name in (_FAILED, _FINISHED):
+        (job.folder / name).unlink(missing_ok=True)
     begin = time.time()
     for attempt in range(job.num_retries + 1):
         if all(processes.run(command, job.folder / _OUTPUT, environment) for command in job.commands):

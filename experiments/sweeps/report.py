@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.sweeps.definition import CONFIG, RunSpec, SeedStats, Sweep, is_higher_better, read_metric, summarize
+from experiments.sweeps.definition import CONFIG, RunSpec, SeedStats, Sweep, is_higher_better, read_metrics, summarize
 from ff_jax.export.tables import Table, as_latex, as_markdown, column_title
 from ff_jax.metrics.confidence import paired_interval
 from ff_jax.runtime.atomic_files import atomic_write
@@ -39,7 +39,7 @@ def seed_stats(sweep: Sweep, results: Sequence[RunResult]) -> dict[str, dict[str
         groups[_AVERAGE] = finished
     return {
         label: {
-            column: summarize([read_metric(r.files, path) for r in group], higher=is_higher_better(column))
+            column: summarize([read_metrics(r.files, path, r.spec) for r in group], higher=is_higher_better(column))
             for column, path in sweep.metrics.items()
         }
         for label, group in groups.items()
@@ -58,26 +58,29 @@ def summary_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
 
 
 def paired_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
-    """Tabulate the difference of each row to the one above it: the mean over the seeds that both have finished.
+    """Tabulate the difference of each row to the one above it, or of all to `sweep.against`, on the same seeds.
+
+    It is the mean over the seeds that both have finished.
 
     Intervals have a level of 95 % (`metrics.confidence.paired_interval`); fewer than three pairs have none.
     """
     labels = _labels(results)
     rows = []
-    for above, label in itertools.pairwise(labels):
+    others = [label for label in labels if label != sweep.against]
+    for above, label in zip([sweep.against] * len(others), others) if sweep.against else itertools.pairwise(labels):
         pairs = {column: _pairs(results, path, above, label) for column, path in sweep.metrics.items()}
         count = max((len(before) for before, _ in pairs.values()), default=0)
         rows.append((label, str(count), *(_difference(*pair, column) for column, pair in pairs.items())))
-    title = f"{sweep.title}: difference to the row above, with 95 % intervals"
+    title = f"{sweep.title}: difference to {sweep.against or 'the row above'}, with 95 % intervals"
     return Table(title, ("", "pairs", *sweep.metrics), rows if sweep.paired else [])
 
 
-def _pairs(results: Sequence[RunResult], path: str, above: str, label: str) -> tuple[list[float], list[float]]:
+def _pairs(results: Sequence[RunResult], path: str | tuple[str, ...], above: str, label: str) -> tuple[list[float], list[float]]:
     """List the values of a metric of two labels on the seeds for which both have one."""
     values: dict[str, dict[int, float]] = {above: {}, label: {}}
     for result in results:
         if result.spec.label in values and result.state == "finished":
-            values[result.spec.label][result.spec.seed] = read_metric(result.files, path)
+            values[result.spec.label][result.spec.seed] = read_metrics(result.files, path, result.spec)
     seeds = [s for s, v in values[above].items() if math.isfinite(v) and math.isfinite(values[label].get(s, math.nan))]
     return [values[above][seed] for seed in seeds], [values[label][seed] for seed in seeds]
 
@@ -95,7 +98,7 @@ def best_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     rows = []
     for column, path in sweep.metrics.items():
         sign = 1 if is_higher_better(column) else -1
-        values = [(sign * read_metric(r.files, path), r.spec) for r in results if r.state == "finished"]
+        values = [(sign * read_metrics(r.files, path, r.spec), r.spec) for r in results if r.state == "finished"]
         if values := [(value, spec) for value, spec in values if math.isfinite(value)]:
             value, spec = max(values, key=lambda pair: pair[0])
             rows.append((column_title(column), _number(sign * value, column), spec.label, str(spec.seed)))
@@ -140,7 +143,7 @@ def runs_csv(sweep: Sweep, results: Sequence[RunResult]) -> str:
     writer.writerow(["run", "label", "seed", "state", "seconds", *names, *heads, "error"])
     for spec, state, files, seconds, error in results:
         settings = [spec.settings.get(name, "") for name in names]
-        values = [read_metric(files, path) for path in sweep.metrics.values()]
+        values = [read_metrics(files, path, spec) for path in sweep.metrics.values()]
         cells = ["" if math.isnan(value) else value for value in values]
         writer.writerow([spec.name, spec.label, spec.seed, state, round(seconds, 1), *settings, *cells, error])
     return text.getvalue()

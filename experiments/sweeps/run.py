@@ -48,6 +48,9 @@ def main(_: list[str]) -> None:
         return
     _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
+    if all(result.state == "finished" for result in results):
+        _run_together(sweep, specs, workdir)
+        results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     write_summary(workdir, sweep, results)
     print("\n\n".join(as_text(table) for table in all_tables(sweep, results) if table.rows))
     print(f"\n{count_states(results)}; {workdir}/summary.md, .tex, .json, .png and runs.csv")
@@ -95,6 +98,24 @@ def _run(sweep: Sweep, specs: Sequence[RunSpec], num_runs: int, workdir: Path) -
             print(f"failed: {result.spec.name}: {result.error} (see {jobs[index].folder}/output.txt)", flush=True)
 
 
+def _run_together(sweep: Sweep, specs: Sequence[RunSpec], workdir: Path) -> None:
+    """Run what follows all runs of each seed, where it is not finished.
+
+    Raises:
+        ValueError: one of these commands failed.
+    """
+    every = launch.together_jobs(sweep, specs, workdir)
+    jobs = [job for job in every if not launch.is_done(job)]
+    if not jobs:
+        return
+    ends = _launch(jobs, workdir)
+    for _ in progress(ends, "all rows together", start=len(every) - len(jobs), total=len(every), every=0):
+        pass
+    failed = [job.folder / "output.txt" for job in jobs if not launch.is_done(job)]
+    if failed:
+        raise ValueError(f"{launch.last_message(failed[0])} (see {failed[0]}); run the same command again.")
+
+
 def _launch(jobs: Sequence[launch.Job], workdir: Path) -> Iterator[int]:
     if _CLUSTER.value:
         folder = workdir.absolute() / "submitit"
@@ -114,6 +135,12 @@ def _plan(sweep: Sweep, results: Sequence[RunResult]) -> str:
         differences = " ".join(flag for flag in own if flag not in common)
         lines.append(f"{result.state:>8}  {result.spec.name:<{width}}  {differences}")
     lines += [f"       -  {name}: {reason}" for name, reason in sweep.unavailable.items()]
+    lines += [f"together python -m {line}" for line in sweep.together]
+    if sweep.minutes:
+        left = [result.spec.label for result in results if result.state != "finished"]
+        total = sum(sweep.minutes.get(label, 0.0) for label in left)
+        lines += [f"  {minutes:6.1f} GPU minutes a run  {label}" for label, minutes in sweep.minutes.items()]
+        lines.append(f"about {total:.0f} GPU minutes for {len(left)} runs, as the sweep estimates them")
     return "\n".join([*lines, count_states(results)])
 
 
