@@ -66,8 +66,8 @@ def paired_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     """
     labels = _labels(results)
     rows = []
-    others = [label for label in labels if label != sweep.against]
-    for above, label in zip([sweep.against] * len(others), others) if sweep.against else itertools.pairwise(labels):
+    against = [(sweep.against, label) for label in labels if label != sweep.against]
+    for above, label in against if sweep.against else itertools.pairwise(labels):
         pairs = {column: _pairs(results, path, above, label) for column, path in sweep.metrics.items()}
         count = max((len(before) for before, _ in pairs.values()), default=0)
         rows.append((label, str(count), *(_difference(*pair, column) for column, pair in pairs.items())))
@@ -75,7 +75,9 @@ def paired_table(sweep: Sweep, results: Sequence[RunResult]) -> Table:
     return Table(title, ("", "pairs", *sweep.metrics), rows if sweep.paired else [])
 
 
-def _pairs(results: Sequence[RunResult], path: str | tuple[str, ...], above: str, label: str) -> tuple[list[float], list[float]]:
+def _pairs(
+    results: Sequence[RunResult], path: str | tuple[str, ...], above: str, label: str
+) -> tuple[list[float], list[float]]:
     """List the values of a metric of two labels on the seeds for which both have one."""
     values: dict[str, dict[int, float]] = {above: {}, label: {}}
     for result in results:

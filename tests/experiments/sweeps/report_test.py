@@ -73,6 +73,12 @@ def test_differences_are_paired_by_seed_to_the_row_above():
         ("second", "3", "+1.50 (+1.50 to +1.50)", "–"),
         ("third", "3", "-0.25 (-0.25 to -0.25)", "–"),
     ]
+    table = paired_table(dataclasses.replace(sweep, paired=True, against="third"), results)
+    assert "difference to third" in table.title
+    assert [tuple(row)[:3] for row in table.rows] == [
+        ("first", "4", "-1.25 (-1.25 to -1.25)"),
+        ("second", "3", "+0.25 (+0.25 to +0.25)"),
+    ]
     two = paired_table(dataclasses.replace(sweep, paired=True), results[:2] + results[4:6])
     assert [tuple(row) for row in two.rows] == [("second", "2", "+1.50", "–")]
     assert len(all_tables(sweep, results)) == 3
