@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate --run=runs/demo --out=runs/demo/benchmark --shifts=0,1,2,3
 python -m experiments.evaluate --run=runs/seeds/seed0,runs/seeds/seed1 --out=runs/seeds/benchmark
+python -m experiments.evaluate --run=omnire=runs/omnire,faithfusion=runs/demo --out=runs/side_by_side   # of one log
 python -m experiments.evaluate --source=LOG --images=theirs=FOLDER --shifts=3 --out=/tmp/theirs
 python -m experiments.evaluate --source=LOG --images=real=recorded --out=/tmp/ceiling    # the ground-truth images
 
@@ -22,24 +23,34 @@ from ff_jax.data.scene_data import SceneData
 from ff_jax.eig.config import BENCHMARK_TAU
 from ff_jax.evaluation import report
 from ff_jax.evaluation.benchmark import ScoreTable, score_log
-from ff_jax.evaluation.ground_truth import Networks, Protocols
+from ff_jax.evaluation.ground_truth import GROWING_PROTOCOLS, Networks, Protocols
 from ff_jax.evaluation.renderers import (
     Renderer,
     eig_renderer,
     first_width,
     folder_renderer,
+    plain_renderer,
     scene_renderer,
     true_renderer,
 )
 from ff_jax.evaluation.report import BenchmarkReport
-from ff_jax.evaluation.shifted_views import Target, evenly_spaced, targets
-from ff_jax.export.records import Drawing, Panel
+from ff_jax.evaluation.shifted_views import Target, evenly_spaced, growing_targets, targets
+from ff_jax.export.figures import contact_sheet
+from ff_jax.export.image_bytes import save_png
+from ff_jax.export.records import Drawing, Panel, shift_name
 from ff_jax.export.tables import as_text
 from ff_jax.pipeline.fuse import load_versions, read_config
+from ff_jax.pipeline.post_render import fixer_of, repairing_renderer
+from ff_jax.pipeline.run import Run
 from ff_jax.runtime.progress import progress
 
 flags.adopt_module_key_flags(metric_networks)  # --help lists them
-_RUN = flags.DEFINE_list("run", [], "Folders of finished runs; several are averaged, with intervals over runs.")
+_RUN = flags.DEFINE_list(
+    "run",
+    [],
+    "Folders of finished runs; several are averaged, with intervals over runs. NAME=FOLDER,.. are systems on one log, "
+    "scored side by side in the regions of the first.",
+)
 _IMAGES = flags.DEFINE_multi_string("images", [], "NAME=FOLDER of rendered images, or NAME=recorded.")
 _SOURCE = flags.DEFINE_string("source", None, "Log that --images belong to, if there is no --run.")
 _WIDTH = flags.DEFINE_integer(
@@ -59,6 +70,14 @@ _FRAMES = flags.DEFINE_integer(
 _THRESHOLD = flags.DEFINE_float(
     "threshold", BENCHMARK_TAU, "Smallest EIG of an under-constrained pixel, nats.", lower_bound=0.0, upper_bound=1e06
 )
+_GROWING = flags.DEFINE_float(
+    "growing",
+    0.0,
+    "Meters per frame by which a path to either side grows (DriveDreamer4D has 0.1), scored by vehicles and lanes; "
+    "0: none.",
+    lower_bound=0.0,
+    upper_bound=10.0,
+)
 _CLASSES = flags.DEFINE_list("classes", None, "COCO classes that are vehicles; default: those of each protocol.")
 
 RECORDED = Path("recorded")  # the ground-truth images
@@ -77,12 +96,14 @@ def main(_: list[str]) -> None:
     if not _RUN.value and not (_SOURCE.value and _IMAGES.value):
         raise ValueError("nothing to score: expected --run=FOLDER, or --source=LOG with --images=NAME=FOLDER.")
     networks, sources = metric_networks.load()
-    protocols, cases, scores, pictures = _protocols(), [], {}, ([], [])
+    protocols, cases, scores, pictures, growing = _protocols(), [], {}, ([], []), []
     for number, case in enumerate(_cases()):
         bar = progress(case.views, f"scoring {case.log.name}")
         scores[number] = score_log(case.log, bar, case.renderers, networks, protocols)
+        growing += _growing_records(case, networks)
         if number == 0:
             pictures = _draw_middle_views(case, networks, protocols)
+            _save_sheet(case, Path(_OUT.value) / "side_by_side.png")
         cases.append(case._replace(renderers={}))  # a scene and its posterior take much memory
     facts = {
         "networks": sources,
@@ -90,7 +111,9 @@ def main(_: list[str]) -> None:
         "classes": _CLASSES.value,
         "runs": ", ".join(_RUN.value),
     }
-    tables = report.write_report(Path(_OUT.value), _make_report(cases, scores, facts, *pictures))
+    content = _make_report(cases, scores, facts, *pictures)
+    content = dataclasses.replace(content, extra={**content.extra, "growing": growing})
+    tables = report.write_report(Path(_OUT.value), content)
     print("\n\n".join(map(as_text, tables)))
     print(f"page: {Path(_OUT.value) / 'index.html'}; also metrics.json, tables.md and tables.tex there")
 
@@ -139,8 +162,78 @@ def _protocols() -> Protocols:
 def _cases() -> Iterator[Case]:
     if not _RUN.value:
         yield _folder_case()
-    for run in _RUN.value:
+    named = [entry.partition("=") for entry in _RUN.value if "=" in entry]
+    if named and len(named) < len(_RUN.value):
+        raise ValueError(f"invalid --run={','.join(_RUN.value)}: name all runs, NAME=FOLDER,.., or none.")
+    if named:
+        yield _side_by_side_case([(name, Path(folder)) for name, _, folder in named])
+    for run in [] if named else _RUN.value:
         yield _run_case(Path(run))
+
+
+def _side_by_side_case(entries: Sequence[tuple[str, Path]]) -> Case:
+    """Build the case of several finished runs on one log, by name: their last versions, and repaired ones.
+
+    Raises:
+        ValueError: the runs have different logs.
+    """
+    configs = {name: read_config(folder) for name, folder in entries}
+    first = next(iter(configs.values()))
+    for name, config in configs.items():
+        if config.data != first.data:
+            raise ValueError(f"--run: {name} has another log than {entries[0][0]}; score them one by one.")
+    shifts = first.evaluate.shifts if _SHIFTS.value is None else command_line.parse_numbers(_SHIFTS)
+    log = open_log(command_line.with_log_path(first).data, shifts)
+    every = _at_shifts(targets(log, shifts, count=10**9))
+    selected = _limit_views(every)
+    views, renderers = [target.view for target in [*selected, *_growing_targets(log)]], {}
+    for name, folder in entries:
+        run = list(load_versions(configs[name], log, folder).values())[-1]
+        if not renderers:  # its EIG splits the pixels of all
+            scene = scene_renderer(eig_renderer(run.scene, run.batches, first.eig.priors, views))
+        else:
+            scene = plain_renderer(run.scene, views)
+        renderers |= _versions_of(name, run, scene)
+    return Case(log, selected, renderers | _other_images(every))
+
+
+def _versions_of(name: str, run: Run, scene: Renderer) -> dict[str, Renderer]:
+    """Name what is scored of a run: its scene, or what its fixer makes of it and, beside it, the scene."""
+    if not run.config.evaluate.repair:
+        return {name: scene}
+    fixer = fixer_of(run)
+    repaired = {name: repairing_renderer(run, fixer)}
+    return repaired | {f"{name} without the last repair": scene} if fixer.source == "render" else repaired
+
+
+def _growing_targets(log: SceneData) -> list[Target]:
+    rate = _GROWING.value
+    return [target for side in (-1, 1) for target in growing_targets(log, side * rate)] if rate else []
+
+
+def _growing_records(case: Case, networks: Networks) -> list[dict[str, Any]]:
+    """Score the growing paths of a case; true images have none."""
+    views = _growing_targets(case.log)
+    others = {entry[0] for entry in _folders()}
+    renderers = {name: render for name, render in case.renderers.items() if name not in others}
+    if not views or not renderers:
+        return []
+    networks = networks._replace(lpips=None, inception=None)
+    table = score_log(case.log, progress(views, "scoring growing paths"), renderers, networks, GROWING_PROTOCOLS)
+    return report.as_records(report.collect_results({0: table}))
+
+
+def _save_sheet(case: Case, path: Path) -> None:
+    """Draw the middle view of every shift in all versions."""
+    rows = []
+    shifts = sorted({target.shift for target in case.views})
+    for shift in shifts:
+        group = [target for target in case.views if target.shift == shift]
+        target = group[len(group) // 2]
+        rows.append([render(target).rgb for render in case.renderers.values()])
+    columns = list(case.renderers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_png(path, contact_sheet(rows, columns, [shift_name(shift) for shift in shifts]))
 
 
 def _run_case(workdir: Path) -> Case:

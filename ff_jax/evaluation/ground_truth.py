@@ -40,6 +40,8 @@ class Protocols:
 
 
 DEFAULT_PROTOCOLS = Protocols()
+# On a growing path (`shifted_views.growing_targets`), as DriveDreamer4D scores it.
+GROWING_PROTOCOLS = Protocols(vehicles={"nta": nta_iou.DRIVEDREAMER4D}, lanes={"ntl": lane_raster.PUBLISHED})
 
 
 class Networks(NamedTuple):

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float
 
 from ff_jax.data.file_names import natural_key
@@ -13,7 +16,8 @@ from ff_jax.data.loader import load_image
 from ff_jax.eig import Priors
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
 from ff_jax.evaluation.shifted_views import SKY, RenderArrays, Target
-from ff_jax.scene import SceneModel, View
+from ff_jax.render.renderer import expected_depth
+from ff_jax.scene import SceneModel, View, render_scene
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import count_intersections, resize_capacity
 
@@ -71,6 +75,29 @@ def scene_renderer(scene: EigRenderer) -> Renderer:
         return RenderedTarget(out.rgb, np.where(out.depth < SKY, out.depth, np.nan), out.eig)
 
     return render
+
+
+def plain_renderer(model: SceneModel, views: Sequence[View]) -> Renderer:
+    """Make a renderer of a trained scene, with depth and without EIG: it needs no posterior.
+
+    Args:
+        model: the scene.
+        views: the views that will be rendered, for the renderer's capacity.
+    """
+    settings = resize_capacity(model.settings, count_intersections(model.scene, views, model.settings))
+    model = model.replace(settings=settings)
+
+    def render(target: Target) -> RenderedTarget:
+        rgb, depth = map(np.asarray, _render(model, model.prepare(target.view)))
+        return RenderedTarget(rgb, np.where(depth < SKY, depth, np.nan))
+
+    return render
+
+
+@jax.jit
+def _render(model: SceneModel, view: View) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
+    out = render_scene(model, view)
+    return jnp.clip(out.rgb, 0.0, 1.0), expected_depth(out.depth, out.alpha)
 
 
 def true_renderer(target: Target) -> RenderedTarget:

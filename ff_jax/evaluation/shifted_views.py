@@ -160,6 +160,28 @@ def shifted_target(frame: Frame, log: SceneData, shift: float) -> Target:
     return Target(shift, view, frame, shift == 0.0, pose)
 
 
+def growing_targets(log: SceneData, rate: float) -> list[Target]:
+    """Make a path that leaves the recorded one by `rate` meters per frame to the left (DriveDreamer4D: 0.1).
+
+    The offset grows along the lateral axis of the first ego pose, as published. All views carry the last offset as
+    their shift, so that they are scored as one; there is no true image.
+
+    Args:
+        log: the driving log; the path follows its training frames, each camera by itself.
+        rate: meters per frame; negative is to the right.
+    """
+    recorded = sorted((f for f in log.frames if f.split == "train"), key=lambda f: (f.camera, f.time_index))
+    numbers = [sum(other.camera == frame.camera for other in recorded[:i]) for i, frame in enumerate(recorded)]
+    views = []
+    for frame, number in zip(recorded, numbers, strict=True):
+        pose = shift_laterally(frame.world_from_camera, log.world_from_ego[recorded[0].time_index], rate * number)
+        offset = view_offset(log, recorded[0].time_index, rate * number)
+        camera = make_camera(frame.K, pose, frame.width, frame.height)
+        view = view_of(frame, frame.exposure_id)._replace(camera=camera, offset=offset)
+        views.append(Target(round(rate * max(numbers), 2), view, frame, False, pose))
+    return views
+
+
 def score(render: RenderFn, target: Target, log: SceneData, *, use_moving: bool = False) -> FrameScore:
     """Render one target of a log and compare it with its ground truth.
 

@@ -14,6 +14,7 @@ from ff_jax.evaluation.shifted_views import (
     RenderArrays,
     by_shift,
     exposure_between,
+    growing_targets,
     lateral_offset,
     score,
     targets,
@@ -22,6 +23,7 @@ from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.initialize import background_points, make_recording
 from ff_jax.scene.exposure import ExposureBlend
 from ff_jax.train.batches import view_of
+from tests.ff_jax.data import tiny
 
 W, H, F = 60, 40, 50.0
 K = np.array([[F, 0, W / 2], [0, F, H / 2], [0, 0, 1]])
@@ -143,3 +145,23 @@ def test_sweeps_of_held_out_steps_give_no_initial_points():
     xyz, _ = background_points(recording, config)
     test_points = np.concatenate([s.load_world() for s in log.sweeps if s.time_index in test_times])
     assert jnp.abs(xyz[:, None] - test_points[None]).max(-1).min() > 1e-6
+
+
+def test_a_growing_path_leaves_the_recorded_one_by_a_step_per_frame(tmp_path):
+    log = tiny.make_scene(tmp_path)
+    views = growing_targets(log, -0.1)
+    assert len(views) == len(log.frames) and {view.shift for view in views} == {-0.2}
+    for camera in ("a", "b"):
+        own = [view for view in views if view.frame.camera == camera]
+        moved = [view.pose[:3, 3] - view.frame.world_from_camera[:3, 3] for view in own]
+        np.testing.assert_allclose(moved, [[0, -0.1 * number, 0] for number in range(3)], atol=1e-9)
+        assert own[0].view.offset is None
+        np.testing.assert_allclose(own[2].view.offset, [0, -0.2, 0], atol=1e-6)
+    assert not any(view.has_truth for view in views)
+
+
+def test_views_beside_the_path_know_their_offset(tmp_path):
+    log = tiny.make_scene(tmp_path)
+    offsets = {view.shift: view.view.offset for view in targets(log, (0.0, 2.0), 1)}
+    assert offsets[0.0] is None
+    np.testing.assert_allclose(offsets[2.0], [0, 2.0, 0], atol=1e-6)
