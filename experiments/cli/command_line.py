@@ -41,7 +41,13 @@ def config_dict(config: FuseConfig) -> ml_collections.ConfigDict:
 
 
 def to_config(config: ml_collections.ConfigDict) -> FuseConfig:
-    """Convert a ConfigDict with its overrides to settings."""
+    """Convert a ConfigDict with its overrides to settings.
+
+    Raises:
+        ValueError: it is none, or holds a value that a setting does not accept.
+    """
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ValueError(f"{_config_file() or 'the file of --config'}: get_config returns no settings; correct it.")
     return from_dict(FuseConfig, config.to_dict())
 
 
@@ -278,8 +284,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error.args[0] if error.args else error).split())
 
 
+def _config_file() -> str:
+    """Return the file of --config; "" if there is none on the command line."""
+    return next((a.partition("=")[2].partition(":")[0] for a in sys.argv if a.startswith("--config=")), "")
+
+
 def _flag_error(error: Exception) -> str:
-    text = _one_line(error)
+    text, file = _one_line(error), _config_file()
+    if file and not isinstance(error, KeyError | OSError) and "Did you mean" not in text:
+        return f"error: {file} cannot be used ({type(error).__name__}: {text}); correct the file or the settings."
     is_complete = "Did you mean" in text or isinstance(error, OSError)
     return f"error: invalid flag: {text}" + ("" if is_complete else "; ff_jax/pipeline/config.py lists the settings")
 
@@ -318,6 +331,8 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
             if not isinstance(error, ValueError | OSError):
                 raise
             sys.exit(f"error: {error}")
+        except flags.Error as error:  # of a config that returns nothing
+            sys.exit(_flag_error(error))
         except StoppedError as stopped:
             leave(handler.number, f"{stopped}; {_how_to_continue()}")
 
@@ -325,8 +340,8 @@ def run(main: Callable[[list[str]], None], remedy: str = out_of_memory.SCENE_REM
         app.run(guarded)
     except SignalError as error:
         leave(error.number, f"stopped by {signal.Signals(error.number).name}; {_how_to_continue()}")
-    except (AttributeError, KeyError, OSError) as error:
-        # Overrides of unknown settings, and config files that do not exist, fail while flags are parsed.
+    except Exception as error:
+        # Overrides of unknown settings, and config files that do not exist or fail, raise while flags are parsed.
         if is_parsed or os.environ.get("FF_TRACEBACK"):
             raise
         sys.exit(_flag_error(error))

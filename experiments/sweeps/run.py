@@ -9,8 +9,6 @@ The same command resumes a stopped sweep. Finished runs are not repeated.
 """
 
 import dataclasses
-import inspect
-import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments.cli import command_line
+from experiments.cli.user_files import call_function
 from experiments.sweeps import launch, slurm
 from experiments.sweeps.definition import RunSpec, Sweep, command_flags, run_specs
 from experiments.sweeps.report import RunResult, all_tables, count_states, write_summary
@@ -65,14 +64,9 @@ def _read_sweep() -> Sweep:
         ValueError: the file has no sweep, or its function does not take the argument.
     """
     path, _, argument = _CONFIG.value.partition(":")
-    get_sweep = runpy.run_path(path).get("get_sweep")
-    if get_sweep is None:
-        raise ValueError(f"--config={path} has no function get_sweep: see experiments/configs/sweeps.")
-    try:
-        inspect.signature(get_sweep).bind(*filter(None, [argument]))
-    except TypeError as error:
-        raise ValueError(f"--config={_CONFIG.value}: {error}.") from None
-    sweep = get_sweep(*filter(None, [argument]))
+    sweep = call_function(path, "get_sweep", *filter(None, [argument]))
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"invalid --config={path}: get_sweep returns no Sweep: see experiments/configs/sweeps.")
     seeds = sweep.seeds if _SEEDS.value is None else command_line.parse_numbers(_SEEDS, int)
     return dataclasses.replace(sweep, seeds=seeds, base={**sweep.base, **_pairs(_SET)})
 

@@ -11,6 +11,7 @@ import ml_collections
 
 from experiments.cli import command_line
 from experiments.sweeps.definition import CONFIG, RunSpec
+from ff_jax.runtime.untrusted_files import reason
 
 JOBS = ("experiments.fuse", "experiments.reconstruct")  # programs whose settings are those of the main job
 
@@ -45,9 +46,13 @@ def _load(path: str) -> ml_collections.ConfigDict:
     file = file if Path(file).exists() else str(command_line.ROOT / file)
     try:
         get_config = runpy.run_path(file)["get_config"]
-        return get_config(*[argument][: len(inspect.signature(get_config).parameters)])
-    except (OSError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"the sweep uses config={path}, which cannot be read ({error}); correct its path.") from None
+        found = get_config(*[argument][: len(inspect.signature(get_config).parameters)])
+    except Exception as error:  # whatever the file raises
+        what = reason(f"{type(error).__name__}: {error}")
+        raise ValueError(f"the sweep uses config={path}, which cannot be read ({what}); correct its path.") from None
+    if not isinstance(found, ml_collections.ConfigDict):
+        raise ValueError(f"the sweep uses config={path}, whose get_config returns no settings; correct it.")
+    return found
 
 
 def _set(config: ml_collections.ConfigDict, name: str, value: Any, path: str) -> None:

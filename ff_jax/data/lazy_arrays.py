@@ -17,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from ff_jax.runtime.untrusted_files import check_regular, npz_header, read_json, read_npz, reason
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")  # that logs have; others have decoders that start programs
+_MODES = ("L", "RGB", "I")  # beginnings of the modes of 8 and 16 bits
+_MAX_16_BIT = 65_535
 MAX_PIXELS = 1 << 26  # of an image; more would need over 1 GB when decoded
 
 Array = np.ndarray
@@ -178,9 +180,14 @@ def _pixels(file: Path | io.BytesIO) -> Shaped[Array, "..."]:
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
-        if image.mode in ("P", "1", "CMYK", "YCbCr"):
+        if image.mode in ("P", "1", "CMYK", "YCbCr", "HSV"):
             image = image.convert("L" if image.mode == "1" else "RGB")
-        return np.asarray(image)
+        if image.mode == "LAB" or not image.mode.startswith(_MODES):
+            raise ValueError(f"pixels of the mode {image.mode}, which says no range of colors")
+        pixels = np.asarray(image)
+    if pixels.dtype == np.int32 and not (pixels.min() >= 0 and pixels.max() <= _MAX_16_BIT):
+        raise ValueError(f"values from {pixels.min()} to {pixels.max()} are more than 16 bits")
+    return pixels
 
 
 @contextmanager
@@ -203,5 +210,5 @@ def _colors(pixels: Shaped[Array, "..."]) -> Float32[Array, "H W 3"]:
 
 def _to_unit(pixels: Shaped[Array, "..."]) -> Float32[Array, "..."]:
     # Pillow opens 16-bit gray images as 32-bit integers whose values still end at 65535.
-    maximum = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    maximum = 255.0 if pixels.dtype == np.uint8 else float(_MAX_16_BIT)
     return pixels.astype(np.float32) / np.float32(maximum)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ff_jax.runtime.atomic_files import atomic_write, explain_full_disk, sync
 from ff_jax.runtime.untrusted_files import read_json_object
 
 MANIFEST = "manifest.json"
+_STEP = re.compile(r"0|[1-9][0-9]{0,17}")  # names of the folders of steps; others are not touched
 logger = logging.getLogger(__name__)
 
 
@@ -141,7 +143,7 @@ def rewind(directory: str | Path, step: int) -> None:
 def _steps(directory: Path) -> list[int]:
     """List the steps that have a folder, torn or valid, in rising order."""
     entries = directory.iterdir() if directory.is_dir() else ()
-    return sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
+    return sorted(int(entry.name) for entry in entries if _STEP.fullmatch(entry.name))
 
 
 def _manager(directory: Path) -> ocp.CheckpointManager:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ff_jax.runtime.untrusted_files import reason
+
 _LOCK = ".lock"  # its text names the owner; the lock itself is kept by the operating system
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_OWNER = 200  # bytes of that text
@@ -33,7 +35,7 @@ def lock_run(folder: str | Path) -> Iterator[None]:
     file = _open(folder)
     try:
         if not any(_try_lock(file, folder) or time.sleep(_RETRY_SECONDS) for _ in range(3)):
-            owner = os.pread(file, _MAX_OWNER, 0).decode(errors="replace") or "another process"
+            owner = reason(os.pread(file, _MAX_OWNER, 0).decode(errors="replace") or "another process")
             raise ValueError(f"{folder} is in use by {owner}: wait for it, or name another folder.")
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         os.ftruncate(file, 0)

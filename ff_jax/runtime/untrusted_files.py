@@ -98,11 +98,24 @@ def parse_json(data: bytes, path: str | Path) -> Any:
         UnreadableFileError: it is not JSON, or too deeply nested.
     """
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError:
         raise UnreadableFileError(f"{path}: is nested too deeply for JSON of this kind; restore the file.") from None
     except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
         raise UnreadableFileError(f"{path}: not valid JSON ({reason(error)}); restore the file.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its entries; Python's reader would keep the last of two entries of one name.
+
+    Raises:
+        ValueError: two entries have one name.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return content
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:

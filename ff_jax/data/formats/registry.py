@@ -29,6 +29,7 @@ from ff_jax.data.paths import check_scene_files
 from ff_jax.data.pictures import find_pictures
 from ff_jax.data.scene_data import SceneData, with_dense_exposures
 from ff_jax.data.units import parse_scale
+from ff_jax.runtime.untrusted_files import reason
 
 
 class Format(NamedTuple):
@@ -91,6 +92,10 @@ def open_source(source: str) -> SceneData:
     """
     location, _, query = source.partition("?")
     path, options = Path(location), dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ValueError(f"{reason(repr(location))} is not the path of a log ({reason(error)}); correct it.") from error
     format = find_format(path)
     if format is None:
         raise ValueError(_unknown(path))

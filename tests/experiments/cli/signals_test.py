@@ -46,3 +46,10 @@ def test_the_exit_code_is_that_of_the_signal():
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert "SIGTERM" in done.stderr and "--resume" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_during_the_imports_prints_no_source_code():
+    command = [sys.executable, "-c", "import os, runpy, signal, sys; sys.orig_argv = ['p', '-m', 'experiments.fuse'];"
+               "import experiments; os.kill(os.getpid(), signal.SIGINT)"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT and not done.stderr

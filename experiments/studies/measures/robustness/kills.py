@@ -76,6 +76,7 @@ class Kill(NamedTuple):
     code: int  # exit code of the process
     waited: float  # seconds from the signal to the end of the process
     message: str  # last line of what it printed
+    is_finished: bool  # whether its last file is there
 
 
 def uninterrupted(program: Program, folder: Path) -> float:
@@ -143,7 +144,8 @@ def run_and_kill(
     code = process.wait(MAX_RUN)
     waited, steps = time.time() - sent, sorted(complete_steps(folder), key=lambda path: path.stat().st_mtime_ns)
     step = steps[-1].relative_to(folder).as_posix() if steps else ""
-    return Kill(name, sent - begin, step, during, code, waited, last_line(output.read_text(errors="replace")))
+    message = last_line(output.read_text(errors="replace"))
+    return Kill(name, sent - begin, step, during, code, waited, message, program.is_finished(folder))
 
 
 def judge(kill: Kill) -> tuple[str, str]:
@@ -158,6 +160,8 @@ def judge(kill: Kill) -> tuple[str, str]:
     if number == signal.SIGKILL:
         return (RUNS if kill.code == -number else TRACEBACK), text
     if kill.code == 0:  # it ended by itself, before it could obey
+        return RUNS, text
+    if kill.code == -number and (kill.message == "" or kill.is_finished):  # before it began, or after its last file
         return RUNS, text
     if kill.code != 128 + number or not is_sentence(kill.message):
         return TRACEBACK, text

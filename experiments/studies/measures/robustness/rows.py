@@ -1,6 +1,7 @@
 """The rows of the table of `experiments.studies.robustness`."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from experiments.studies.measures.robustness import (
     flag_cases,
     kills,
     mutations,
+    odd_uses,
     programs,
     setting_cases,
     torn_checkpoints,
@@ -79,6 +81,11 @@ def _attacks(options: Options) -> Iterator[Result]:
     yield from attempt_all(attacks.cases(good, lambda _: scene), options.folder)
 
 
+def _odd_uses(options: Options) -> Iterator[Result]:
+    good = write_folder(small_scene(), options.folder / "good")
+    yield from attempt_all(itertools.chain(odd_uses.cases(good), odd_uses.programs()), options.folder)
+
+
 def _viewer(options: Options) -> Iterator[Result]:
     """Attack the viewer of a run that was not trained: what is tested is not what it shows."""
     source = write_folder(small_scene(), options.folder / "log")
@@ -133,4 +140,5 @@ ROWS: dict[str, Row] = {
     "mutations": _mutations,
     "attacks": _attacks,
     "viewer": _viewer,
+    "odd_uses": _odd_uses,
 }
