@@ -43,7 +43,7 @@ def positions_from_file(path: Path, frames: Sequence[Frame]) -> Pairs:
     if path.suffix.lower() == ".gpx":
         return _match_track(path, read_gpx(path), frames)
     rows = read_table(path)
-    fixes = {number: Fix(*row[:2], *row[2:3]) for number, row in _by_name(path, rows, frames).items()}
+    fixes = {number: _fix(row) for number, row in _by_name(path, rows, frames).items()}
     if any(abs(fix.latitude) > 90 or abs(fix.longitude) > 360 for fix in fixes.values()):
         raise ValueError(f"{path}: holds no latitudes and longitudes in degrees; use ?scale=positions:FILE for meters.")
     return list(fixes), local_meters(list(fixes.values()))
@@ -121,12 +121,17 @@ def local_meters(fixes: Sequence[Fix]) -> Float[Array, "N 3"]:
     return (earth - earth[0]) @ axes.T
 
 
+def _fix(row: Sequence[float]) -> Fix:
+    """Make a position from latitude, longitude and, if there is one, altitude."""
+    return Fix(row[0], row[1], row[2] if len(row) > 2 else np.nan)
+
+
 def _match_track(path: Path, fixes: Sequence[Fix], frames: Sequence[Frame]) -> Pairs:
     """Find the positions of frames on a track."""
     named = {fix.name: tuple(fix[:3]) for fix in fixes if fix.name}
     numbers = _numbers_by_name(named, frames)
     if numbers:
-        return list(numbers), local_meters([Fix(*named[name]) for name in numbers.values()])
+        return list(numbers), local_meters([_fix(named[name]) for name in numbers.values()])
     times = {number: exif_time(frame.image.path) for number, frame in enumerate(frames) if frame.image.path}
     dated = {number: time for number, time in times.items() if time is not None}
     timed = sorted((fix for fix in fixes if np.isfinite(fix.time)), key=lambda fix: fix.time)

@@ -1,5 +1,6 @@
 """Choose pictures of a drive from a video or a folder: sharp ones, evenly spaced in time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,15 +56,18 @@ def choose_pictures(path: Path, count: int, folder: Path) -> list[Picture]:
         ValueError: there is no video and no image, or the video cannot be decoded.
     """
     found = find_pictures(path)
-    if isinstance(found, Path):
-        return _from_video(found, count, folder)
-    if len(found) < 2:
-        raise ValueError(f"{path} holds {len(found)} images and no video; expected a video or a folder of images.")
-    if len(found) <= count:
-        return [Picture(file, PERIOD * i) for i, file in enumerate(found)]
-    parts = np.array_split(np.arange(len(found)), count)
-    chosen = [max(part, key=lambda i: sharpness(read_image(found[i]))) for part in parts]
-    return [Picture(found[i], PERIOD * float(i - chosen[0])) for i in chosen]
+    return _from_video(found, count, folder) if isinstance(found, Path) else _from_images(path, found, count)
+
+
+def _from_images(path: Path, files: Sequence[Path], count: int) -> list[Picture]:
+    """Choose the sharpest image of each part."""
+    if len(files) < 2:
+        raise ValueError(f"{path} holds {len(files)} images and no video; expected a video or a folder of images.")
+    if len(files) <= count:
+        return [Picture(file, PERIOD * i) for i, file in enumerate(files)]
+    parts = np.array_split(np.arange(len(files)), count)
+    chosen = [max(part, key=lambda i: sharpness(read_image(files[i]))) for part in parts]
+    return [Picture(files[i], PERIOD * float(i - chosen[0])) for i in chosen]
 
 
 def _from_video(path: Path, count: int, folder: Path) -> list[Picture]:
@@ -76,8 +80,8 @@ def _from_video(path: Path, count: int, folder: Path) -> list[Picture]:
         width, height = next(decoder)["size"]
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: the video cannot be decoded ({reason(error)}); convert it to MP4.") from error
-    if total < 2:
-        raise ValueError(f"{path}: the video has {total} frame(s); expected at least two.")
+    if not total or not seconds or total < 2:
+        raise ValueError(f"{path}: the video has {total or 0} frame(s); expected at least two.")
     best: dict[int, tuple[float, int, Array]] = {}
     for number, data in enumerate(decoder):
         frame, part = np.frombuffer(data, np.uint8).reshape(height, width, 3), min(number * count // total, count - 1)

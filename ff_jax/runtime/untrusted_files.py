@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -178,7 +178,8 @@ def _opened_npz(path: str | Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, z
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """Read one array; its header must agree with the size of the member, before memory is allocated for it."""
-    with archive.open(member) as file:
+    with archive.open(member) as opened:
+        file = cast(zipfile.ZipExtFile, opened)
         shape, is_fortran, dtype = _read_header(file, member)
         count, stored = int(np.prod(shape, dtype=object)), member.file_size - file.tell()
         array = np.empty(count, dtype)

@@ -212,7 +212,7 @@ def update_state(
         moved = explore(key, params.gaussians, scene.alive, rate(state.step), config.density)
         params = params.replace(gaussians=moved)
     else:
-        stats = add_gradient(stats, gradient.offset, size)
+        stats = add_gradient(stats, cast(Array, gradient.offset), size)
     largest = jnp.maximum(state.num_intersections, metrics["num_intersections"])
     state = state.replace(
         step=state.step + 1,
