@@ -9,7 +9,8 @@ python -m experiments.fixers.train_reference_unet --pairs=runs/real --validation
 --pairs is a folder with a folder of pairs for each log; the one called --validation is not trained on and chooses the
 checkpoint. OUT/tiny.safetensors is that checkpoint, OUT/last.safetensors the last one. `fuse --config.fixer=
 reference_unet` uses the weights in ff_jax/fixers/reference_unet/weights/: copy OUT/tiny.safetensors there. --start
-continues from a file of weights, for example with another weight of LPIPS.
+begins with a file of weights, for example with another weight of LPIPS. The same command continues from the last
+checkpoint, of which there is one for every check.
 """
 
 import dataclasses
@@ -27,7 +28,6 @@ from ff_jax.fixers.pair_files import load, triples
 from ff_jax.fixers.reference_unet import fixer, model, trainer
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, TrainSettings, tiny
 from ff_jax.fixers.triples import Triples
-from ff_jax.runtime.run_log import Logger
 
 _PAIRS = flags.DEFINE_string("pairs", None, "Folder with a folder of pairs for each log.", required=True)
 _VALIDATION = flags.DEFINE_string("validation", None, "Name of the folder that chooses the checkpoint.", required=True)
@@ -95,16 +95,21 @@ def main(_: list[str]) -> None:
     validation = sampled(load_pairs(Path(_PAIRS.value) / _VALIDATION.value), _MAX_VALIDATION.value)
     print(f"{sum(len(log.eigs) for log in logs)} pairs of {len(logs)} logs, {len(validation.eigs)} validation pairs")
     perceptual = training.load_lpips(_LPIPS.value, "alex")
-    schedule = trainer.Schedule(_MINUTES.value, _CHECK.value, _SEED.value)
-    with Logger(out) as logger:
+    schedule = trainer.Schedule(_MINUTES.value, _CHECK.value, _SEED.value, out / "checkpoints", command_line.STOP)
+    files = [path for folder in folders for path in sorted(folder.glob("*.npz"))]
+    stored = training.stored_settings(
+        settings, config, files, validation=_VALIDATION.value, num_validation=_MAX_VALIDATION.value, seed=_SEED.value,
+        start=_START.value, check_every=_CHECK.value, perceptual=perceptual is not None, minutes=_MINUTES.value,
+    )  # fmt: skip
 
-        def log(step: int, metrics: dict[str, float]) -> None:
-            logger.log(step, metrics)
-            print(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()), flush=True)
+    def train(log: training.Log) -> PyTree:
+        best, last = trainer.train(
+            start_network(config), logs, [validation], config, settings, schedule, perceptual, log
+        )
+        weights.save(out / "last.safetensors", last)
+        return best
 
-        networks = trainer.train(start_network(config), logs, [validation], config, settings, schedule, perceptual, log)
-    for name, network in zip(("tiny", "last"), networks, strict=True):
-        weights.save(out / f"{name}.safetensors", network)
+    training.train_and_save(out, settings.steps, stored, train)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def train_and_save(out: Path, num_steps: int, settings: dict[str, Any], train: C
             if logger is None:
                 return
             logger.log(step, metrics)
-            if any("val_" in name for name in metrics):
+            if any("val_" in name or "psnr_" in name for name in metrics):
                 print(
                     f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()), flush=True
                 )

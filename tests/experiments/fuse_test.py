@@ -94,7 +94,6 @@ def kill(workdir: Path, moment, number: int = signal.SIGKILL) -> int:
 def kill_by_the_study(server, finished: Path, folder: Path) -> None:
     """Let the study kill a run once more: its row has one finished run, and one that is killed."""
     (folder / "kills_main" / "whole").symlink_to(finished)
-    (folder / "kills_main" / "seconds.txt").write_text("1.0")
     flags = f"--workdir={folder}", "--rows=kills_main", "--kills=1", "--signals=SIGKILL"
     done = server.run("experiments.studies.robustness", *flags)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

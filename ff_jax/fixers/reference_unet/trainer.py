@@ -3,11 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import Array
 from jaxtyping import Float, Key, PyTree
 
@@ -18,6 +20,8 @@ from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, TrainSettin
 from ff_jax.fixers.reference_unet.fixer import fixer_from_params, with_gain
 from ff_jax.fixers.triples import Triples, as_colors, masked, psnr
 from ff_jax.metrics.lpips import Lpips
+from ff_jax.runtime import checkpoint
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 _PARTS = 4  # logs that the crops of one step come from
 _PSNR_WEIGHT = 0.1  # of 1 dB against the share of LPIPS that a repair leaves
@@ -32,11 +36,36 @@ class Schedule:
         minutes: the training ends after so many, or after the steps of its settings; 0: no limit.
         check_every: steps between two checks on the validation pairs.
         seed: of all random draws.
+        folder: of the checkpoints, from which a training continues; None keeps none.
+        request: ends the training early, where there are checkpoints.
     """
 
     minutes: float = 0.0
     check_every: int = 1000
     seed: int = 0
+    folder: Path | None = None
+    request: StopRequest = dataclasses.field(default_factory=StopRequest)
+
+
+@struct.dataclass
+class Progress:
+    """Everything that a training changes.
+
+    Attributes:
+        state: parameters and moments.
+        best: the averaged parameters that were best on the validation pairs.
+        best_loss: their loss there.
+        losses: sum of the losses since the last check.
+        step: number of finished steps.
+        minutes: they took.
+    """
+
+    state: training.TrainState
+    best: PyTree
+    best_loss: np.float64
+    losses: Float[Array, ""]
+    step: np.int64
+    minutes: np.float64
 
 
 class RepairScores(NamedTuple):
@@ -86,30 +115,87 @@ def train(
 
     Raises:
         ValueError: a log has images smaller than a crop.
+        StoppedError: the training was asked to end early; its last step is saved.
     """
     _check(logs, settings)
     stored = [jax.tree.map(jnp.asarray, pairs) for pairs in logs]
-    shares = np.sqrt([len(pairs.eigs) for pairs in logs])
-    state, rng, key = training.start(network, settings), np.random.default_rng(schedule.seed), schedule.seed
-    best, best_loss, begin, losses, step, done = network, np.inf, time.time(), [], 0, 0.0
-    while done < 1.0:
-        draw_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(key), step))
-        chosen = rng.choice(len(stored), min(_PARTS, settings.batch), p=shares / shares.sum())
-        batch = _draw(draw_key, [stored[index] for index in chosen], settings)
-        state, loss = training.train_step(state, step_key, batch, done, config, settings, lpips)
-        losses.append(loss)
-        step += 1
-        if step % 20 == 0:
-            jax.block_until_ready(loss)  # so that the clock below counts finished steps
-        elapsed = (time.time() - begin) / (60.0 * schedule.minutes) if schedule.minutes else 0.0
-        done = max(step / settings.steps, elapsed)
-        if step % schedule.check_every == 0 or done >= 1.0:
-            scores = score(state.average, validation, config, lpips)
-            if scores.loss() < best_loss:
-                best, best_loss = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state.average), scores.loss()
-            log(step, {"loss": float(np.mean(jax.device_get(losses)))} | scores.summary())
-            losses = []
-    return best, state.average
+    begin = time.time()
+    progress = _resumed(network, settings, schedule)
+    done = _share(progress, settings, schedule)
+    with schedule.request.loop():
+        while done < 1.0:
+            progress = _take_step(progress, stored, done, config, settings, schedule, lpips)
+            if progress.step % 20 == 0:
+                jax.block_until_ready(progress.state)  # so that the clock below counts finished steps
+            progress, begin = progress.replace(minutes=progress.minutes + (time.time() - begin) / 60.0), time.time()
+            done, step = _share(progress, settings, schedule), int(progress.step)
+            is_checked = step % schedule.check_every == 0 or done >= 1.0
+            if is_checked:
+                scores = score(progress.state.average, validation, config, lpips)
+                count = step - (step - 1) // schedule.check_every * schedule.check_every
+                log(step, {"loss": float(progress.losses) / count} | scores.summary())
+                progress = _with_best(progress, scores.loss())
+            _save(progress, schedule, is_checked)
+    return progress.best, progress.state.average
+
+
+def _resumed(network: PyTree, settings: TrainSettings, schedule: Schedule) -> Progress:
+    """Read the newest checkpoint, or make the start of a training."""
+    network = jax.tree.map(jnp.asarray, network)
+    zero = np.float64(0.0)
+    start = Progress(training.start(network, settings), network, np.float64(np.inf), jnp.zeros(()), np.int64(0), zero)
+    if schedule.folder is None or checkpoint.latest(schedule.folder) is None:
+        return start
+    return checkpoint.restore(schedule.folder, start)[0]
+
+
+def _share(progress: Progress, settings: TrainSettings, schedule: Schedule) -> float:
+    """Compute the share of the training that is done."""
+    elapsed = float(progress.minutes) / schedule.minutes if schedule.minutes else 0.0
+    return max(int(progress.step) / settings.steps, elapsed)
+
+
+def _take_step(
+    progress: Progress,
+    logs: Sequence[Triples],
+    done: float,
+    config: ReferenceUnetConfig,
+    settings: TrainSettings,
+    schedule: Schedule,
+    lpips: Lpips | None,
+) -> Progress:
+    """Take one step; its draws depend on the seed and its number alone, so that a training can be continued."""
+    step, shares = int(progress.step), np.sqrt([len(pairs.eigs) for pairs in logs])
+    draw_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), step))
+    rng = np.random.default_rng([schedule.seed, step])
+    chosen = rng.choice(len(logs), min(_PARTS, settings.batch), p=shares / shares.sum())
+    batch = _draw(draw_key, [logs[index] for index in chosen], settings)
+    state, loss = training.train_step(progress.state, step_key, batch, done, config, settings, lpips)
+    return progress.replace(state=state, losses=progress.losses + loss, step=np.int64(step + 1))
+
+
+def _with_best(progress: Progress, loss: float) -> Progress:
+    """Keep the average if it is the best so far, and begin a new sum of losses."""
+    progress = progress.replace(losses=jnp.zeros(()))
+    if loss >= progress.best_loss:
+        return progress
+    best = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), progress.state.average)
+    return progress.replace(best=best, best_loss=np.float64(loss))
+
+
+def _save(progress: Progress, schedule: Schedule, is_checked: bool) -> None:
+    """Save a checked step, or the one after which the training is asked to end.
+
+    Raises:
+        StoppedError: it is asked to.
+    """
+    if schedule.folder is None:
+        return
+    is_stopped = schedule.request.check()
+    if is_checked or is_stopped:
+        checkpoint.save(schedule.folder, int(progress.step), progress, {}, keep=2)
+    if is_stopped:
+        raise StoppedError(schedule.folder, int(progress.step))
 
 
 def score(

@@ -36,12 +36,12 @@ def results(program: Program, folder: Path, changes: tuple[tuple[int, int], ...]
         changes: numbers of devices before and after each stop.
         seed: of the moments.
     """
-    seconds = uninterrupted(on_devices(program, 1), folder / "whole")
+    uninterrupted(on_devices(program, 1), folder / "whole")
     whole = state_of(folder / "whole")
     for before, after in changes:
         begin, run = time.time(), folder / f"from{before}to{after}"
         first, second = on_devices(program, before), on_devices(program, after)
-        run_and_kill(first, run, 0.6 * seconds, "SIGKILL", seed=(seed, before, after), in_checkpoint=True)
+        run_and_kill(first, run, "SIGKILL", seed=(seed, before, after), in_checkpoint=True)
         name = f"{program.name} from {before} to {after} devices"
         try:
             finish(second, run)

@@ -28,7 +28,8 @@ from experiments.studies.measures.robustness.outcomes import (
 ROOT = Path(__file__).parents[4]
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 MAX_END = 5.0  # seconds from a signal to the end of the process; SIGKILL needs none
-_LATEST = 0.8  # share of the duration of a run after which no signal is sent
+_MAX_BEGUN = 3  # checkpoints that a run begins before a signal is sent
+_MAX_DELAY = 8.0  # seconds after the last of them
 MAX_RUN = 1800.0  # seconds until a run counts as one that hangs
 _MANIFEST = "manifest.json"  # the last file of a checkpoint
 
@@ -79,15 +80,10 @@ class Kill(NamedTuple):
     is_finished: bool  # whether its last file is there
 
 
-def uninterrupted(program: Program, folder: Path) -> float:
-    """Run to the end twice; return the duration in seconds of the second run, which compiles nothing."""
-    stored = folder.parent / "seconds.txt"
-    if not stored.exists():
-        finish(program, folder.with_name("first"))
-        begin = time.time()
+def uninterrupted(program: Program, folder: Path) -> None:
+    """Run to the end, unless the folder holds a finished run."""
+    if not program.is_finished(folder):
         finish(program, folder)
-        stored.write_text(f"{time.time() - begin:.1f}")
-    return float(stored.read_text())
 
 
 def finish(program: Program, folder: Path, **environment: str) -> str:
@@ -106,37 +102,38 @@ def finish(program: Program, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def run_and_kill(
-    program: Program, folder: Path, max_seconds: float, name: str, *, seed: Any, in_checkpoint: bool
-) -> Kill:
+def run_and_kill(program: Program, folder: Path, name: str, *, seed: Any, in_checkpoint: bool) -> Kill:
     """Start or resume a run, and send it a signal at a random moment.
+
+    The moment is counted in checkpoints that the run begins, because the speed of a machine changes.
 
     Args:
         program: what runs.
         folder: of the run.
-        max_seconds: duration of a run; the moment is in its first part.
         name: of the signal.
         seed: of the moment.
-        in_checkpoint: wait from that moment on until a checkpoint is being written, and send it then.
+        in_checkpoint: send it while a checkpoint is written, else up to some seconds after one.
     """
     rng = random.Random(str(seed))
     output = folder.parent / f"{folder.name}.txt"
+    before = begun(program, folder)  # left by earlier kills
     with output.open("w") as file:
         process = subprocess.Popen(
             program.command(folder), cwd=ROOT, env=program.variables(folder), stdin=subprocess.DEVNULL, stdout=file,
             stderr=file, start_new_session=True,
         )  # fmt: skip
-    begin, wait = time.time(), rng.uniform(0, _LATEST * max_seconds)
-    before = unfinished(program, folder)  # left by earlier kills
-
-    def is_writing() -> bool:
-        return bool(unfinished(program, folder) - before)
-
-    while process.poll() is None and time.time() - begin < wait:
-        time.sleep(0.01)
-    while in_checkpoint and process.poll() is None and not is_writing() and time.time() - begin < MAX_RUN:
+    begin, count, earlier = time.time(), rng.randint(in_checkpoint, _MAX_BEGUN), _steps_of(before)
+    while (
+        process.poll() is None
+        and len(_steps_of(begun(program, folder)) - earlier) < count
+        and time.time() - begin < MAX_RUN
+    ):
         time.sleep(0.002)
-    during = "it had ended" if process.poll() is not None else "a checkpoint" if is_writing() else "anything else"
+    delay = 0.0 if in_checkpoint else rng.uniform(0, _MAX_DELAY)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    is_writing = bool(unfinished(program, folder) - before)
+    during = "it had ended" if process.poll() is not None else "a checkpoint" if is_writing else "anything else"
     sent = time.time()
     to_all = program.has_children and name == "SIGKILL" and rng.random() < 0.5
     with suppress(ProcessLookupError):
@@ -183,13 +180,13 @@ def results(
         signals: names of the signals.
     """
     whole, runs = folder / "whole", 1
-    seconds = uninterrupted(program, whole)
+    uninterrupted(program, whole)
     order = [name for _ in range(kills) for name in signals]
     for number, name in enumerate(order):
         run = folder / f"killed{runs}"
         in_checkpoint = number % 2 == 1
         begin = time.time()
-        kind, text = judge(run_and_kill(program, run, seconds, name, seed=(seed, number), in_checkpoint=in_checkpoint))
+        kind, text = judge(run_and_kill(program, run, name, seed=(seed, number), in_checkpoint=in_checkpoint))
         yield Result(f"{program.name} {number} {name}", kind, text, time.time() - begin)
         if program.is_finished(run) or number + 1 == len(order):  # later signals need a new run
             yield compare(program, whole, run)
@@ -210,14 +207,28 @@ def compare(program: Program, whole: Path, run: Path, **environment: str) -> Res
     return Result(name, DIFFERENT if different or not count else RUNS, text, time.time() - begin)
 
 
+def begun(program: Program, folder: Path) -> set[tuple[Path, int]]:
+    """List the checkpoints of a run, finished or not, with the times at which their folders were made or filled."""
+    found = set()
+    for path in (path for pattern in program.checkpoints for path in folder.glob(pattern)):
+        if "tmp" in path.name or path.name.isdecimal():
+            with suppress(FileNotFoundError):  # renamed to its final name meanwhile
+                found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
+def _steps_of(checkpoints: set[tuple[Path, int]]) -> set[Path]:
+    """Name the steps of checkpoints, without the suffixes of those that are being written."""
+    return {path.with_name(path.name.split(".")[0]) for path, _ in checkpoints}
+
+
 def unfinished(program: Program, folder: Path) -> set[tuple[Path, int]]:
     """List the checkpoints of a run without a manifest, with their times of change."""
-    checkpoints = set()
-    for path in (path for pattern in program.checkpoints for path in folder.glob(pattern)):
-        if "tmp" in path.name or (path.name.isdecimal() and not (path / _MANIFEST).exists()):
-            with suppress(FileNotFoundError):  # renamed to its final name meanwhile
-                checkpoints.add((path, path.stat().st_mtime_ns))
-    return checkpoints
+    return {
+        (path, moment)
+        for path, moment in begun(program, folder)
+        if "tmp" in path.name or not (path / _MANIFEST).exists()
+    }
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -132,6 +132,7 @@ ROWS: dict[str, Row] = {
     "kills_sweep": _killed(programs.SWEEP),
     "kills_difix": _killed(programs.training("difix")),
     "kills_eigent": _killed(programs.training("eigent")),
+    "kills_unet": _killed(programs.training("reference_unet")),
     "devices": _devices,
     "torn": _torn,
     "logs": _logs,

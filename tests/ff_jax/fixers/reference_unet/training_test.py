@@ -1,5 +1,7 @@
 """The loss, the random changes of the inputs, and the training of the reference U-Net on several logs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from ff_jax.fixers.reference_unet import trainer, training
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig, TrainSettings
 from ff_jax.fixers.reference_unet.fixer import init_params
 from ff_jax.fixers.triples import Triples, as_bytes
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 KEY = jax.random.key(4)
 TINY = ReferenceUnetConfig(widths=(8, 8), num_references=2)
@@ -93,3 +96,26 @@ def test_a_repair_that_lowers_psnr_is_not_chosen_for_a_small_gain_in_lpips():
     sharper = trainer.RepairScores(20 * one, 19.8 * one, 0.2 * one, 0.16 * one)
     assert better.loss() < trainer.RepairScores(20 * one, 20 * one, 0.2 * one, 0.2 * one).loss() < sharper.loss() + 0.2
     assert better.loss() < sharper.loss() and jnp.isclose(better.summary()["psnr_worst"], 0.3)
+
+
+def test_a_stopped_training_continues_to_the_same_bits(tmp_path):
+    """It is stopped at its first check, and then between two checks."""
+    network, logs, val = init_params(KEY, TINY)["network"], [pairs(0), pairs(1, 4, 20, 16)], [pairs(2)]
+    settings = dataclasses.replace(SETTINGS, steps=9)
+
+    def run(folder, log=lambda *_: None, request=None):
+        schedule = trainer.Schedule(check_every=4, folder=folder, request=request or StopRequest())
+        return trainer.train(network, logs, val, TINY, settings, schedule, log=log)
+
+    request, whole = StopRequest(), run(tmp_path / "whole")
+
+    def ask(step, _):
+        request.is_made = True
+
+    with pytest.raises(StoppedError, match="step 4"):
+        run(tmp_path / "stopped", ask, request)
+    again = StopRequest(is_made=True)
+    with pytest.raises(StoppedError, match="step 5"):
+        run(tmp_path / "stopped", request=again)
+    for one, other in zip(whole, run(tmp_path / "stopped"), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
