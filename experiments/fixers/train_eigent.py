@@ -3,13 +3,15 @@
 python -m experiments.fixers.make_pairs --out=runs/clips --seeds=1000:1080 --clip=9
 python -m experiments.fixers.train_eigent --clips=runs/clips --out=runs/eigent
 python -m experiments.fixers.train_eigent --clips=runs/clips --out=runs/eigent --dtype=bfloat16 --minutes=8
+python -m experiments.fixers.train_eigent --clips=runs/clips --out=runs/two_stage --references=repaired --dropout=0.1
 
 Several processes, on one host or many, run the same command with --coordinator, --processes and --process (see
 docs/tpu.md). All of them must see the clips and OUT; the first one writes the log and the weights.
 
 There are four phases: autoencoder, backbone, branch, decoder (see ff_jax/fixers/eigent/trainer.py). The same command
-continues from the last checkpoint. `fuse --config.fixer=eigent` uses the weights in ff_jax/fixers/eigent/weights/: copy
-OUT/tiny.safetensors there.
+continues from the last checkpoint. With --references=repaired the branch attends to the frames of the one-step fixer,
+which are made first, and sees the re-projected recorded images beside the render (the form of the paper). The fixer
+`eigent` uses the weights in ff_jax/fixers/eigent/weights/, of either form: copy OUT/tiny.safetensors there.
 """
 
 import dataclasses
@@ -26,7 +28,8 @@ from experiments.fixers import training
 from experiments.fixers.streets import split_streets
 from ff_jax.fixers.attention import Implementation
 from ff_jax.fixers.eigent import trainer
-from ff_jax.fixers.eigent.config import tiny
+from ff_jax.fixers.eigent.config import tiny, two_stage
+from ff_jax.fixers.one_step import clips_with_repaired
 from ff_jax.fixers.pair_files import as_clips, load, triples
 
 _DEFAULT = trainer.EigentTrainConfig()
@@ -60,6 +63,19 @@ _ATTENTION = flags.DEFINE_enum("attention", "", ["", "xla", "cudnn"], "Implement
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of the initial weights and all random draws.", lower_bound=0, upper_bound=2_147_483_647
 )
+_REFERENCES = flags.DEFINE_enum(
+    "references",
+    "recorded",
+    ["recorded", "repaired"],
+    "What the branch attends to: recorded images, or repaired frames.",
+)
+_DROPOUT = flags.DEFINE_float(
+    "dropout",
+    _DEFAULT.objective.dropout,
+    "Share of the samples whose EIG is hidden from the branch.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 _VGG = training.vgg_flag()
 _CONNECT = command_line.process_flags()
 
@@ -77,12 +93,16 @@ def main(_: list[str]) -> None:
         minutes=_MINUTES.value,
         limits=command_line.parse_numbers(_LIMITS),
         attention=cast(Implementation | None, _ATTENTION.value or None),
+        objective=dataclasses.replace(_DEFAULT.objective, dropout=_DROPOUT.value),
     )
-    config = dataclasses.replace(tiny(), dtype=_DTYPE.value)
+    layout = two_stage() if _REFERENCES.value == "repaired" else tiny()
+    config = dataclasses.replace(layout, dtype=_DTYPE.value)
     train_files, val_files = split_streets(_CLIPS.value, _HELD.value)
     clips, validation = (as_clips(triples(load(files)), config.frames) for files in (train_files, val_files))
     sample = np.linspace(0, len(validation.eigs) - 1, min(_MAX_VALIDATION.value, len(validation.eigs))).astype(int)
     validation = jax.tree.map(lambda array: array[sample], validation)
+    if config.is_two_stage:
+        clips, validation = (clips_with_repaired(part) for part in (clips, validation))
     print(f"{len(clips.eigs)} training clips of {len(train_files)} streets, {len(sample)} validation clips", flush=True)
     out, vgg = Path(_OUT.value), training.load_lpips(_VGG.value, "vgg")
     first_steps: dict[str, int] = dict(zip(trainer.PHASES, np.cumsum([0, *settings.steps]), strict=False))

@@ -20,6 +20,7 @@ CHANNELS = {
     "boxes": 3,  # edges of boxes by category (`pipeline.canvases`)
     "lanes": 3,  # lines of the map by kind (`pipeline.canvases`)
     "opacity": 1,  # accumulated opacity of the render
+    "repaired": 3,  # the frames, repaired one by one by the one-step fixer (`fixers.one_step`)
 }
 
 Conditions = Mapping[str, Num[Array | np.ndarray, "T H W _"]]

@@ -49,6 +49,18 @@ def load(path: str | Path, shapes: PyTree, purpose: str) -> PyTree:
     return unflatten_dict(arrays, sep="/")
 
 
+def has_layout(path: str | Path, shapes: PyTree) -> bool:
+    """Tell whether a file of `save` has the arrays of a network.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    leaves: dict[str, Any] = flatten_dict(shapes, sep="/")
+    return {name: tuple(array.shape) for name, array in read_arrays(Path(path)).items()} == {
+        name: tuple(leaf.shape) for name, leaf in leaves.items()
+    }
+
+
 def num_params(network: PyTree) -> int:
     """Count the parameters of a network."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(network))

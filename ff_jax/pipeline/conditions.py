@@ -16,6 +16,7 @@ from ff_jax.data.points.colored import WINDOW, ColoredSweep, colored_sweep, draw
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, boxes_at
 from ff_jax.fixers.conditions import CHANNELS
+from ff_jax.fixers.one_step import REPAIRED
 from ff_jax.pipeline.canvases import draw_boxes, draw_lanes
 from ff_jax.scene import SceneModel, View, render_scene
 
@@ -35,7 +36,7 @@ def make_conditions(
     """Make condition images as bytes, with the channels of `fixers.conditions.CHANNELS` and a last one.
 
     Args:
-        names: of the conditions.
+        names: of the conditions; "repaired" is left to `fixers.one_step`.
         recording: its sweeps and its frames are those that may be used.
         frames: the views as frames, recorded or moved, of one image size.
         views: the same.
@@ -50,7 +51,8 @@ def make_conditions(
         "opacity": lambda _, view, __: np.asarray(_opacity(model, model.prepare(view)))[..., None],
     }
     rows = list(zip(frames, views, lags or [0] * len(frames), strict=True))
-    return {name: np.stack([_stored(draw[name](*row), name, row[0]) for row in rows]) for name in names}
+    drawn = [name for name in names if name != REPAIRED]
+    return {name: np.stack([_stored(draw[name](*row), name, row[0]) for row in rows]) for name in drawn}
 
 
 def _lidar(recording: Recording, frame: Frame, lag: int) -> Float[np.ndarray, "H W 4"] | None:

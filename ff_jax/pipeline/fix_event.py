@@ -25,6 +25,7 @@ from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig import EigConfig, eig_weight
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames, without_context
+from ff_jax.fixers.one_step import with_repaired
 from ff_jax.fixers.skill import Skill, skill_weight
 from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.references import references_for, render_clip
@@ -103,6 +104,7 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     if event.signals is not None:
         maps = steering(event.signals, clip, views, moved)
     inputs = source_frames(fixer.source, clip, conditions), maps.guidance, references
+    conditions = with_repaired(fixer, conditions, *inputs)
     blend = maps.blend if fixer.source == "render" else jnp.full_like(clip.eig, jnp.inf)
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])

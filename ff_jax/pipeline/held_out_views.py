@@ -14,6 +14,7 @@ from ff_jax.eig.config import NONE
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior, fit_posterior
 from ff_jax.eig.signals import RecordedScene
 from ff_jax.fixers.fixer import Fixer
+from ff_jax.fixers.one_step import with_repaired
 from ff_jax.fixers.triples import Triples, as_bytes
 from ff_jax.pipeline.conditions import make_conditions
 from ff_jax.pipeline.config import FuseConfig
@@ -61,7 +62,8 @@ def view_triples(
         references = references_for(fixer, clip, views, near, posterior, batches, skip)
         small = references if fixer.use_separate_references else as_bytes(references)
         images: dict[str, Any] = {"renders": renders, "references": np.asarray(small), "targets": truth}
-        images |= {"weights": weights, "conditions": conditions}
+        images["weights"] = weights
+        images["conditions"] = with_repaired(fixer, conditions, renders, stored["eigs"], images["references"])
         parts.append(Triples(**images, **stored))
     return parts
 

@@ -13,6 +13,7 @@ from ff_jax.eig import split_regions
 from ff_jax.export.colormaps import heatmap
 from ff_jax.export.figures import contact_sheet, eig_scale
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames
+from ff_jax.fixers.one_step import with_repaired
 from ff_jax.fixers.pair_files import Pairs, triples
 from ff_jax.fixers.triples import Triples, as_colors
 from ff_jax.metrics.lpips import Lpips
@@ -189,7 +190,7 @@ def _repair_clip(fixer: Fixer, stored: Triples, clip: Int[np.ndarray, "T"]) -> F
     """Repair the views of one clip."""
     inputs = tuple(array[clip] for array in (stored.renders, stored.eigs, stored.references))
     inputs = with_context_frames(*inputs, stored.targets[clip[:1]]) if fixer.num_context_frames else inputs
-    return np.asarray(fix(fixer, jax.random.key(0), *inputs))
+    return np.asarray(fix(fixer, jax.random.key(0), *inputs, with_repaired(fixer, {}, *inputs)))
 
 
 def _excess_warp(

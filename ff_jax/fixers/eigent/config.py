@@ -1,6 +1,6 @@
 """Settings of the `eigent` fixer: sizes of its networks, their use of EIG, and sampling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ff_jax.eig.config import BLEND_KAPPA, NETWORK_KAPPA
 from ff_jax.fixers.eigent import network_config as sizes
@@ -36,6 +36,8 @@ class EigentConfig(Settings):
             everywhere.
         conditioned_on_eig: whether the networks see EIG; if not, their input is zero.
         use_references: whether references are used; if not, the render replaces them.
+        conditions: () or ("repaired",). With the latter, the branch attends to the frames of the one-step fixer, and
+            sees the references beside the render; without it, it attends to the references.
         kappa: EIG at which the weight of the repair reaches 1 - 1/e, nats.
         blend: largest weight of the repair, in [0, 1].
         size: height and width into which frames are scaled before the repair, pixels.
@@ -57,6 +59,7 @@ class EigentConfig(Settings):
     eig_saturation: float = bounded(EIG_SATURATION, 0.0, 1.0)
     conditioned_on_eig: bool = True
     use_references: bool = True
+    conditions: tuple[str, ...] = ()
     kappa: float = bounded(BLEND_KAPPA, 1e-9, 1e6)
     blend: float = bounded(1.0, 0.0, 1.0)
     size: tuple[int, int] = bounded((480, 720), 1, 16_384)
@@ -80,8 +83,15 @@ class EigentConfig(Settings):
             raise ValueError(
                 f"size={self.size} must be {sample_size}: the transformer's positions were learned for it."
             )
+        if self.conditions not in ((), ("repaired",)):
+            raise ValueError(f"invalid conditions={self.conditions}: expected () or ('repaired',).")
         if self.dit.out_channels != self.vae.latent_channels:
             raise ValueError(f"{self.dit} must predict the {self.vae.latent_channels} channels of the latents.")
+
+    @property
+    def is_two_stage(self) -> bool:
+        """Tell whether the branch attends to the frames of the one-step fixer."""
+        return bool(self.conditions)
 
     @property
     def chunk(self) -> int:
@@ -118,3 +128,13 @@ def tiny() -> EigentConfig:
         size=(192, 256),
         dtype="float32",
     )
+
+
+def two_stage() -> EigentConfig:
+    """Select the size of `tiny` in the form of the paper: it attends to the frames of the one-step fixer."""
+    return replace(tiny(), conditions=("repaired",))
+
+
+def layouts() -> tuple[EigentConfig, ...]:
+    """List the layouts whose weights `fixers.pretrained` recognizes; the shipped weights have the first one."""
+    return tiny(), two_stage()

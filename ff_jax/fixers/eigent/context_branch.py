@@ -2,7 +2,8 @@
 
 It is a copy of the backbone's first blocks (VideoPainter, Bian et al. 2025, arXiv 2503.05639) with three changes:
 
-* Its input is the noisy latents, those of the render, and EIG.
+* Its input is the noisy latents, those of the render, and EIG; with `has_recorded`, those of re-projected recorded
+  images, too.
 * Between attention and the network per token, the video's tokens attend to those of a reference (frames repaired one by
   one), weighted by EIG: the larger the EIG of a token, the more it uses the reference (as in the paper; its release
   leaves EIG out).
@@ -63,6 +64,7 @@ class ContextBranch(nn.Module):
         dtype: of the computation.
         implementation: of the attention: see `fixers.attention`.
         remat: whether the backward pass recomputes activations inside the blocks, to save memory.
+        has_recorded: whether the input has latents of re-projected recorded images.
     """
 
     config: DitConfig
@@ -71,6 +73,7 @@ class ContextBranch(nn.Module):
     dtype: DTypeLike = jnp.float32
     implementation: Implementation | None = None
     remat: bool = False
+    has_recorded: bool = False
 
     @nn.compact
     def __call__(
@@ -81,6 +84,7 @@ class ContextBranch(nn.Module):
         reference: Float[Array, "_ _ _ _ _"],
         text: Float[Array, "B L D"],
         t: Num[Array, "B"],
+        recorded: Float[Array, "_ _ _ _ _"] | None = None,
     ) -> Float[Array, "G B N width"]:
         """Compute the features that are added after the backbone's blocks, group by group.
 
@@ -91,6 +95,7 @@ class ContextBranch(nn.Module):
             reference: latents of the frames repaired one by one, (B, F, h, w, C).
             text: embeddings of the prompt's tokens.
             t: time steps, 0 to 999.
+            recorded: latents of re-projected recorded images, (B, F, h, w, C), with `has_recorded`.
 
         Raises:
             ValueError: the sizes are not the backbone's, or differ.
@@ -102,8 +107,11 @@ class ContextBranch(nn.Module):
                 f"latents {latents.shape}, render {render.shape}, reference {reference.shape} and eig {eig.shape} must "
                 "have the same frames, height and width; encode videos of one size."
             )
+        if self.has_recorded != (recorded is not None):
+            raise ValueError("pass the latents of recorded images to a branch with has_recorded=True, and to no other.")
         time = TimeEmbedding(config, self.dtype, name="time_embedding")(t)
-        joined = jnp.concatenate([latents, render, eig[..., None].astype(latents.dtype)], -1)
+        more = [] if recorded is None else [recorded]
+        joined = jnp.concatenate([latents, render, eig[..., None].astype(latents.dtype), *more], -1)
         tokens = Embed(config, self.dtype, name="patch_embed")(joined, text)
         _, context = Embed(config, self.dtype, name="reference_embed")(reference, None)
         eig_of_tokens = token_eig(eig, config.patch, config.patch_time)
@@ -123,16 +131,17 @@ class ContextBranch(nn.Module):
         return scan(self.config, self.dtype, self.implementation, name="blocks")
 
 
-def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS) -> PyTree:
+def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS, has_recorded: bool = False) -> PyTree:
     """Make the initial parameters of the branch from the backbone's; none is random.
 
-    Render and reference are embedded like the noisy latents, EIG by zeros. The attention to the reference is a copy of
-    the block's own attention.
+    Render and reference are embedded like the noisy latents, EIG and recorded images by zeros. The attention to the
+    reference is a copy of the block's own attention.
 
     Args:
         backbone: parameters of `Dit`.
         config: its sizes; its first `out_channels` input channels are those of the noisy latents.
         blocks: number of blocks of the branch.
+        has_recorded: see `ContextBranch`.
 
     Raises:
         ValueError: the backbone has fewer blocks.
@@ -141,7 +150,8 @@ def branch_params(backbone: PyTree, config: DitConfig, blocks: int = BLOCKS) -> 
         raise ValueError(f"{blocks=} must be at least 1 and at most the {config.depth} of the backbone.")
     embed = backbone["patch_embed"]
     kernel = jnp.asarray(embed["proj"]["kernel"])[..., : config.out_channels, :]
-    joined = jnp.concatenate([kernel, kernel, jnp.zeros_like(kernel[..., :1, :])], -2)
+    zeros = [jnp.zeros_like(kernel[..., :1, :]), *([jnp.zeros_like(kernel)] if has_recorded else [])]
+    joined = jnp.concatenate([kernel, kernel, *zeros], -2)
     reference = {key: leaf for key, leaf in embed.items() if key != "text_proj"}
     first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:blocks], backbone["blocks"]["block"])
     params = {

@@ -50,6 +50,7 @@ class Clips(NamedTuple):
     eig: Array  # (B, F, h, w), saturating EIG in [0, 1], 0 in frame 0 (`eig_conditioning.latent_eig`)
     reference: Array  # (B, F, h, w, C), latents of the frames repaired one by one
     text: Array  # (B, L, D), embeddings of the prompts' tokens
+    recorded: Array | None = None  # (B, F, h, w, C), latents of re-projected recorded images
 
 
 class NoisyBatch(NamedTuple):
@@ -89,8 +90,9 @@ def make_loss(
 
     def loss(params: PyTree, frozen: PyTree, clips: Clips, keys: Array) -> tuple[Array, dict[str, Array]]:
         drawn = draw_noisy(keys, clips, config)
-        inputs = pad_to_tokens(backbone.config, drawn.latents, drawn.render, drawn.eig, clips.reference)
-        injections = jnp.asarray(branch.apply({"params": params}, *inputs, clips.text, drawn.t))
+        more = () if clips.recorded is None else (clips.recorded,)
+        inputs = pad_to_tokens(backbone.config, drawn.latents, drawn.render, drawn.eig, clips.reference, *more)
+        injections = jnp.asarray(branch.apply({"params": params}, *inputs[:4], clips.text, drawn.t, *inputs[4:]))
         v = predict_v(backbone, frozen, drawn.latents, clips.text, drawn.t, injections)
         square = jnp.square(v.astype(jnp.float32) - drawn.v)[:, 1:]
         error, eig_error = jnp.mean(square), jnp.mean(drawn.eig[:, 1:, ..., None] * square)

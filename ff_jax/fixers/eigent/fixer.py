@@ -6,11 +6,13 @@ from jaxtyping import Float, Key, PyTree
 
 from ff_jax.eig import eig_weight
 from ff_jax.fixers.blending import blend
+from ff_jax.fixers.conditions import Conditions
 from ff_jax.fixers.eigent import detail_decoder, model
 from ff_jax.fixers.eigent.config import EigentConfig
 from ff_jax.fixers.eigent.detail_decoder import Change
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.model_size import pad, resize, round_up, working_size
+from ff_jax.fixers.triples import from_bytes
 
 
 def fixer_from_params(params: PyTree, config: EigentConfig) -> Fixer:
@@ -28,6 +30,7 @@ def fixer_from_params(params: PyTree, config: EigentConfig) -> Fixer:
         chunk=config.frames,
         overlap=1,
         num_context_frames=config.num_context_frames,
+        conditions=config.conditions,
     )
 
 
@@ -38,6 +41,7 @@ def apply(
     frames: Float[Array, "T H W 3"],
     eig: Float[Array, "T H W"],
     references: Float[Array, "T H W 3"],
+    conditions: Conditions | None = None,
     blend_eig: Float[Array, "T H W"] | None = None,
 ) -> Float[Array, "T H W 3"]:
     """Repair `config.frames` frames of any size: render + blend weight(EIG) (repair - render).
@@ -50,8 +54,11 @@ def apply(
     size = frames.shape[1], frames.shape[2]
     scaled = working_size(size, config.size, enlarge=config.has_fixed_size)
     canvas = config.size if config.has_fixed_size else round_up(scaled, config.stride)
-    clip, clip_eig, clip_references = (pad(resize(x, scaled), canvas)[None] for x in (frames, eig, references))
-    change = model.repair(params, key, clip, clip_eig, clip_references, config)
+    videos = [frames, eig, references]
+    if config.is_two_stage:  # the first frame is given: nothing repairs it
+        videos.append(from_bytes((conditions or {})["repaired"])[..., :3].at[0].set(frames[0]))
+    clip, clip_eig, clip_references, *repaired = (pad(resize(x, scaled), canvas)[None] for x in videos)
+    change = model.repair(params, key, clip, clip_eig, clip_references, config, *repaired)
     full = Change(*(resize(part[0, :, : scaled[0], : scaled[1]], size) for part in change))
     fixed = jnp.clip(detail_decoder.apply(full, frames, references), 0.0, 1.0)
     return blend(fixed, frames, config.blend * eig_weight(eig if blend_eig is None else blend_eig, config.kappa))

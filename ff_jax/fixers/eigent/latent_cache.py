@@ -34,7 +34,11 @@ def with_true_start(clips: Triples) -> Triples:
     start = lambda images: np.concatenate([np.asarray(clips.targets[:, :1]), np.asarray(images[:, 1:])], 1)
     eigs = np.array(clips.eigs)
     eigs[:, 0] = 0
-    changes: dict[str, Any] = {"renders": start(clips.renders), "references": start(clips.references), "eigs": eigs}
+    conditions = {name: np.array(images) for name, images in clips.conditions.items()}
+    for name, images in conditions.items():
+        images[:, 0, ..., :3] = clips.targets[:, 0] if name == "repaired" else images[:, 0, ..., :3]
+    changes: dict[str, Any] = {"conditions": conditions}
+    changes |= {"renders": start(clips.renders), "references": start(clips.references), "eigs": eigs}
     return dataclasses.replace(clips, **changes)
 
 
@@ -62,8 +66,10 @@ def encode_all(params: PyTree, stored: Triples, config: EigentConfig, batch: int
     """
     rows = _rows(lambda index: _encode(params, stored, index, config), 2 * len(stored.eigs), batch)
     text = np.broadcast_to(np.asarray(params["text"]), (len(rows[0]), *params["text"].shape))
-    clean, render, eig, reference = rows
-    return Clips(clean, render, eig, reference, jnp.asarray(text))
+    clean, render, eig, references = rows[:4]
+    if config.is_two_stage:
+        return Clips(clean, render, eig, rows[4], jnp.asarray(text), references)
+    return Clips(clean, render, eig, references, jnp.asarray(text))
 
 
 def estimate_moments(params: PyTree, stored: Triples, config: EigentConfig, batch: int) -> dict[str, Float[Array, "C"]]:
@@ -81,8 +87,8 @@ def generate_all(
     """Generate latents from the renders of all samples."""
 
     def make(index: Int[Array, "B"]) -> tuple[Array]:
-        render, eig, reference = (array[index] for array in (clips.render, clips.eig, clips.reference))
-        return (_generate(params, jax.random.fold_in(key, index[0]), render, eig, reference, config),)
+        some: Clips = jax.tree.map(lambda array: array[index], clips)
+        return (_generate(params, jax.random.fold_in(key, index[0]), some, config),)
 
     return _rows(make, len(clips.eig), batch)[0]
 
@@ -105,16 +111,11 @@ def _encode(params: PyTree, stored: Triples, index: Int[Array, "B"], config: Eig
     clips = pixels(stored, index)
     encode = lambda video: model.encode(params, video, config)
     eig = model.eig_condition(clips.eigs, config)
-    return encode(clips.targets), encode(clips.renders), eig, encode(clips.references)
+    more = (encode(clips.conditions["repaired"][..., :3]),) if config.is_two_stage else ()
+    return encode(clips.targets), encode(clips.renders), eig, encode(clips.references), *more
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _generate(
-    params: PyTree,
-    key: Key[Array, ""],
-    render: Float[Array, "B f h w C"],
-    eig: Float[Array, "B f h w"],
-    reference: Float[Array, "B f h w C"],
-    config: EigentConfig,
-) -> Float[Array, "B f h w C"]:
-    return model.generate(params, key, render, eig, reference, config)
+def _generate(params: PyTree, key: Key[Array, ""], clips: Clips, config: EigentConfig) -> Float[Array, "B f h w C"]:
+    inputs = clips.render, clips.eig, clips.reference
+    return model.generate(params, key, *inputs, config, recorded=clips.recorded)

@@ -39,7 +39,7 @@ def shapes(config: EigentConfig) -> PyTree:
     def make(key: Key[Array, ""]) -> PyTree:
         backbone = Dit(dit).init(key, latents, text, jnp.zeros(1))["params"]
         params = {"vae": vae.init_params(key, video), "backbone": backbone, "text": text[0]}
-        params |= {"branch": branch_params(backbone, dit, config.blocks)}
+        params |= {"branch": branch_params(backbone, dit, config.blocks, config.is_two_stage)}
         params |= {"moments": {name: jnp.zeros(video.latent_channels) for name in ("mean", "deviation")}}
         if config.has_detail_decoder:
             clip = jnp.zeros((1, config.frames, side, side, detail_decoder.CHANNELS))
@@ -66,7 +66,8 @@ def init(key: Key[Array, ""], config: EigentConfig) -> PyTree:
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32) / np.sqrt(fan_in))
 
     params = jax.tree_util.tree_map_with_path(draw_leaf, shapes(config))
-    return params | {"branch": branch_params(params["backbone"], config.dit, config.blocks)}
+    branch = branch_params(params["backbone"], config.dit, config.blocks, config.is_two_stage)
+    return params | {"branch": branch}
 
 
 def encode(params: PyTree, video: Float[Array, "B T H W 3"], config: EigentConfig) -> Float[Array, "B f h w C"]:
@@ -88,6 +89,7 @@ def generate(
     reference: Float[Array, "B f h w C"],
     config: EigentConfig,
     implementation: Implementation | None = None,
+    recorded: Float[Array, "B f h w C"] | None = None,
 ) -> Float[Array, "B f h w C"]:
     """Generate latents of the repaired clip; frame 0 is the render's.
 
@@ -96,20 +98,22 @@ def generate(
         key: random key of the noise.
         render: latents of the render, frame 0 that of a true or already repaired image.
         eig: from `eig_condition`.
-        reference: latents of the references.
+        reference: latents of the frames that the branch attends to: of the references, or of the one-step fixer.
         config: networks and sampling.
         implementation: of the attention: see `fixers.attention`.
+        recorded: latents of the references, with `config.is_two_stage`.
     """
     if config.steps == 0:
         return render
     backbone = Dit(config.dit, _dtype(config), implementation)
-    branch = ContextBranch(config.dit, config.blocks, config.eig_saturation, _dtype(config), implementation)
+    branch = make_branch(config, implementation)
     text = jnp.broadcast_to(params["text"], (len(render), *params["text"].shape))
 
     def denoise(x: Array, t: Array) -> Array:
         x = x.at[:, 0].set(render[:, 0])
-        inputs = pad_to_tokens(config.dit, x, render, eig, reference)
-        injections = jnp.asarray(branch.apply({"params": params["branch"]}, *inputs, text, t))
+        more = () if recorded is None else (recorded,)
+        inputs = pad_to_tokens(config.dit, x, render, eig, reference, *more)
+        injections = jnp.asarray(branch.apply({"params": params["branch"]}, *inputs[:4], text, t, *inputs[4:]))
         return predict_v(backbone, params["backbone"], x, text, t, injections)
 
     steps = make_solver_steps(config.schedule, config.steps, config.solver, config.strength)
@@ -117,6 +121,18 @@ def generate(
     start = NoiseLevels(steps.levels.signal[0], steps.levels.noise[0])
     noise = add_noise(render, jax.random.normal(noise_key, render.shape), start)
     return sample(denoise, solver_key, noise, steps).at[:, 0].set(render[:, 0])
+
+
+def make_branch(config: EigentConfig, implementation: Implementation | None = None) -> ContextBranch:
+    """Make the context branch."""
+    return ContextBranch(
+        config.dit,
+        config.blocks,
+        config.eig_saturation,
+        _dtype(config),
+        implementation,
+        has_recorded=config.is_two_stage,
+    )
 
 
 def decode_change(
@@ -157,6 +173,7 @@ def repair(
     eig: Float[Array, "B T H W"],
     references: Float[Array, "B T H W 3"],
     config: EigentConfig,
+    repaired: Float[Array, "B T H W 3"] | None = None,
 ) -> Change:
     """Compute the networks' change of rendered clips.
 
@@ -168,10 +185,13 @@ def repair(
         eig: nats, not negative.
         references: re-projected or repaired frames.
         config: networks and sampling.
+        repaired: the frames repaired one by one, with `config.is_two_stage`.
     """
     eig = eig if config.conditioned_on_eig else jnp.zeros_like(eig)
     render, reference = (encode(params, video, config) for video in (frames, references))
-    latents = generate(params, key, render, eig_condition(eig, config), reference, config)
+    recorded = None if repaired is None else reference
+    reference = reference if repaired is None else encode(params, repaired, config)
+    latents = generate(params, key, render, eig_condition(eig, config), reference, config, recorded=recorded)
     return decode_change(params, latents, frames, eig, references, config)
 
 

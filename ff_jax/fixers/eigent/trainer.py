@@ -125,7 +125,7 @@ def check(params: PyTree, validation: Triples, config: EigentConfig) -> dict[str
     fixer, render, fixed = fixer_from_params(params, config), [], []
     for index in range(len(validation.eigs)):
         clip = as_colors(jax.tree.map(lambda array, index=index: array[index], validation))
-        repaired = fix(fixer, jax.random.key(0), clip.renders, clip.eigs, clip.references)
+        repaired = fix(fixer, jax.random.key(0), clip.renders, clip.eigs, clip.references, clip.conditions)
         render.append(psnr(clip.renders[1:], clip.targets[1:]).mean())
         fixed.append(psnr(repaired[1:], clip.targets[1:]).mean())
     return {"val_psnr_render": float(jnp.stack(render).mean()), "val_psnr_fixed": float(jnp.stack(fixed).mean())}
@@ -162,7 +162,7 @@ def _train_backbone(training: _Training, params: PyTree, latents: Clips, val_lat
     batch_of = lambda key: latent_cache.draw_samples(key, latents, training.settings.batch[1])
     problem = Problem(loss, params["backbone"], {}, batch_of)
     backbone, is_finished = _train_phase(training, 1, problem, check)
-    branch = branch_params(backbone, training.config.dit, training.config.blocks)
+    branch = branch_params(backbone, training.config.dit, training.config.blocks, training.config.is_two_stage)
     return params | {"backbone": backbone, "branch": branch}, is_finished
 
 
@@ -210,8 +210,7 @@ def _train_phase(
 
 def _networks(training: _Training) -> tuple[Dit, ContextBranch]:
     config, dtype, attention = training.config, jnp.dtype(training.config.dtype), training.settings.attention
-    branch = ContextBranch(config.dit, config.blocks, config.eig_saturation, dtype, attention)
-    return Dit(config.dit, dtype, attention), branch
+    return Dit(config.dit, dtype, attention), networks.make_branch(config, attention)
 
 
 def _validation_loss(loss: Loss, params: PyTree, frozen: PyTree, latents: Clips) -> Float[Array, ""]:

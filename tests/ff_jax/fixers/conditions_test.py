@@ -28,7 +28,7 @@ def test_conditions_are_stacked_in_the_order_of_their_names():
 
 
 def test_a_condition_is_left_out_whole_for_single_frames():
-    conditions = random_conditions(CHANNELS, 400)
+    conditions = random_conditions(CHANNELS, 4000)
     kept = leave_out(KEY, conditions, 0.3)
     is_given = np.stack([np.asarray(images).any((1, 2, 3)) for images in kept.values()])
     assert 0.6 < is_given.mean() < 0.8
