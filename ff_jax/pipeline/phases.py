@@ -99,6 +99,8 @@ def run_phase(
         try:
             with phase.request.loop():
                 state, plan = train(state, phase.stop, plan, batches, hooks)
+                if phase.request.is_made:  # while the last step was saved
+                    raise StoppedError(phase.checkpoints, phase.stop)
         except NotFiniteError as error:
             replay = scene_replay(phase.folder, phase.description, shapes, plan, batches, phase.event)
             raise diagnose(replay, error.step) from error

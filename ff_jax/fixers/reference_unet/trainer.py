@@ -136,6 +136,8 @@ def train(
                 log(step, {"loss": float(progress.losses) / count} | scores.summary())
                 progress = _with_best(progress, scores.loss())
             _save(progress, schedule, is_checked)
+        if schedule.folder is not None and schedule.request.check():  # made while the last step was saved
+            raise StoppedError(schedule.folder, int(progress.step))
     return progress.best, progress.state.average
 
 

@@ -126,7 +126,7 @@ def run(
 
     for index in progress(stop, "fixer", start=int(state.step)):
         state, metrics = run_step(state, index)
-        done, is_stopped = index + 1, _is_made_anywhere(config.request)
+        done, is_stopped = index + 1, is_made_anywhere(config.request)
         is_saved = done % config.save_every == 0 or done == stop or is_stopped
         if is_saved or done % config.log_every == 0:
             numbers = {name: float(value) for name, value in metrics.items()}
@@ -143,7 +143,7 @@ def run(
     return state
 
 
-def _is_made_anywhere(request: StopRequest) -> bool:
+def is_made_anywhere(request: StopRequest) -> bool:
     """Check a request; all processes of a training stop together, so that no one waits for another."""
     is_made = request.check()
     return bool(multihost_utils.process_allgather(np.bool_(is_made)).any()) if jax.process_count() > 1 else is_made

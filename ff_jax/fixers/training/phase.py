@@ -12,13 +12,13 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from ff_jax.fixers.training.loop import LoopConfig, make_step, resume, run
+from ff_jax.fixers.training.loop import LoopConfig, is_made_anywhere, make_step, resume, run
 from ff_jax.fixers.training.sharding import shard
 from ff_jax.fixers.training.state import Loss, OptimizerConfig, init_state, make_optimizer
 from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.settings import MAX_STEPS, Settings, bounded
-from ff_jax.runtime.stop import StopRequest
+from ff_jax.runtime.stop import StoppedError, StopRequest
 
 _WARMUP = 500  # steps; a tenth of a shorter phase
 _OVER = "over"  # file in the folder of a phase that has reached its own time limit
@@ -107,6 +107,8 @@ def train_phase(problem: Problem, config: PhaseConfig, context: PhaseContext) ->
         stop = min(max(_last_multiple(folder, config.save_every), stop) + config.save_every, config.steps)
         with request.loop():
             state = run(step, state, frozen, batch_of, stop, loop)
+            if is_made_anywhere(request):  # while the last step was saved
+                raise StoppedError(folder, stop)
         log(stop, None, _local_copy(averaged_params(state)))
     if over := _is_past(limit):
         (folder / _OVER).touch()

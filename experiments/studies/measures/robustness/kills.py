@@ -27,11 +27,13 @@ from experiments.studies.measures.robustness.outcomes import (
 
 ROOT = Path(__file__).parents[4]
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-MAX_END = 5.0  # seconds from a signal to the end of the process; SIGKILL needs none
+MAX_SAVING = 5.0  # seconds from the end of the step that a signal waits for to the end of the process
+MAX_END = 60.0  # seconds from a signal to the end of the process, which may be compiling its step
 _MAX_BEGUN = 3  # checkpoints that a run begins before a signal is sent
 _MAX_DELAY = 8.0  # seconds after the last of them
 MAX_RUN = 1800.0  # seconds until a run counts as one that hangs
 _MANIFEST = "manifest.json"  # the last file of a checkpoint
+_METADATA = "_CHECKPOINT_METADATA"  # of Orbax: the times of a checkpoint
 
 
 class Program(NamedTuple):
@@ -76,6 +78,7 @@ class Kill(NamedTuple):
     during: str  # "a checkpoint", "anything else" or "it had ended"
     code: int  # exit code of the process
     waited: float  # seconds from the signal to the end of the process
+    saving: float  # the same from the moment on at which the process began to save its last step
     message: str  # last line of what it printed
     is_finished: bool  # whether its last file is there
 
@@ -139,10 +142,12 @@ def run_and_kill(program: Program, folder: Path, name: str, *, seed: Any, in_che
     with suppress(ProcessLookupError):
         (os.killpg if to_all else os.kill)(process.pid, signal.Signals[name])
     code = process.wait(MAX_RUN)
-    waited, steps = time.time() - sent, sorted(complete_steps(folder), key=lambda path: path.stat().st_mtime_ns)
+    ended, steps = time.time(), sorted(complete_steps(folder), key=lambda path: path.stat().st_mtime_ns)
     step = steps[-1].relative_to(folder).as_posix() if steps else ""
+    saved = json.loads((steps[-1] / _METADATA).read_text())["init_timestamp_nsecs"] / 1e9 if steps else sent
     message = last_line(output.read_text(errors="replace"))
-    return Kill(name, sent - begin, step, during, code, waited, message, program.is_finished(folder))
+    is_finished = program.is_finished(folder)
+    return Kill(name, sent - begin, step, during, code, ended - sent, ended - max(sent, saved), message, is_finished)
 
 
 def judge(kill: Kill) -> tuple[str, str]:
@@ -150,7 +155,7 @@ def judge(kill: Kill) -> tuple[str, str]:
     number = signal.Signals[kill.name]
     text = (
         f"{kill.name} after {kill.seconds:.1f} s, at {kill.step or 'the start'}, during {kill.during}: "
-        f"code {kill.code} after {kill.waited:.1f} s: {kill.message}"
+        f"code {kill.code} after {kill.waited:.1f} s, {kill.saving:.1f} s of them to save: {kill.message}"
     )
     if kill.during == "it had ended":
         return (RUNS if kill.code == 0 else TRACEBACK), text
@@ -162,7 +167,8 @@ def judge(kill: Kill) -> tuple[str, str]:
         return RUNS, text
     if kill.code != 128 + number or not is_sentence(kill.message):
         return TRACEBACK, text
-    return (HANG if kill.waited > MAX_END else SENTENCE), text
+    is_late = kill.waited > MAX_END or ("saved as" in kill.message and kill.saving > MAX_SAVING)
+    return (HANG if is_late else SENTENCE), text
 
 
 def results(

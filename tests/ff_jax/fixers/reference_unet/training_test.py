@@ -98,10 +98,11 @@ def test_a_repair_that_lowers_psnr_is_not_chosen_for_a_small_gain_in_lpips():
     assert better.loss() < sharper.loss() and jnp.isclose(better.summary()["psnr_worst"], 0.3)
 
 
-def test_a_stopped_training_continues_to_the_same_bits(tmp_path):
-    """It is stopped at its first check, and then between two checks."""
+def test_a_stopped_training_continues_to_the_same_bits(tmp_path, monkeypatch):
+    """It is stopped at its first check, between two checks, and while it saves."""
+    save = trainer.checkpoint.save
     network, logs, val = init_params(KEY, TINY)["network"], [pairs(0), pairs(1, 4, 20, 16)], [pairs(2)]
-    settings = dataclasses.replace(SETTINGS, steps=9)
+    settings = dataclasses.replace(SETTINGS, steps=8)
 
     def run(folder, log=lambda *_: None, request=None):
         schedule = trainer.Schedule(check_every=4, folder=folder, request=request or StopRequest())
@@ -112,10 +113,18 @@ def test_a_stopped_training_continues_to_the_same_bits(tmp_path):
     def ask(step, _):
         request.is_made = True
 
+    def ask_late(request):
+        request.is_made = True
+
     with pytest.raises(StoppedError, match="step 4"):
         run(tmp_path / "stopped", ask, request)
     again = StopRequest(is_made=True)
     with pytest.raises(StoppedError, match="step 5"):
         run(tmp_path / "stopped", request=again)
+    late = StopRequest()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.checkpoint, "save", lambda *parts, keep: save(*parts, keep=keep) or ask_late(late))
+        with pytest.raises(StoppedError, match="step 8"):
+            run(tmp_path / "stopped", request=late)
     for one, other in zip(whole, run(tmp_path / "stopped"), strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, other)
