@@ -33,7 +33,7 @@ from ff_jax.runtime import run_facts
 from ff_jax.runtime.run_lock import lock_run
 from ff_jax.runtime.run_log import peak_memory
 from ff_jax.runtime.stop import StopRequest
-from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
+from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object, reason
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.loop import Event, TrainPlan, no_event
 from ff_jax.train.shift_schedule import shifts_until
@@ -172,7 +172,8 @@ def read_config(workdir: Path) -> FuseConfig:
         raise
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{written} does not fit this revision of the program; use the one that env.json beside it names ({error})"
+            f"{written} does not fit this revision of the program; use the one that env.json beside it names "
+            f"({reason(error)})"
         ) from error
 
 

@@ -27,6 +27,7 @@ MODELS: Mapping[int, str] = {
     11: "RAD_TAN_THIN_PRISM_FISHEYE",
 }
 
+MAX_NAME = 1024  # characters of the path of an image
 OPTIONAL = "points3D"  # the file that a model may lack
 MAX_POSE = 1e9  # larger quaternions and translations are damage; so are quaternions below its inverse
 
@@ -94,9 +95,31 @@ def _check_poses(path: Path, images: Sequence[ModelImage]) -> None:
         )
 
 
+def count_images(folder: Path) -> int:
+    """Count the images of a model; 0 if their file is damaged.
+
+    Raises:
+        ValueError: the file is missing.
+    """
+    if (folder / "images.bin").is_file():
+        return int.from_bytes(read_file(folder / "images.bin")[:8], "little")
+    try:
+        return len(_text_images(read_file(folder / "images.txt")))
+    except (IndexError, ValueError):
+        return 0
+
+
 def _lines(data: bytes) -> Iterator[str]:
     """Iterate over the lines that are no comments; blank ones are among them."""
-    return (line for line in data.decode("utf-8-sig").splitlines() if not line.startswith("#"))
+    return (line for line in decode(data).splitlines() if not line.startswith("#"))
+
+
+def decode(data: bytes) -> str:
+    """Decode text in UTF-8, or in the code of western systems."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _text_cameras(data: bytes) -> dict[int, ModelCamera]:
@@ -154,7 +177,10 @@ def _binary_images(data: bytes) -> list[ModelImage]:
         values = struct.unpack_from("<I7dI", data, position)
         end = data.index(b"\0", position + 64)
         (observations,) = struct.unpack_from("<Q", data, end + 1)
-        images.append(ModelImage(data[position + 64 : end].decode(), values[8], values[1:5], values[5:8]))
+        name = decode(data[position + 64 : end])
+        if not name.isprintable() or len(name) > MAX_NAME:
+            raise ValueError(f"the name of image {values[0]} is no text")
+        images.append(ModelImage(name, values[8], values[1:5], values[5:8]))
         position = end + 9 + 24 * observations
     return images
 

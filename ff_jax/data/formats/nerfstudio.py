@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.file_names import portable
+from ff_jax.data.formats.image_files import find_images, resized
 from ff_jax.data.formats.posed_photos import Photo, photo_scene
 from ff_jax.data.lazy_arrays import image_size, read_object
 from ff_jax.data.lenses import MODELS, Lens, distortion_of, lens
@@ -28,7 +29,6 @@ from ff_jax.runtime.untrusted_files import reason
 FILE = "transforms.json"
 SPLIT_FILES = {name: f"transforms_{name}.json" for name in ("train", "val", "test")}
 UNKNOWN = ("k5", "k6", "s1", "s2", "s3", "s4")  # coefficients that Nerfstudio does not define
-SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # of images whose entries lack it
 OPENGL_FROM_OPENCV = np.diag([1.0, -1, -1, 1])
 OLD_APPLIED_TRANSFORM = ((0.0, 1, 0, 0), (1, 0, 0, 0), (0, 0, -1, 0))
 
@@ -54,17 +54,15 @@ def load(path: Path, scale: Scale | None = None) -> SceneData:
         records = [content | record for record in content["frames"]]
         names = [portable(record["file_path"]) for record in records]
         splits = _splits(content, names, path)
-        photos = [
-            _photo(path, name, record)._replace(split=splits[name])
-            for name, record in zip(names, records, strict=True)
-            if name in splits
-        ]
+        used = [(name, record) for name, record in zip(names, records, strict=True) if name in splits]
+        files = find_images(path, [name for name, _ in used], [path])
+        photos = [_photo(path, files[name], record)._replace(split=splits[name]) for name, record in used]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if str(path) in str(error):
             raise
         raise ValueError(f"{path}/{FILE} lacks an entry ({reason(repr(error))}); add it.") from error
     points = _points(path, content.get("ply_file_path"))
-    return photo_scene(path.name, "Nerfstudio data set", photos, points, scale, path)
+    return photo_scene(path.name, "Nerfstudio data set", resized(photos), points, scale, path)
 
 
 def _content(path: Path) -> dict:
@@ -97,19 +95,25 @@ def _splits(content: dict, names: list[str], path: Path) -> dict[str, str]:
     return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")  # a name of both is for testing
 
 
-def _photo(path: Path, name: str, record: dict) -> Photo:
-    file = next((file for file in (inside(path, name + suffix) for suffix in SUFFIXES) if file.is_file()), path / name)
+def _photo(path: Path, file: Path, record: dict) -> Photo:
     width, height = _size(file, record)
     world_from_camera = np.array(record["transform_matrix"], float) @ OPENGL_FROM_OPENCV
     return Photo(
-        name=name,
+        name=file.relative_to(path).as_posix(),
         file=file,
         lens=_lens(path, record, width, height),
         world_from_camera=np.vstack([world_from_camera[:3], [0, 0, 0, 1]]),
         width=width,
         height=height,
-        masks={"valid": inside(path, portable(record["mask_path"]))} if record.get("mask_path") else {},
+        masks={"valid": _mask(path, portable(record["mask_path"]))} if record.get("mask_path") else {},
     )
+
+
+def _mask(path: Path, name: str) -> Path:
+    """Find a mask; its path may begin with folders of another machine."""
+    parts = name.split("/")
+    files = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((path / file for file in files if file and (path / file).is_file()), None) or inside(path, name)
 
 
 def _size(file: Path, record: dict) -> tuple[int, int]:

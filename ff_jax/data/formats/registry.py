@@ -63,6 +63,11 @@ def _read_tfds(path: Path, log: str = "") -> SceneData:
     return reader.read_log(path, log)
 
 
+# Files that name the folder of their log as well as it does itself.
+INDEX_FILES = ("scene.json", "cameras.json", "frame.json", "transforms.json", "transforms_train.json")
+INDEX_FILES += tuple(f"{stem}{suffix}" for stem in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
+MAX_LEVELS, MAX_FOLDERS = 3, 200  # folders that are looked at for a log near a path that is none
+
 NUSCENES = {"scene": str, "version": str, "sweeps": boolean}
 FORMATS = (
     Format("scene folder (scene.json)", lambda path: (path / "scene.json").is_file(), read_folder),
@@ -79,8 +84,7 @@ FORMATS = (
     Format("TFDS data set of ff_driving", _has("ff_driving/log"), _read_tfds, {"log": str}),
     Format("PandaSet sequence", _has("camera/front_camera", "lidar/poses.json"), pandaset.load),
     Format("Nerfstudio data set", nerfstudio.is_data_set, nerfstudio.load, {"scale": parse_scale}),
-    Format("COLMAP model", _has("sparse"), colmap.load, {"scale": parse_scale}),
-    Format("COLMAP model", colmap.is_model, colmap.load, {"scale": parse_scale}),
+    Format("COLMAP model", colmap.is_log, colmap.load, {"scale": parse_scale}),
 )
 
 
@@ -96,6 +100,7 @@ def open_source(source: str) -> SceneData:
         path.exists()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ValueError(f"{reason(repr(location))} is not the path of a log ({reason(error)}); correct it.") from error
+    path = folder_of(path)
     format = find_format(path)
     if format is None:
         raise ValueError(_unknown(path))
@@ -106,8 +111,13 @@ def open_source(source: str) -> SceneData:
     scene = format.load(path, **arguments)
     scene = scene if format.load is read_folder else without_missing(scene, location)
     scene = with_dense_exposures(scene)
-    check_scene_files(scene, path)
+    check_scene_files(scene, colmap.root_of(path) if format.load is colmap.load else path)
     return cut(scene, frames) if frames else scene
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of a log that is named by its index file; other paths stay."""
+    return path.parent if path.name in INDEX_FILES and path.is_file() else path
 
 
 def find_format(path: Path) -> Format | None:
@@ -117,6 +127,11 @@ def find_format(path: Path) -> Format | None:
 
 def _unknown(path: Path) -> str:
     """Describe what is at a path that is no log, and what to do."""
+    if not path.exists():
+        return f"{path}: no such file or folder; use the path of a log, or 'world' for the synthetic street."
+    if near := _near(path):
+        format = find_format(near)
+        return f"{path} is not a log, but {near} is one ({format.name if format else ''}); use that."
     pictures = find_pictures(path)
     if pictures:
         kind = "a video" if isinstance(pictures, Path) else f"{len(pictures)} images"
@@ -128,6 +143,23 @@ def _unknown(path: Path) -> str:
     return (
         f"{path} is not a log of a known format ({names}); use the path of a log, or 'world' for the synthetic street."
     )
+
+
+def _near(path: Path) -> Path | None:
+    """Find a log next to a path that is none: above it, or the first one below it."""
+    above = [folder for folder in path.absolute().parents[:MAX_LEVELS] if folder != Path(folder.anchor)]
+    folders, below = [path] if path.is_dir() else [], []
+    for _ in range(MAX_LEVELS):
+        folders = [entry for folder in folders for entry in _folders(folder)][:MAX_FOLDERS]
+        below += folders
+    return next((folder for folder in (*above, *below) if find_format(folder)), None)
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
 
 
 def _frames(text: str | None, source: str) -> tuple[int, int] | None:

@@ -51,5 +51,5 @@ def test_what_is_no_log_is_refused_with_all_that_would_be_one(tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         open_source(str(tmp_path))
     assert all(format.name in str(error.value) for format in FORMATS)
-    with pytest.raises(ValueError, match="none is not a log of a known format"):
+    with pytest.raises(ValueError, match="none: no such file or folder; use the path of a log"):
         open_source(f"{tmp_path}/none?frames=0:1")
