@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.cli.signals import PARENT
 from experiments.studies.measures.robustness.outcomes import (
     DIFFERENT,
     HANG,
@@ -66,7 +67,8 @@ class Program(NamedTuple):
     def variables(self, folder: Path) -> dict[str, str]:
         """Build the environment of a run: the runs of one study share a compilation cache unless one is set already."""
         cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compilations")}
-        return cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | os.environ | self.environment
+        own = {PARENT: str(os.getpid())}  # a run ends with the study
+        return cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | os.environ | self.environment | own
 
 
 class Kill(NamedTuple):

@@ -39,6 +39,14 @@ def main_job(workdir: Path) -> list[str]:
 MAIN_JOB = Program("main job", main_job, "results/index.html")
 
 
+def _reconstruction(workdir: Path) -> list[str]:
+    flags = [f"--config.{setting}" for setting in (*_SWEPT, "evaluate.video_frames=2")]
+    return ["-m", "experiments.reconstruct", f"--workdir={workdir}", "--resume", *flags]
+
+
+RECONSTRUCTION = Program("reconstruction", _reconstruction, "results/index.html")
+
+
 def _sweep(workdir: Path) -> list[str]:
     """Give the arguments of a sweep of two tiny reconstructions; its file is written beside the folder."""
     path = workdir.parent / "sweep.py"

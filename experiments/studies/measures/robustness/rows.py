@@ -107,8 +107,9 @@ def _viewer(options: Options) -> Iterator[Result]:
 
 
 def _devices(options: Options) -> Iterator[Result]:
-    """Continue the trainings of fixers, whose batches of 2 do not split into 3 parts, on other numbers of devices."""
+    """Continue programs on other numbers of devices; the batches of 2 of the trainings do not split into 3 parts."""
     for program, changes in (
+        (programs.RECONSTRUCTION, ((1, 2),)),
         (programs.training("difix"), ((1, 2), (2, 1), (1, 3))),
         (programs.training("eigent"), ((1, 2), (1, 3))),
     ):
