@@ -214,4 +214,4 @@ def test_the_ready_sweeps_name_settings_that_exist():
         for spec in run_specs(sweep):
             assert all(is_setting(name, to_dict(FuseConfig())) for name in spec.settings if name != "config")
             launch.make_job(sweep, spec, Path("w"))
-    assert len(run_specs(paper_ablation.get_sweep())) == 15 and len(run_specs(waymo.get_sweep())) == 8
+    assert len(run_specs(paper_ablation.get_sweep())) == 25 and len(run_specs(waymo.get_sweep())) == 8
