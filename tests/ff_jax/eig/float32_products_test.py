@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies.measures.uncertainty_maps import nearest_camera
 from ff_jax import eig
 from ff_jax.data.synthetic import StreetConfig, make_street, render_street, rig_camera, simulate_lidar
 from ff_jax.eig import scene_posterior
 from ff_jax.eig.scene_posterior import ScenePosterior, posterior_of, render_with_eig
+from ff_jax.eig.signals.view_maps import nearest_camera
 from ff_jax.eig.view_selection import lanczos
 from ff_jax.fixers.reprojection import AlignConfig, Views, align
 from ff_jax.pipeline.initialize import initialize
