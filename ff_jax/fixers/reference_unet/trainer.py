@@ -47,8 +47,7 @@ class Schedule:
     request: StopRequest = dataclasses.field(default_factory=StopRequest)
 
 
-@struct.dataclass
-class Progress:
+class Progress(struct.PyTreeNode):
     """Everything that a training changes.
 
     Attributes:
