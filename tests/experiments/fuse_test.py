@@ -133,7 +133,7 @@ MISTAKES = [
     (["--config.recon.budgett=5"], "budgett"),
     (["--config.steps=many"], "many"),
     ([*TINY, "--config.fixer=magic"], "invalid fixer='magic'"),
-    (["--config.data.source=/nowhere"], "/nowhere is not a log of a known format"),
+    (["--config.data.source=/nowhere"], "/nowhere: no such file or folder"),
     (["--config.data.source=assets:data/none"], "set FF_ASSETS"),
     (["--processes=2"], "invalid --processes=2: a scene is trained in one process"),
     (["stray"], "unknown argument 'stray'"),
