@@ -50,7 +50,7 @@ def params():
     rng, image = np.random.default_rng(), clips(1)
     latents = jnp.concatenate([image.clean] * 2, -1)
     shapes = (
-        jax.eval_shape(BRANCH.init, jax.random.key(0), *image[:2], *image[2:], jnp.zeros(1)),
+        jax.eval_shape(BRANCH.init, jax.random.key(0), *image[:5], jnp.zeros(1)),
         jax.eval_shape(BACKBONE.init, jax.random.key(0), latents, image.text, jnp.zeros(1)),
     )
     fill = lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32)
