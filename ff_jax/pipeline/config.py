@@ -43,7 +43,6 @@ class InitConfig(Settings):
 
     Attributes:
         scene: PLY file of a scene of Gaussians to start from, with options (`scene_file`); "" starts from points.
-        sh_degree: highest color band that is active from the beginning; a scene sets it to the highest that it uses.
         points: number of initial points.
         random_share: share of them that is drawn at random instead of measured.
         opacity: their opacity.
@@ -53,7 +52,6 @@ class InitConfig(Settings):
     """
 
     scene: str = ""
-    sh_degree: int = bounded(0, 0, 3)
     points: int = bounded(12_000, 1, 100_000_000)
     random_share: float = bounded(0.2, 0.0, 1.0)
     opacity: float = bounded(0.5, 1e-3, 0.999)

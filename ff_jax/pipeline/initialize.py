@@ -167,7 +167,6 @@ def initialize(
         steps=steps,
         seed=config.seed,
         check_every=config.check_every,
-        first_sh_degree=config.init.sh_degree,
     )
     optimizer = make_optimizer(config.recon.optim, plan.scale)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)

@@ -98,8 +98,7 @@ def with_scene_file(config: FuseConfig) -> FuseConfig:
     antialiased = header.antialiased if file.antialiased is None else file.antialiased
     return replace(
         config,
-        init=replace(config.init, sh_degree=used_degree(stored.gaussians.sh)),
-        recon=replace(config.recon, sh_degree=degree),
+        recon=replace(config.recon, sh_degree=degree, first_sh_degree=used_degree(stored.gaussians.sh)),
         render=replace(config.render, antialiased=antialiased),
         actors=replace(config.actors, slots=0),
     )
@@ -113,7 +112,8 @@ def used_degree(sh: Float[Array, "N K 3"]) -> int:
 
 def from_points(config: FuseConfig) -> FuseConfig:
     """Start from points instead, as a reconstruction from a part of the frames does: a file has seen all of them."""
-    return replace(config, init=replace(config.init, scene="", sh_degree=0))
+    recon = replace(config.recon, first_sh_degree=0)
+    return replace(config, init=replace(config.init, scene=""), recon=recon)
 
 
 def world_from_scene(file: SceneFile, header: SplatHeader, log: SceneData, source: str) -> Float[Array, "4 4"]:

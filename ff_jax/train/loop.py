@@ -14,7 +14,7 @@ from ff_jax.render.renderer import RenderInput, RenderSettings, bin_gaussians, p
 from ff_jax.scene import Scene, SceneModel, SceneParams, View, compose
 from ff_jax.train.batch import Batch
 from ff_jax.train.batches import PREFETCH, TrainBatches, frame_at
-from ff_jax.train.config import ReconConfig
+from ff_jax.train.config import ReconConfig, active_sh_degree
 from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.optimizer import ScheduleScale
 from ff_jax.train.pseudo_views import pseudo_batch
@@ -44,7 +44,6 @@ class TrainPlan:
         schedule: when pseudo-views are made; None trains on recorded views only.
         novel_probability: share of the steps that train on a pseudo-view as well, once there are any.
         check_every: steps between two checks of the capacity, and between two log lines.
-        first_sh_degree: highest color band that is active from the beginning.
     """
 
     recon: ReconConfig
@@ -55,7 +54,6 @@ class TrainPlan:
     schedule: ShiftSchedule | None = None
     novel_probability: float = 0.4
     check_every: int = 50
-    first_sh_degree: int = 0
 
     @property
     def scale(self) -> ScheduleScale:
@@ -64,7 +62,7 @@ class TrainPlan:
 
     def sh_degree(self, step: int) -> int:
         """Return the highest color band that is active at a step."""
-        return min(max(step // self.recon.sh_every, self.first_sh_degree), self.recon.sh_degree)
+        return int(active_sh_degree(step, self.recon))
 
     def model(self, state: TrainState, step: int | None = None) -> SceneModel:
         """Return the scene of a training state, ready to render, with the color bands of `step` (default: its own)."""

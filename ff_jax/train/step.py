@@ -19,7 +19,7 @@ from ff_jax.scene.camera_path import camera_roughness
 from ff_jax.scene.exposure import exposure_penalty
 from ff_jax.train import losses
 from ff_jax.train.batch import Batch, as_float
-from ff_jax.train.config import ReconConfig
+from ff_jax.train.config import ReconConfig, active_sh_degree
 from ff_jax.train.densify.mcmc import explore
 from ff_jax.train.densify.split_prune import add_gradient
 from ff_jax.train.losses import LossConfig
@@ -161,7 +161,7 @@ def view_gradient(
         settings: renderer settings.
         is_offset_used: whether density control needs the gradient by the projected means.
     """
-    degree = jnp.minimum(step // config.sh_every, config.sh_degree)
+    degree = active_sh_degree(step, config)
 
     def loss(params: SceneParams, offset: Float[Array, "N 2"] | None) -> tuple[Float[Array, ""], dict[str, Array]]:
         model = SceneModel(scene.replace(params=params), settings, degree)

@@ -44,7 +44,7 @@ def file(tmp_path):
 
 def test_settings_follow_the_file(file):
     config = with_scene_file(make_config(file))
-    assert (config.recon.sh_degree, config.init.sh_degree, config.actors.slots) == (2, 1, 0)
+    assert (config.recon.sh_degree, config.recon.first_sh_degree, config.actors.slots) == (2, 1, 0)
     assert not config.render.antialiased and with_scene_file(make_config(f"{file}?antialiased=yes")).render.antialiased
     assert with_scene_file(config) == config and with_scene_file(CONFIG) == CONFIG
     recon = dataclasses.replace(CONFIG.recon, sh_degree=3)
@@ -52,7 +52,7 @@ def test_settings_follow_the_file(file):
     trained = with_scene_file(make_config(file, recon=recon))
     untrained = with_scene_file(make_config(file, recon=recon, steps=0, schedule=schedule))
     assert (trained.recon.sh_degree, untrained.recon.sh_degree) == (3, 2)  # untrained scenes go out as they came in
-    assert not from_points(config).init.scene and from_points(config).init.sh_degree == 0
+    assert not from_points(config).init.scene and from_points(config).recon.first_sh_degree == 0
 
 
 def test_files_that_do_not_fit_are_refused_in_one_sentence(file, tmp_path):

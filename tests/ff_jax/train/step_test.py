@@ -11,7 +11,7 @@ import pytest
 from ff_jax.render.gaussians import WorldGaussians, opacities
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from ff_jax.runtime import checkpoint
-from ff_jax.scene import PointCloud, SceneModel
+from ff_jax.scene import PointCloud, SceneModel, render_scene
 from ff_jax.scene.camera_path import ROTATION_ARM
 from ff_jax.scene.scene import with_ground
 from ff_jax.train.config import ReconConfig
@@ -19,6 +19,7 @@ from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.densify.split_prune import SplitConfig
 from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
+from ff_jax.train.loop import TrainPlan
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
 from ff_jax.train.step import add_novel, make_train_step, view_loss
@@ -232,3 +233,19 @@ def test_the_ground_keeps_its_positions_and_its_number_and_learns_the_rest(confi
         assert np.abs(getattr(after, name) - getattr(before, name))[:16].max() > 1e-4
     assert np.abs(after.means - before.means)[slots : slots + 40].max() > 1e-4
     assert state.scene.alive[slots:].sum() != start.alive[slots:].sum()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_training_renders_the_color_bands_that_the_plan_shows(first):
+    """A loaded scene trains with all of its bands from the first step on: its renders and its gradients have them."""
+    start, batches = start_and_batches()
+    gaussians = start.params.gaussians
+    sh = jnp.asarray(np.random.default_rng().normal(0, 0.3, (len(gaussians.sh), 4, 3)), jnp.float32)
+    start = start.replace(params=start.params.replace(gaussians=gaussians.replace(sh=gaussians.sh + sh)))
+    config = dataclasses.replace(CONFIG, first_sh_degree=first)
+    plan = TrainPlan(config, SETTINGS, radius=2.0, steps=60)
+    result = make_train_step(config, SETTINGS).gradient(start, jnp.int32(0), batches[0], is_offset_used=False)
+    shown = render_scene(plan.model(state_of(start, config)), batches[0].view).rgb
+    squared = jnp.mean((jnp.clip(shown, 0, 1) - batches[0].image) ** 2)
+    np.testing.assert_allclose(result.metrics["psnr"], -10 * jnp.log10(squared), rtol=1e-5)
+    assert bool(jnp.any(result.params.gaussians.sh[:, 1:])) == (first == 1)
