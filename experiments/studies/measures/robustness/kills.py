@@ -1,5 +1,6 @@
 """Kill and resume runs of a program, and compare the results of two runs."""
 
+import glob
 import json
 import os
 import random
@@ -218,11 +219,16 @@ def compare(program: Program, whole: Path, run: Path, **environment: str) -> Res
 def begun(program: Program, folder: Path) -> set[tuple[Path, int]]:
     """List the checkpoints of a run, finished or not, with the times at which their folders were made or filled."""
     found = set()
-    for path in (path for pattern in program.checkpoints for path in folder.glob(pattern)):
+    for path in (path for pattern in program.checkpoints for path in _matches(folder, pattern)):
         if "tmp" in path.name or path.name.isdecimal():
             with suppress(FileNotFoundError):  # renamed to its final name meanwhile
                 found.add((path, path.stat().st_mtime_ns))
     return found
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """List the paths that match, also while others are removed: `Path.glob` stops at a folder that is gone."""
+    return [folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True)]
 
 
 def _steps_of(checkpoints: set[tuple[Path, int]]) -> set[Path]:
@@ -267,7 +273,7 @@ def state_of(folder: Path) -> dict[str, np.ndarray]:
 
 def complete_steps(folder: Path) -> Iterator[Path]:
     """Give the folders of all complete checkpoints."""
-    return (path.parent for path in folder.rglob(_MANIFEST) if path.parent.name.isdecimal())
+    return (path.parent for path in _matches(folder, f"**/{_MANIFEST}") if path.parent.name.isdecimal())
 
 
 def _arrays(step: Path) -> dict[str, np.ndarray]:
