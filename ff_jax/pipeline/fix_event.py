@@ -24,13 +24,12 @@ from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.eig import EigConfig, eig_weight
 from ff_jax.eig.scene_posterior import EigRender, ScenePosterior
+from ff_jax.eig.signals import RecordedScene
 from ff_jax.fixers.fixer import Fixer, fix, with_context_frames, without_context
-from ff_jax.fixers.one_step import with_repaired
 from ff_jax.fixers.skill import Skill, skill_weight
-from ff_jax.pipeline.conditions import make_conditions
-from ff_jax.pipeline.references import references_for, render_clip
-from ff_jax.pipeline.signals import Signals, Steering, steering
-from ff_jax.pipeline.sources import source_frames
+from ff_jax.pipeline.fixer_inputs import NovelClip, fixer_inputs
+from ff_jax.pipeline.references import render_clip
+from ff_jax.pipeline.signals import Signals
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, shifted_frame, shifted_view
@@ -98,20 +97,15 @@ def repair(key: Key[Array, ""], event: FixEvent, shift: float, frames: Sequence[
     moved = [shifted_frame(recorded[i], recording.log, own) for i, own in zip(nearest, shifts, strict=True)]
     views = [shifted_view(recorded[i], recording.log, own) for i, own in zip(nearest, shifts, strict=True)]
     clip = render_clip(event.model, event.posterior, views)
-    references = references_for(fixer, clip, views, nearest, event.posterior, batches)
-    conditions = make_conditions(fixer.conditions, recording, moved, views, event.model)
-    maps = Steering(clip.eig, None, clip.eig)
-    if event.signals is not None:
-        maps = steering(event.signals, clip, views, moved)
-    inputs = source_frames(fixer.source, clip, conditions), maps.guidance, references
-    conditions = with_repaired(fixer, conditions, *inputs)
-    blend = maps.blend if fixer.source == "render" else jnp.full_like(clip.eig, jnp.inf)
+    scene = RecordedScene(event.model, batches, event.config.priors, event.posterior)
+    made = fixer_inputs(fixer, clip, NovelClip(views, moved, nearest), scene, event.signals)
+    inputs, blend = (made.frames, made.guidance, made.references), made.blend
     if count:
         inputs = with_context_frames(*inputs, as_float(batches.batch(frames[0]).image)[None])
         blend = None if blend is None else without_context(blend, 1)
-    fixed = fix(fixer, key, *inputs, conditions, blend)
+    fixed = fix(fixer, key, *inputs, made.conditions, blend)
     clip = jax.tree.map(lambda x: x[count:], clip)
-    return Repair(moved[count:], views[count:], clip, fixed[count:], maps.weight[count:])
+    return Repair(moved[count:], views[count:], clip, fixed[count:], made.weight[count:])
 
 
 def split_paths(recording: Recording, stride: int, by_camera: bool) -> list[list[int]]:

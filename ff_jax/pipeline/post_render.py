@@ -4,20 +4,18 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.eig.signals import RecordedScene
 from ff_jax.evaluation.renderers import RenderedTarget, Renderer
 from ff_jax.evaluation.shifted_views import SKY, Target
 from ff_jax.fixers.fixer import Fixer, fix
-from ff_jax.pipeline.conditions import make_conditions
+from ff_jax.pipeline.fixer_inputs import NovelClip, fixer_inputs
 from ff_jax.pipeline.fixers import fixers_for
 from ff_jax.pipeline.held_out_views import nearest_index
-from ff_jax.pipeline.references import references_for, render_clip
+from ff_jax.pipeline.references import render_clip
 from ff_jax.pipeline.run import Run
-from ff_jax.pipeline.signals import prepare_signals, steering
-from ff_jax.pipeline.sources import source_frames
+from ff_jax.pipeline.signals import prepare_signals
 from ff_jax.runtime.stop import StopRequest
 
 
@@ -47,13 +45,9 @@ def repairing_renderer(run: Run, fixer: Fixer) -> Renderer:
         frame = dataclasses.replace(target.frame, world_from_camera=target.pose, readout=None)
         clip = render_clip(run.scene, posterior, [target.view])
         nearest = [nearest_index(frame, recorded)]
-        references = references_for(fixer, clip, [target.view], nearest, posterior, run.batches)
-        conditions = make_conditions(fixer.conditions, run.recording, [frame], [target.view], run.scene)
-        maps = steering(signals, clip, [target.view], [frame])
-        blend = maps.blend if fixer.source == "render" else jnp.full_like(clip.eig, jnp.inf)
-        frames = source_frames(fixer.source, clip, conditions)
-        key = jax.random.key(run.config.seed)
-        fixed = np.asarray(fix(fixer, key, frames, maps.guidance, references, conditions, blend)[0])
+        made = fixer_inputs(fixer, clip, NovelClip([target.view], [frame], nearest), scene, signals)
+        key, inputs = jax.random.key(run.config.seed), (made.frames, made.guidance, made.references)
+        fixed = np.asarray(fix(fixer, key, *inputs, made.conditions, made.blend)[0])
         depth = np.asarray(clip.depth[0])
         return RenderedTarget(fixed, np.where(depth < SKY, depth, np.nan))
 

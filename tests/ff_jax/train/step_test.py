@@ -18,8 +18,8 @@ from ff_jax.train.config import ReconConfig
 from ff_jax.train.densify.mcmc import DensityConfig
 from ff_jax.train.densify.split_prune import SplitConfig
 from ff_jax.train.densify.step import is_density_step, make_density_step
-from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.loop import TrainPlan
+from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
 from ff_jax.train.step import add_novel, make_train_step, view_loss
