@@ -77,6 +77,29 @@ def _open_leading_out(lead: Callable[[Path, Path], object], folder: Path) -> str
     return ATTACK
 
 
+OUTSIDE: dict[str, Callable[[Path, Path], str]] = {  # names of a file outside of a log
+    "parent": lambda log, secret: f"../{secret.name}",
+    "absolute": lambda log, secret: str(secret),
+    "detour": lambda log, secret: f"images/../../{secret.name}",
+    "backslash": lambda log, secret: f"..\\{secret.name}",
+}
+
+
+def _colmap_naming(rename: Callable[[Path, Path], str], log: Path, secret: Path) -> None:
+    log.mkdir()
+    path = colmap_model(log, True) / "images.txt"
+    path.write_text(path.read_text().replace("front/b.png", rename(log, secret)))
+
+
+def _nerfstudio_naming(key: str, rename: Callable[[Path, Path], str], log: Path, secret: Path) -> None:
+    log.mkdir()
+    path = transforms(log)
+    content = json.loads(path.read_text())
+    owner = content["frames"][0] if key != "ply_file_path" else content
+    owner[key] = rename(log, secret)
+    path.write_text(json.dumps(content))
+
+
 def _leading_out(good: Path) -> dict[str, Callable[[Path, Path], object]]:
     """List the ways in which logs name a file outside."""
 
@@ -105,42 +128,17 @@ def _leading_out(good: Path) -> dict[str, Callable[[Path, Path], object]]:
         link(log / name, log / f"{name}2")
         (log / f"{name}2").symlink_to(log / name)
 
-    def colmap(rename: Callable[[Path, Path], str]) -> Callable[[Path, Path], None]:
-        def make(log: Path, secret: Path) -> None:
-            log.mkdir()
-            path = colmap_model(log, True) / "images.txt"
-            path.write_text(path.read_text().replace("front/b.png", rename(log, secret)))
-
-        return make
-
-    def nerfstudio(key: str, rename: Callable[[Path, Path], str]) -> Callable[[Path, Path], None]:
-        def make(log: Path, secret: Path) -> None:
-            log.mkdir()
-            path = transforms(log)
-            content = json.loads(path.read_text())
-            owner = content["frames"][0] if key != "ply_file_path" else content
-            owner[key] = rename(log, secret)
-            path.write_text(json.dumps(content))
-
-        return make
-
-    names: dict[str, Callable[[Path, Path], str]] = {
-        "parent": lambda log, secret: f"../{secret.name}",
-        "absolute": lambda log, secret: str(secret),
-        "detour": lambda log, secret: f"images/../../{secret.name}",
-        "backslash": lambda log, secret: f"..\\{secret.name}",
-    }
     ways: dict[str, Any] = {}
-    for name, rename in names.items():
+    for name, rename in OUTSIDE.items():
         ways |= {
             f"image by {name}": scene(lambda c, log, s, r=rename: c["frames"][1].update(image=r(log, s))),
             f"mask by {name}": scene(lambda c, log, s, r=rename: c["frames"][1].update(masks={"sky": r(log, s)})),
             f"sweep by {name}": scene(lambda c, log, s, r=rename: c["sweeps"][1].update(file=r(log, s))),
             f"points by {name}": scene(lambda c, log, s, r=rename: c.update(points=r(log, s))),
-            f"COLMAP image by {name}": colmap(rename),
+            f"COLMAP image by {name}": partial(_colmap_naming, rename),
         }
         for key in ("file_path", "mask_path", "ply_file_path"):
-            ways[f"Nerfstudio {key} by {name}"] = nerfstudio(key, rename)
+            ways[f"Nerfstudio {key} by {name}"] = partial(_nerfstudio_naming, key, rename)
     return ways | {
         "image is a link": scene(lambda c, log, s: link(log / c["frames"][1]["image"], s)),
         "sweep is a link": scene(lambda c, log, s: move_out(c["sweeps"][1]["file"], log, s)),
