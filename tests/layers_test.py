@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # From the top: a package may import the layers below its own, and itself.
 LAYERS = (
     ("experiments",),
-    ("ff_jax.viewer",),
+    ("ff_jax.viewer", "ff_jax.simulation"),
     ("ff_jax.pipeline",),
     ("ff_jax.evaluation", "ff_jax.fixers"),
     ("ff_jax.eig",),

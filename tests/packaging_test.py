@@ -19,6 +19,8 @@ DATA = {
     "ff_jax/fixers/difix/weights/tiny.safetensors",
     "ff_jax/fixers/eigent/weights/tiny.safetensors",
     "ff_jax/py.typed",
+    "ff_jax/simulation/proto/messages.binpb",
+    "ff_jax/simulation/proto/sensorsim.proto",
     "kernels/py.typed",
     "kernels/tuned/NVIDIA_H200.json",
 }
@@ -41,7 +43,8 @@ def test_extras_and_requirement_files_agree():
     assert PROJECT["dynamic"] == ["dependencies"]  # from requirements-cpu.txt
     assert extra("cuda12") == requirements("requirements.txt") - requirements("requirements-cpu.txt")
     assert extra("test") == requirements("requirements-test.txt")
-    assert {"cuda12", "tpu", "viewer", "onnx", "sfm", "slurm", "test", "docs"} == set(PROJECT["optional-dependencies"])
+    names = {"cuda12", "tpu", "viewer", "onnx", "sfm", "slurm", "serve", "test", "docs"}
+    assert names == set(PROJECT["optional-dependencies"])
 
 
 @pytest.fixture(scope="module")

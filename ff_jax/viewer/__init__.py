@@ -6,12 +6,12 @@ view = view_at(path, pose_at(path, time, shift=3.0), time, path.fov, path.aspect
 pixels = session.render(ViewerState(layer="EIG"), view)     # (480, 640, 3), uint8
 """
 
+from ff_jax.pipeline.run_reader import RunReader, SceneVersion
 from ff_jax.viewer.camera_path import RecordedPath, frame_size, pose_at, recorded_path, square_size, view_at
 from ff_jax.viewer.frame_rate import FrameRateController, measure_frame_rate
 from ff_jax.viewer.guard import Guard
 from ff_jax.viewer.layers import LAYERS, Scales, legend, with_legend
 from ff_jax.viewer.page import Page
-from ff_jax.viewer.run_reader import RunReader, SceneVersion
 from ff_jax.viewer.session import ActorEdits, Session, ViewerState
 
 __all__ = [

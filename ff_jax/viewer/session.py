@@ -10,11 +10,11 @@ from jaxtyping import Float, UInt8
 
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
 from ff_jax.pipeline.fuse import FUSED, RECONSTRUCTION
+from ff_jax.pipeline.run_reader import RunReader, SceneVersion
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import RenderedScene, Scene, View, edit, render_scene
 from ff_jax.train.loop import resize_capacity
 from ff_jax.viewer.layers import EIG_LAYERS, RGB, Scales, colorize, scale_of
-from ff_jax.viewer.run_reader import RunReader, SceneVersion
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Serve scenes to a simulator of driving."""
