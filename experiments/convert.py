@@ -1,8 +1,10 @@
-"""Convert a log to a scene folder (docs/scene_contract.md), or validate one.
+"""Convert a log to a scene folder (docs/scene_contract.md), or validate one; write Gaussians in the format of a tool.
 
 python -m experiments.convert --source=assets:data/kitti02_stereo_color --out=/tmp/kitti02
 python -m experiments.convert --source=world --width=640 --out=/tmp/street
 python -m experiments.convert --check=/tmp/kitti02 --decode
+python -m experiments.convert --run=runs/demo --out=/tmp/street.splat     # the Gaussians of a finished run
+python -m experiments.convert --source=scene.ply --out=/tmp/scene.splat   # a file of Gaussians
 """
 
 from pathlib import Path
@@ -14,9 +16,17 @@ from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.validate import validate
+from ff_jax.export.formats.files import FORMATS, format_of
+from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
+from ff_jax.pipeline.scene_export import convert_scene, write_scene
 
-_SOURCE = flags.DEFINE_string("source", None, "Log: a folder, assets:FOLDER, or 'world' (synthetic street).")
-_OUT = flags.DEFINE_string("out", None, "Scene folder to write; must not exist.")
+_SOURCE = flags.DEFINE_string(
+    "source", None, "Log: a folder, assets:FOLDER, or 'world' (synthetic street); or a file of Gaussians."
+)
+_RUN, _VERSION = command_line.run_flags(required=False)
+_OUT = flags.DEFINE_string(
+    "out", None, f"Scene folder to write, which must not exist; or a file of Gaussians ({', '.join(FORMATS)})."
+)
 _CHECK = flags.DEFINE_string("check", None, "Scene folder to validate instead.")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode all images and sweeps while validating.")
 _WIDTH = flags.DEFINE_integer(
@@ -38,12 +48,30 @@ def summary(scene: SceneData) -> str:
     )
 
 
+def export_run(workdir: Path, out: Path) -> None:
+    """Write the Gaussians of a finished run."""
+    config = read_config(workdir)
+    log = open_log(command_line.with_log_path(config).data, ())
+    run = choose_version(load_versions(config, log, workdir), _VERSION.value)
+    write_scene(out, run.scene, config, log)
+    print(f"wrote {out}: {out.stat().st_size} bytes")
+
+
 def main(_: list[str]) -> None:
     """Convert or validate."""
-    if (_CHECK.value is None) == (_SOURCE.value is None) or (_SOURCE.value is None) != (_OUT.value is None):
-        raise ValueError("invalid flags: expected --source and --out, or --check alone.")
+    inputs = [flag.value for flag in (_SOURCE, _RUN, _CHECK) if flag.value is not None]
+    if len(inputs) != 1 or (_CHECK.value is None) != (_OUT.value is not None):
+        raise ValueError("invalid flags: expected --source and --out, --run and --out, or --check alone.")
     if _CHECK.value is not None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
+        return
+    if _RUN.value is not None:
+        format_of(_OUT.value)  # fails before the run is loaded
+        export_run(Path(_RUN.value), Path(_OUT.value))
+        return
+    if Path(_SOURCE.value).suffix.lower() in FORMATS:
+        count = convert_scene(Path(_SOURCE.value), Path(_OUT.value))
+        print(f"wrote {_OUT.value}: {count} Gaussians, {Path(_OUT.value).stat().st_size} bytes")
         return
     config = command_line.data_config(_SOURCE.value, _WIDTH.value, seed=_SEED.value, frames=_FRAMES.value)
     scene = open_log(config, command_line.parse_numbers(_SHIFTS))

@@ -129,8 +129,9 @@ def job_flags() -> Callable[..., None]:
     init = flags.DEFINE_string(
         "init",
         None,
-        "PLY file of 3D Gaussians to start from, in the coordinates of the log; with options: FILE?antialiased=yes, "
-        "FILE?transform=JSON. Training starts from it; --config.steps=0 of `reconstruct` only maps its EIG.",
+        "File of 3D Gaussians to start from (.ply, or another format that `convert` writes), in the coordinates of the "
+        "log; with options: FILE?antialiased=yes, FILE?transform=JSON. Training starts from it; --config.steps=0 of "
+        "`reconstruct` only maps its EIG.",
     )
     resume = flags.DEFINE_bool("resume", False, "Resume the run in --workdir.")
     workdir = workdir_flag("Folder of the run: checkpoints, logs, results.")
@@ -152,9 +153,9 @@ def job_flags() -> Callable[..., None]:
     return run_job
 
 
-def run_flags() -> tuple[flags.FlagHolder[str], flags.FlagHolder[str]]:
+def run_flags(*, required: bool = True) -> tuple[flags.FlagHolder, flags.FlagHolder]:
     """Define --run and --version, which name a scene of a finished run."""
-    run_folder = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
+    run_folder = flags.DEFINE_string("run", None, "Folder of a finished run.", required=required)
     names = ["Fused", "Reconstruction only"]
     return run_folder, flags.DEFINE_enum("version", None, names, "Which of its scenes; default: the last one it has.")
 

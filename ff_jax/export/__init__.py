@@ -3,6 +3,7 @@
 actor_sheet      index of the actors of a scene
 colormaps        color EIG maps and other scalar maps (matplotlib)
 figures          labeled image grids, and charts as images or SVG (matplotlib)
+formats          Gaussians as files of other tools, by suffix
 html             one-file results page (Jinja)
 image_bytes      8-bit images, PNG, JPEG, data URLs
 ply              Gaussians as PLY files

@@ -15,7 +15,8 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Shaped
 from plyfile import PlyData, PlyElement
 
-from ff_jax.export.ply_layouts import check_degree, read_splats
+from ff_jax.export.formats.splats import check_degree, select_alive
+from ff_jax.export.ply_layouts import read_splats
 from ff_jax.render.gaussians import GaussianArrays, Gaussians
 from ff_jax.runtime.atomic_files import atomic_write
 
@@ -30,17 +31,15 @@ def write_ply(
         DiskFullError: the disk is full.
     """
     check_degree(gaussians.sh.shape[1], f"sh of shape {gaussians.sh.shape}")
-    keep = np.asarray(alive)
-    sh = np.asarray(gaussians.sh, np.float32)[keep]
-    means = np.asarray(gaussians.means, np.float32)[keep]
+    means, quats, log_scales, logit_opacities, sh = select_alive(gaussians, alive)
     columns = [
         means,
         np.zeros_like(means),
         sh[:, 0],
         sh[:, 1:].swapaxes(1, 2).reshape(len(sh), 3 * (sh.shape[1] - 1)),
-        np.asarray(gaussians.logit_opacities, np.float32)[keep, None],
-        np.asarray(gaussians.log_scales, np.float32)[keep],
-        np.asarray(gaussians.quats, np.float32)[keep],
+        logit_opacities[:, None],
+        log_scales,
+        quats,
     ]
     names = _properties(gaussians.sh.shape[1])
     rows = np.concatenate(columns, 1).astype("<f4")

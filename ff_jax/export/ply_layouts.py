@@ -12,50 +12,29 @@ PlayCanvas) or "antialiased 1" (Postshot).
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from plyfile import PlyData, PlyElement
 
 from ff_jax.data.ply_files import PlyHeader, columns, open_ply, read_header
-from ff_jax.render.gaussians import SH_C0, GaussianArrays
+from ff_jax.export.formats.splats import (
+    SplatHeader,
+    StoredSplats,
+    check_degree,
+    dc_from_rgb,
+    logits,
+    usable_splats,
+)
+from ff_jax.render.gaussians import GaussianArrays
 from ff_jax.runtime.untrusted_files import UnreadableFileError
 
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 CHUNK = 256  # Gaussians
-FLAT = -20.0  # log of the standard deviation of Gaussians that are exactly flat
-OPAQUE = 20.0  # logit of an opacity of exactly 1
 COLORS = ("red", "green", "blue")
 GEOMETRY = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 
 Array = np.ndarray
-
-
-class StoredSplats(NamedTuple):
-    """The Gaussians of a PLY file."""
-
-    gaussians: GaussianArrays  # in double precision where the file is
-    dropped: int  # number of Gaussians with values that are not finite
-
-
-class SplatHeader(NamedTuple):
-    """What the header of a PLY file of Gaussians says."""
-
-    count: int
-    sh_degree: int
-    comments: tuple[str, ...]
-
-    @property
-    def antialiased(self) -> bool:
-        """Return whether opacity was compensated for the dilation on the screen; the last comment on it decides."""
-        result = False
-        for comment in (" ".join(comment.lower().split()) for comment in self.comments):
-            if comment.startswith("splatrendermode:"):
-                result = comment.endswith(" mip")
-            elif comment in ("antialiased 0", "antialiased 1"):
-                result = comment.endswith("1")
-        return result
 
 
 def read_splat_header(path: str | Path) -> SplatHeader:
@@ -79,25 +58,7 @@ def read_splats(path: str | Path) -> StoredSplats:
     data = open_ply(path)
     is_packed = set(PACKED) <= set(header.properties["vertex"])
     gaussians = _unpacked(path, data, coefficients) if is_packed else _plain(data["vertex"], coefficients)
-    gaussians = gaussians._replace(
-        log_scales=np.where(gaussians.log_scales == -np.inf, FLAT, gaussians.log_scales),
-        logit_opacities=np.where(
-            np.isinf(gaussians.logit_opacities), np.sign(gaussians.logit_opacities) * OPAQUE, gaussians.logit_opacities
-        ),
-    )
-    keep = _is_usable(gaussians)
-    kept = GaussianArrays(*(values[keep] for values in gaussians))
-    return StoredSplats(kept, int((~keep).sum()))
-
-
-def check_degree(coefficients: float | int, what: str) -> None:
-    """Check that the number of coefficients per channel is that of a degree of spherical harmonics.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if coefficients not in (1, 4, 9, 16):
-        raise ValueError(f"{what} fits no degree from 0 to 3: expected 1, 4, 9 or 16 coefficients per channel")
+    return usable_splats(gaussians)
 
 
 def _degree(path: str | Path, header: PlyHeader) -> int:
@@ -124,7 +85,7 @@ def _plain(vertex: PlyElement, coefficients: int) -> GaussianArrays:
     if "f_dc_0" in names:
         dc = columns(vertex, tuple(f"f_dc_{i}" for i in range(3)))
     else:
-        dc = _constant(columns(vertex, COLORS) / 255)
+        dc = dc_from_rgb(columns(vertex, COLORS) / 255)
     rest = tuple(f"f_rest_{i}" for i in range(3 * (coefficients - 1)))
     higher = columns(vertex, rest) if rest else np.zeros((len(dc), 0), np.float32)
     return GaussianArrays(
@@ -155,11 +116,8 @@ def _unpacked(path: str | Path, data: PlyData, coefficients: int) -> GaussianArr
         higher = columns(data["sh"], names) * (8 / 255) - 4 if names else np.zeros((count, 0))
     except (KeyError, ValueError) as error:
         raise UnreadableFileError(f"{path}: is packed in an unknown way ({error}); export it uncompressed.") from error
-    with np.errstate(divide="ignore"):
-        logits = -np.log(1 / color[:, 3] - 1)
-    return GaussianArrays(
-        means, _quaternions(words["packed_rotation"]), log_scales, logits, _sh(_constant(rgb), higher)
-    )
+    quats = _quaternions(words["packed_rotation"])
+    return GaussianArrays(means, quats, log_scales, logits(color[:, 3]), _sh(dc_from_rgb(rgb), higher))
 
 
 def _bits(words: Shaped[Array, "N"], widths: tuple[int, ...]) -> Float[Array, "N C"]:
@@ -189,21 +147,7 @@ def _quaternions(words: Shaped[Array, "N"]) -> Float[Array, "N 4"]:
     return result
 
 
-def _constant(rgb: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
-    """Convert colors in [0, 1] to constant coefficients."""
-    return (rgb - 0.5) / SH_C0
-
-
 def _sh(dc: Float[Array, "N 3"], higher: Float[Array, "N R"]) -> Float[Array, "N K 3"]:
     """Join the constant coefficients and the others, which are stored channel by channel."""
     rest = higher.reshape(len(dc), 3, higher.shape[1] // 3).swapaxes(1, 2)
     return np.concatenate([dc[:, None], rest], 1)
-
-
-def _is_usable(gaussians: GaussianArrays) -> Shaped[Array, "N"]:
-    """Test which Gaussians have finite values in single precision, and an orientation."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = [np.isfinite(v.astype(np.float32)).all(tuple(range(1, v.ndim))) for v in gaussians]
-        sizes = np.isfinite(np.exp(gaussians.log_scales.astype(np.float32))).all(1)
-        lengths = np.linalg.norm(gaussians.quats.astype(np.float32), axis=1)
-    return np.logical_and.reduce([*values, sizes, lengths > 0, np.isfinite(lengths)])

@@ -42,7 +42,7 @@ class InitConfig(Settings):
     """The initial Gaussians.
 
     Attributes:
-        scene: PLY file of a scene of Gaussians to start from, with options (`scene_file`); "" starts from points.
+        scene: file of a scene of Gaussians to start from, with options (`scene_file`); "" starts from points.
         points: number of initial points.
         random_share: share of them that is drawn at random instead of measured.
         opacity: their opacity.

@@ -1,18 +1,11 @@
-"""Scores of a run at lateral shifts, and its export as PLY."""
+"""Scores of a run at lateral shifts."""
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
-
-import jax
-import jax.numpy as jnp
 
 from ff_jax.evaluation.shifted_views import ShiftScore, targets
-from ff_jax.export.ply import write_ply
 from ff_jax.pipeline.results import score_version, text_table
 from ff_jax.pipeline.run import Run
-from ff_jax.scene import SceneModel, compose
-from ff_jax.scene.appearance import appearance_file, write_appearance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +32,3 @@ def evaluate(run: Run, shifts: Sequence[float | int] = (), *, frames: int = 8, n
     """
     chosen = targets(run.log, tuple(map(float, shifts)), frames)
     return Scores(name, score_version(name, run, chosen, [target.view for target in chosen]).shifts)
-
-
-def save_ply(path: str | Path, model: SceneModel, time: float = 0.0) -> None:
-    """Write the Gaussians of a scene at `time` (seconds) as PLY for 3D Gaussian splatting viewers, and its sky beside.
-
-    Coordinates are those of the world of the log.
-    """
-    world = jax.jit(compose)(model.scene, jnp.float32(time))
-    mode = "mip" if model.settings.antialiased else "default"
-    write_ply(path, world.gaussians, world.alive, [f"SplatRenderMode: {mode}"])
-    write_appearance(appearance_file(path), model.scene.params)

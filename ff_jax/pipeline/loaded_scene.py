@@ -1,25 +1,25 @@
-"""A scene of Gaussians that a run starts from: load it into the world of a log, check that it fits, write it again."""
+"""A scene of Gaussians that a run starts from: load it into the world of a log, check that it fits."""
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ff_jax.data.points.visibility import project_points
 from ff_jax.data.scene_data import Frame, SceneData
-from ff_jax.export.ply import into_slots, write_ply
-from ff_jax.export.ply_layouts import SplatHeader, StoredSplats, read_splat_header, read_splats
+from ff_jax.export.formats.files import read_gaussians, read_gaussians_header
+from ff_jax.export.formats.splats import SplatHeader, StoredSplats
+from ff_jax.export.ply import into_slots
 from ff_jax.pipeline.config import FuseConfig
-from ff_jax.pipeline.scene_file import SceneFile, parse_scene_file, scene_comments, world_from_scene
-from ff_jax.render.gaussians import GaussianArrays, on_host
+from ff_jax.pipeline.scene_file import SceneFile, parse_scene_file, world_from_scene
+from ff_jax.render.gaussians import GaussianArrays
 from ff_jax.render.similarity import moved
-from ff_jax.scene import Scene, SceneModel, View, compose, render_scene
-from ff_jax.scene.appearance import appearance_file, with_appearance, write_appearance
+from ff_jax.scene import Scene, SceneModel, View, render_scene
+from ff_jax.scene.appearance import appearance_file, with_appearance
 from ff_jax.train.batches import TrainBatches
 
 MAX_CHECKED = 20_000  # Gaussians that are projected to the cameras
@@ -51,7 +51,7 @@ def load_scene(config: FuseConfig, log: SceneData) -> LoadedScene:
         ValueError: the file is missing or damaged.
     """
     file = parse_scene_file(config.init.scene)
-    header, stored = read_splat_header(file.path), read_splats(file.path)
+    header, stored = read_gaussians_header(file.path), read_gaussians(file.path)
     return LoadedScene(file, header, stored, world_from_scene(file, header, log, config.data.source))
 
 
@@ -121,36 +121,3 @@ def warn_if_unlike(model: SceneModel, batches: TrainBatches, name: str) -> None:
 @jax.jit
 def _render(model: SceneModel, view: View) -> Float[jax.Array, "H W 3"]:
     return render_scene(model, view).rgb
-
-
-def write_scene(path: Path, model: SceneModel, config: FuseConfig, log: SceneData) -> None:
-    """Write the Gaussians of a scene at time 0, and its sky and exposures beside them.
-
-    A scene that was loaded goes back to the coordinates of its file, and Gaussians that are as they were loaded are
-    written bit by bit; another scene is in the world of the log. The header names the coordinates.
-
-    Args:
-        path: of the PLY file.
-        model: the scene.
-        config: the settings of its run.
-        log: its log.
-    """
-    world = jax.jit(compose)(model.scene, jnp.float32(0))
-    gaussians, alive, matrix = on_host(world.gaussians), np.asarray(world.alive), np.eye(4)
-    if config.init.scene:
-        loaded = load_scene(config, log)
-        matrix = loaded.matrix
-        gaussians = _in_file(gaussians, alive, loaded)
-    write_ply(path, gaussians, alive, scene_comments(matrix, log, antialiased=config.render.antialiased))
-    write_appearance(appearance_file(path), model.scene.params, log.num_exposures)
-
-
-def _in_file(gaussians: GaussianArrays, alive: Bool[Array, "N"], loaded: LoadedScene) -> GaussianArrays:
-    """Move Gaussians to the coordinates of the file, and take those that did not change from it."""
-    sizes = len(alive), gaussians.sh.shape[1]
-    before, stored = (on_host(into_slots(part, *sizes)) for part in (loaded.in_world, loaded.stored.gaussians))
-    same = alive & (np.arange(len(alive)) < loaded.stored.gaussians.count)
-    for now, then in zip(gaussians, before, strict=True):
-        same &= (now == then).all(tuple(range(1, now.ndim)))
-    pairs = zip(moved(gaussians, np.linalg.inv(loaded.matrix)), stored, strict=True)
-    return GaussianArrays(*(np.where(same.reshape(-1, *[1] * (now.ndim - 1)), then, now) for now, then in pairs))

@@ -22,8 +22,8 @@ from ff_jax.export.image_bytes import save_png
 from ff_jax.export.records import MetricsRow, Panel, Report, metric_curves, shift_name
 from ff_jax.export.video import VideoError, write_mp4
 from ff_jax.pipeline.config import to_dict
-from ff_jax.pipeline.loaded_scene import write_scene
 from ff_jax.pipeline.run import Run
+from ff_jax.pipeline.scene_export import write_scene
 from ff_jax.render.camera import make_camera
 from ff_jax.render.trajectories import interpolate_poses, lane_change, shift_laterally
 from ff_jax.runtime.atomic_files import atomic_write

@@ -1,4 +1,4 @@
-"""Start from the scene of Gaussians in a PLY file, and write such files.
+"""Start from the scene of Gaussians in a file (PLY, or another format of `export.formats`), and write such files.
 
 The setting `init.scene` is `PATH` or `PATH?option=value&...`:
 
@@ -24,7 +24,8 @@ from jaxtyping import Float
 from ff_jax.data.formats.nerfstudio import applied_transform
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.similarity import is_similarity
-from ff_jax.export.ply_layouts import SplatHeader, StoredSplats, read_splat_header, read_splats
+from ff_jax.export.formats.files import read_gaussians, read_gaussians_header
+from ff_jax.export.formats.splats import SplatHeader, StoredSplats, render_mode
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.runtime.untrusted_files import UnreadableFileError, read_json_object
 from ff_jax.scene.appearance import appearance_file
@@ -38,7 +39,7 @@ Array = np.ndarray
 
 
 class SceneFile(NamedTuple):
-    """A PLY file of Gaussians, and what its options say."""
+    """A file of Gaussians, and what its options say."""
 
     path: Path
     antialiased: bool | None = None  # None: the file decides
@@ -82,7 +83,7 @@ def with_scene_file(config: FuseConfig) -> FuseConfig:
     if not config.init.scene:
         return config
     file = parse_scene_file(config.init.scene)
-    header = read_splat_header(file.path)
+    header = read_gaussians_header(file.path)
     if header.count < 1:
         raise UnreadableFileError(f"{file.path} holds no Gaussians; use another file.")
     if header.count > config.recon.budget:
@@ -90,7 +91,7 @@ def with_scene_file(config: FuseConfig) -> FuseConfig:
             f"{file.path} holds {header.count} Gaussians, more than recon.budget={config.recon.budget}: "
             f"set --config.recon.budget={header.count} or more."
         )
-    stored = read_splats(file.path)
+    stored = read_gaussians(file.path)
     if stored.gaussians.count == 0:
         raise UnreadableFileError(f"{file.path} holds no Gaussians with finite values; use another file.")
     _report(file, header, stored)
@@ -117,7 +118,7 @@ def from_points(config: FuseConfig) -> FuseConfig:
 
 
 def world_from_scene(file: SceneFile, header: SplatHeader, log: SceneData, source: str) -> Float[Array, "4 4"]:
-    """Find the similarity from the coordinates of a PLY file to the world of a log.
+    """Find the similarity from the coordinates of a file of Gaussians to the world of a log.
 
     Args:
         file: the file.
@@ -153,7 +154,7 @@ def scene_comments(world_from_scene: Float[Array, "4 4"], log: SceneData, *, ant
         antialiased: whether opacity is compensated for the dilation on the screen.
     """
     matrix = np.linalg.inv(log.world_from_files) @ world_from_scene
-    comments = [f"SplatRenderMode: {'mip' if antialiased else 'default'}"]
+    comments = [render_mode(antialiased)]
     if not np.array_equal(matrix, np.eye(4)):
         comments.append(f"{COMMENT} {' '.join(repr(float(value)) for value in matrix.ravel())}")
     return comments

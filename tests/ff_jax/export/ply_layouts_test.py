@@ -6,8 +6,9 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from experiments.studies.measures.robustness.writers.gaussians import write_compressed
+from ff_jax.export.formats.splats import FLAT, OPAQUE
 from ff_jax.export.ply import read_ply, write_ply
-from ff_jax.export.ply_layouts import FLAT, OPAQUE, read_splat_header, read_splats
+from ff_jax.export.ply_layouts import read_splat_header, read_splats
 from ff_jax.render.gaussians import SH_C0
 from tests.scenes import random_gaussians
 

@@ -16,7 +16,8 @@ from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splats
 from ff_jax.pipeline.fuse import checked_recording, load_run, reconstruct
 from ff_jax.pipeline.initialize import initialize, make_recording
-from ff_jax.pipeline.loaded_scene import load_scene, warn_if_unlike, write_scene
+from ff_jax.pipeline.loaded_scene import load_scene, warn_if_unlike
+from ff_jax.pipeline.scene_export import write_scene
 from ff_jax.pipeline.scene_file import with_scene_file
 from ff_jax.render.gaussians import on_host
 from ff_jax.render.similarity import moved

@@ -19,6 +19,8 @@ from ff_jax.data.formats import colmap, nerfstudio, waymo_v1
 from ff_jax.data.formats.common import read_columns
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.scene_data import SceneData
+from ff_jax.export.formats import files
+from ff_jax.export.formats.splats import select_alive
 from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splats
 from ff_jax.fixers.convert.safetensors_shards import read_tensors
@@ -83,6 +85,17 @@ def _ply(is_text: bool) -> Format:
 def _plain_gaussians(folder: Path) -> Path:
     write_ply(folder / "scene.ply", random_gaussians(np.random.default_rng(0), 5), np.ones(5, bool), ["made here"])
     return folder / "scene.ply"
+
+
+def _gaussians(suffix: str) -> Format:
+    """Make a format of `export.formats`."""
+
+    def make(folder: Path) -> Path:
+        gaussians = select_alive(random_gaussians(np.random.default_rng(0), 5), np.ones(5, bool))
+        files.write_gaussians(folder / f"scene{suffix}", gaussians, ["SplatRenderMode: mip"])
+        return folder / f"scene{suffix}"
+
+    return Format(make, files.read_gaussians)
 
 
 def _packed_gaussians(folder: Path) -> Path:
@@ -203,6 +216,7 @@ def formats(make_scene: Callable[[Path], SceneData]) -> dict[str, Format]:
         "binary ply": _ply(False),
         "plain gaussians": Format(_plain_gaussians, read_splats),
         "packed gaussians": Format(_packed_gaussians, read_splats),
+        "splat": _gaussians(".splat"),
         "cameras.bin": _colmap("cameras.bin"),
         "images.bin": _colmap("images.bin"),
         "points3D.bin": _colmap("points3D.bin"),

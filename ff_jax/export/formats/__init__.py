@@ -1,0 +1,6 @@
+"""Files of Gaussians of other tools, one module per format.
+
+files    write and read a file of Gaussians of the format that its suffix names
+splat    32 bytes a Gaussian, for viewers in the browser
+splats   what all readers give, and the bounds that they share
+"""

@@ -1,0 +1,76 @@
+"""Write and read a file of Gaussians of the format that its suffix names."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ff_jax.export.formats import splat
+from ff_jax.export.formats.splats import SplatHeader, StoredSplats
+from ff_jax.export.ply import write_ply
+from ff_jax.export.ply_layouts import read_splat_header, read_splats
+from ff_jax.render.gaussians import GaussianArrays
+
+
+class SplatFormat(NamedTuple):
+    """Write a file from its path, Gaussians and comments; read its header, and all of it."""
+
+    write: Callable[[str | Path, GaussianArrays, Sequence[str]], None]
+    read_header: Callable[[str | Path], SplatHeader]
+    read: Callable[[str | Path], StoredSplats]
+
+
+def _write_ply(path: str | Path, gaussians: GaussianArrays, comments: Sequence[str] = ()) -> None:
+    write_ply(path, gaussians, np.ones(gaussians.count, bool), comments)
+
+
+FORMATS = {
+    ".ply": SplatFormat(_write_ply, read_splat_header, read_splats),
+    ".splat": SplatFormat(splat.write, splat.read_header, splat.read),
+}
+
+
+def format_of(path: str | Path) -> SplatFormat:
+    """Find the format of a file by its suffix.
+
+    Raises:
+        ValueError: no format has it.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"invalid file of Gaussians {path}: expected a name that ends with {', '.join(FORMATS)}.")
+    return FORMATS[suffix]
+
+
+def write_gaussians(path: str | Path, gaussians: GaussianArrays, comments: Sequence[str] = ()) -> None:
+    """Write Gaussians in the format of the suffix, atomically.
+
+    Args:
+        path: of the file.
+        gaussians: in single precision.
+        comments: lines for the header; formats without a place for them drop them.
+
+    Raises:
+        ValueError: no format has the suffix, or the format cannot hold the Gaussians.
+        DiskFullError: the disk is full.
+    """
+    format_of(path).write(path, gaussians, comments)
+
+
+def read_gaussians_header(path: str | Path) -> SplatHeader:
+    """Read the header of a file of Gaussians.
+
+    Raises:
+        ValueError: no format has the suffix, or the file is missing, damaged or of another type.
+    """
+    return format_of(path).read_header(path)
+
+
+def read_gaussians(path: str | Path) -> StoredSplats:
+    """Read a file of Gaussians; those with values that are not finite are dropped.
+
+    Raises:
+        ValueError: no format has the suffix, or the file is missing, damaged or of another type.
+    """
+    return format_of(path).read(path)

@@ -1,0 +1,31 @@
+"""Gaussians for the tests of formats, and an independent reader (the package gaussforge)."""
+
+from pathlib import Path
+
+import gaussforge
+import numpy as np
+
+from ff_jax.export.formats.splats import select_alive, unit_quats
+from ff_jax.export.ply_layouts import read_splats
+from ff_jax.render.gaussians import GaussianArrays
+from tests.scenes import random_gaussians
+
+
+def gaussians_of(count: int, coefficients: int) -> GaussianArrays:
+    """Draw Gaussians whose colors fit into bytes."""
+    options = {"coefficients": coefficients, "brightness": 0.0, "color_std": 0.25}
+    return select_alive(random_gaussians(np.random.default_rng(), count, **options), np.ones(count, bool))
+
+
+def decoded(path: Path, kind: str) -> GaussianArrays:
+    """Convert a file to PLY by a program that shares no code with this project, and read that."""
+    answer = gaussforge.GaussForge().convert(path.read_bytes(), kind, "ply")
+    assert "error" not in answer, answer
+    ply = path.with_suffix(f".{kind}.ply")
+    ply.write_bytes(answer["data"])
+    return read_splats(ply).gaussians
+
+
+def rotation_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Measure the angles (radians) between rotations given as quaternions of any length and sign."""
+    return 2 * np.arccos(np.minimum(np.abs((unit_quats(a) * unit_quats(b)).sum(1)), 1))
