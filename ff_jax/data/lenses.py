@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
+from ff_jax.render.lenses.formulas import distort_opencv
+
 NAMES = ("k1", "k2", "p1", "p2", "k3", "k4", "d1", "d2", "d3", "s1", "s2", "fisheye")
 SIZES = (5, len(NAMES))  # of a vector
 _CAMERAS = 12  # whose fields are kept: those of a rig; a field takes 9 bytes a pixel
@@ -86,18 +88,9 @@ def distort(rays: Float[Array, "*n 2"], distortion: Float[Array, "n"]) -> Float[
     if fisheye:
         radius = np.linalg.norm(rays, axis=-1, keepdims=True)
         rays = rays * np.divide(np.arctan(radius), radius, out=np.ones_like(radius), where=radius > 0)
-    x, y = rays[..., 0], rays[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
-    if d1 or d2 or d3:
-        radial = radial / (1 + r2 * (d1 + r2 * (d2 + r2 * d3)))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + s1 * r2,
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + s2 * r2,
-        ],
-        -1,
-    )
+    denominator = (d1, d2, d3) if d1 or d2 or d3 else ()
+    radial = (k1, k2, k3, k4), denominator
+    return np.stack(distort_opencv(rays[..., 0], rays[..., 1], radial, (p1, p2), ((s1,), (s2,))), -1)
 
 
 def undistort(

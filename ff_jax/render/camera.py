@@ -1,4 +1,4 @@
-"""Pinhole cameras as pytrees.
+"""Cameras as pytrees: pinholes, and the lenses of `ff_jax.render.lenses`.
 
 OpenCV axes: x right, y down, z forward; pixel centers at .5; meters.
 """
@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Bool, Float
+
+from ff_jax.render.lenses import Lens
 
 
 class Shutter(struct.PyTreeNode):
@@ -20,13 +22,14 @@ class Shutter(struct.PyTreeNode):
 
 
 class Camera(struct.PyTreeNode):
-    """One pinhole camera without distortion; differentiable in `K`, `camera_from_world` and the shutter's motion."""
+    """One camera; differentiable in `K`, `camera_from_world`, and the numbers of the shutter and the lens."""
 
-    K: Float[Array, "3 3"]  # pixels
+    K: Float[Array, "3 3"]  # from the lens plane (x / z and y / z of a pinhole) to pixels
     camera_from_world: Float[Array, "4 4"]  # meters, OpenCV axes
     width: int = struct.field(pytree_node=False)  # pixels
     height: int = struct.field(pytree_node=False)
     shutter: Shutter | None = None  # None: all lines at once; else the pose is that of the middle line
+    lens: Lens | None = None  # None: a pinhole
 
     @property
     def world_from_camera(self) -> Float[Array, "4 4"]:
@@ -53,6 +56,38 @@ def make_camera(
 
 
 def resize(camera: Camera, width: int, height: int) -> Camera:
-    """Scale the intrinsics of `camera` to an image of `width` x `height` pixels of the same field of view."""
+    """Scale `camera`, with its lens, to an image of `width` x `height` pixels of the same field of view."""
     scale = jnp.array([width / camera.width, height / camera.height, 1.0])
     return camera.replace(K=camera.K * scale[:, None], width=width, height=height)
+
+
+def project_points(camera: Camera, points: Float[Array, "*n 3"]) -> tuple[Float[Array, "*n 2"], Bool[Array, "*n"]]:
+    """Project points in the camera frame (meters) to pixels, whatever the image's size.
+
+    Returns:
+        Pixels, and whether the points are in front of a pinhole or in the domain of the lens. The others have finite
+        pixels too.
+    """
+    if camera.lens is not None:
+        xy, is_visible = camera.lens.to_plane(points)
+    else:
+        is_visible = points[..., 2] > 0
+        xy = points[..., :2] / jnp.where(is_visible, points[..., 2], 1.0)[..., None]
+    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
+    return jnp.stack([fx * xy[..., 0] + skew * xy[..., 1] + cx, fy * xy[..., 1] + cy], -1), is_visible
+
+
+def pixel_rays(camera: Camera, pixels: Float[Array, "*n 2"]) -> tuple[Float[Array, "*n 3"], Bool[Array, "*n"]]:
+    """Compute unit directions in the camera frame through image points (x, y); the inverse of `project_points`.
+
+    Returns:
+        Directions, and whether they are in the domain of the lens (everywhere for a pinhole).
+    """
+    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
+    y = (pixels[..., 1] - cy) / fy
+    xy = jnp.stack([(pixels[..., 0] - cx - skew * y) / fx, y], -1)
+    if camera.lens is not None:
+        directions, is_inside = camera.lens.to_rays(xy)
+        return directions, is_inside
+    rays = jnp.concatenate([xy, jnp.ones_like(xy[..., :1])], -1)
+    return rays / jnp.linalg.norm(rays, axis=-1, keepdims=True), jnp.ones(xy.shape[:-1], bool)
