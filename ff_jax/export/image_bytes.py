@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import ArrayLike, Shaped, UInt8
+from jaxtyping import ArrayLike, Shaped, UInt8, UInt16
 from PIL import Image
 
 from ff_jax.runtime.atomic_files import atomic_write
@@ -34,6 +34,20 @@ def jpeg(picture: Picture, quality: int = 85) -> bytes:
     """Encode a picture as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(picture)).save(buffer, format="jpeg", quality=quality)
+    return buffer.getvalue()
+
+
+def png(picture: Picture) -> bytes:
+    """Encode a picture as PNG, quickly rather than small."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(picture)).save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
+
+
+def gray16_png(levels: UInt16[np.ndarray, "H W"]) -> bytes:
+    """Encode a map of 16-bit levels as a gray PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, format="png")
     return buffer.getvalue()
 
 

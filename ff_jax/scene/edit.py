@@ -1,15 +1,19 @@
-"""Edit a scene by actor: remove, move, duplicate, replace. Pure functions; node 1 + a is actor a.
+"""Edit a scene by actor: remove, move, place, duplicate, replace. Pure functions; node 1 + a is actor a.
 
 Edits change the poses of actors and the slots that are alive, but not the background. The background behind an actor
 keeps its posterior, so the EIG map is large where the recorded views did not observe it.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import jaxlie
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Float32
 from numpy import ndarray
+from scipy.spatial.transform import Rotation
 
 from ff_jax.render.rigid import in_float32, quats_to_matrices
 from ff_jax.scene.actors import Tracks
@@ -44,6 +48,32 @@ def move(scene: Scene, actor: int, by: Float[ndarray, "3"] | Float32[Array, "3"]
     positions = tracks.positions.at[actor].add(jnp.einsum("tij,j->ti", axes, jnp.asarray(by, jnp.float32)))
     turned = jaxlie.SO3(tracks.quats[actor]) @ jaxlie.SO3.from_z_radians(jnp.float32(turn))
     return scene.replace(tracks=tracks.replace(positions=positions, quats=tracks.quats.at[actor].set(turned.wxyz)))
+
+
+def place(scene: Scene, world_from_object: Mapping[int, Float[ndarray, "4 4"]]) -> Scene:
+    """Put actors at poses that do not depend on time, and let the others be absent; nothing changes its shape.
+
+    Args:
+        scene: the scene.
+        world_from_object: the pose of the box of every actor that is present, meters, by its number.
+
+    Raises:
+        ValueError: there is no such actor.
+    """
+    for actor in world_from_object:
+        _check(scene, actor)
+    tracks, actors = scene.tracks, scene.params.actors
+    if tracks is None or actors is None:
+        return scene
+    quats, positions, present = (np.zeros(x.shape, x.dtype) for x in (tracks.quats, tracks.positions, tracks.present))
+    quats[..., 0] = 1.0
+    for actor, pose in world_from_object.items():
+        quats[actor] = Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True)
+        positions[actor], present[actor] = pose[:3, 3], True
+    placed = jax.device_put((quats, positions, present))
+    tracks = tracks.replace(quats=placed[0], positions=placed[1], present=placed[2])
+    actors = actors.replace(turns=jnp.zeros_like(actors.turns), moves=jnp.zeros_like(actors.moves))
+    return scene.replace(tracks=tracks, params=scene.params.replace(actors=actors))
 
 
 def duplicate(scene: Scene, actor: int) -> Scene:

@@ -2,18 +2,17 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
 
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
+from ff_jax.pipeline.any_view import render_any
 from ff_jax.pipeline.fuse import FUSED, RECONSTRUCTION
 from ff_jax.pipeline.run_reader import RunReader, SceneVersion
 from ff_jax.render.renderer import RenderSettings
-from ff_jax.scene import RenderedScene, Scene, View, edit, render_scene
-from ff_jax.train.loop import resize_capacity
+from ff_jax.scene import RenderedScene, Scene, View, edit
 from ff_jax.viewer.layers import EIG_LAYERS, RGB, Scales, colorize, scale_of
 
 
@@ -123,14 +122,8 @@ class Session:
         """Render a view, and its EIG map if required, with a sufficient capacity."""
         if name not in self.versions:
             raise ValueError(f"the run has no version {name!r} yet; it has {', '.join(self.versions) or 'none'}.")
-        model, size = self.versions[name].model, (view.camera.width, view.camera.height)
-        settings = self._settings.setdefault(size, model.settings)
-        model = model.replace(scene=self._edited_scene(name, state.edits), settings=settings)
-        rendered = _render(model, view)
-        if int(rendered.num_intersections) > settings.capacity:
-            settings = self._settings[size] = resize_capacity(settings, int(rendered.num_intersections))
-            model = model.replace(settings=settings)
-            rendered = _render(model, view)
+        model = self.versions[name].model.replace(scene=self._edited_scene(name, state.edits))
+        model, rendered = render_any(model, view, self._settings)
         return rendered, render_with_eig(model, self.posterior(name), view).eig if with_eig else None
 
     def _edited_scene(self, name: str, edits: ActorEdits) -> Scene:
@@ -138,9 +131,6 @@ class Session:
         if name not in self._edited or self._edited[name][0] != edits:
             self._edited[name] = edits, apply_edits(self.versions[name].model.scene, edits)
         return self._edited[name][1]
-
-
-_render = jax.jit(render_scene)
 
 
 def apply_edits(scene: Scene, edits: ActorEdits) -> Scene:

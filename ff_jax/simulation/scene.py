@@ -1,0 +1,178 @@
+"""A trained scene as a simulator sees it: cameras, the recorded drive, and images with actors where it puts them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, UInt8
+
+from ff_jax.data.scene_data import Frame, Readout, invert_rigid, tracks
+from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
+from ff_jax.evaluation.shifted_views import exposure_between
+from ff_jax.pipeline.any_view import ViewTooLargeError, render_any
+from ff_jax.pipeline.run_reader import RunReader
+from ff_jax.render.renderer import RenderSettings
+from ff_jax.scene import Scene, SceneModel, View, edit
+from ff_jax.simulation.cameras import RigCamera, rig_cameras
+from ff_jax.simulation.errors import RequestError
+from ff_jax.simulation.frames_of_reference import to_microseconds, upright
+from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
+from ff_jax.simulation.requests import ImageRequest
+from ff_jax.train.batches import view_of
+
+
+class SimulatedScene:
+    """The newest scene of a run; use it from one thread.
+
+    Attributes:
+        log: its driving log.
+        cameras: those of the log, by name.
+        local_from_world: from the world of the log to the frame of the simulator.
+    """
+
+    def __init__(
+        self,
+        reader: RunReader,
+        *,
+        version: str | None = None,
+        any_camera: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ):
+        """Load the newest checkpoint of a run.
+
+        Args:
+            reader: of the run.
+            version: which of its scenes; None takes the last one.
+            any_camera: whether a request may name a camera that the log does not have.
+            limits: bounds of image sizes and of the renderer's memory.
+
+        Raises:
+            ValueError: the run has no such scene yet, or its log has no meters.
+        """
+        self.reader, self.limits, self.any_camera = reader, limits, any_camera
+        self.log = reader.recording.log
+        self.cameras = rig_cameras(self.log)
+        self.local_from_world = upright(np.asarray(self.log.world_from_ego, np.float64))
+        self._model = load_model(reader, version)
+        self._posterior: ScenePosterior | None = None
+        self._settings: dict[tuple[int, int], RenderSettings] = {}
+        self._tracks = frozenset(tracks(self.log))
+
+    def trajectory(self) -> list[tuple[int, Float[np.ndarray, "4 4"]]]:
+        """Return the recorded drive: times (microseconds) and local_from_rig."""
+        times, poses = self.log.times, self.local_from_world @ self.log.world_from_ego
+        return [(to_microseconds(float(time)), pose) for time, pose in zip(times, poses, strict=True)]
+
+    def render(self, request: ImageRequest) -> UInt8[np.ndarray, "H W 3"]:
+        """Render an image.
+
+        Raises:
+            RequestError: an object or the camera is unknown, or the image needs too much memory.
+        """
+        _, rgb = self._render(request)
+        return np.asarray(_to_bytes(rgb))
+
+    def eig_map(self, request: ImageRequest) -> Float[np.ndarray, "H W"]:
+        """Compute the EIG map of an image, nats; the first call computes the posterior from the recorded views.
+
+        Raises:
+            RequestError: as in `render`.
+            ValueError, OSError: the recorded images cannot be read.
+        """
+        if self._posterior is None:
+            self._posterior = fit_posterior(self._model, self.reader.batches, self.reader.config.eig.priors)
+        model, _ = self._render(request)
+        return np.asarray(render_with_eig(model, self._posterior, self.view(request)).eig)
+
+    def _render(self, request: ImageRequest) -> tuple[SceneModel, Float[Array, "H W 3"]]:
+        """Render an image; return it with the scene whose actors are placed and whose capacity suffices."""
+        model, view = self._model.replace(scene=self.place_actors(request.objects)), self.view(request)
+        try:
+            model, rendered = render_any(model, view, self._settings, max_intersections=self.limits.intersections)
+        except ViewTooLargeError as error:
+            raise RequestError(str(error), "RESOURCE_EXHAUSTED") from None
+        return model, rendered.rgb
+
+    def place_actors(self, objects: dict[str, Float[np.ndarray, "4 4"]]) -> Scene:
+        """Put the actors that are listed at their poses (local_from_object), and leave out the others.
+
+        Tracks of the log without Gaussians of their own (objects that stand still) belong to the background.
+
+        Raises:
+            RequestError: the log has no such track.
+        """
+        actors = {name: index for index, name in enumerate(self.reader.recording.actors)}
+        for name in objects:
+            if name not in self._tracks:
+                known = ", ".join(sorted(actors)) or "no object"
+                raise RequestError(f"unknown track id {name!r}: the scene has {known}.", "NOT_FOUND")
+        world_from_local = invert_rigid(self.local_from_world)
+        poses = {actors[name]: world_from_local @ pose for name, pose in objects.items() if name in actors}
+        return edit.place(self._model.scene, poses)
+
+    def view(self, request: ImageRequest) -> View:
+        """Make the view of a request; its exposure is that of the recorded images of the camera around its time.
+
+        Raises:
+            RequestError: the camera is unknown, or the image has another size than the many before.
+        """
+        frame = self._frame(request)
+        self._check_size((frame.width, frame.height))
+        view = view_of(frame, exposure_between(frame, self.log))
+        recorded = recorded_center([f for f in self.log.frames if f.camera == frame.camera], frame.time)
+        return view._replace(offset=jnp.asarray(frame.world_from_camera[:3, 3] - recorded, jnp.float32))
+
+    def _frame(self, request: ImageRequest) -> Frame:
+        """Make the frame that a request describes: one that was never recorded."""
+        camera = self._camera(request.camera)
+        sensor = camera.intrinsics if request.intrinsics is None else request.intrinsics
+        K, width, height = sensor.scaled(*(request.size or (sensor.width, sensor.height)))
+        pose, motion, columns = request.exposure
+        return dataclasses.replace(
+            next(frame for frame in self.log.frames if frame.camera == camera.name),
+            time=request.time,
+            K=K,
+            width=width,
+            height=height,
+            world_from_camera=invert_rigid(self.local_from_world) @ pose,
+            readout=None if motion is None else Readout(motion, columns),
+        )
+
+    def _camera(self, name: str) -> RigCamera:
+        """Find a camera by name; one without a name has the exposure of the first."""
+        if name in self.cameras:
+            return self.cameras[name]
+        if name and not self.any_camera:
+            raise RequestError(f"unknown camera {name!r}: the scene has {', '.join(self.cameras)}.", "NOT_FOUND")
+        return next(iter(self.cameras.values()))
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        if size not in self._settings and len(self._settings) >= self.limits.sizes:
+            text = f"images of {size[0]} x {size[1]} would be the {len(self._settings) + 1}th size that is compiled"
+            raise RequestError(f"{text}: use one of the sizes of before.", "RESOURCE_EXHAUSTED")
+
+
+def load_model(reader: RunReader, version: str | None) -> SceneModel:
+    """Load the newest scene of a run; arguments and errors as in `SimulatedScene`."""
+    if not reader.recording.log.has_meters:
+        raise ValueError(f"{reader.workdir}: the log has lengths of unknown unit, but a simulator needs meters.")
+    newest = reader.newest_checkpoints()
+    name = version or next(reversed(newest), "scene")
+    if name not in newest:
+        raise ValueError(f"{reader.workdir} has no {name!r} yet; it has {', '.join(newest) or 'no checkpoint'}.")
+    return reader.load(newest[name]).model
+
+
+def recorded_center(frames: Sequence[Frame], time: float) -> Float[np.ndarray, "3"]:
+    """Interpolate the position (world, meters) of a camera at `time` from its recorded frames."""
+    ordered = sorted(frames, key=lambda frame: frame.time)
+    times, centers = [frame.time for frame in ordered], np.stack([frame.world_from_camera[:3, 3] for frame in ordered])
+    return np.array([np.interp(time, times, centers[:, axis]) for axis in range(3)])
+
+
+@jax.jit
+def _to_bytes(rgb: Float[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
+    return jnp.round(jnp.clip(jnp.nan_to_num(rgb), 0.0, 1.0) * 255).astype(jnp.uint8)

@@ -1,0 +1,120 @@
+"""The calls of the services: messages in, messages out. What touches a scene runs in the render thread."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ff_jax.eig import eig_mask
+from ff_jax.simulation.cameras import to_available_camera
+from ff_jax.simulation.encoding import encode, encode_eig
+from ff_jax.simulation.errors import RequestError
+from ff_jax.simulation.frames_of_reference import to_pose
+from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
+from ff_jax.simulation.messages import TRUST, message
+from ff_jax.simulation.requests import ImageRequest, parse_batch, parse_image_request
+from ff_jax.simulation.scenes import SceneCache
+
+API_VERSION = (0, 54, 0)  # of the contract
+
+R = TypeVar("R")
+Work = Callable[[Callable[[], R]], R]  # runs a function in the render thread and returns its result
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """All calls of both services; each takes its message and `work`, and returns the answer.
+
+    Attributes:
+        scenes: to serve.
+        version: of this program.
+        revision: of its code.
+        limits: bounds of requests.
+    """
+
+    scenes: SceneCache
+    version: str
+    revision: str
+    limits: Limits = DEFAULT_LIMITS
+
+    def get_version(self, request: Any, work: Work) -> Any:
+        """Return the versions of the program and of the contract."""
+        major, minor, patch = API_VERSION
+        api = message("VersionId.APIVersion", "common")(major=major, minor=minor, patch=patch)
+        return message("VersionId", "common")(version_id=self.version, git_hash=self.revision, grpc_api_version=api)
+
+    def get_available_scenes(self, request: Any, work: Work) -> Any:
+        """List the ids of all scenes."""
+        return message("AvailableScenesReturn", "common")(scene_ids=self.scenes.scene_ids)
+
+    def get_loaded_scenes(self, request: Any, work: Work) -> Any:
+        """List the scenes that are open, and how many may be."""
+        counts = {"loaded_instance_count": 1, "reusable_instance_count": 1}
+        entries = [message("LoadedSceneEntry")(scene_id=name, **counts) for name in self.scenes.loaded]
+        return message("LoadedScenesReturn")(scenes=entries, loaded_instance_capacity=self.scenes.capacity)
+
+    def get_available_cameras(self, request: Any, work: Work) -> Any:
+        """List the cameras of a scene; opens it."""
+        cameras = work(lambda: self.scenes.get(request.scene_id).cameras)
+        return message("AvailableCamerasReturn")(available_cameras=map(to_available_camera, cameras.values()))
+
+    def get_available_trajectories(self, request: Any, work: Work) -> Any:
+        """Return the recorded drive of a scene; opens it."""
+        poses = work(lambda: self.scenes.get(request.scene_id).trajectory())
+        at_time = message("PoseAtTime", "common")
+        trajectory = message("Trajectory", "common")(
+            poses=[at_time(pose=to_pose(pose), timestamp_us=time) for time, pose in poses]
+        )
+        entry = message("AvailableTrajectoriesReturn.AvailableTrajectory")(trajectory=trajectory)
+        return message("AvailableTrajectoriesReturn")(available_trajectories=[entry])
+
+    def get_available_ego_masks(self, request: Any, work: Work) -> Any:
+        """Return the empty list: own parts of the vehicle are masked out of the training, not rendered."""
+        return message("AvailableEgoMasksReturn")()
+
+    def render_rgb(self, request: Any, work: Work) -> Any:
+        """Render one image."""
+        parsed = parse_image_request(request, self.limits)
+        image = work(lambda: self.scenes.get(parsed.scene_id).render(parsed))
+        return message("RGBRenderReturn")(image_bytes=encode(image, parsed.encoding))
+
+    def batch_render_rgb(self, request: Any, work: Work) -> Any:
+        """Render one image for every item; an item that fails has a sentence instead."""
+        parsed = parse_batch(request, self.limits)
+        images = work(lambda: [self._image_or_error(item) for _, item in parsed])
+        items = [_batch_item(name, item, image) for (name, item), image in zip(parsed, images, strict=True)]
+        return message("BatchRGBRenderReturn")(items=items)
+
+    def _image_or_error(self, item: ImageRequest | RequestError) -> np.ndarray | RequestError:
+        try:
+            return item if isinstance(item, RequestError) else self.scenes.get(item.scene_id).render(item)
+        except RequestError as error:
+            return error
+
+    def render_trust(self, request: Any, work: Work) -> Any:
+        """Render the EIG map of an image."""
+        parsed = parse_image_request(request, self.limits)
+
+        def eig_and_threshold() -> tuple[np.ndarray, float]:
+            scene = self.scenes.get(parsed.scene_id)
+            return scene.eig_map(parsed), scene.reader.config.eig.tau
+
+        eig, tau = work(eig_and_threshold)
+        png, nats_per_level = encode_eig(eig)
+        return message("TrustReturn", TRUST)(
+            eig_png=png,
+            nats_per_level=nats_per_level,
+            threshold_nats=tau,
+            unknown_share=float(eig_mask(eig, tau).mean()),
+            mean_nats=float(eig.mean()),
+        )
+
+
+def _batch_item(name: str, request: ImageRequest | RequestError, image: np.ndarray | RequestError) -> Any:
+    """Make the answer to one item of a batch."""
+    item = message("BatchRGBRenderReturnItem")
+    if isinstance(request, RequestError) or isinstance(image, RequestError):
+        return item(camera_name=name, success=False, error_message=str(image))
+    result = message("RGBRenderReturn")(image_bytes=encode(image, request.encoding))
+    return item(camera_name=name, success=True, result=result)
