@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ff_jax.export.formats import splat
+from ff_jax.export.formats import splat, spz
 from ff_jax.export.formats.splats import SplatHeader, StoredSplats
 from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splat_header, read_splats
@@ -28,6 +28,7 @@ def _write_ply(path: str | Path, gaussians: GaussianArrays, comments: Sequence[s
 FORMATS = {
     ".ply": SplatFormat(_write_ply, read_splat_header, read_splats),
     ".splat": SplatFormat(splat.write, splat.read_header, splat.read),
+    ".spz": SplatFormat(spz.write, spz.read_header, spz.read),
 }
 
 

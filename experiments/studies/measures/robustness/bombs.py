@@ -22,6 +22,7 @@ from ff_jax.data.formats import waymo_v1
 from ff_jax.data.formats.common import read_columns
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.ply_files import ply_points
+from ff_jax.export.formats import files
 from ff_jax.runtime.onnx_model import open_network
 from ff_jax.runtime.untrusted_files import read_json
 from ff_jax.runtime.weight_files import read_arrays
@@ -153,6 +154,12 @@ def _ply(count: int) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(header.encode() + b"\xff\xff\xff\x7f")
 
 
+def _spz(count: int, size: int) -> Callable[[Path], object]:
+    """Write an SPZ file of version 3 of `size` zeros."""
+    header = struct.pack("<IIIBBBB", 0x5053474E, 3, count, 3, 12, 0, 0)
+    return lambda path: path.write_bytes(gzip.compress(header + bytes(size)))
+
+
 def bombs() -> Iterator[tuple[str, Bomb]]:
     """List the bombs by what they are."""
     image, points, arrays = lazy_arrays.read_image, lazy_arrays.read_points, read_arrays
@@ -180,5 +187,7 @@ def bombs() -> Iterator[tuple[str, Bomb]]:
     yield "TFRecord of 1 EB", Bomb("bomb.tfrecord", lambda path: path.write_bytes(record), waymo_v1.load)
     yield "PLY of 10^12 vertices", Bomb("bomb.ply", _ply(10**12), ply_points)
     yield "PLY of a long list", Bomb("bomb.ply", _ply(1), ply_points)
+    yield "SPZ of 10^9 Gaussians", Bomb("bomb.spz", _spz(10**9, 0), files.read_gaussians)
+    yield "SPZ of zeros", Bomb("bomb.spz", _spz(1 << 22, 1 << 28), files.read_gaussians)
     yield "JSON, deep", Bomb("bomb.json", lambda path: path.write_text("[" * 200_000), read_json)
     yield "JSON of 10 million digits", Bomb("bomb.json", lambda path: path.write_text("1" * 10_000_000), read_json)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.studies.measures.robustness.writers.colmap import NAMES, Model
-from experiments.studies.measures.robustness.writers.gaussians import random_gaussians, write_compressed
+from experiments.studies.measures.robustness.writers.gaussians import random_gaussians, write_compressed, write_gzip_spz
 from experiments.studies.measures.robustness.writers.pandas_pickle import table_writer
 from experiments.studies.measures.robustness.writers.protobuf import tfrecord
 from experiments.studies.measures.robustness.writers.waymo import Segment
@@ -96,6 +96,12 @@ def _gaussians(suffix: str) -> Format:
         return folder / f"scene{suffix}"
 
     return Format(make, files.read_gaussians)
+
+
+def _gzip_spz(folder: Path) -> Path:
+    gaussians = select_alive(random_gaussians(np.random.default_rng(0), 5), np.ones(5, bool))
+    write_gzip_spz(folder / "scene.spz", gaussians, version=3)
+    return folder / "scene.spz"
 
 
 def _packed_gaussians(folder: Path) -> Path:
@@ -217,6 +223,8 @@ def formats(make_scene: Callable[[Path], SceneData]) -> dict[str, Format]:
         "plain gaussians": Format(_plain_gaussians, read_splats),
         "packed gaussians": Format(_packed_gaussians, read_splats),
         "splat": _gaussians(".splat"),
+        "spz": _gaussians(".spz"),
+        "gzip spz": Format(_gzip_spz, files.read_gaussians),
         "cameras.bin": _colmap("cameras.bin"),
         "images.bin": _colmap("images.bin"),
         "points3D.bin": _colmap("points3D.bin"),

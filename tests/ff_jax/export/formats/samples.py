@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import gaussforge
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.export.formats.splats import select_alive, unit_quats
 from ff_jax.export.ply_layouts import read_splats
-from ff_jax.render.gaussians import GaussianArrays
-from tests.scenes import random_gaussians
+from ff_jax.render.gaussians import GaussianArrays, Gaussians, WorldGaussians
+from ff_jax.render.renderer import RenderInput, RenderSettings, render
+from tests.scenes import pinhole, quick, random_gaussians
 
 
 def gaussians_of(count: int, coefficients: int) -> GaussianArrays:
@@ -24,6 +27,17 @@ def decoded(path: Path, kind: str) -> GaussianArrays:
     ply = path.with_suffix(f".{kind}.ply")
     ply.write_bytes(answer["data"])
     return read_splats(ply).gaussians
+
+
+def rendered(gaussians: GaussianArrays) -> np.ndarray:
+    """Render Gaussians from the origin along z, 48 x 32 pixels."""
+    world = WorldGaussians(Gaussians(*map(jnp.asarray, gaussians)), jnp.ones(gaussians.count, bool))
+    return np.asarray(_render(world))
+
+
+@quick
+def _render(world: WorldGaussians) -> jax.Array:
+    return render(RenderInput(world, pinhole(48, 32, 40.0), RenderSettings(capacity=2048), 3)).rgb
 
 
 def rotation_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
-"""Write Gaussians in the compressed layout of PlayCanvas."""
+"""Write Gaussians in layouts that the project reads, but does not write: compressed PLY, SPZ of versions 2 and 3."""
 
+import gzip
 import struct
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from ff_jax.render.gaussians import SH_C0, Gaussians
+from ff_jax.render.gaussians import SH_C0, GaussianArrays, Gaussians
 
 
 def random_gaussians(rng: np.random.Generator, count: int) -> Gaussians:
@@ -53,3 +54,35 @@ def write_compressed(path: Path, gaussians: Gaussians, with_color_bounds: bool) 
     if sh.shape[1] > 1:
         header += [f"element sh {count}"] + [f"property uchar f_rest_{i}" for i in range(3 * (sh.shape[1] - 1))]
     path.write_bytes("\n".join([*header, "end_header\n"]).encode() + chunks + vertices + rest)
+
+
+def write_gzip_spz(path: Path, gaussians: GaussianArrays, version: int) -> None:
+    """Write SPZ of version 2 or 3, one Gaussian after the other; axes are those of PLY files."""
+    count, coefficients = len(gaussians.means), gaussians.sh.shape[1]
+    head = struct.pack("<IIIBBBB", 0x5053474E, version, count, round(coefficients**0.5) - 1, 12, 0, 0)
+    streams = [b""] * 6
+    # Functions that are odd in y or z of the turned axes: first band y, z, x; second xy, yz, zz, xz, xx-yy; and so on.
+    signs = [1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1]
+    for mean, quat, scale, logit, sh in zip(*gaussians, strict=True):
+        for value in mean * (1, -1, -1):
+            streams[0] += round(value * 4096).to_bytes(3, "little", signed=True)
+        streams[1] += bytes([round(255 / (1 + np.exp(-logit)))])
+        streams[2] += bytes(min(max(round(float(v) * 0.15 * 255 + 127.5), 0), 255) for v in sh[0])
+        streams[3] += bytes(min(max(round((float(v) + 10) * 16), 0), 255) for v in scale)
+        w, x, y, z = quat / np.linalg.norm(quat) * (1, 1, -1, -1)
+        streams[4] += _spz_quaternion([x, y, z, w], version)
+        for sign, rgb in zip(signs[1:], sh[1:], strict=False):
+            streams[5] += bytes(min(max(round(128 + 128 * sign * float(v)), 0), 255) for v in rgb)
+    path.write_bytes(gzip.compress(head + b"".join(streams)))
+
+
+def _spz_quaternion(xyzw: list[float], version: int) -> bytes:
+    if version == 2:
+        sign = -1 if xyzw[3] < 0 else 1
+        return bytes(round(127.5 + 127.5 * sign * v) for v in xyzw[:3])
+    largest = max(range(4), key=lambda i: abs(xyzw[i]))
+    word = largest
+    for i in (i for i in range(4) if i != largest):
+        is_negative = (xyzw[i] < 0) != (xyzw[largest] < 0)
+        word = word << 10 | is_negative << 9 | round(511 * min(abs(xyzw[i]) * 2**0.5, 1))
+    return struct.pack("<I", word)
