@@ -4,6 +4,7 @@ python -m experiments.convert --source=assets:data/kitti02_stereo_color --out=/t
 python -m experiments.convert --source=world --width=640 --out=/tmp/street
 python -m experiments.convert --check=/tmp/kitti02 --decode
 python -m experiments.convert --run=runs/demo --out=/tmp/street.splat     # the Gaussians of a finished run
+python -m experiments.convert --run=runs/demo --out=/tmp/street.usdc      # with the motion of actors
 python -m experiments.convert --source=scene.ply --out=/tmp/scene.splat   # a file of Gaussians
 """
 
@@ -16,7 +17,7 @@ from ff_jax.data.folder import write_folder
 from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.validate import validate
-from ff_jax.export.formats.files import FORMATS, format_of
+from ff_jax.export.formats.files import FORMATS, SUFFIXES, suffix_of
 from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
 from ff_jax.pipeline.scene_export import convert_scene, write_scene
 
@@ -25,7 +26,7 @@ _SOURCE = flags.DEFINE_string(
 )
 _RUN, _VERSION = command_line.run_flags(required=False)
 _OUT = flags.DEFINE_string(
-    "out", None, f"Scene folder to write, which must not exist; or a file of Gaussians ({', '.join(FORMATS)})."
+    "out", None, f"Scene folder to write, which must not exist; or a file of Gaussians ({', '.join(SUFFIXES)})."
 )
 _CHECK = flags.DEFINE_string("check", None, "Scene folder to validate instead.")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode all images and sweeps while validating.")
@@ -53,7 +54,7 @@ def export_run(workdir: Path, out: Path) -> None:
     config = read_config(workdir)
     log = open_log(command_line.with_log_path(config).data, ())
     run = choose_version(load_versions(config, log, workdir), _VERSION.value)
-    write_scene(out, run.scene, config, log)
+    write_scene(out, run.scene, config, log, run.recording.actors)
     print(f"wrote {out}: {out.stat().st_size} bytes")
 
 
@@ -66,7 +67,7 @@ def main(_: list[str]) -> None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
     if _RUN.value is not None:
-        format_of(_OUT.value)  # fails before the run is loaded
+        suffix_of(_OUT.value)  # fails before the run is loaded
         export_run(Path(_RUN.value), Path(_OUT.value))
         return
     if Path(_SOURCE.value).suffix.lower() in FORMATS:

@@ -239,16 +239,33 @@ def compose(scene: Scene, time: Float[Array, ""]) -> WorldGaussians:
     if scene.tracks is None or scene.params.actors is None:
         return WorldGaussians(gaussians, scene.alive, None)
     first = scene.num_static
-    fixed, own = (jax.tree.map(lambda x, part=part: x[part], gaussians) for part in (slice(first), slice(first, None)))
-    tracks, params = scene.tracks, scene.params.actors
-    poses = poses_at(tracks, params, time)
-    if params.soft is not None:
-        share = (time - tracks.times[0]) / (tracks.times[-1] - tracks.times[0])
-        own = deform(own, scene.node[first:] - 1, params.soft, tracks.soft, tracks.sizes, share)
+    poses = poses_at(scene.tracks, scene.params.actors, time)
+    fixed, own = _parts_at(scene, time)
     moved, is_present, axes = to_world(own, scene.node[first:] - 1, poses)
     alive = _join(scene.alive[:first], scene.alive[first:] & is_present)
     world = jnp.broadcast_to(jnp.eye(3), (first, 3, 3))
     return WorldGaussians(jax.tree.map(_join, fixed, moved), alive, _join(world, axes))
+
+
+def shapes_at(scene: Scene, time: Float[Array, ""]) -> Gaussians:
+    """Deform actors to their shapes at `time` (seconds); all Gaussians stay in the frames of their nodes."""
+    if scene.tracks is None or scene.params.actors is None:
+        return scene.params.gaussians
+    return jax.tree.map(_join, *_parts_at(scene, time))
+
+
+def _parts_at(scene: Scene, time: Float[Array, ""]) -> tuple[Gaussians, Gaussians]:
+    """Split Gaussians into the static ones and those of actors in their shapes at `time`, in object frames."""
+    tracks, params, first = scene.tracks, scene.params.actors, scene.num_static
+    assert tracks is not None and params is not None
+    static, own = (
+        jax.tree.map(lambda x, part=part: x[part], scene.params.gaussians)
+        for part in (slice(first), slice(first, None))
+    )
+    if params.soft is not None:
+        share = (time - tracks.times[0]) / (tracks.times[-1] - tracks.times[0])
+        own = deform(own, scene.node[first:] - 1, params.soft, tracks.soft, tracks.sizes, share)
+    return static, own
 
 
 def refined_camera(params: SceneParams, view: View) -> Camera:

@@ -1,7 +1,9 @@
 """Files of Gaussians of other tools, one module per format.
 
 files    write and read a file of Gaussians of the format that its suffix names
+nodes    sets of Gaussians with their motion
 splat    32 bytes a Gaussian, for viewers in the browser
 spz      compressed, with view-dependent colors (zstd; gzip is read)
 splats   what all readers give, and the bounds that they share
+usd      one particle field per node, with its motion
 """

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ff_jax.export.formats import splat, spz
+from ff_jax.export.formats import splat, spz, usd
+from ff_jax.export.formats.nodes import SceneNode
 from ff_jax.export.formats.splats import SplatHeader, StoredSplats
 from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splat_header, read_splats
@@ -30,18 +31,22 @@ FORMATS = {
     ".splat": SplatFormat(splat.write, splat.read_header, splat.read),
     ".spz": SplatFormat(spz.write, spz.read_header, spz.read),
 }
+NODE_WRITERS = {".usd": usd.write, ".usda": usd.write, ".usdc": usd.write}  # of nodes with their motion
+SUFFIXES = (*FORMATS, *NODE_WRITERS)  # that can be written
 
 
-def format_of(path: str | Path) -> SplatFormat:
-    """Find the format of a file by its suffix.
+def suffix_of(path: str | Path) -> str:
+    """Return the suffix of a file to write.
 
     Raises:
         ValueError: no format has it.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"invalid file of Gaussians {path}: expected a name that ends with {', '.join(FORMATS)}.")
-    return FORMATS[suffix]
+    return _checked(path, SUFFIXES)
+
+
+def holds_nodes(path: str | Path) -> bool:
+    """Return whether the format of a file holds nodes with their motion, not only one set of Gaussians."""
+    return suffix_of(path) in NODE_WRITERS
 
 
 def write_gaussians(path: str | Path, gaussians: GaussianArrays, comments: Sequence[str] = ()) -> None:
@@ -54,9 +59,22 @@ def write_gaussians(path: str | Path, gaussians: GaussianArrays, comments: Seque
 
     Raises:
         ValueError: no format has the suffix, or the format cannot hold the Gaussians.
+        ImportError: an optional package is missing.
         DiskFullError: the disk is full.
     """
-    format_of(path).write(path, gaussians, comments)
+    if holds_nodes(path):
+        write_nodes(path, [SceneNode("static", gaussians)], comments)
+    else:
+        FORMATS[suffix_of(path)].write(path, gaussians, comments)
+
+
+def write_nodes(path: str | Path, nodes: Sequence[SceneNode], comments: Sequence[str] = ()) -> None:
+    """Write the nodes of a scene with their motion, atomically; see `write_gaussians`.
+
+    Raises:
+        ValueError: the format of the suffix does not hold nodes.
+    """
+    NODE_WRITERS[_checked(path, tuple(NODE_WRITERS))](path, nodes, comments)
 
 
 def read_gaussians_header(path: str | Path) -> SplatHeader:
@@ -65,7 +83,7 @@ def read_gaussians_header(path: str | Path) -> SplatHeader:
     Raises:
         ValueError: no format has the suffix, or the file is missing, damaged or of another type.
     """
-    return format_of(path).read_header(path)
+    return FORMATS[_checked(path, tuple(FORMATS))].read_header(path)
 
 
 def read_gaussians(path: str | Path) -> StoredSplats:
@@ -73,5 +91,13 @@ def read_gaussians(path: str | Path) -> StoredSplats:
 
     Raises:
         ValueError: no format has the suffix, or the file is missing, damaged or of another type.
+        ImportError: an optional package is missing.
     """
-    return format_of(path).read(path)
+    return FORMATS[_checked(path, tuple(FORMATS))].read(path)
+
+
+def _checked(path: str | Path, suffixes: Sequence[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        raise ValueError(f"invalid file of Gaussians {path}: expected a name that ends with {', '.join(suffixes)}.")
+    return suffix
