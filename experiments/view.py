@@ -12,8 +12,6 @@ import numpy as np
 from absl import flags
 
 from experiments.cli import command_line
-from ff_jax.data.open import open_log
-from ff_jax.pipeline.fuse import read_config
 from ff_jax.viewer import (
     LAYERS,
     Guard,
@@ -87,9 +85,7 @@ def serve(session: Session, side: int) -> None:
 
 def main(_: list[str]) -> None:
     """Serve the viewer, or measure its frame rate."""
-    workdir = Path(_RUN.value)
-    config = read_config(workdir)
-    reader = RunReader(workdir, config, open_log(command_line.with_log_path(config).data, ()))
+    reader = command_line.open_run(Path(_RUN.value))
     wait_for_checkpoint(reader)
     session = Session(reader)
     side = _WIDTH.value or (max(reader.recording.image_size) if jax.default_backend() == "cpu" else 1280)

@@ -54,6 +54,7 @@ LONG = {
 SLOW = (
     "experiments/evaluate_test.py",
     "experiments/studies/",
+    "experiments/serve_test.py",
     "experiments/view_test.py",
     "ff_jax/eig/signals/residual_test.py",
     "ff_jax/eig/units_test.py",

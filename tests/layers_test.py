@@ -26,7 +26,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 KERNEL_IMPORTS = {"jax", "numpy", "jaxtyping", "kernels"}
-EVERYDAY = {"convert", "edit", "evaluate", "fuse", "prepare", "reconstruct", "render", "view"}
+EVERYDAY = {"convert", "edit", "evaluate", "fuse", "prepare", "reconstruct", "render", "serve", "view"}
 
 
 def modules(package: str) -> list[Path]:

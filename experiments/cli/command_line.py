@@ -20,7 +20,9 @@ from experiments.cli.flag_checks import check_flags
 from experiments.cli.signals import SignalError, StopHandler, end_with_parent, leave
 from ff_jax.data.open import open_log
 from ff_jax.pipeline.config import DataConfig, FuseConfig, from_dict, to_dict
+from ff_jax.pipeline.fuse import read_config
 from ff_jax.pipeline.run import Run
+from ff_jax.pipeline.run_reader import RunReader
 from ff_jax.runtime import out_of_memory
 from ff_jax.runtime.atomic_files import atomic_write
 from ff_jax.runtime.settings import MAX_SEED
@@ -70,6 +72,16 @@ def log_path(source: str) -> str:
     if not path.exists():
         raise ValueError(f"{path} does not exist: set FF_ASSETS to the folder that holds the real data sets.")
     return f"{path}{mark}{options}"
+
+
+def open_run(workdir: Path) -> RunReader:
+    """Open a run, finished or still training, with the log of its settings.
+
+    Raises:
+        ValueError: `workdir` holds no run, or its log cannot be read.
+    """
+    config = read_config(workdir)
+    return RunReader(workdir, config, open_log(with_log_path(config).data, ()))
 
 
 def data_config(source: str, width: int, **settings: int) -> DataConfig:

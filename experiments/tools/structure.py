@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 PACKAGES = ("kernels", "ff_jax", "experiments")
 LAYERS = (  # from the top
-    "experiments > ff_jax.viewer > ff_jax.pipeline > ff_jax.evaluation ff_jax.fixers > ff_jax.eig > ff_jax.train > "
-    "ff_jax.metrics ff_jax.export ff_jax.scene > ff_jax.data > ff_jax.render > kernels ff_jax.runtime"
+    "experiments > ff_jax.viewer ff_jax.simulation > ff_jax.pipeline > ff_jax.evaluation ff_jax.fixers > ff_jax.eig > "
+    "ff_jax.train > ff_jax.metrics ff_jax.export ff_jax.scene > ff_jax.data > ff_jax.render > kernels ff_jax.runtime"
 )
 OLD = {
     "experiments": "actor_study calibration_study exposure_study fixer_study pose_study score_maps sweep",

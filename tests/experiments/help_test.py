@@ -65,7 +65,7 @@ def test_the_console_command_lists_all_commands_by_group(monkeypatch, capsys):
     names = [line.split()[0] for group in groups for line in group.splitlines()[1:]]
     assert sorted(f"experiments.{name}" for name in names) == [m for m in entry_points() if m.startswith("exp")]
     everyday = [line.split()[0] for line in groups[0].splitlines()[1:]]
-    assert everyday == ["convert", "edit", "evaluate", "fuse", "prepare", "reconstruct", "render", "view"]
+    assert everyday == ["convert", "edit", "evaluate", "fuse", "prepare", "reconstruct", "render", "serve", "view"]
     assert all(summary.endswith((".", "?", ")")) for _, summary in commands())
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ff_jax.export.image_bytes import jpeg
+from ff_jax.export.image_bytes import gray16_png, jpeg, png
 
 
 def test_a_jpeg_shows_the_picture_and_shrinks_with_its_quality():
@@ -15,3 +15,10 @@ def test_a_jpeg_shows_the_picture_and_shrinks_with_its_quality():
     assert shown.shape == smooth.shape and np.abs(shown - smooth).mean() < 0.05
     noise = rng.random((64, 96, 3))
     assert len(jpeg(noise, 30)) < len(jpeg(noise)) < noise.size
+
+
+def test_pngs_keep_every_bit():
+    rng = np.random.default_rng()
+    picture, levels = rng.integers(0, 256, (5, 7, 3), np.uint8), rng.integers(0, 1 << 16, (5, 7), np.uint16)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(png(picture))), picture)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(gray16_png(levels))), levels)

@@ -70,3 +70,18 @@ def test_actors_that_do_not_exist_are_errors(scene):
         edit.remove(scene, 1)
     with pytest.raises(ValueError, match="the scene has 0 actors"):
         edit.move(scene.replace(tracks=None), 0, np.zeros(3))
+
+
+def test_placed_actors_are_at_their_poses_at_all_times_and_others_are_absent(scene):
+    two, pose = edit.duplicate(scene, 0), np.eye(4)
+    pose[:3, :3], pose[:3, 3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]], [1.0, 2.0, 3.0]
+    placed = edit.place(two, {1: pose})
+    rest = np.asarray(two.params.gaussians.means)[np.asarray(two.alive & (two.node == 2))]
+    for time in (0.0, 0.7):
+        np.testing.assert_allclose(own(placed, 1, time), rest @ pose[:3, :3].T + pose[:3, 3], atol=1e-5)
+        assert len(own(placed, 0, time)) == 0
+    assert jax.tree.map(jnp.shape, placed) == jax.tree.map(jnp.shape, two)
+    with pytest.raises(ValueError, match="invalid actor=2: the scene has 2 actors"):
+        edit.place(two, {2: pose})
+    plain = two.replace(tracks=None)
+    assert edit.place(plain, {}) is plain
