@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ff_jax.export.formats import splat, spz, usd
+from ff_jax.export.formats import sog, splat, spz, usd
 from ff_jax.export.formats.nodes import SceneNode
 from ff_jax.export.formats.splats import SplatHeader, StoredSplats
 from ff_jax.export.ply import write_ply
@@ -30,6 +30,7 @@ FORMATS = {
     ".ply": SplatFormat(_write_ply, read_splat_header, read_splats),
     ".splat": SplatFormat(splat.write, splat.read_header, splat.read),
     ".spz": SplatFormat(spz.write, spz.read_header, spz.read),
+    ".sog": SplatFormat(sog.write, sog.read_header, sog.read),
 }
 NODE_WRITERS = {".usd": usd.write, ".usda": usd.write, ".usdc": usd.write}  # of nodes with their motion
 SUFFIXES = (*FORMATS, *NODE_WRITERS)  # that can be written

@@ -1,6 +1,7 @@
 """Files that decode to much more than they are, or claim to."""
 
 import gzip
+import io
 import json
 import pickle
 import struct
@@ -23,6 +24,7 @@ from ff_jax.data.formats.common import read_columns
 from ff_jax.data.formats.pandas_pickle import read_table
 from ff_jax.data.ply_files import ply_points
 from ff_jax.export.formats import files
+from ff_jax.render.gaussians import GaussianArrays
 from ff_jax.runtime.onnx_model import open_network
 from ff_jax.runtime.untrusted_files import read_json
 from ff_jax.runtime.weight_files import read_arrays
@@ -160,6 +162,19 @@ def _spz(count: int, size: int) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(gzip.compress(header + bytes(size)))
 
 
+def _sog(path: Path) -> None:
+    """Write a SOG file whose first image has 16000 x 16000 pixels, black."""
+    gaussians = GaussianArrays(*(np.ones(shape, np.float32) for shape in ((1, 3), (1, 4), (1, 3), (1,), (1, 1, 3))))
+    files.write_gaussians(path, gaussians)
+    image = io.BytesIO()
+    Image.new("RGB", (16_000, 16_000)).save(image, "PNG")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {"means_l.webp": image.getvalue()}).items():
+            archive.writestr(name, data)
+
+
 def bombs() -> Iterator[tuple[str, Bomb]]:
     """List the bombs by what they are."""
     image, points, arrays = lazy_arrays.read_image, lazy_arrays.read_points, read_arrays
@@ -189,5 +204,6 @@ def bombs() -> Iterator[tuple[str, Bomb]]:
     yield "PLY of a long list", Bomb("bomb.ply", _ply(1), ply_points)
     yield "SPZ of 10^9 Gaussians", Bomb("bomb.spz", _spz(10**9, 0), files.read_gaussians)
     yield "SPZ of zeros", Bomb("bomb.spz", _spz(1 << 22, 1 << 28), files.read_gaussians)
+    yield "SOG of a huge image", Bomb("bomb.sog", _sog, files.read_gaussians)
     yield "JSON, deep", Bomb("bomb.json", lambda path: path.write_text("[" * 200_000), read_json)
     yield "JSON of 10 million digits", Bomb("bomb.json", lambda path: path.write_text("1" * 10_000_000), read_json)

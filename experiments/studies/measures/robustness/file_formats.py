@@ -224,6 +224,7 @@ def formats(make_scene: Callable[[Path], SceneData]) -> dict[str, Format]:
         "packed gaussians": Format(_packed_gaussians, read_splats),
         "splat": _gaussians(".splat"),
         "spz": _gaussians(".spz"),
+        "sog": _gaussians(".sog"),
         "gzip spz": Format(_gzip_spz, files.read_gaussians),
         "cameras.bin": _colmap("cameras.bin"),
         "images.bin": _colmap("images.bin"),
