@@ -5,9 +5,11 @@ python -m experiments.convert --source=world --width=640 --out=/tmp/street
 python -m experiments.convert --check=/tmp/kitti02 --decode
 python -m experiments.convert --run=runs/demo --out=/tmp/street.splat     # the Gaussians of a finished run
 python -m experiments.convert --run=runs/demo --out=/tmp/street.usdc      # with the motion of actors
+python -m experiments.convert --run=runs/demo --out=/tmp/street.usdz      # a scene package of AlpaSim
 python -m experiments.convert --source=scene.ply --out=/tmp/scene.splat   # a file of Gaussians
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from absl import flags
@@ -18,15 +20,22 @@ from ff_jax.data.open import open_log
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.validate import validate
 from ff_jax.export.formats.files import FORMATS, SUFFIXES, suffix_of
+from ff_jax.export.formats.splats import render_mode
 from ff_jax.pipeline.fuse import choose_version, load_versions, read_config
 from ff_jax.pipeline.scene_export import convert_scene, write_scene
+from ff_jax.pipeline.scene_nodes import scene_nodes
+from ff_jax.simulation.artifact import ScenePackage, write_artifact
 
+ARTIFACT = ".usdz"
 _SOURCE = flags.DEFINE_string(
     "source", None, "Log: a folder, assets:FOLDER, or 'world' (synthetic street); or a file of Gaussians."
 )
 _RUN, _VERSION = command_line.run_flags(required=False)
 _OUT = flags.DEFINE_string(
-    "out", None, f"Scene folder to write, which must not exist; or a file of Gaussians ({', '.join(SUFFIXES)})."
+    "out",
+    None,
+    f"Scene folder to write, which must not exist; a file of Gaussians ({', '.join(SUFFIXES)}); "
+    f"or a scene package of AlpaSim ({ARTIFACT}, of a run).",
 )
 _CHECK = flags.DEFINE_string("check", None, "Scene folder to validate instead.")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode all images and sweeps while validating.")
@@ -54,7 +63,15 @@ def export_run(workdir: Path, out: Path) -> None:
     config = read_config(workdir)
     log = open_log(command_line.with_log_path(config).data, ())
     run = choose_version(load_versions(config, log, workdir), _VERSION.value)
-    write_scene(out, run.scene, config, log, run.recording.actors)
+    if out.suffix.lower() == ARTIFACT:
+        date = datetime.fromtimestamp((workdir / "results" / "metrics.json").stat().st_mtime, UTC).isoformat(
+            "T", "seconds"
+        )
+        nodes = scene_nodes(run.scene.scene, run.recording.actors)
+        comments = [render_mode(config.render.antialiased)]
+        write_artifact(out, ScenePackage(workdir.resolve().name, date, nodes, log), comments)
+    else:
+        write_scene(out, run.scene, config, log, run.recording.actors)
     print(f"wrote {out}: {out.stat().st_size} bytes")
 
 
@@ -67,7 +84,8 @@ def main(_: list[str]) -> None:
         print("valid:", summary(validate(Path(_CHECK.value), decode=_DECODE.value)))
         return
     if _RUN.value is not None:
-        suffix_of(_OUT.value)  # fails before the run is loaded
+        if Path(_OUT.value).suffix.lower() != ARTIFACT:
+            suffix_of(_OUT.value)  # fails before the run is loaded
         export_run(Path(_RUN.value), Path(_OUT.value))
         return
     if Path(_SOURCE.value).suffix.lower() in FORMATS:

@@ -33,7 +33,8 @@ def scene_nodes(scene: Scene, names: Sequence[str] = (), time: float = 0.0) -> l
     for actor, motion in enumerate(_motions(scene)):
         own = select_alive(gaussians, alive & (owner == actor + 1))
         if own.count:
-            nodes.append(SceneNode(f"actor_{names[actor] if names else actor}", own, motion))
+            track = names[actor] if names else str(actor)
+            nodes.append(SceneNode(f"actor_{track}", own, motion, track))
     return nodes
 
 

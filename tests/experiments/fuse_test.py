@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import jax
@@ -13,10 +14,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
+from pxr import Usd
 
 from experiments.studies.measures.robustness import kills
 from experiments.studies.measures.robustness.programs import MAIN_JOB, TINY_FLAGS
 from ff_jax.data.points.surface import MAX_DEPTH
+from ff_jax.export.formats.files import read_gaussians
 from ff_jax.fixers.skill import USEFUL
 
 # Several runs share all programs: they run for longer than one compilation takes.
@@ -180,6 +183,25 @@ def test_evaluate_and_render_work_on_a_finished_run(server, finished, tmp_path):
     changed = np.abs(plain - edited).max(-1)  # both have the same tilt: only the actors differ
     assert changed.max() > 8 and (changed > 8).mean() < 0.2
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
+
+
+def test_a_finished_run_is_written_for_other_tools(server, finished, tmp_path):
+    count = json.loads((finished / "results" / "metrics.json").read_text())["gaussians"]["Fused"]
+    names = "a.spz", "a.sog", "a.usdc", "a.usdz", "a.ply"
+    calls = [[f"--run={finished}", f"--out={tmp_path / name}"] for name in names]
+    for done, name in zip(server.run_each("experiments.convert", calls), names, strict=True):
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f"wrote {tmp_path / name}: {(tmp_path / name).stat().st_size} bytes" in done.stdout
+    assert (tmp_path / "a.ply").read_bytes() == (finished / "results" / "scene.ply").read_bytes()
+    counts = [read_gaussians(tmp_path / name).gaussians.count for name in ("a.spz", "a.sog", "a.ply")]
+    assert counts[0] == counts[1] == counts[2] <= count
+    for name in ("a.usdc", "a.usdz"):
+        stage = Usd.Stage.Open(str(tmp_path / name))
+        prims = stage.GetPrimAtPath("/scene").GetChildren()
+        assert sum(len(prim.GetAttribute("positions").Get()) for prim in prims) == count
+        assert {"static", "actor_25", "actor_26", "actor_27"} <= {prim.GetName() for prim in prims}
+    with zipfile.ZipFile(tmp_path / "a.usdz") as archive:
+        assert json.loads(archive.read("metadata.yaml"))["scene_id"] == finished.name
 
 
 def test_the_table_of_seeds_equals_that_of_their_runs(server, finished, tmp_path):

@@ -7,4 +7,5 @@ splat    32 bytes a Gaussian, for viewers in the browser
 spz      compressed, with view-dependent colors (zstd; gzip is read)
 splats   what all readers give, and the bounds that they share
 usd      one particle field per node, with its motion
+usdz     a USD layer with other files in one archive
 """

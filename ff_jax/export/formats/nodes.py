@@ -25,3 +25,4 @@ class SceneNode(NamedTuple):
     name: str
     gaussians: GaussianArrays  # in the frame of the node, single precision
     motion: NodeMotion | None = None  # None: the frame is the world
+    track: str | None = None  # id of the track that it follows

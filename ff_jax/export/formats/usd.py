@@ -25,19 +25,33 @@ EXTENT = 3.0  # standard deviations
 Array = np.ndarray
 
 
-def write(path: str | Path, nodes: Sequence[SceneNode], comments: Sequence[str] = ()) -> None:
+def write(
+    path: str | Path,
+    nodes: Sequence[SceneNode],
+    comments: Sequence[str] = (),
+    placement: Float[Array, "4 4"] | None = None,
+) -> None:
     """Write nodes below the prim /scene, atomically; `.usda` is text, other suffixes are binary.
+
+    Args:
+        path: of the file.
+        nodes: the nodes.
+        comments: lines of the comment of the layer.
+        placement: from the world to the coordinates of the layer, rigid; None: the identity.
 
     Raises:
         ValueError: the number of coefficients fits no degree from 0 to 3.
         ImportError: the package usd-core is missing.
         DiskFullError: the disk is full.
     """
-    usd, geometry, tf = _pxr("Usd"), _pxr("UsdGeom"), _pxr("Tf")
+    usd, geometry, tf = pxr_module("Usd"), pxr_module("UsdGeom"), pxr_module("Tf")
     stage = usd.Stage.CreateInMemory()
     geometry.SetStageUpAxis(stage, geometry.Tokens.z)
     geometry.SetStageMetersPerUnit(stage, 1.0)
-    stage.SetDefaultPrim(geometry.Xform.Define(stage, "/scene").GetPrim())
+    root = geometry.Xform.Define(stage, "/scene")
+    stage.SetDefaultPrim(root.GetPrim())
+    if placement is not None and not np.array_equal(placement, np.eye(4)):
+        root.AddTransformOp().Set(pxr_module("Gf").Matrix4d(placement.T.tolist()))  # vectors are rows
     stage.GetRootLayer().comment = "\n".join(comments)
     times = np.concatenate([node.motion.times for node in nodes if node.motion is not None] or [np.zeros(1)])
     stage.SetTimeCodesPerSecond(RATE)
@@ -59,7 +73,7 @@ def write(path: str | Path, nodes: Sequence[SceneNode], comments: Sequence[str] 
 
 def _set_gaussians(prim: Any, gaussians: GaussianArrays) -> None:
     """Set the attributes of a prim."""
-    vt = _pxr("Vt")
+    vt = pxr_module("Vt")
     check_degree(gaussians.sh.shape[1], f"sh of shape {gaussians.sh.shape}")
     scales, quats = np.exp(gaussians.log_scales), unit_quats(gaussians.quats).astype(np.float32)
     values = {
@@ -88,7 +102,7 @@ def _extent(means: Float[Array, "N 3"], scales: Float[Array, "N 3"]) -> Float[Ar
 
 def _set_motion(xform: Any, imageable: Any, motion: NodeMotion) -> None:
     """Set pose and visibility at key times."""
-    gf = _pxr("Gf")
+    gf = pxr_module("Gf")
     translate, orient = xform.AddTranslateOp(), xform.AddOrientOp()
     signs = np.where(np.sum(motion.quats[1:] * motion.quats[:-1], 1) < 0, -1, 1)  # neighbors on one half-sphere
     quats = motion.quats * np.cumprod([1, *signs])[:, None]
@@ -101,7 +115,7 @@ def _set_motion(xform: Any, imageable: Any, motion: NodeMotion) -> None:
         visibility.Set("inherited" if present else "invisible", float(time) * RATE)
 
 
-def _pxr(name: str) -> Any:
+def pxr_module(name: str) -> Any:
     """Import a module of the optional package usd-core."""
     try:
         return importlib.import_module(f"pxr.{name}")
