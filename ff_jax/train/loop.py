@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Int
 
 from ff_jax.render.renderer import RenderInput, RenderSettings, bin_gaussians, project_gaussians
+from ff_jax.runtime.step_queue import StepQueue
 from ff_jax.scene import Scene, SceneModel, SceneParams, View, compose
 from ff_jax.train.batch import Batch
 from ff_jax.train.batches import PREFETCH, TrainBatches, frame_at
@@ -131,8 +132,10 @@ def train(
     Raises:
         NotFiniteError: the training diverged; nothing of it was saved.
     """
+    queue = StepQueue()
     for step in range(int(state.train.step), stop):
         state, metrics = run_step(state, step, plan, batches, hooks.event)
+        queue.add(metrics["loss"])
         hooks.tick(step + 1)
         is_check = (step + 1) % plan.check_every == 0 or step + 1 == stop
         is_save = (step + 1) % hooks.save_every == 0 or step + 1 == stop or hooks.should_save()

@@ -18,6 +18,7 @@ from ff_jax.fixers.training.state import FixerTrainState, Loss, gradient
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import Replay, StepInput, diagnose, nonfinite_metrics
 from ff_jax.runtime.progress import progress
+from ff_jax.runtime.step_queue import StepQueue
 from ff_jax.runtime.stop import StoppedError, StopRequest
 
 StepFn = Callable[[FixerTrainState, PyTree, PyTree], tuple[FixerTrainState, dict[str, Array]]]
@@ -124,8 +125,10 @@ def run(
     def run_step(state: FixerTrainState, index: int) -> tuple[FixerTrainState, dict[str, Array]]:
         return step(state, frozen, shard_batch(batch_of(index), mesh))
 
+    queue = StepQueue()
     for index in progress(stop, "fixer", start=int(state.step)):
         state, metrics = run_step(state, index)
+        queue.add(metrics["loss"])
         done, is_stopped = index + 1, is_made_anywhere(config.request)
         is_saved = done % config.save_every == 0 or done == stop or is_stopped
         if is_saved or done % config.log_every == 0:
