@@ -302,9 +302,16 @@ def _config_file() -> str:
     return next((a.partition("=")[2].partition(":")[0] for a in sys.argv if a.startswith("--config=")), "")
 
 
+def _is_unknown_setting(name: str) -> bool:
+    """Return whether a flag of the command line sets a field of this name, as in --config.data.NAME=..."""
+    paths = (argument.partition("=")[0] for argument in sys.argv if argument.startswith("--config."))
+    return any(name in path.split(".") for path in paths)
+
+
 def _flag_error(error: Exception) -> str:
     text, file = _one_line(error), _config_file()
-    if file and not isinstance(error, KeyError | OSError) and "Did you mean" not in text:
+    is_of_file = not isinstance(error, KeyError | OSError) and not _is_unknown_setting(text.strip("'"))
+    if file and is_of_file and "Did you mean" not in text:
         return f"error: {file} cannot be used ({type(error).__name__}: {text}); correct the file or the settings."
     is_complete = "Did you mean" in text or isinstance(error, OSError)
     return f"error: invalid flag: {text}" + ("" if is_complete else "; ff_jax/pipeline/config.py lists the settings")

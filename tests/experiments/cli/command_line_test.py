@@ -52,3 +52,12 @@ def test_errors_of_overrides_have_no_nested_quotes():
     with pytest.raises(AttributeError) as caught:
         _ = config.stepz
     assert command_line._one_line(caught.value).startswith("'stepz' Did you mean \"steps\"")
+
+
+def test_a_setting_that_does_not_exist_is_an_error_of_the_flag_and_not_of_the_config_file(monkeypatch):
+    arguments = ["fuse", "--config=configs/mine.py", "--config.data.test_every=0"]
+    monkeypatch.setattr("sys.argv", arguments)
+    unknown = command_line._flag_error(AttributeError("test_every"))
+    assert unknown.startswith("error: invalid flag: test_every; ff_jax/pipeline/config.py")
+    of_file = command_line._flag_error(AttributeError("module 'jax' has no attribute 'x'"))
+    assert of_file.startswith("error: configs/mine.py cannot be used (AttributeError: module 'jax'")
