@@ -77,6 +77,7 @@ SLOW = (
     "ff_jax/train/divergence_test.py",
     "ff_jax/train/long_log_test.py",
     "ff_jax/train/step_test.py",
+    "ff_jax/simulation/environment_test.py",
     "ff_jax/viewer/",
     "kernels/fisher/",
     "kernels/lowering_test.py",

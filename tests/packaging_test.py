@@ -43,7 +43,7 @@ def test_extras_and_requirement_files_agree():
     assert PROJECT["dynamic"] == ["dependencies"]  # from requirements-cpu.txt
     assert extra("cuda12") == requirements("requirements.txt") - requirements("requirements-cpu.txt")
     assert extra("test") == requirements("requirements-test.txt")
-    names = {"cuda12", "tpu", "viewer", "onnx", "sfm", "slurm", "formats", "serve", "test", "docs"}
+    names = {"cuda12", "tpu", "viewer", "onnx", "sfm", "slurm", "formats", "serve", "simulation", "test", "docs"}
     assert names == set(PROJECT["optional-dependencies"])
 
 

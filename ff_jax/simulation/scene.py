@@ -15,7 +15,7 @@ from ff_jax.evaluation.shifted_views import exposure_between
 from ff_jax.pipeline.any_view import ViewTooLargeError, render_any
 from ff_jax.pipeline.run_reader import RunReader
 from ff_jax.render.renderer import RenderSettings
-from ff_jax.scene import Scene, SceneModel, View, edit
+from ff_jax.scene import RenderedScene, Scene, SceneModel, View, edit
 from ff_jax.simulation.cameras import RigCamera, rig_cameras
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import to_microseconds, upright
@@ -29,6 +29,7 @@ class SimulatedScene:
 
     Attributes:
         log: its driving log.
+        model: the scene as it was trained.
         cameras: those of the log, by name.
         local_from_world: from the world of the log to the frame of the simulator.
     """
@@ -56,7 +57,7 @@ class SimulatedScene:
         self.log = reader.recording.log
         self.cameras = rig_cameras(self.log)
         self.local_from_world = upright(np.asarray(self.log.world_from_ego, np.float64))
-        self._model = load_model(reader, version)
+        self.model = load_model(reader, version)
         self._posterior: ScenePosterior | None = None
         self._settings: dict[tuple[int, int], RenderSettings] = {}
         self._tracks = frozenset(tracks(self.log))
@@ -72,8 +73,7 @@ class SimulatedScene:
         Raises:
             RequestError: an object or the camera is unknown, or the image needs too much memory.
         """
-        _, rgb = self._render(request)
-        return np.asarray(_to_bytes(rgb))
+        return np.asarray(to_bytes(self.render_scene(request)[2].rgb))
 
     def eig_map(self, request: ImageRequest) -> Float[np.ndarray, "H W"]:
         """Compute the EIG map of an image, nats; the first call computes the posterior from the recorded views.
@@ -83,18 +83,22 @@ class SimulatedScene:
             ValueError, OSError: the recorded images cannot be read.
         """
         if self._posterior is None:
-            self._posterior = fit_posterior(self._model, self.reader.batches, self.reader.config.eig.priors)
-        model, _ = self._render(request)
-        return np.asarray(render_with_eig(model, self._posterior, self.view(request)).eig)
+            self._posterior = fit_posterior(self.model, self.reader.batches, self.reader.config.eig.priors)
+        model, view, _ = self.render_scene(request)
+        return np.asarray(render_with_eig(model, self._posterior, view).eig)
 
-    def _render(self, request: ImageRequest) -> tuple[SceneModel, Float[Array, "H W 3"]]:
-        """Render an image; return it with the scene whose actors are placed and whose capacity suffices."""
-        model, view = self._model.replace(scene=self.place_actors(request.objects)), self.view(request)
+    def render_scene(self, request: ImageRequest) -> tuple[SceneModel, View, RenderedScene]:
+        """Render an image; return the scene whose actors are placed and whose capacity suffices, the view, the image.
+
+        Raises:
+            RequestError: as in `render`.
+        """
+        model, view = self.model.replace(scene=self.place_actors(request.objects)), self.view(request)
         try:
             model, rendered = render_any(model, view, self._settings, max_intersections=self.limits.intersections)
         except ViewTooLargeError as error:
             raise RequestError(str(error), "RESOURCE_EXHAUSTED") from None
-        return model, rendered.rgb
+        return model, view, rendered
 
     def place_actors(self, objects: dict[str, Float[np.ndarray, "4 4"]]) -> Scene:
         """Put the actors that are listed at their poses (local_from_object), and leave out the others.
@@ -111,7 +115,7 @@ class SimulatedScene:
                 raise RequestError(f"unknown track id {name!r}: the scene has {known}.", "NOT_FOUND")
         world_from_local = invert_rigid(self.local_from_world)
         poses = {actors[name]: world_from_local @ pose for name, pose in objects.items() if name in actors}
-        return edit.place(self._model.scene, poses)
+        return edit.place(self.model.scene, poses)
 
     def view(self, request: ImageRequest) -> View:
         """Make the view of a request; its exposure is that of the recorded images of the camera around its time.
@@ -127,7 +131,7 @@ class SimulatedScene:
 
     def _frame(self, request: ImageRequest) -> Frame:
         """Make the frame that a request describes: one that was never recorded."""
-        camera = self._camera(request.camera)
+        camera = self.camera(request.camera)
         sensor = camera.intrinsics if request.intrinsics is None else request.intrinsics
         K, width, height = sensor.scaled(*(request.size or (sensor.width, sensor.height)))
         pose, motion, columns = request.exposure
@@ -141,8 +145,12 @@ class SimulatedScene:
             readout=None if motion is None else Readout(motion, columns),
         )
 
-    def _camera(self, name: str) -> RigCamera:
-        """Find a camera by name; one without a name has the exposure of the first."""
+    def camera(self, name: str) -> RigCamera:
+        """Find a camera by name; one without a name has the lens and the exposure of the first.
+
+        Raises:
+            RequestError: the log has no such camera.
+        """
         if name in self.cameras:
             return self.cameras[name]
         if name and not self.any_camera:
@@ -174,5 +182,6 @@ def recorded_center(frames: Sequence[Frame], time: float) -> Float[np.ndarray, "
 
 
 @jax.jit
-def _to_bytes(rgb: Float[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
+def to_bytes(rgb: Float[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
+    """Convert colors to bytes on the device; NaN is black."""
     return jnp.round(jnp.clip(jnp.nan_to_num(rgb), 0.0, 1.0) * 255).astype(jnp.uint8)

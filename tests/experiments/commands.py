@@ -62,6 +62,7 @@ TESTED_IN = {
     "experiments.prepare": "tests/experiments/prepare_test.py",
     "experiments.render": "tests/experiments/fuse_test.py",
     "experiments.serve": "tests/experiments/serve_test.py",
+    "experiments.studies.driving": "tests/experiments/studies/driving_test.py",
     "experiments.studies.fixers": "tests/experiments/commands_test.py",
     "experiments.studies.metrics": "tests/experiments/evaluate_test.py",
     "experiments.studies.robustness": "tests/experiments/fuse_test.py",

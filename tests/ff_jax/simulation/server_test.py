@@ -13,8 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
-from ff_jax import eig
-from ff_jax.eig.scene_posterior import ScenePosterior, render_with_eig
+from ff_jax.eig.scene_posterior import render_with_eig
 from ff_jax.pipeline.any_view import render_any
 from ff_jax.render.camera import make_camera, resize
 from ff_jax.scene import View, edit
@@ -24,7 +23,8 @@ from ff_jax.simulation.frames_of_reference import to_pose
 from ff_jax.simulation.messages import SENSORSIM_SERVICE, message
 from ff_jax.simulation.server import Server
 from tests.ff_jax.data import tiny
-from tests.ff_jax.viewer.tiny_run import difference, make_log, make_reader, write
+from tests.ff_jax.simulation.tiny_scene import posterior_without_views, tiny_reader
+from tests.ff_jax.viewer.tiny_run import difference
 
 LIMITS = dataclasses.replace(DEFAULT_LIMITS, sizes=4, items=4, objects=3, waiting=32)
 BOX = tiny.pose(10)  # of the actor at time 0
@@ -32,10 +32,7 @@ BOX = tiny.pose(10)  # of the actor at time 0
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    reader, state, capacity = make_reader(folder, make_log(folder))
-    write(folder, "fused", 40, state, capacity, 0.4)
-    return reader
+    return tiny_reader(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -227,10 +224,7 @@ def test_a_sensor_pose_that_moves_is_a_rolling_shutter(client, image_request, ca
 
 
 def test_trust_is_the_eig_of_the_library(client, reader, image_request, monkeypatch):
-    gaussians = reader.load(reader.newest_checkpoints()["Fused"]).model.scene.params.gaussians
-    factors = eig.posterior(eig.init_precision(gaussians), eig.Priors(), gaussians, structure="diag")
-    posterior = ScenePosterior(factors, jnp.float32(0.1), jnp.zeros((1, 16, 24)))
-    maps = []
+    posterior, maps = posterior_without_views(reader), []
 
     def keep(*arguments):
         maps.append(render_with_eig(*arguments))
