@@ -21,7 +21,7 @@ from kernels.common.symmetric import pack_symmetric, unpack_symmetric
 from kernels.fisher.api import eig_map, fisher_information
 from kernels.fisher.types import Uncertainty, ViewGeometry
 from kernels.project.api import project
-from kernels.project.reference import view_directions
+from kernels.project.reference import keep_finite, splat_columns, view_directions
 from kernels.project.spherical_harmonics import SH_BAND, sh_basis, sh_color
 from kernels.project.types import CameraMatrices, Gaussians3D, Projected, ProjectionOptions
 from kernels.rasterize.alpha_blending import alpha_gradient, alpha_of, alpha_slope, falloff
@@ -54,12 +54,14 @@ __all__ = [
     "falloff",
     "fisher_information",
     "from_tiles",
+    "keep_finite",
     "one_by_one",
     "pack_symmetric",
     "project",
     "rasterize",
     "sh_basis",
     "sh_color",
+    "splat_columns",
     "ssim",
     "to_tiles",
     "touched_tile_rows",

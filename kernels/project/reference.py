@@ -1,6 +1,8 @@
 """EWA projection of 3D Gaussians (Zwicker et al. 2001; Kerbl et al. 2023), in plain jnp."""
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -37,13 +39,8 @@ def project(
 
     `run` evaluates `project_columns`; None calls it once for all Gaussians.
     """
-    means, quats, scales, opacities, sh = gaussians
+    usable, (means, quats, scales, opacities, sh) = keep_finite(gaussians)
     camera_from_world, K = camera
-    # Culled Gaussians get harmless numbers before any arithmetic: `where` on results alone would
-    # leave 0 * inf in their gradients.
-    usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
-    means, opacities = _keep(usable, means, 0.0), _keep(usable, opacities, 0.0)
-    quats, sh = _keep(usable, quats, 1.0), _keep(usable, sh, 0.0)
     # One matrix product, then column by column: more products would each be a pass over memory of their own;
     # without this one XLA evaluates the whole backward pass once per column of the means.
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
@@ -54,6 +51,18 @@ def project(
     return Projected(
         jnp.stack(out.mean2d, -1), jnp.stack(out.conic, -1), out.opacity, out.depth, jnp.stack(out.extent, -1), color
     )
+
+
+def keep_finite(gaussians: Gaussians3D) -> tuple[Bool[Array, "N"], Gaussians3D]:
+    """Find the Gaussians with finite parameters and a quaternion that is not 0, and give the others harmless numbers.
+
+    This comes before any arithmetic: `where` on results alone would leave 0 * inf in gradients. Scales do not change.
+    """
+    means, quats, scales, opacities, sh = gaussians
+    usable = _all_finite(means, quats, scales, opacities, sh) & (jnp.sum(quats * quats, -1) > 1e-24)
+    means, opacities = _keep(usable, means, 0.0), _keep(usable, opacities, 0.0)
+    quats, sh = _keep(usable, quats, 1.0), _keep(usable, sh, 0.0)
+    return usable, Gaussians3D(means, quats, scales, opacities, sh)
 
 
 def project_columns(
@@ -80,16 +89,40 @@ def project_columns(
     scales = [_keep(usable, s, 1.0) for s in scales]
 
     row_x, row_y = _footprint(x / z, y / z, 1 / z, quats, scales, lens, options)
+    mean2d = (lens.fx * x + lens.skew * y) / z + lens.cx, lens.fy * y / z + lens.cy
+    return splat_columns(usable, mean2d, (row_x, row_y), opacities, depth, options)
+
+
+def splat_columns(
+    usable: Any,
+    mean2d: tuple[Values, Values],
+    rows: tuple[Sequence[Values], Sequence[Values]],
+    opacities: Any,
+    depth: Any,
+    options: ProjectionOptions,
+) -> ProjectedColumns:
+    """Dilate footprints, and cull what does not touch the image; column by column.
+
+    Args:
+        usable: the others are culled; their numbers are finite.
+        mean2d: x, y of the centers, px.
+        rows: x and y of an odd number of vectors whose outer products add up to the covariance, px.
+        opacities: [0, 1).
+        depth: to store.
+        options: static options.
+    """
+    row_x, row_y = rows
     a, b, c = _dot(row_x, row_x), _dot(row_x, row_y), _dot(row_y, row_y)
-    # det(J S J^T) as a squared cross product: a c - b^2 would cancel for long thin footprints.
-    cross = [row_x[i] * row_y[j] - row_x[j] * row_y[i] for i, j in ((0, 1), (1, 2), (2, 0))]
+    # The determinant as a sum of squared cross products: a c - b^2 would cancel for long thin footprints.
+    count = len(row_x)
+    pairs = [(i, (i + step) % count) for step in range(1, count // 2 + 1) for i in range(count)]
+    cross = [row_x[i] * row_y[j] - row_x[j] * row_y[i] for i, j in pairs]
     det_sharp, eps2d = _dot(cross, cross), options.eps2d
     det = det_sharp + eps2d * (a + c) + eps2d * eps2d
     a, c = a + eps2d, c + eps2d
     if options.antialiased:
         opacities = opacities * _compensation(det_sharp / det)
 
-    mean2d = (lens.fx * x + lens.skew * y) / z + lens.cx, lens.fy * y / z + lens.cy
     extent = _extent(opacities, a, c)
     for mean, half, size in zip(mean2d, extent, (options.width, options.height), strict=True):
         usable = usable & (mean + half > 0.5) & (mean - half < size - 0.5)
@@ -112,8 +145,8 @@ def _largest(first: Any, *rest: Any) -> Any:
 
 
 def _dot(a: Any, b: Any) -> Array:
-    """Compute the dot product of two triples of scalars or columns."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    """Compute the dot product of two lists of scalars or columns."""
+    return functools.reduce(operator.add, [x * y for x, y in zip(a, b, strict=True)])
 
 
 def rotation_rows(quats: Any) -> list[list[Values]]:
