@@ -28,7 +28,8 @@ def camera_of(frame: Frame) -> Camera:
     if frame.readout is None:
         return camera
     motion = jnp.asarray(frame.readout.motion, jnp.float32)
-    return camera.replace(shutter=Shutter(motion, frame.readout.columns))
+    direction = "left_to_right" if frame.readout.columns else "top_to_bottom"
+    return camera.replace(shutter=Shutter(motion, direction))
 
 
 def load_image(frame: Frame) -> Float32[Array, "H W 3"]:

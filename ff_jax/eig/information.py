@@ -81,13 +81,40 @@ def color_sensitivity(inputs: RenderInput, projected: Projected) -> Float[Array,
     return jnp.where((projected.opacity > 0)[:, None], Y, 0.0)
 
 
-def view_geometry(inputs: RenderInput) -> ViewGeometry:
-    """Collect the parameters that the footprints of a view are differentiated by."""
+def view_geometry(inputs: RenderInput) -> ViewGeometry | Float[Array, "N 6 10"]:
+    """Collect what footprints are differentiated by: the geometry of a pinhole view, or the Jacobian behind a lens.
+
+    The kernels have the derivatives of the pinhole projection written out; those of a lens come from
+    `lens_footprint_jacobian`, for every implementation.
+    """
     (gaussians, alive, _), camera = inputs.world, inputs.camera
+    if camera.lens is not None:
+        return lens_footprint_jacobian(inputs)
     world = Gaussians3D(
         gaussians.means, gaussians.quats, jnp.exp(gaussians.log_scales), opacities(gaussians, alive), gaussians.sh
     )
     return ViewGeometry(world, CameraMatrices(camera.camera_from_world, camera.K), inputs.settings.projection(camera))
+
+
+def lens_footprint_jacobian(inputs: RenderInput) -> Float[Array, "N 6 10"]:
+    """Compute d (mean2d, conic, log opacity) / d geometry by ten Jacobian-vector products of the projection.
+
+    All Gaussians share a product, because a footprint depends on its own Gaussian only. 0 for a Gaussian that is
+    culled. A rolling shutter is part of the derivative.
+    """
+    gaussians = inputs.world.gaussians
+    is_visible = project_gaussians(inputs).opacity > 0
+
+    def footprint(delta: Float[Array, "N 10"]) -> Float[Array, "N 6"]:
+        moved = perturb(gaussians, delta)
+        splats = project_gaussians(inputs.replace(world=inputs.world._replace(gaussians=moved)))
+        opacity = jnp.where(is_visible, splats.opacity, 1.0)
+        return jnp.concatenate([splats.mean2d, splats.conic, jnp.log(opacity)[:, None]], -1)
+
+    zero = jnp.zeros((gaussians.capacity, GEOMETRY))
+    _, push = jax.linearize(footprint, zero)
+    steps = jnp.broadcast_to(jnp.eye(GEOMETRY)[:, None], (GEOMETRY, *zero.shape))
+    return jnp.where(is_visible[:, None, None], jax.vmap(push, out_axes=-1)(steps), 0.0)
 
 
 def accumulate(

@@ -17,7 +17,7 @@ from ff_jax.eig import background
 from ff_jax.eig.information import color_sensitivity, view_geometry
 from ff_jax.eig.posterior import Posterior
 from ff_jax.render.renderer import RenderInput, bin_gaussians, blended, project_gaussians
-from kernels import Uncertainty
+from kernels import Uncertainty, ViewGeometry
 from kernels import eig_map as eig_map_of_projected
 
 AnyArray = Array | np.ndarray
@@ -46,8 +46,13 @@ def eig_map(
     splats = project_gaussians(inputs)
     Y = color_sensitivity(inputs, splats)
     of_color = jnp.sum(Y[:, :, None] * posterior.color, 1)
+    geometry = view_geometry(inputs)
+    if isinstance(geometry, ViewGeometry):
+        footprint = geometry, posterior.geometry
+    else:
+        footprint = jnp.einsum("nki,nij->nkj", geometry, posterior.geometry, precision="highest")
     uncertainty = Uncertainty(
-        (view_geometry(inputs), posterior.geometry),
+        footprint,
         jnp.sum(of_color**2, -1),
         jnp.square(noise),
         jnp.square(background.look_up(posterior.background, camera)),

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from ff_jax.render.camera import Camera
+from ff_jax.render.camera import Camera, require_pinhole
 from ff_jax.render.gaussians import Gaussians, opacities
 from ff_jax.render.renderer import RenderInput, bin_gaussians, project_gaussians
 from kernels import (
@@ -204,6 +204,7 @@ def _directions(means: Float[Array, "N 3"], camera: Camera) -> Float[Array, "N 3
 
 def _project(inputs: RenderInput) -> _ProjectedView:
     """Project and bin a view with the tile size and the color bands of the released code."""
+    require_pinhole(inputs.camera, "the EIG map of the released code")
     gaussians = inputs.world.gaussians
     gaussians = gaussians.replace(sh=gaussians.sh[:, : (SH_DEGREE + 1) ** 2])
     settings = dataclasses.replace(inputs.settings, tile=TILE)

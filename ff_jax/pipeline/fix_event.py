@@ -30,6 +30,7 @@ from ff_jax.fixers.skill import Skill, skill_weight
 from ff_jax.pipeline.fixer_inputs import NovelClip, fixer_inputs
 from ff_jax.pipeline.references import render_clip
 from ff_jax.pipeline.signals import Signals
+from ff_jax.render.camera import require_pinhole
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches, shifted_frame, shifted_view
@@ -148,6 +149,8 @@ def pseudo_clip(repaired: Repair, event: FixEvent, frames: Sequence[Frame]) -> P
     weights = jnp.maximum(eig_weight(eig, config.kappa), config.floor) * skill_weight(event.skill, eig)
     cameras = [view.camera for view in repaired.views]
     size = cameras[0].width, cameras[0].height
+    for camera in cameras:
+        require_pinhole(camera, "training on repaired views")
     inside = [pad_image(np.ones((f.height, f.width), np.float32), size, fill=True) for f in frames]
     return PseudoClip(
         images=repaired.fixed,

@@ -12,6 +12,7 @@ from ff_jax.data.scene_data import transform
 from ff_jax.eig.scene_posterior import ScenePosterior
 from ff_jax.fixers.multi_view_depth import confirmed, sweep_depth
 from ff_jax.fixers.reprojection import Views
+from ff_jax.render.camera import require_pinhole
 from ff_jax.render.renderer import SKY_DEPTH
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
@@ -76,6 +77,7 @@ def _views(
     def one(number: int) -> Views:
         batch = batches.batch(number)
         camera = batch.view.camera
+        require_pinhole(camera, "measuring points between recorded images")
         depth = jnp.where(depths[number] < SKY_DEPTH, depths[number], 0.0)
         return Views(as_float(batch.image), depth, camera.K, camera.camera_from_world)
 

@@ -12,6 +12,7 @@ from ff_jax.eig.scene_posterior import EigRender, ScenePosterior, render_with_ei
 from ff_jax.fixers.fixer import Fixer
 from ff_jax.fixers.reprojection import AlignConfig, Views, align, align_each, nearest_sources, seen_shares
 from ff_jax.fixers.triples import as_bytes
+from ff_jax.render.camera import require_pinhole
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
@@ -71,6 +72,7 @@ def inputs_of_alignment(
     recorded_times = np.array([frame.time for frame in frames], np.float32)
     cameras = np.stack([frame.K for frame in frames]), invert_rigid(np.stack([f.world_from_camera for f in frames]))
     for number, view in enumerate(views):
+        require_pinhole(view.camera, "aligning recorded images with a render")
         own_camera = np.asarray(view.camera.K, np.float64), np.asarray(view.camera.camera_from_world, np.float64)
         shares = seen_shares(np.asarray(clip.depth[number]), own_camera, cameras)
         nearest = nearest_sources(
@@ -85,6 +87,8 @@ def inputs_of_alignment(
 
 def _with_cameras(images: Float[Array, "T H W 3"], depths: Float[Array, "T H W"], views: Sequence[View]) -> Views:
     cameras = [view.camera for view in views]
+    for camera in cameras:
+        require_pinhole(camera, "re-projecting recorded images")
     stacked = (jnp.stack([getattr(camera, name) for camera in cameras]) for name in ("K", "camera_from_world"))
     return Views(images, depths, *stacked)
 

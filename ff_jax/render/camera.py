@@ -4,6 +4,7 @@ OpenCV axes: x right, y down, z forward; pixel centers at .5; meters.
 """
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,24 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from ff_jax.render.lenses import Lens
 
+Direction = Literal["top_to_bottom", "left_to_right", "bottom_to_top", "right_to_left"]  # of a readout
+
 
 class Shutter(struct.PyTreeNode):
     """The motion of a camera while its image is read out line by line, at constant velocity (`rolling_shutter`)."""
 
-    motion: Float[Array, "6"]  # first to last line: rotation vector [rad] and translation [m] of `camera_from_world`
-    columns: bool = struct.field(pytree_node=False, default=False)  # whether lines are columns, left to right
+    motion: Float[Array, "6"]  # first line read to last: rotation vector [rad], translation [m] of `camera_from_world`
+    direction: Direction = struct.field(pytree_node=False, default="top_to_bottom")
+
+    @property
+    def columns(self) -> bool:
+        """Say whether the lines are columns."""
+        return self.direction in ("left_to_right", "right_to_left")
+
+    @property
+    def is_reversed(self) -> bool:
+        """Say whether the line at the bottom, or at the right, is read first."""
+        return self.direction in ("bottom_to_top", "right_to_left")
 
 
 class Camera(struct.PyTreeNode):
@@ -69,7 +82,7 @@ def project_points(camera: Camera, points: Float[Array, "*n 3"]) -> tuple[Float[
         pixels too.
     """
     if camera.lens is not None:
-        xy, is_visible = camera.lens.to_plane(points)
+        xy, is_visible = camera.lens.within(_reach(camera)).to_plane(points)
     else:
         is_visible = points[..., 2] > 0
         xy = points[..., :2] / jnp.where(is_visible, points[..., 2], 1.0)[..., None]
@@ -83,11 +96,34 @@ def pixel_rays(camera: Camera, pixels: Float[Array, "*n 2"]) -> tuple[Float[Arra
     Returns:
         Directions, and whether they are in the domain of the lens (everywhere for a pinhole).
     """
-    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
-    y = (pixels[..., 1] - cy) / fy
-    xy = jnp.stack([(pixels[..., 0] - cx - skew * y) / fx, y], -1)
+    xy = _to_plane(camera, pixels)
     if camera.lens is not None:
-        directions, is_inside = camera.lens.to_rays(xy)
+        directions, is_inside = camera.lens.within(_reach(camera)).to_rays(xy)
         return directions, is_inside
     rays = jnp.concatenate([xy, jnp.ones_like(xy[..., :1])], -1)
     return rays / jnp.linalg.norm(rays, axis=-1, keepdims=True), jnp.ones(xy.shape[:-1], bool)
+
+
+def _to_plane(camera: Camera, pixels: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
+    """Map image points to the lens plane."""
+    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
+    y = (pixels[..., 1] - cy) / fy
+    return jnp.stack([(pixels[..., 0] - cx - skew * y) / fx, y], -1)
+
+
+def _reach(camera: Camera) -> Float[Array, ""]:
+    """Compute the distance from the axis, in the lens plane, of the farthest corner of the image."""
+    width, height = camera.width, camera.height
+    corners = _to_plane(camera, jnp.array([[0.0, 0], [width, 0], [0, height], [width, height]]))
+    return jnp.sqrt(jnp.max(jnp.sum(corners**2, -1)))
+
+
+def require_pinhole(camera: Camera, what: str) -> None:
+    """Refuse a camera with a lens.
+
+    Raises:
+        ValueError: the camera has a lens, which `what` (the subject of the sentence) does not support.
+    """
+    if camera.lens is not None:
+        name = type(camera.lens).__name__
+        raise ValueError(f"{what} supports pinhole cameras only, found a camera with {name}: give it lens=None.")

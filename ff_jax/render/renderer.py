@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from ff_jax.render.camera import Camera
+from ff_jax.render.camera import Camera, pixel_rays
 from ff_jax.render.gaussians import Gaussians, WorldGaussians, opacities
 from ff_jax.render.multi_device import Shards, render_sharded
 from ff_jax.render.rolling_shutter import means_at_readout, rays_at_readout
+from ff_jax.render.unscented import project_unscented
 from kernels import (
     Bins,
     CameraMatrices,
@@ -41,7 +42,7 @@ class RenderSettings:
     Attributes:
         capacity: tile intersections that fit; `RenderOutput.num_intersections` is the number of them.
         antialiased: compensate opacity for the screen-space dilation (Yu et al. 2024, arXiv 2311.16493).
-        near: Gaussians with a smaller camera z are culled, meters.
+        near: Gaussians with a smaller depth are culled, meters.
         eps2d: screen-space dilation added to the 2-D covariance, px^2.
         tile: tile edge in pixels; None takes the implementation's default.
         implementation: "reference", "xla", "pallas", "mosaic"; None takes the best one for the device.
@@ -76,10 +77,10 @@ class RenderInput(struct.PyTreeNode):
 
 
 class RenderOutput(NamedTuple):
-    """One rendered view."""
+    """One rendered view; depth is the camera z, or the distance for lenses that map angles (`unscented`)."""
 
     rgb: Float[Array, "H W 3"]  # composite including the background
-    depth: Float[Array, "H W"]  # accumulated camera z (meters times weight); divide by alpha for expected depth
+    depth: Float[Array, "H W"]  # accumulated depth (meters times weight); divide by alpha for expected depth
     alpha: Float[Array, "H W"]  # accumulated opacity
     num_intersections: Int[Array, ""]  # tile intersections; those beyond the capacity are dropped, farthest first
     num_sent: Int[Array, ""]  # largest number of splats from one device to another (`Shards.send_capacity`)
@@ -93,13 +94,17 @@ def expected_depth(depth: Float[Array, "*n"], alpha: Float[Array, "*n"]) -> Floa
 def project_gaussians(inputs: RenderInput) -> Projected:
     """Project the alive Gaussians into the camera; color bands above `sh_degree` are masked.
 
-    With a rolling shutter, each Gaussian is projected with the camera pose at the readout of its image line.
+    With a rolling shutter, each Gaussian is projected with the camera pose at the readout of its image line. Pinhole
+    cameras take the kernel `project`, lenses the unscented transform, in jnp for every implementation (`unscented`).
     """
     (gaussians, alive, _), camera, settings = inputs.world, inputs.camera, inputs.settings
-    means = gaussians.means if camera.shutter is None else means_at_readout(gaussians.means, camera)
     world = Gaussians3D(
-        means, gaussians.quats, jnp.exp(gaussians.log_scales), opacities(gaussians, alive), gaussians.sh
+        gaussians.means, gaussians.quats, jnp.exp(gaussians.log_scales), opacities(gaussians, alive), gaussians.sh
     )
+    if camera.lens is not None:
+        return project_unscented(world, camera, settings.projection(camera), inputs.sh_degree)
+    if camera.shutter is not None:
+        world = world._replace(means=means_at_readout(world.means, camera))
     return project(
         world,
         CameraMatrices(camera.camera_from_world, camera.K),
@@ -182,13 +187,29 @@ def render(
 
 def ray_directions(camera: Camera) -> Float[Array, "H W 3"]:
     """Compute unit ray directions in the world frame through all pixel centers."""
+    in_camera = _pinhole_rays(camera) if camera.lens is None else pixel_rays(camera, pixel_centers(camera))[0]
+    if camera.shutter is not None:
+        in_camera = rays_at_readout(in_camera, camera)
+    # Elementwise, so that XLA fuses it; a matrix product would be a kernel of its own.
+    return jnp.asarray(sum(in_camera[..., k, None] * camera.camera_from_world[k, :3] for k in range(3)))
+
+
+def pixel_centers(camera: Camera) -> Float[Array, "H W 2"]:
+    """Compute the image points (x, y) of all pixel centers."""
+    x, y = jnp.meshgrid(jnp.arange(camera.width) + 0.5, jnp.arange(camera.height) + 0.5)
+    return jnp.stack([x, y], -1)
+
+
+def lens_mask(camera: Camera) -> Bool[Array, "H W"]:
+    """Find the pixels whose rays are in the domain of the lens: what a real image of it shows."""
+    return pixel_rays(camera, pixel_centers(camera))[1]
+
+
+def _pinhole_rays(camera: Camera) -> Float[Array, "H W 3"]:
+    """Compute unit ray directions in the frame of a pinhole camera."""
     (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
     y = (jnp.arange(camera.height) + 0.5 - cy) / fy
     x = (jnp.arange(camera.width) + 0.5 - cx - skew * y[:, None]) / fx
     ones = jnp.ones((camera.height, camera.width))
     in_camera = jnp.stack([x, y[:, None] * ones, ones], -1)
-    in_camera = in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)
-    if camera.shutter is not None:
-        in_camera = rays_at_readout(in_camera, camera)
-    # Elementwise, so that XLA fuses it; a matrix product would be a kernel of its own.
-    return jnp.asarray(sum(in_camera[..., k, None] * camera.camera_from_world[k, :3] for k in range(3)))
+    return in_camera / jnp.linalg.norm(in_camera, axis=-1, keepdims=True)

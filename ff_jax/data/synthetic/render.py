@@ -15,7 +15,7 @@ from ff_jax.data.synthetic.ray_intersections import geometry_table
 from ff_jax.data.synthetic.surface_points import Surface, find_surface, surface_appearance
 from ff_jax.data.synthetic.types import Street, StreetView
 from ff_jax.data.synthetic.vectors import norm
-from ff_jax.render.camera import Camera
+from ff_jax.render.camera import Camera, pixel_rays
 
 TILE = 16  # pixels: side of the blocks of rays that share a list of primitives
 SUN_CONE = 0.009  # radians: angular diameter of the sun, the width of a shadow ray
@@ -72,16 +72,20 @@ def _subpixels(samples: int) -> Float[Array, "S 2"]:
 
 
 def _tile_rays(camera: Camera, samples: int) -> tuple[Float[Array, "3 B R"], Float[Array, "B R"]]:
-    """Compute unit directions in the world and their camera z, tile by tile, sub-pixel fastest."""
+    """Compute unit directions in the world and the depth of one meter, tile by tile, sub-pixel fastest."""
     columns, rows = -(-camera.width // TILE), -(-camera.height // TILE)
     x, y = jnp.meshgrid(jnp.arange(columns * TILE), jnp.arange(rows * TILE))
     pixel = jnp.stack([x, y], -1).reshape(rows, TILE, columns, TILE, 2).transpose(0, 2, 1, 3, 4)
     pixel = pixel.reshape(rows * columns, TILE * TILE, 1, 2) + _subpixels(samples)
     pixel = pixel.reshape(rows * columns, -1, 2)
+    rotation = camera.world_from_camera[:3, :3]
+    if camera.lens is not None:
+        ray = jnp.moveaxis(pixel_rays(camera, pixel)[0], -1, 0)
+        depth = jnp.ones_like(ray[2]) if camera.lens.has_angular_depth else ray[2]
+        return jnp.einsum("ij,jbr->ibr", rotation, ray, precision="highest"), depth
     u = pixel[..., 0] - camera.K[0, 2] - camera.K[0, 1] * (pixel[..., 1] - camera.K[1, 2]) / camera.K[1, 1]
     ray = jnp.stack([u / camera.K[0, 0], (pixel[..., 1] - camera.K[1, 2]) / camera.K[1, 1], jnp.ones_like(u)])
     length = norm(ray)
-    rotation = camera.world_from_camera[:3, :3]
     return jnp.einsum("ij,jbr->ibr", rotation, ray / length, precision="highest"), 1.0 / length
 
 
@@ -129,16 +133,19 @@ def render_street(
 
     Args:
         street: the street.
-        camera: any pinhole camera.
+        camera: any camera with a global shutter, with a lens or without; its depth is that of `ff_jax.render`. Pixels
+            beyond the domain of a lens continue it (`lens_mask`).
         time: seconds from the start of the drive.
         samples: colors average samples^2 + 1 rays per pixel (1 ray if samples is 1).
         exposure: (gain, bias) on the stored colors; None takes that of the drive.
 
     Raises:
-        ValueError: `samples` is below 1.
+        ValueError: `samples` is below 1, or the camera has a rolling shutter.
     """
     if samples < 1:
         raise ValueError(f"invalid {samples=}: expected 1 or more.")
+    if camera.shutter is not None:
+        raise ValueError("rendering the street supports global shutters only: give it a camera with shutter=None.")
     frame = jnp.interp(
         jnp.asarray(time, jnp.float32), street.times, jnp.arange(street.times.shape[0], dtype=jnp.float32)
     )

@@ -41,6 +41,8 @@ def nearest_camera(rendered: RenderedScene, camera: Camera, centers: Float[Array
     """Compute the distance, meters, from the surface that each pixel shows to the nearest of some camera centers."""
     rays = ray_directions(camera)
     along = jnp.matmul(rays, camera.camera_from_world[2, :3], precision="highest")  # camera z of one meter of ray
+    if camera.lens is not None and camera.lens.has_angular_depth:  # depth is the distance
+        along = jnp.ones_like(along)
     depth = expected_depth(rendered.depth, rendered.alpha)
     points = camera.world_from_camera[:3, 3] + rays * (depth / along)[..., None]
     distances = [jnp.linalg.norm(points - center, axis=-1) for center in centers]

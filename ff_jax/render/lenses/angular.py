@@ -20,6 +20,10 @@ class FisheyeLens(struct.PyTreeNode):
         """Say whether depth is the distance from the camera (True) or the camera z."""
         return True
 
+    def within(self, reach: Float[Array, ""]) -> "FisheyeLens":
+        """Return the lens: its largest angle is that of its calibration, whatever the image."""
+        return self
+
     def to_plane(self, points: Float[Array, "*n 3"]) -> LensPoints:
         """Map points in the camera frame, meters, to the lens plane."""
         limit = self._largest_angle()
@@ -39,7 +43,7 @@ class FisheyeLens(struct.PyTreeNode):
         return angle * polynomial((1.0, *self.radial), angle * angle)
 
     def _largest_angle(self) -> Float[Array, ""]:
-        return first_fold(self._radius, self.max_angle)
+        return first_fold(self._radius, lax.stop_gradient(self.max_angle))
 
 
 class FThetaLens(struct.PyTreeNode):
@@ -59,6 +63,10 @@ class FThetaLens(struct.PyTreeNode):
     def has_angular_depth(self) -> bool:
         """Say whether depth is the distance from the camera (True) or the camera z."""
         return True
+
+    def within(self, reach: Float[Array, ""]) -> "FThetaLens":
+        """Return the lens: its largest angle is that of its calibration, whatever the image."""
+        return self
 
     def to_plane(self, points: Float[Array, "*n 3"]) -> LensPoints:
         """Map points in the camera frame, meters, to the lens plane."""

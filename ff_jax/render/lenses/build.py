@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ff_jax.render.lenses.angular import FisheyeLens, FThetaLens
-from ff_jax.render.lenses.opencv import OpenCVLens
+from ff_jax.render.lenses.opencv import LARGEST_TANGENT, OpenCVLens
 
 Numbers = Sequence[float | int] | np.ndarray
 
@@ -23,6 +23,7 @@ def opencv_lens(radial: Numbers = (), tangential: Numbers = (), thin_prism: Numb
         _coefficients("radial", radial, 6),
         _coefficients("tangential", tangential, 2),
         _coefficients("thin_prism", thin_prism, 4),
+        jnp.float32(LARGEST_TANGENT),
     )
 
 

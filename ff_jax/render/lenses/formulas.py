@@ -51,11 +51,14 @@ def distort_opencv(
 
 
 def first_fold(function: Callable[[Array], Array], limit: Float[Array, ""]) -> Float[Array, ""]:
-    """Find, on a grid over [0, limit], where an increasing function first stops to increase; `limit` if nowhere."""
-    grid = jnp.linspace(0.0, 1.0, GRID) * limit
+    """Find, on a grid over [0, limit], where an increasing function first stops to increase; `limit` if nowhere.
+
+    Differentiable in `limit` only: the place of a fold is constant.
+    """
+    grid = jnp.linspace(0.0, 1.0, GRID) * lax.stop_gradient(limit)
     values = function(grid)
     is_fold = ~(values[1:] > values[:-1])  # also where they are not finite
-    return lax.stop_gradient(jnp.where(jnp.any(is_fold), grid[jnp.argmax(is_fold)], limit))
+    return jnp.where(jnp.any(is_fold), grid[jnp.argmax(is_fold)], limit)
 
 
 def invert_increasing(

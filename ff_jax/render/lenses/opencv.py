@@ -10,6 +10,8 @@ from ff_jax.render.lenses.formulas import distort_opencv, first_fold, invert_inc
 from ff_jax.render.lenses.polar import LensPoints, LensRays, direction_at, length, polar
 
 LARGEST_TANGENT = 5.67  # of the angle (80 degrees) where the domain ends at the latest
+# The domain ends at this times the angle of the image's corner: polynomials are fitted to images, often wild beyond.
+MARGIN = 1.05
 _NEWTON_STEPS = 4  # against tangential distortion and thin prism, after the radial part is inverted
 _RESIDUAL = 1e-4  # of the lens plane, up to which a direction is the inverse
 
@@ -20,11 +22,19 @@ class OpenCVLens(struct.PyTreeNode):
     radial: Float[Array, "6"]  # k1 to k6; k4 to k6 are in the denominator
     tangential: Float[Array, "2"]  # p1, p2
     thin_prism: Float[Array, "4"]  # s1, s2 of x, s3, s4 of y
+    largest_tangent: Float[Array, ""]  # end of the domain, or before it where the polynomial folds
 
     @property
     def has_angular_depth(self) -> bool:
         """Say whether depth is the distance from the camera (True) or the camera z."""
         return False
+
+    def within(self, reach: Float[Array, ""]) -> "OpenCVLens":
+        """Limit the domain to a little more than an image whose corners have the distance `reach` in the lens plane."""
+        largest = jnp.full_like(self.largest_tangent, LARGEST_TANGENT)
+        corner = invert_increasing(OpenCVLens._radial_distance, self, reach, first_fold(self._radial_distance, largest))
+        limit = jnp.tan(jnp.minimum(MARGIN * jnp.arctan(corner), jnp.arctan(largest)))
+        return self.replace(largest_tangent=limit)
 
     def distort(self, xy: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
         """Distort tangents (x / z, y / z)."""
@@ -47,7 +57,7 @@ class OpenCVLens(struct.PyTreeNode):
         limit = self._largest_tangent()
         radius = length(xy)
         outward = xy / radius[..., None]
-        beyond = lax.stop_gradient(radius / length(self.distort(outward * limit)))
+        beyond = radius / length(self.distort(outward * limit))
         tangent = invert_increasing(OpenCVLens._radial_distance, self, radius, limit)
         tangents, residual = self._undistort(xy, outward * tangent[..., None], limit)
         is_inside = (length(tangents) < limit) & (residual < _RESIDUAL)
@@ -63,7 +73,7 @@ class OpenCVLens(struct.PyTreeNode):
         return distort_opencv(tangent, zero, radial, (0.0, 0.0), ((0.0,), (0.0,)))[0]
 
     def _largest_tangent(self) -> Float[Array, ""]:
-        return first_fold(self._radial_distance, jnp.float32(LARGEST_TANGENT))
+        return first_fold(self._radial_distance, self.largest_tangent)
 
     def _undistort(
         self, xy: Float[Array, "*n 2"], start: Float[Array, "*n 2"], limit: Float[Array, ""]

@@ -166,7 +166,7 @@ def test_directions_beyond_the_fold_of_a_polynomial_are_not_visible():
     camera = camera_with(opencv_lens([-0.5]))
     tangents = jnp.array([0.0, 0.5, 0.8, 0.83, 1.0, 2.0])
     pixels, is_visible = project_points(camera, jnp.stack([tangents, 0 * tangents, 1 + 0 * tangents], -1))
-    assert is_visible.tolist() == [True, True, True, False, False, False]
+    assert is_visible.tolist() == [True, True, True, False, False, False]  # whatever the image's size
     assert np.all(np.diff(pixels[:, 0]) > 0)
 
 

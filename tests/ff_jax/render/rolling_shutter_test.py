@@ -7,30 +7,33 @@ import numpy as np
 import pytest
 
 from ff_jax.metrics.image import psnr
-from ff_jax.render.camera import Camera, Shutter
+from ff_jax.render.camera import Camera, Shutter, project_points
 from ff_jax.render.gaussians import Gaussians, WorldGaussians
+from ff_jax.render.lenses import fisheye_lens
 from ff_jax.render.renderer import RenderInput, RenderSettings, ray_directions, render
 from ff_jax.render.rigid import apply_delta
-from ff_jax.render.rolling_shutter import means_at_readout
-from tests.scenes import normal
+from ff_jax.render.rolling_shutter import means_at_readout, with_readout
+from tests.scenes import normal, quick
 
 W, H = 64, 48
 SETTINGS = RenderSettings(capacity=1 << 14, tile=8, implementation="xla")
 K = jnp.array([[60.0, 0, 33], [0, 58, 23], [0, 0, 1]])
+WIDE = fisheye_lens([0.02, -0.01], 1.5)
 READOUT, SPEED, YAW_RATE = 0.02, 20.0, 0.35  # seconds, m/s, rad/s: a car in a bend
 
 
-def moving_camera(rng, columns=False):
+def moving_camera(rng, direction="top_to_bottom"):
     """Make a camera that drives along its z axis, turns, and shakes a little."""
     motion = READOUT * np.array([0, -YAW_RATE, 0, 0, 0, -SPEED]) + rng.normal(0, 1e-3, 6)
     pose = jaxlie.SE3.exp(jnp.asarray(rng.normal(0, 0.2, 6), jnp.float32)).as_matrix()
-    return Camera(K, pose, W, H, Shutter(jnp.asarray(motion, jnp.float32), columns))
+    return Camera(K, pose, W, H, Shutter(jnp.asarray(motion, jnp.float32), direction))
 
 
 def at_line(camera, line):
     """Make the camera without a shutter in the pose of one line."""
     size = camera.width if camera.shutter.columns else camera.height
     position = (line + 0.5) / size - 0.5
+    position = -position if camera.shutter.direction in ("bottom_to_top", "right_to_left") else position
     pose = apply_delta(position * camera.shutter.motion, camera.camera_from_world)
     return camera.replace(camera_from_world=pose, shutter=None)
 
@@ -45,15 +48,19 @@ def points_in_view(rng, camera, count, nearest=4.0):
 
 def pixels(points, camera):
     in_camera = points @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
-    return (in_camera @ camera.K.T)[:, :2] / in_camera[:, 2:]
+    return project_points(camera, in_camera)[0]
 
 
-@pytest.mark.parametrize("columns", [False, True])
-def test_points_are_projected_by_the_line_that_they_fall_on(columns):
+DIRECTIONS = ("top_to_bottom", "left_to_right", "bottom_to_top", "right_to_left")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("lens", [None, WIDE])
+def test_points_are_projected_by_the_line_that_they_fall_on(direction, lens):
     rng = np.random.default_rng()
-    camera = moving_camera(rng, columns)
+    camera = moving_camera(rng, direction).replace(lens=lens)
     points = points_in_view(rng, camera, 60)
-    axis, size = (0, W) if columns else (1, H)
+    axis, size = (0, W) if camera.shutter.columns else (1, H)
     rolling, middle = (np.asarray(pixels(x, camera)) for x in (means_at_readout(points, camera), points))
     # Search, for every point, for the line that projects it onto itself.
     lines = jnp.linspace(0, size, 2001)
@@ -71,27 +78,44 @@ def gaussians_at(rng, xyz):
     return Gaussians(xyz, normal(rng, count, 4), log_scales, 1 + normal(rng, count), normal(rng, count, 1, 3))
 
 
-def test_an_image_consists_of_the_images_of_its_lines():
+@pytest.mark.parametrize(("direction", "lens"), [("top_to_bottom", None), ("right_to_left", WIDE)])
+def test_an_image_consists_of_the_images_of_its_lines(direction, lens):
     """At 20 m/s, 0.35 rad/s and a readout of 20 ms."""
     rng = np.random.default_rng()
-    camera = moving_camera(rng)
+    camera = moving_camera(rng, direction).replace(lens=lens)
     world = WorldGaussians(gaussians_at(rng, points_in_view(rng, camera, 150)), jnp.ones(150, bool))
 
-    @jax.jit
+    @quick
     def image_of(camera):
         return render(RenderInput(world, camera, SETTINGS)).rgb
 
-    truth = jnp.stack([image_of(at_line(camera, jnp.float32(line)))[line] for line in range(H)])
+    lines = [image_of(at_line(camera, jnp.float32(line))) for line in range(W if camera.shutter.columns else H)]
+    truth = jnp.stack([image[:, i] if camera.shutter.columns else image[i] for i, image in enumerate(lines)])
+    truth = truth.swapaxes(0, 1) if camera.shutter.columns else truth
     rolling, middle = image_of(camera), image_of(camera.replace(shutter=None))
     assert float(psnr(rolling, truth)) > float(psnr(middle, truth)) + 8
     assert float(psnr(rolling, truth)) > 33
 
 
-def test_ray_directions_are_those_of_the_lines():
-    camera = moving_camera(np.random.default_rng())
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_readout_begins_at_the_first_pose_and_ends_at_the_last(direction):
+    rng = np.random.default_rng()
+    first, last = (jaxlie.SE3.exp(normal(rng, 6, std=0.3)).as_matrix() for _ in range(2))
+    still = Camera(K, jnp.eye(4), W, H)
+    camera = with_readout(still, first, last, direction)
+    size = W if camera.shutter.columns else H
+    ends = [at_line(camera, edge - 0.5).world_from_camera for edge in (0, size)]
+    ends = ends[::-1] if direction in ("bottom_to_top", "right_to_left") else ends
+    np.testing.assert_allclose(ends, [first, last], atol=2e-6)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_ray_directions_are_those_of_the_lines(direction):
+    camera = moving_camera(np.random.default_rng(), direction).replace(lens=WIDE)
     rolling = ray_directions(camera)
     for line in (0, 20, H - 1):
-        np.testing.assert_allclose(rolling[line], ray_directions(at_line(camera, line))[line], atol=1e-6)
+        index = (slice(None), line) if camera.shutter.columns else line
+        np.testing.assert_allclose(rolling[index], ray_directions(at_line(camera, line))[index], atol=1e-6)
 
 
 def test_no_motion_changes_nothing_and_gradients_reach_points_pose_and_motion():
