@@ -44,7 +44,7 @@ def save_scene(path: str | Path, model: SceneModel, time: float = 0.0) -> None:
 
     Raises:
         ValueError: no format has the suffix.
-        ImportError: an optional package is missing.
+        MissingPackageError: an optional package is missing.
     """
     comments = [render_mode(model.settings.antialiased)]
     if holds_nodes(path):

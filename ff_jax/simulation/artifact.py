@@ -56,7 +56,7 @@ def write_artifact(path: str | Path, package: ScenePackage, comments: Sequence[s
 
     Raises:
         ValueError: lengths of the log are not in meters, or the scene has 4 GB or more.
-        ImportError: the package usd-core is missing.
+        MissingPackageError: the package usd-core is missing.
         DiskFullError: the disk is full.
     """
     if not package.log.has_meters:

@@ -51,6 +51,7 @@ TESTED_IN = {
     "experiments.benchmarks.eigent": "tests/experiments/benchmarks/fixers_test.py",
     "experiments.benchmarks.multi_device": "tests/experiments/benchmarks/multi_device_test.py",
     "experiments.benchmarks.serving": "tests/experiments/serve_test.py",
+    "experiments.benchmarks.scene_formats": "tests/experiments/fuse_test.py",
     "experiments.convert": "tests/experiments/convert_test.py",
     "experiments.edit": "tests/experiments/fuse_test.py",
     "experiments.evaluate": "tests/experiments/evaluate_test.py",

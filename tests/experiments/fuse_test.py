@@ -204,6 +204,16 @@ def test_a_finished_run_is_written_for_other_tools(server, finished, tmp_path):
         assert json.loads(archive.read("metadata.yaml"))["scene_id"] == finished.name
 
 
+def test_the_loss_of_formats_is_measured_on_a_finished_run(server, finished, tmp_path):
+    flags = f"--run={finished}", "--frames=2", "--shifts=0", f"--out={tmp_path / 'figures.json'}"
+    done = server.run("experiments.benchmarks.scene_formats", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {row["format"]: row for row in json.loads((tmp_path / "figures.json").read_text())["rows"]}
+    assert list(rows) == [".ply", ".splat", ".spz", ".sog", ".usdc"] and "| .spz |" in done.stdout
+    assert rows[".ply"]["psnr"] is None and rows[".usdc"]["psnr"] > 70 and rows[".splat"]["bytes"] == 32
+    assert all(rows[name]["psnr"] > 35 for name in (".splat", ".spz", ".sog"))
+
+
 def test_the_table_of_seeds_equals_that_of_their_runs(server, finished, tmp_path):
     (tmp_path / "seed0").symlink_to(finished)
     metrics = json.loads((finished / "results" / "metrics.json").read_text())

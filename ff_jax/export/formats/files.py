@@ -60,7 +60,7 @@ def write_gaussians(path: str | Path, gaussians: GaussianArrays, comments: Seque
 
     Raises:
         ValueError: no format has the suffix, or the format cannot hold the Gaussians.
-        ImportError: an optional package is missing.
+        MissingPackageError: an optional package is missing.
         DiskFullError: the disk is full.
     """
     if holds_nodes(path):
@@ -92,7 +92,7 @@ def read_gaussians(path: str | Path) -> StoredSplats:
 
     Raises:
         ValueError: no format has the suffix, or the file is missing, damaged or of another type.
-        ImportError: an optional package is missing.
+        MissingPackageError: an optional package is missing.
     """
     return FORMATS[_checked(path, tuple(FORMATS))].read(path)
 

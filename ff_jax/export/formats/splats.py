@@ -15,6 +15,10 @@ OPAQUE = 20.0  # logit of an opacity of exactly 1
 Array = np.ndarray
 
 
+class MissingPackageError(ImportError, ValueError):
+    """A format needs an optional package; the message says how to install it."""
+
+
 class StoredSplats(NamedTuple):
     """The Gaussians of a file."""
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ff_jax.export.formats.splats import (
+    MissingPackageError,
     SplatHeader,
     StoredSplats,
     check_count,
@@ -65,7 +66,7 @@ def write(path: str | Path, gaussians: GaussianArrays, comments: Sequence[str] =
 
     Raises:
         ValueError: positions are beyond 4,000 km, or the number of coefficients fits no degree from 0 to 3.
-        ImportError: the package zstandard is missing.
+        MissingPackageError: the package zstandard is missing.
         DiskFullError: the disk is full.
     """
     compressor = _zstandard().ZstdCompressor(level=12)
@@ -98,7 +99,7 @@ def read(path: str | Path) -> StoredSplats:
 
     Raises:
         UnreadableFileError: see `read_header`.
-        ImportError: the package zstandard is missing.
+        MissingPackageError: the package zstandard is missing.
     """
     data = read_file(path)
     header = _header(path, data, len(data))
@@ -183,5 +184,7 @@ def _zstandard() -> ModuleType:
     try:
         import zstandard  # an optional dependency
     except ImportError as error:
-        raise ImportError("SPZ files of version 4 need the package zstandard: pip install zstandard.") from error
+        raise MissingPackageError(
+            "SPZ files of version 4 need the package zstandard: pip install zstandard."
+        ) from error
     return zstandard

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from ff_jax.export.formats.nodes import NodeMotion, SceneNode
-from ff_jax.export.formats.splats import check_degree, unit_quats
+from ff_jax.export.formats.splats import MissingPackageError, check_degree, unit_quats
 from ff_jax.render.gaussians import GaussianArrays
 from ff_jax.runtime.atomic_files import atomic_write
 
@@ -41,7 +41,7 @@ def write(
 
     Raises:
         ValueError: the number of coefficients fits no degree from 0 to 3.
-        ImportError: the package usd-core is missing.
+        MissingPackageError: the package usd-core is missing.
         DiskFullError: the disk is full.
     """
     usd, geometry, tf = pxr_module("Usd"), pxr_module("UsdGeom"), pxr_module("Tf")
@@ -120,4 +120,4 @@ def pxr_module(name: str) -> Any:
     try:
         return importlib.import_module(f"pxr.{name}")
     except ImportError as error:
-        raise ImportError("USD files need the package usd-core: pip install usd-core.") from error
+        raise MissingPackageError("USD files need the package usd-core: pip install usd-core.") from error

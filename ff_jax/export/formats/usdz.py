@@ -37,7 +37,7 @@ def write_package(
 
     Raises:
         ValueError: the layer has 4 GB or more.
-        ImportError: the package usd-core is missing.
+        MissingPackageError: the package usd-core is missing.
         DiskFullError: the disk is full.
     """
     writer = usd.pxr_module("Sdf").ZipFileWriter
