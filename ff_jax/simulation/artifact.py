@@ -115,7 +115,7 @@ def _exposures(log: SceneData, camera: str) -> list[list[int]]:
 
 
 def _calibration(camera: RigCamera, sequence: str, index: int) -> dict[str, Any]:
-    K, width, height = camera.intrinsics
+    K, width, height, _ = camera.intrinsics
     return {
         "sequence_id": sequence,
         "unique_sensor_idx": index,

@@ -8,26 +8,14 @@ from jaxtyping import Float
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import mean_pose, middle_and_motion, to_matrix, to_pose
+from ff_jax.simulation.intrinsics import Intrinsics
 from ff_jax.simulation.messages import message, number
 
-MAX_FOCAL = 1e3  # focal lengths, in image sides; 1 / MAX_FOCAL is the smallest
 COLUMNS = ("ROLLING_LEFT_TO_RIGHT", "ROLLING_RIGHT_TO_LEFT")
 BACKWARDS = ("ROLLING_BOTTOM_TO_TOP", "ROLLING_RIGHT_TO_LEFT")  # the last line is read first
 GLOBAL = ("UNKNOWN", "GLOBAL")
 
 Array = np.ndarray
-
-
-class Intrinsics(NamedTuple):
-    """The lens of a camera, for a sensor of a size."""
-
-    K: Float[Array, "3 3"]  # pixels; pixel centers at .5
-    width: int  # pixels
-    height: int
-
-    def scaled(self, width: int, height: int) -> "Intrinsics":
-        """Scale to an image of `width` x `height` pixels of the same field of view."""
-        return Intrinsics(np.diag([width / self.width, height / self.height, 1.0]) @ self.K, width, height)
 
 
 class Exposure(NamedTuple):
@@ -45,40 +33,6 @@ class RigCamera(NamedTuple):
     intrinsics: Intrinsics
     shutter: str  # name of a `ShutterType`
     rig_from_camera: Float[Array, "4 4"]
-
-
-def intrinsics_of(spec: Any) -> Intrinsics | None:
-    """Read the lens of a `CameraSpec` message; None if it has none.
-
-    Raises:
-        RequestError: the lens is not supported, or a number is out of range.
-    """
-    kind = spec.WhichOneof("camera_param")
-    if spec.WhichOneof("external_distortion"):
-        raise RequestError("windshield distortion is not supported: leave external_distortion empty.", "UNIMPLEMENTED")
-    if kind is None:
-        return None
-    lens = getattr(spec, kind)
-    if kind != "opencv_pinhole_param":
-        raise RequestError(f"{kind} is not supported: expected opencv_pinhole_param.", "UNIMPLEMENTED")
-    if any((*lens.radial_coeffs, *lens.tangential_coeffs, *lens.thin_prism_coeffs)):
-        raise RequestError("lens distortion is not supported: expected coefficients of 0.", "UNIMPLEMENTED")
-    return _pinhole(lens, spec.resolution_w, spec.resolution_h)
-
-
-def _pinhole(lens: Any, width: int, height: int) -> Intrinsics:
-    """Check and read an `OpenCVPinholeCameraParam` message."""
-    if width < 1 or height < 1:
-        raise RequestError(f"invalid camera_intrinsics: resolution {width} x {height}, expected that of the sensor.")
-    for name, size in (("x", width), ("y", height)):
-        focal, center = getattr(lens, f"focal_length_{name}"), getattr(lens, f"principal_point_{name}")
-        if not size / MAX_FOCAL <= focal <= size * MAX_FOCAL:  # true for NaN
-            raise RequestError(f"invalid focal_length_{name}={focal:g}: expected pixels, of a side of {size}.")
-        if not abs(center) <= size * MAX_FOCAL:
-            raise RequestError(f"invalid principal_point_{name}={center:g}: expected pixels, of a side of {size}.")
-    K = np.diag([lens.focal_length_x, lens.focal_length_y, 1.0])
-    K[:2, 2] = lens.principal_point_x, lens.principal_point_y
-    return Intrinsics(K, width, height)
 
 
 def exposure_of(pair: Any, shutter: int) -> Exposure:
@@ -128,7 +82,7 @@ def _rig_camera(frames: list[Frame], log: SceneData) -> RigCamera:
 
 def to_available_camera(camera: RigCamera) -> Any:
     """Make the `AvailableCamera` message of a camera."""
-    K, width, height = camera.intrinsics
+    K, width, height, _ = camera.intrinsics
     lens = {"focal_length_x": K[0, 0], "focal_length_y": K[1, 1]}
     lens |= {"principal_point_x": K[0, 2], "principal_point_y": K[1, 2]}
     spec = message("CameraSpec")(

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ff_jax.simulation.cameras import Exposure, Intrinsics, exposure_of, intrinsics_of
+from ff_jax.simulation.cameras import Exposure, exposure_of
 from ff_jax.simulation.encoding import Encoding, encoding_of
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import to_matrix
+from ff_jax.simulation.intrinsics import Intrinsics, intrinsics_of
 from ff_jax.simulation.limits import Limits
 
 MAX_TIME = 1 << 53  # microseconds: exact as a float

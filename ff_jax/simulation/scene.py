@@ -7,18 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ff_jax.data.scene_data import Frame, Readout, invert_rigid, tracks
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
 from ff_jax.evaluation.shifted_views import exposure_between
 from ff_jax.pipeline.any_view import ViewTooLargeError, render_any
 from ff_jax.pipeline.run_reader import RunReader
-from ff_jax.render.renderer import RenderSettings
+from ff_jax.render.renderer import RenderSettings, lens_mask
 from ff_jax.scene import RenderedScene, Scene, SceneModel, View, edit
 from ff_jax.simulation.cameras import RigCamera, rig_cameras
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import to_microseconds, upright
+from ff_jax.simulation.intrinsics import Intrinsics
 from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
 from ff_jax.simulation.requests import ImageRequest
 from ff_jax.train.batches import view_of
@@ -73,7 +74,8 @@ class SimulatedScene:
         Raises:
             RequestError: an object or the camera is unknown, or the image needs too much memory.
         """
-        return np.asarray(to_bytes(self.render_scene(request)[2].rgb))
+        _, view, rendered = self.render_scene(request)
+        return np.asarray(to_bytes(rendered.rgb) * in_lens(view)[..., None])
 
     def eig_map(self, request: ImageRequest) -> Float[np.ndarray, "H W"]:
         """Compute the EIG map of an image, nats; the first call computes the posterior from the recorded views.
@@ -85,7 +87,7 @@ class SimulatedScene:
         if self._posterior is None:
             self._posterior = fit_posterior(self.model, self.reader.batches, self.reader.config.eig.priors)
         model, view, _ = self.render_scene(request)
-        return np.asarray(render_with_eig(model, self._posterior, view).eig)
+        return np.asarray(render_with_eig(model, self._posterior, view).eig) * in_lens(view)
 
     def render_scene(self, request: ImageRequest) -> tuple[SceneModel, View, RenderedScene]:
         """Render an image; return the scene whose actors are placed and whose capacity suffices, the view, the image.
@@ -127,13 +129,19 @@ class SimulatedScene:
         self._check_size((frame.width, frame.height))
         view = view_of(frame, exposure_between(frame, self.log))
         recorded = recorded_center([f for f in self.log.frames if f.camera == frame.camera], frame.time)
-        return view._replace(offset=jnp.asarray(frame.world_from_camera[:3, 3] - recorded, jnp.float32))
+        return view._replace(
+            camera=view.camera.replace(lens=self._sensor(request).lens),
+            offset=jnp.asarray(frame.world_from_camera[:3, 3] - recorded, jnp.float32),
+        )
+
+    def _sensor(self, request: ImageRequest) -> Intrinsics:
+        """Return the lens of a request, or else that of its camera."""
+        return self.camera(request.camera).intrinsics if request.intrinsics is None else request.intrinsics
 
     def _frame(self, request: ImageRequest) -> Frame:
         """Make the frame that a request describes: one that was never recorded."""
-        camera = self.camera(request.camera)
-        sensor = camera.intrinsics if request.intrinsics is None else request.intrinsics
-        K, width, height = sensor.scaled(*(request.size or (sensor.width, sensor.height)))
+        camera, sensor = self.camera(request.camera), self._sensor(request)
+        K, width, height, _ = sensor.scaled(*(request.size or (sensor.width, sensor.height)))
         pose, motion, columns = request.exposure
         return dataclasses.replace(
             next(frame for frame in self.log.frames if frame.camera == camera.name),
@@ -179,6 +187,15 @@ def recorded_center(frames: Sequence[Frame], time: float) -> Float[np.ndarray, "
     ordered = sorted(frames, key=lambda frame: frame.time)
     times, centers = [frame.time for frame in ordered], np.stack([frame.world_from_camera[:3, 3] for frame in ordered])
     return np.array([np.interp(time, times, centers[:, axis]) for axis in range(3)])
+
+
+def in_lens(view: View) -> Bool[np.ndarray, "H W"]:
+    """Find the pixels that the lens of a view shows: the others are black, as in a real image."""
+    size = view.camera.height, view.camera.width
+    return np.ones(size, bool) if view.camera.lens is None else np.asarray(_lens_mask(view.camera))
+
+
+_lens_mask = jax.jit(lens_mask)
 
 
 @jax.jit

@@ -37,7 +37,7 @@ def camera_params(cameras: Mapping[str, RigCamera]) -> dict[str, dict]:
     """Return the lens of every camera, and the matrix from the vehicle to the camera ("v2c"), both with their axes."""
     found = {}
     for name, camera in cameras.items():
-        K, width, height = camera.intrinsics
+        K, width, height, _ = camera.intrinsics
         fov = {"fovx": 2 * np.arctan(width / (2 * K[0, 0])), "fovy": 2 * np.arctan(height / (2 * K[1, 1]))}
         lens = {"H": height, "W": width, "cx": float(K[0, 2]), "cy": float(K[1, 2])}
         lens |= {key: float(value) for key, value in fov.items()}

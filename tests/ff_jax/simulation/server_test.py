@@ -16,6 +16,7 @@ from PIL import Image
 from ff_jax.eig.scene_posterior import render_with_eig
 from ff_jax.pipeline.any_view import render_any
 from ff_jax.render.camera import make_camera, resize
+from ff_jax.render.lenses import fisheye_lens
 from ff_jax.scene import View, edit
 from ff_jax.simulation import DEFAULT_LIMITS, SceneCache, Service, SimulatedScene
 from ff_jax.simulation.client import Client
@@ -163,6 +164,20 @@ def test_another_size_scales_the_intrinsics(client, reader, image_request):
     assert difference(image[:, ::2], native) < difference(image[:, 24:], native)  # the same field of view
 
 
+def test_a_fisheye_is_rendered_and_black_beyond_its_angle(client, reader, image_request):
+    request, numbers = image_request(), {"focal_length_x": 20, "focal_length_y": 20, "radial_coeffs": [0.1]}
+    fisheye = message("OpenCVFisheyeCameraParam")(principal_point_x=12, principal_point_y=8, max_angle=0.5, **numbers)
+    request.camera_intrinsics.opencv_fisheye_param.CopyFrom(fisheye)
+    image = pixels(client.call("render_rgb", request))
+    lens = fisheye_lens([0.1], 0.5)
+    camera = make_camera(tiny.K, matrix_of_optical_axes(), tiny.WIDTH, tiny.HEIGHT).replace(lens=lens)
+    rows, columns = np.indices((16, 24)) + 0.5
+    radius = np.hypot(columns - 12, rows - 8) / 20
+    is_inside = radius < 0.5 * (1 + 0.1 * 0.5**2)
+    np.testing.assert_allclose(image, expected(reader, camera, [BOX]) * is_inside[..., None], atol=1)
+    assert is_inside.any() and not is_inside.all()
+
+
 def test_objects_that_are_not_listed_vanish_and_others_are_where_they_are_put(client, image_request):
     shown, gone = (pixels(client.call("render_rgb", image_request(objects=o))) for o in ((("7", BOX),), ()))
     red = (shown[..., 0].astype(int) - shown[..., 1]) > 100  # the actor is red
@@ -266,7 +281,7 @@ def hostile(image_request):
     fisheye = image_request()
     fisheye.camera_intrinsics.opencv_fisheye_param.focal_length_x = 20
     distorted = image_request()
-    distorted.camera_intrinsics.opencv_pinhole_param.radial_coeffs.append(0.1)
+    distorted.camera_intrinsics.opencv_pinhole_param.radial_coeffs.append(np.nan)
     stranger = image_request()
     stranger.camera_intrinsics.logical_id = "roof"
     poseless = image_request()
@@ -275,9 +290,9 @@ def hostile(image_request):
     return [
         (nan, "INVALID_ARGUMENT", "invalid sensor_pose.end_pose: position"),
         (poseless, "INVALID_ARGUMENT", "expected start_pose and end_pose"),
-        (lens, "INVALID_ARGUMENT", "invalid focal_length_x=0"),
-        (fisheye, "UNIMPLEMENTED", "opencv_fisheye_param is not supported"),
-        (distorted, "UNIMPLEMENTED", "lens distortion is not supported"),
+        (lens, "INVALID_ARGUMENT", "invalid focal length 0: expected pixels"),
+        (fisheye, "INVALID_ARGUMENT", "opencv_fisheye_param: invalid max_angle"),
+        (distorted, "INVALID_ARGUMENT", "at most 6 finite numbers"),
         (stranger, "NOT_FOUND", "unknown camera 'roof': the scene has a, b."),
         (image_request(scene_id="x" * 5000), "NOT_FOUND", "unknown scene_id 'xxx"),
         (image_request(objects=(("99", BOX),)), "NOT_FOUND", "unknown track id '99': the scene has 7."),
