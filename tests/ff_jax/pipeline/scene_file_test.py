@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ff_jax.data.scene_data import SceneData
 from ff_jax.data.units import scaled_units
+from ff_jax.export.formats.files import read_gaussians, write_gaussians
 from ff_jax.export.ply import write_ply
 from ff_jax.export.ply_layouts import read_splat_header
 from ff_jax.pipeline.scene_file import (
@@ -53,6 +54,22 @@ def test_settings_follow_the_file(file):
     untrained = with_scene_file(make_config(file, recon=recon, steps=0, schedule=schedule))
     assert (trained.recon.sh_degree, untrained.recon.sh_degree) == (3, 2)  # untrained scenes go out as they came in
     assert not from_points(config).init.scene and from_points(config).recon.first_sh_degree == 0
+
+
+@pytest.mark.parametrize("suffix", [".spz", ".sog", ".splat"])
+def test_other_formats_go_in_as_ply_does(file, tmp_path, suffix):
+    """The header and the Gaussians decide as those of a PLY file; damaged files are one sentence."""
+    path = tmp_path / f"scene{suffix}"
+    write_gaussians(path, read_gaussians(file).gaussians, ["SplatRenderMode: mip"])
+    config = with_scene_file(make_config(path))
+    assert (config.recon.sh_degree, config.render.antialiased) == ((0, False) if suffix == ".splat" else (2, True))
+    assert not with_scene_file(make_config(f"{path}?antialiased=no")).render.antialiased
+    recon = dataclasses.replace(CONFIG.recon, budget=19)
+    with pytest.raises(ValueError, match=r"holds 20 Gaussians, more than recon\.budget=19"):
+        with_scene_file(make_config(path, recon=recon))
+    path.write_bytes(path.read_bytes()[:-70] + b"x")
+    with pytest.raises(ValueError, match=rf"scene\{suffix}: .*restore"):
+        with_scene_file(make_config(path))
 
 
 def test_files_that_do_not_fit_are_refused_in_one_sentence(file, tmp_path):
