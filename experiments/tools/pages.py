@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/results.md", "docs/benchmarks.md")
+PAGES = ("README.md", "docs/results.md", "docs/benchmarks.md", "docs/how_to/other_tools.md")
 SUMMARY = "summary"  # the table of the README, taken from other records
 FIELDS = {"name", "title", "command", "device", "versions", "date", "commit"}
 _BLOCK = re.compile(r"(<!-- record: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
