@@ -36,6 +36,7 @@ _MAX_DELAY = 8.0  # seconds after the last of them
 MAX_RUN = 1800.0  # seconds until a run counts as one that hangs
 _MANIFEST = "manifest.json"  # the last file of a checkpoint
 _METADATA = "_CHECKPOINT_METADATA"  # of Orbax: the times of a checkpoint
+_MEASURED = (".minutes",)  # ends of the names of arrays with measured times, which no two runs share
 
 
 class Program(NamedTuple):
@@ -286,7 +287,7 @@ def _arrays(step: Path) -> dict[str, np.ndarray]:
 
     with ocp.StandardCheckpointer() as reader:
         stored = reader.restore((step / "state").absolute())
-    return {name: np.asarray(data(array)) for name, array in stored.items()}
+    return {name: np.asarray(data(array)) for name, array in stored.items() if not name.endswith(_MEASURED)}
 
 
 def _text(value: str) -> np.ndarray:
