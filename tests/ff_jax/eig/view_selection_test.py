@@ -61,6 +61,13 @@ def test_block_eig_equals_dense_blocks(problem):
     np.testing.assert_allclose(view_selection.block_eig(problem.information, problem.posterior), expected, rtol=2e-3)
 
 
+def test_gaussian_eig_is_that_of_its_own_blocks(problem):
+    expected = [log_det(problem.geometry[:, n]) for n in range(N)]
+    expected += np.sum([[log_det(problem.color[:, 3 * n + c]) for n in range(N)] for c in range(3)], 0)
+    found = view_selection.gaussian_eig(problem.information, problem.posterior)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
 def test_joint_eig_equals_the_dense_determinant_and_is_below_blocks_and_pixels(problem):
     inputs, posterior, information, geometry, color = problem
     A = np.concatenate([geometry.reshape(len(geometry), -1), color.reshape(len(color), -1)], 1)
