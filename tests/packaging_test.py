@@ -16,6 +16,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DATA = {
     "experiments/configs/ddad_outlines.json",
     "ff_jax/export/page.html.j2",
+    "ff_jax/export/scene.html.j2",
+    "ff_jax/export/viewer/LICENSE",
+    "ff_jax/export/viewer/gsplat.min.js",
     "ff_jax/fixers/difix/weights/tiny.safetensors",
     "ff_jax/fixers/eigent/weights/tiny.safetensors",
     "ff_jax/py.typed",

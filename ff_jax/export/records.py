@@ -114,6 +114,7 @@ class Report:
         drawings: pictures with detections, lanes and the like.
         tau: EIG in nats from which on a pixel counts as uncertain; None says nothing about it.
         unit: of shifts: "m", or "units" where the meter is unknown.
+        scene_page: name of the page beside this one that shows the scene in 3D; None without one.
     """
 
     title: str
@@ -128,6 +129,7 @@ class Report:
     drawings: Sequence[Drawing] = ()
     tau: Number | None = None
     unit: str = "m"
+    scene_page: str | None = None
 
 
 def shift_name(shift: Number, unit: str = "m") -> str:

@@ -33,13 +33,18 @@ def write(path: str | Path, gaussians: GaussianArrays, comments: Sequence[str] =
     Raises:
         DiskFullError: the disk is full.
     """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encode(gaussians))
+
+
+def encode(gaussians: GaussianArrays) -> bytes:
+    """Encode Gaussians as the content of a file."""
     rows = np.zeros(gaussians.count, ROW)
     rows["mean"], rows["scale"] = gaussians.means, np.exp(gaussians.log_scales)
     rows["rgba"][:, :3] = to_bytes(255 * (0.5 + SH_C0 * gaussians.sh[:, 0]))
     rows["rgba"][:, 3] = to_bytes(255 * expit(gaussians.logit_opacities))
     rows["quat"] = to_bytes(128 + 128 * unit_quats(gaussians.quats))
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(rows.tobytes())
+    return rows.tobytes()
 
 
 def read_header(path: str | Path) -> SplatHeader:

@@ -80,6 +80,11 @@ def test_page_needs_no_network_and_no_other_file(tmp_path, report):
     assert base64.b64decode(video.split(",")[1]) == b"video"
 
 
+def test_the_page_links_the_scene_where_there_is_one(tmp_path, report):
+    assert "scene.html" in Page(render(tmp_path, dataclasses.replace(report, scene_page="scene.html"))).addresses
+    assert "The scene in 3D" not in render(tmp_path, report)
+
+
 def test_numbers_signs_and_tones(tmp_path, report):
     page = Page(render(tmp_path, report))
     assert "Street & <scene>" in page.text and "Loss <L1>" in page.text
