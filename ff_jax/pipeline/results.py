@@ -1,4 +1,4 @@
-"""Write the results of a run: metrics.json, index.html, pictures, a fly-through with a lane change, a PLY file."""
+"""Write the results of a run: metrics.json, two pages, pictures, a fly-through with a lane change, a PLY file."""
 
 import dataclasses
 import json
@@ -21,6 +21,7 @@ from ff_jax.export.html import write_page
 from ff_jax.export.image_bytes import save_png
 from ff_jax.export.records import MetricsRow, Panel, Report, metric_curves, shift_name
 from ff_jax.export.video import VideoError, write_mp4
+from ff_jax.pipeline.browser_scene import write_browser_scene
 from ff_jax.pipeline.config import to_dict
 from ff_jax.pipeline.run import Run
 from ff_jax.pipeline.scene_export import write_scene
@@ -91,6 +92,7 @@ def write_results(
     scenes, tables = [v.scene for v in versions.values()], {name: v.shifts for name, v in versions.items()}
     write_error_maps(folder / "maps.png", scenes[-1], chosen, log.unit)
     panels = draw_panels(folder, scenes, chosen, names, log.unit)
+    scene_page = write_browser_scene(folder / "scene.html", list(runs.items())[-1], scenes[-1], chosen)
     write_scene(folder / "scene.ply", scenes[-1].model, config, log)
     report = Report(
         title=f"FaithFusion: {log.name}",
@@ -103,6 +105,7 @@ def write_results(
         names=names,
         tau=config.eig.tau,
         unit=log.unit,
+        scene_page=None if scene_page is None else scene_page.name,
     )
     write_page(folder / "index.html", report)
     return metrics | {"table": text_table(tables, log.unit), "page": str(folder / "index.html")}

@@ -55,6 +55,7 @@ def test_results_are_complete(finished):
         assert all(8 < row["psnr"] < 50 and 0 < row["ssim"] <= 1 and row["eig"] > 0 for row in rows)
     page = (results / "index.html").read_text()
     assert "data:image/png;base64" in page and "data:video/mp4;base64" in page and "http" not in page.split("<body")[0]
+    assert 'href="scene.html"' in page and "Fused: " in (results / "scene.html").read_text()
     assert (results / "flight.mp4").stat().st_size > 500
     assert np.asarray(Image.open(results / "panels.png")).std() > 10
     assert (results / "scene.ply").read_bytes().startswith(b"ply\nformat binary_little_endian")
