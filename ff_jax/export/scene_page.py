@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from ff_jax.export.figures import eig_scale
 from ff_jax.export.formats import splat
+from ff_jax.export.formats.splats import to_bytes
 from ff_jax.render.gaussians import GaussianArrays
 from ff_jax.runtime.atomic_files import atomic_write
 
@@ -64,7 +65,8 @@ class ScenePage:
         count: number of Gaussians of the whole scene.
         eig_meaning: the sentence that says what the values are.
         view: the first view.
-        sky: color of the background in [0, 1].
+        sky: panorama of the background, colors in [0, 1]: rows from straight up to straight down (z of the world),
+            columns by the angle from -x over -y, x and y.
         has_actors: whether the scene has actors.
     """
 
@@ -75,7 +77,7 @@ class ScenePage:
     count: int
     eig_meaning: str
     view: FirstView
-    sky: Float[Array, "3"]
+    sky: Float[Array, "h w 3"]
     has_actors: bool = False
 
 
@@ -125,6 +127,7 @@ def write_scene_page(path: str | Path, page: ScenePage) -> None:
         splats=_base64(splat.encode(_within_half_precision(page.gaussians))),
         levels=_base64(eig_levels(page.eig, maximum).tobytes()),
         table=_base64(table.tobytes()),
+        sky=_base64(to_bytes(255 * page.sky).tobytes()),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -135,7 +138,7 @@ def _within_half_precision(gaussians: GaussianArrays) -> GaussianArrays:
 
 
 def _settings(page: ScenePage) -> dict[str, Any]:
-    """Collect what the script of the page reads: the camera as position and quaternion (xyzw), and the background.
+    """Collect what the script of the page reads: the camera as position and quaternion (xyzw), and sizes.
 
     The viewer has its principal point in the middle of the image, so its camera looks along the ray of the middle: for
     a small angle, the image moves by the distance of the two points.
@@ -149,7 +152,7 @@ def _settings(page: ScenePage) -> dict[str, Any]:
         "rotation": (Rotation.from_matrix(pose[:3, :3]) * to_middle).as_quat().tolist(),
         "focal": [float(view.K[0, 0]), float(view.K[1, 1])],
         "size": [view.width, view.height],
-        "sky": [round(255 * float(c)) for c in np.clip(page.sky, 0, 1)],
+        "sky": [page.sky.shape[1], page.sky.shape[0]],
     }
 
 

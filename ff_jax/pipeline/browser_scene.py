@@ -19,7 +19,6 @@ from ff_jax.export.formats.splats import dc_from_rgb
 from ff_jax.export.scene_page import FirstView, ScenePage, largest, write_scene_page
 from ff_jax.pipeline.run import Run
 from ff_jax.render.gaussians import GaussianArrays, on_host
-from ff_jax.render.renderer import ray_directions
 from ff_jax.render.similarity import basis
 from ff_jax.runtime.progress import progress
 from ff_jax.scene import SceneModel, View, compose
@@ -31,6 +30,7 @@ from kernels import SH_BAND
 
 NUM_VIEWS = 12  # at most this many views give the EIG of a Gaussian
 NUM_FRAMES = 48  # at most this many recorded frames give the colors
+SKY_SIZE = 64, 128  # pixels of the panorama
 _OUTSIDE = 1e6  # meters: a camera that has a Gaussian in its image comes before all others
 
 Array = np.ndarray
@@ -142,12 +142,14 @@ def nearest_centers(means: Float[Array, "N 3"], frames: Sequence[Frame]) -> Floa
     return centers
 
 
-def _sky(model: SceneModel, view: View) -> Float[Array, "3"]:
-    """Average the sky over the rays of a view above the horizon (over all rays if none is), at its exposure."""
-    directions = np.asarray(ray_directions(view.camera)).reshape(-1, 3)
-    above = directions[directions[:, 2] > 0]
-    colors = sky_color(model.scene.params.sky, jnp.asarray(above if len(above) else directions))
-    return np.asarray(apply_exposure(jnp.mean(colors, 0), exposure_of(model.scene.params, view)))
+def _sky(model: SceneModel, view: View) -> Float[Array, "h w 3"]:
+    """Compute the panorama of the sky (`ScenePage.sky`) at the exposure of a view."""
+    height, width = SKY_SIZE
+    up = np.pi * (0.5 - (np.arange(height) + 0.5) / height)[:, None]
+    angle = 2 * np.pi * ((np.arange(width) + 0.5) / width - 0.5)
+    directions = [np.cos(up) * np.cos(angle), np.cos(up) * np.sin(angle), np.broadcast_to(np.sin(up), SKY_SIZE)]
+    colors = sky_color(model.scene.params.sky, jnp.asarray(np.stack(directions, -1), jnp.float32))
+    return np.asarray(apply_exposure(colors, exposure_of(model.scene.params, view)))
 
 
 def _describe_eig(targets: Sequence[Target], unit: str) -> str:

@@ -23,6 +23,7 @@ TIMEOUT = 60  # seconds until an image is final, on a busy machine
 
 WIDTH, HEIGHT, FOCAL = 120, 80, 100.0
 RED, GREEN, BLUE, SKY = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2), (0.1, 0.2, 0.9), (0.4, 0.6, 0.8)
+GROUND = (0.5, 0.4, 0.2)
 # The camera is at (5, 2, 1.5) and looks along -y of the world: its right is -x, its down -z.
 POSE = np.array([[-1, 0, 0, 5], [0, 0, -1, 2], [0, -1, 0, 1.5], [0, 0, 0, 1]], float)
 IN_CAMERA = np.array([[-2.0, -1.0, 8.0], [2.0, 1.0, 8.0], [0.0, 0.0, -5.0]])  # upper left, lower right, behind
@@ -41,7 +42,8 @@ def page():
     K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
     view = FirstView("front <1>", 0.5, K, POSE, WIDTH, HEIGHT)
     eig = np.array([6.0, 1.5, 0.0])
-    return ScenePage("Street & lane", "Fused", gaussians, eig, 3, "the nats of a test.", view, np.array(SKY))
+    panorama = np.tile(np.repeat([[SKY], [GROUND]], 8, 0), (1, 4, 1))
+    return ScenePage("Street & lane", "Fused", gaussians, eig, 3, "the nats of a test.", view, panorama)
 
 
 def write(tmp_path, page) -> str:
@@ -143,7 +145,8 @@ def test_chromium_shows_the_gaussians_in_both_colorings(tmp_path, page):
         image = final_image(tab, "rgb")
         assert np.abs(color_at(image, IN_CAMERA[0]) - 255 * np.array(RED)).max() < 8
         assert np.abs(color_at(image, IN_CAMERA[1]) - 255 * np.array(GREEN)).max() < 8
-        assert np.abs(color_at(image, (0, 0, 1)) - 255 * np.array(SKY)).max() < 3
+        assert np.abs(color_at(image, (0, -0.3, 1)) - 255 * np.array(SKY)).max() < 3
+        assert np.abs(color_at(image, (0, 0.3, 1)) - 255 * np.array(GROUND)).max() < 3
         tab.get_by_role("button", name="EIG").click()
         time.sleep(0.2)  # the page takes the new colors at its next frame
         eig = final_image(tab, "eig")
