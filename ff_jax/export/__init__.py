@@ -8,6 +8,7 @@ html             one-file results page (Jinja)
 image_bytes      8-bit images, PNG, JPEG, data URLs
 ply              Gaussians as PLY files
 records          records that pages and figures draw
+scene_page       one-file page that shows Gaussians in a browser (Jinja, gsplat)
 tables           tables as text, Markdown and LaTeX
 video            MP4 files (ffmpeg)
 """
