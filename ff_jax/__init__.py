@@ -31,7 +31,7 @@ _MODULES = {
     "ff_jax.data.recording": ("Recording",),
     "ff_jax.render.camera": ("Camera", "make_camera"),
     "ff_jax.render.gaussians": ("Gaussians", "WorldGaussians"),
-    "ff_jax.render.renderer": ("RenderInput", "RenderSettings", "render"),
+    "ff_jax.render.renderer": ("RenderInput", "RenderSettings"),
     "ff_jax.scene": ("Scene", "SceneModel", "View", "render_scene"),
     "ff_jax.train.batches": ("TrainBatches", "shifted_view"),
     "ff_jax.eig": (

@@ -26,6 +26,11 @@ def test_every_public_name_is_there_and_documented():
         assert getattr(ff, name).__name__ == f"ff_jax.{name}"
 
 
+def test_no_public_name_is_that_of_a_package():
+    """An import of the package `ff_jax.X` makes `ff.X` that package, whatever it was before."""
+    assert not set(ff.__all__) & {path.parent.name for path in (ROOT / "ff_jax").glob("*/__init__.py")}
+
+
 def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(ff, "no_such_name")
 
