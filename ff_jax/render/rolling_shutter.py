@@ -12,10 +12,12 @@ line.
 import jax
 import jax.numpy as jnp
 import jaxlie
+import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Float
+from scipy.spatial.transform import Rotation
 
-from ff_jax.render.camera import Camera, Direction, Shutter, invert_rigid, project_points
+from ff_jax.render.camera import Camera, Direction, Shutter, project_points
 from ff_jax.render.rigid import in_float32
 
 ITERATIONS = 2
@@ -65,18 +67,36 @@ def with_readout(
         last: `world_from_camera` when it ends, at the opposite edge.
         direction: of the readout.
     """
-    start, end = (invert_rigid(jnp.asarray(pose, jnp.float32)) for pose in (first, last))
-    with jax.default_matmul_precision("highest"):
-        turn = end[:3, :3] @ start[:3, :3].T
-        rotation = jaxlie.SO3.from_matrix(turn).log()
-        # Both halves of the motion move the center: end - turn start = (turn + 1) translation / 2.
-        translation = 2 * jnp.linalg.solve(turn + jnp.eye(3), end[:3, 3] - turn @ start[:3, 3])
-        half = jaxlie.SO3.exp(0.5 * rotation).as_matrix()
-        middle = start.at[:3, :3].set(half @ start[:3, :3])
-        middle = middle.at[:3, 3].set(half @ (start[:3, 3] + 0.5 * translation))
+    middle, motion = middle_and_motion(np.asarray(first, np.float64), np.asarray(last, np.float64))
     return camera.replace(
-        camera_from_world=middle, shutter=Shutter(jnp.concatenate([rotation, translation]), direction)
+        camera_from_world=jnp.asarray(np.linalg.inv(middle), jnp.float32),
+        shutter=Shutter(jnp.asarray(motion, jnp.float32), direction),
     )
+
+
+def middle_and_motion(
+    world_from_first: Float[np.ndarray, "4 4"], world_from_last: Float[np.ndarray, "4 4"]
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "6"]]:
+    """Convert the poses of a camera at its first and last line to the pose of the middle line and the motion.
+
+    The motion m = (r, t) is that of `Shutter`: camera_from_world of the line at position s is (exp(s r), s t) after
+    that of the middle line. With the poses C(-1/2) and C(1/2) of the two lines,
+    C(1/2) C(-1/2)^-1 = (exp(r), (exp(r) + I) t / 2).
+
+    Args:
+        world_from_first: world_from_camera of the first line, meters.
+        world_from_last: the same of the last line.
+
+    Returns:
+        world_from_camera of the middle line, and rotation vector [rad] and translation [m] of camera_from_world.
+    """
+    step = np.linalg.inv(world_from_last) @ world_from_first
+    rotation = Rotation.from_matrix(step[:3, :3])
+    translation = 2 * np.linalg.solve(step[:3, :3] + np.eye(3), step[:3, 3])
+    half = np.eye(4)
+    half[:3, :3] = Rotation.from_rotvec(0.5 * rotation.as_rotvec()).as_matrix()
+    half[:3, 3] = 0.5 * translation
+    return world_from_last @ half, np.append(rotation.as_rotvec(), translation)
 
 
 def _shutter(camera: Camera) -> Shutter:

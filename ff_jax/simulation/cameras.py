@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ff_jax.data.scene_data import Frame, SceneData, invert_rigid
+from ff_jax.render.rolling_shutter import middle_and_motion
 from ff_jax.simulation.errors import RequestError
-from ff_jax.simulation.frames_of_reference import mean_pose, middle_and_motion, to_matrix, to_pose
+from ff_jax.simulation.frames_of_reference import mean_pose, to_matrix, to_pose
 from ff_jax.simulation.intrinsics import Intrinsics
 from ff_jax.simulation.messages import message, number
 

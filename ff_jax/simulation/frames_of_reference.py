@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.scene_data import invert_rigid
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.messages import message
 
@@ -86,27 +85,6 @@ def mean_pose(poses: Float[Array, "T 4 4"]) -> Float[Array, "4 4"]:
     matrix[:3, :3] = Rotation.from_matrix(poses[:, :3, :3]).mean().as_matrix()
     matrix[:3, 3] = poses[:, :3, 3].mean(0)
     return matrix
-
-
-def middle_and_motion(
-    world_from_first: Float[Array, "4 4"], world_from_last: Float[Array, "4 4"]
-) -> tuple[Float[Array, "4 4"], Float[Array, "6"]]:
-    """Convert the poses of a camera at its first and last line to the pose of the middle line and the motion.
-
-    The motion m = (r, t) is that of `render.rolling_shutter`: camera_from_world of the line at position s is
-    (exp(s r), s t) after that of the middle line. With the poses C(-1/2) and C(1/2) of the two lines,
-    C(1/2) C(-1/2)^-1 = (exp(r), (exp(r) + I) t / 2).
-
-    Returns:
-        world_from_camera of the middle line, and rotation vector [rad] and translation [m] of camera_from_world.
-    """
-    step = invert_rigid(world_from_last) @ world_from_first
-    rotation = Rotation.from_matrix(step[:3, :3])
-    translation = 2 * np.linalg.solve(step[:3, :3] + np.eye(3), step[:3, 3])
-    half = np.eye(4)
-    half[:3, :3] = Rotation.from_rotvec(0.5 * rotation.as_rotvec()).as_matrix()
-    half[:3, 3] = 0.5 * translation
-    return world_from_last @ half, np.append(rotation.as_rotvec(), translation)
 
 
 def to_microseconds(seconds: float) -> int:

@@ -43,7 +43,7 @@ def observe(scene: SimulatedScene, request: ImageRequest, *, use_trust: bool) ->
         rgb=np.asarray(to_bytes(rendered.rgb)),
         depth=np.asarray(expected_depth(rendered.depth, rendered.alpha)),
         semantic=np.asarray(_strongest_class(classes)),
-        eig=scene.eig_map(request) if use_trust else None,
+        eig=scene.trust_of_view(model, view).eig if use_trust else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,13 @@ from ff_jax.simulation.intrinsics import Intrinsics
 from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
 from ff_jax.simulation.requests import ImageRequest
 from ff_jax.train.batches import view_of
+
+
+class TrustMap(NamedTuple):
+    """How much of an image the recording does not determine."""
+
+    eig: Float[np.ndarray, "H W"]  # nats; 0 beyond the lens
+    is_inside: Bool[np.ndarray, "H W"]  # whether the lens shows the pixel
 
 
 class SimulatedScene:
@@ -77,17 +85,25 @@ class SimulatedScene:
         _, view, rendered = self.render_scene(request)
         return np.asarray(to_bytes(rendered.rgb) * in_lens(view)[..., None])
 
-    def eig_map(self, request: ImageRequest) -> Float[np.ndarray, "H W"]:
-        """Compute the EIG map of an image, nats; the first call computes the posterior from the recorded views.
+    def trust(self, request: ImageRequest) -> TrustMap:
+        """Compute the EIG map of an image; errors as in `render` and `trust_of_view`."""
+        model, view, _ = self.render_scene(request)
+        return self.trust_of_view(model, view)
+
+    def trust_of_view(self, model: SceneModel, view: View) -> TrustMap:
+        """Compute the EIG map of a view; the first call computes the posterior from the recorded views.
+
+        Args:
+            model: the scene, from `render_scene`.
+            view: from `render_scene`.
 
         Raises:
-            RequestError: as in `render`.
             ValueError, OSError: the recorded images cannot be read.
         """
         if self._posterior is None:
             self._posterior = fit_posterior(self.model, self.reader.batches, self.reader.config.eig.priors)
-        model, view, _ = self.render_scene(request)
-        return np.asarray(render_with_eig(model, self._posterior, view).eig) * in_lens(view)
+        is_inside = in_lens(view)
+        return TrustMap(np.asarray(render_with_eig(model, self._posterior, view).eig) * is_inside, is_inside)
 
     def render_scene(self, request: ImageRequest) -> tuple[SceneModel, View, RenderedScene]:
         """Render an image; return the scene whose actors are placed and whose capacity suffices, the view, the image.

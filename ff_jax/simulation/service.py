@@ -14,6 +14,7 @@ from ff_jax.simulation.frames_of_reference import to_pose
 from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
 from ff_jax.simulation.messages import TRUST, message
 from ff_jax.simulation.requests import ImageRequest, parse_batch, parse_image_request
+from ff_jax.simulation.scene import TrustMap
 from ff_jax.simulation.scenes import SceneCache
 
 API_VERSION = (0, 54, 0)  # of the contract
@@ -96,18 +97,18 @@ class Service:
         """Render the EIG map of an image."""
         parsed = parse_image_request(request, self.limits)
 
-        def eig_and_threshold() -> tuple[np.ndarray, float]:
+        def trust_and_threshold() -> tuple[TrustMap, float]:
             scene = self.scenes.get(parsed.scene_id)
-            return scene.eig_map(parsed), scene.reader.config.eig.tau
+            return scene.trust(parsed), scene.reader.config.eig.tau
 
-        eig, tau = work(eig_and_threshold)
+        (eig, is_inside), tau = work(trust_and_threshold)
         png, nats_per_level = encode_eig(eig)
         return message("TrustReturn", TRUST)(
             eig_png=png,
             nats_per_level=nats_per_level,
             threshold_nats=tau,
-            unknown_share=float(eig_mask(eig, tau).mean()),
-            mean_nats=float(eig.mean()),
+            unknown_share=float(np.asarray(eig_mask(eig, tau))[is_inside].mean()),
+            mean_nats=float(eig[is_inside].mean()),
         )
 
 

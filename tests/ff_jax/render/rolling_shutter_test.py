@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import jaxlie
 import numpy as np
 import pytest
+from scipy.linalg import expm
+from scipy.spatial.transform import Rotation
 
 from ff_jax.metrics.image import psnr
 from ff_jax.render.camera import Camera, Shutter, project_points
@@ -12,7 +14,7 @@ from ff_jax.render.gaussians import Gaussians, WorldGaussians
 from ff_jax.render.lenses import fisheye_lens
 from ff_jax.render.renderer import RenderInput, RenderSettings, ray_directions, render
 from ff_jax.render.rigid import apply_delta
-from ff_jax.render.rolling_shutter import means_at_readout, with_readout
+from ff_jax.render.rolling_shutter import means_at_readout, middle_and_motion, with_readout
 from tests.scenes import normal, quick
 
 W, H = 64, 48
@@ -95,6 +97,29 @@ def test_an_image_consists_of_the_images_of_its_lines(direction, lens):
     rolling, middle = image_of(camera), image_of(camera.replace(shutter=None))
     assert float(psnr(rolling, truth)) > float(psnr(middle, truth)) + 8
     assert float(psnr(rolling, truth)) > 33
+
+
+def rigid(rng, std):
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = Rotation.from_rotvec(rng.normal(0, std, 3)).as_matrix(), rng.normal(0, std, 3)
+    return matrix
+
+
+def test_the_first_and_the_last_line_have_the_given_poses():
+    """Compared with matrix exponentials, in float64."""
+    rng = np.random.default_rng()
+    first = rigid(rng, 2.0)
+    last = first @ rigid(rng, 0.1)
+    middle, motion = middle_and_motion(first, last)
+    x, y, z = motion[:3]
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    for s, pose in ((-0.5, first), (0.5, last)):
+        line = np.eye(4)
+        line[:3, :3], line[:3, 3] = expm(s * skew), s * motion[3:]
+        np.testing.assert_allclose(line @ np.linalg.inv(middle), np.linalg.inv(pose), atol=1e-9)
+    middle, motion = middle_and_motion(first, first)
+    np.testing.assert_allclose(middle, first, atol=1e-12)
+    np.testing.assert_allclose(motion, 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

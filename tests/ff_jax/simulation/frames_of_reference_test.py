@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import (
     mean_pose,
-    middle_and_motion,
     to_matrix,
     to_microseconds,
     to_pose,
@@ -99,23 +97,6 @@ def test_an_upright_world_stays_and_a_tilted_one_is_turned():
 def test_the_mean_of_equal_poses_is_the_pose():
     pose = rigid(np.random.default_rng())
     np.testing.assert_allclose(mean_pose(np.stack([pose] * 3)), pose, atol=1e-9)
-
-
-def test_lines_have_the_poses_of_the_exposure():
-    """Compared with matrix exponentials: the first and the last line have the poses that were given."""
-    rng = np.random.default_rng()
-    first = rigid(rng)
-    last = first @ rigid(rng, 0.1)
-    middle, motion = middle_and_motion(first, last)
-    x, y, z = motion[:3]
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    for s, pose in ((-0.5, first), (0.5, last)):
-        line = np.eye(4)
-        line[:3, :3], line[:3, 3] = expm(s * skew), s * motion[3:]
-        np.testing.assert_allclose(line @ np.linalg.inv(middle), np.linalg.inv(pose), atol=1e-9)
-    middle, motion = middle_and_motion(first, first)
-    np.testing.assert_allclose(middle, first, atol=1e-12)
-    np.testing.assert_allclose(motion, 0, atol=1e-12)
 
 
 def test_times_are_whole_microseconds():
