@@ -57,9 +57,12 @@ def program_version() -> str:
 def main(_: list[str]) -> None:
     """Serve until interrupted."""
     try:
-        from ff_jax.simulation.server import Server  # optional dependencies
+        import simplejpeg  # noqa: F401  # of the encoder; all of these are optional dependencies
+
+        from ff_jax.simulation.server import Server
     except ImportError as error:
-        raise ValueError(f"the server needs pip install grpcio grpcio-health-checking protobuf ({error}).") from None
+        packages = "grpcio grpcio-health-checking protobuf simplejpeg"
+        raise ValueError(f"the server needs pip install {packages} ({error}).") from None
     runs = runs_by_id(_RUN.value)
     scenes = SceneCache(
         {name: functools.partial(open_scene, folder) for name, folder in runs.items()}, _MAX_SCENES.value

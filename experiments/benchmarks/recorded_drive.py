@@ -8,6 +8,8 @@ import numpy as np
 from ff_jax.simulation.frames_of_reference import to_matrix, to_pose
 from ff_jax.simulation.messages import message, number
 
+FIGURES = ("frames_per_s", "last_quarter_frames_per_s", "median_ms", "p90_ms", "p99_ms", "max_ms", "megabytes_per_s")
+
 
 class Answered(NamedTuple):
     """One call that was answered."""
@@ -45,31 +47,55 @@ class RecordedDrive:
             image_format=number("ImageFormat", encoding),
         )
 
-    def call(self, client: Any, name: str, index: int, size: tuple[int, int], encoding: str) -> tuple[int, int]:
-        """Make one call; return the numbers of images and of bytes of its answer.
+
+class Work(NamedTuple):
+    """One kind of call along the drive."""
+
+    drive: RecordedDrive
+    name: str  # render_rgb, batch_render_rgb with all cameras, or render_trust
+    size: tuple[int, int]  # (width, height), pixels
+    encoding: str
+
+    def answer(self, client: Any, index: int) -> bytes:
+        """Make the call at the recorded pose of an index; return its answer, serialized; errors as in `call`."""
+        return self._call(client, index).SerializeToString(deterministic=True)
+
+    def call(self, client: Any, index: int) -> tuple[int, int]:
+        """Make the call at the recorded pose of an index; return the numbers of images and of bytes of its answer.
 
         Raises:
+            grpc.RpcError: the call ended with a status code.
             ValueError: an image of a batch failed.
         """
-        if name != "batch_render_rgb":
-            return 1, client.call(name, self.request(index, size, encoding)).ByteSize()
+        return (len(self.drive.cameras) if self.is_batch else 1), self._call(client, index).ByteSize()
+
+    @property
+    def is_batch(self) -> bool:
+        """Return whether a call has several images."""
+        return self.name == "batch_render_rgb"
+
+    def _call(self, client: Any, index: int) -> Any:
+        if not self.is_batch:
+            return client.call(self.name, self.drive.request(index, self.size, self.encoding))
         item = message("BatchRGBRenderRequestItem")
-        requests = [self.request(index, size, encoding, camera) for camera in range(len(self.cameras))]
+        requests = [self.drive.request(index, self.size, self.encoding, i) for i in range(len(self.drive.cameras))]
         items = [item(camera_name=str(number), request=request) for number, request in enumerate(requests)]
-        answer = client.call(name, message("BatchRGBRenderRequest")(items=items))
+        answer = client.call(self.name, message("BatchRGBRenderRequest")(items=items))
         if failed := [one.error_message for one in answer.items if not one.success]:
             raise ValueError(f"an image of a batch failed: {failed[0]}")
-        return len(items), answer.ByteSize()
+        return answer
 
 
 def figures(answers: Sequence[Answered], images: int) -> dict[str, float]:
-    """Summarize answered calls with `images` images each."""
+    """Summarize answered calls with `images` images each; zeros if none was answered."""
     ends, times = np.array([a.end for a in answers]), np.array([a.seconds for a in answers])
+    if not len(ends):
+        return dict.fromkeys(FIGURES, 0.0)
     last = ends > 0.75 * ends.max()
-    return {
-        "frames_per_s": images * len(answers) / float(ends.max()),
-        "last_quarter_frames_per_s": images * int(last.sum()) / (0.25 * float(ends.max())),
-        "median_ms": 1e3 * float(np.median(times)),
-        "p99_ms": 1e3 * float(np.percentile(times, 99)),
-        "megabytes_per_s": 1e-6 * sum(a.num_bytes for a in answers) / float(ends.max()),
-    }
+    values = (
+        images * len(answers) / float(ends.max()),
+        images * int(last.sum()) / (0.25 * float(ends.max())),
+        *(1e3 * np.percentile(times, [50, 90, 99, 100])),
+        1e-6 * sum(a.num_bytes for a in answers) / float(ends.max()),
+    )
+    return dict(zip(FIGURES, map(float, values), strict=True))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ff_jax.export.image_bytes import gray16_png, jpeg, png
+from ff_jax.export.image_bytes import gray16_png, png
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.messages import number
 
@@ -40,7 +40,14 @@ def encode(image: UInt8[np.ndarray, "H W 3"], encoding: Encoding) -> bytes:
     """Encode an image; RGB_UINT8_PLANAR is all red bytes, then green, then blue."""
     if encoding.format == "RGB_UINT8_PLANAR":
         return np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes()
-    return png(image) if encoding.format == "PNG" else jpeg(image, encoding.quality)
+    return png(image) if encoding.format == "PNG" else _jpeg(image, encoding.quality)
+
+
+def _jpeg(image: UInt8[np.ndarray, "H W 3"], quality: int) -> bytes:
+    """Encode a JPEG with half the resolution for color, without the interpreter's lock, which Pillow holds."""
+    import simplejpeg  # an optional dependency, like the server
+
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality, colorsubsampling="420")
 
 
 def encode_eig(eig: Float[np.ndarray, "H W"]) -> tuple[bytes, float]:

@@ -1,22 +1,24 @@
 """A trained scene as a simulator sees it: cameras, the recorded drive, and images with actors where it puts them."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from ff_jax.data.scene_data import Frame, Readout, invert_rigid, tracks
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig
 from ff_jax.evaluation.shifted_views import exposure_between
-from ff_jax.pipeline.any_view import ViewTooLargeError, render_any
+from ff_jax.pipeline.any_view import ViewTooLargeError, raise_capacity, render_any, with_settings
 from ff_jax.pipeline.run_reader import RunReader
 from ff_jax.render.renderer import RenderSettings, lens_mask
-from ff_jax.scene import RenderedScene, Scene, SceneModel, View, edit
+from ff_jax.scene import RenderedScene, Scene, SceneModel, View, edit, render_scene
 from ff_jax.simulation.cameras import RigCamera, rig_cameras
 from ff_jax.simulation.errors import RequestError
 from ff_jax.simulation.frames_of_reference import to_microseconds, upright
@@ -24,6 +26,20 @@ from ff_jax.simulation.intrinsics import Intrinsics
 from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
 from ff_jax.simulation.requests import ImageRequest
 from ff_jax.train.batches import view_of
+
+STARTED = 3  # images that the device computes or that wait for it: enough to keep it busy, and few that wait in vain
+
+
+class StartedImage(NamedTuple):
+    """An image that the device may still be computing."""
+
+    pixels: UInt8[Array, "H W 3"]
+    num_intersections: Int[Array, ""]  # tile intersections
+    capacity: int  # those that fit
+
+    def finish(self) -> UInt8[np.ndarray, "H W 3"] | None:
+        """Wait for the image, in any thread; None if the capacity did not suffice for it."""
+        return np.asarray(self.pixels) if int(self.num_intersections) <= self.capacity else None
 
 
 class TrustMap(NamedTuple):
@@ -69,6 +85,7 @@ class SimulatedScene:
         self.model = load_model(reader, version)
         self._posterior: ScenePosterior | None = None
         self._settings: dict[tuple[int, int], RenderSettings] = {}
+        self._started: deque[StartedImage] = deque()
         self._tracks = frozenset(tracks(self.log))
 
     def trajectory(self) -> list[tuple[int, Float[np.ndarray, "4 4"]]]:
@@ -82,8 +99,29 @@ class SimulatedScene:
         Raises:
             RequestError: an object or the camera is unknown, or the image needs too much memory.
         """
-        _, view, rendered = self.render_scene(request)
-        return np.asarray(to_bytes(rendered.rgb) * in_lens(view)[..., None])
+        started = self.start(request)
+        if (image := started.finish()) is not None:
+            return image
+        with _too_large_is_an_error():
+            count = int(started.num_intersections)
+            raise_capacity(self.view(request), self._settings, count, self.limits.intersections)
+        return np.asarray(self.start(request).pixels)
+
+    def start(self, request: ImageRequest) -> StartedImage:
+        """Let the device render an image without waiting for it, only for the one of `STARTED` images before.
+
+        Raises:
+            RequestError: an object or the camera is unknown.
+        """
+        model = self.model.replace(scene=self.place_actors(request.objects))
+        model, view = with_settings(model, self.view(request), self._settings)
+        while len(self._started) >= STARTED:
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # it is raised where that image is finished
+                jax.block_until_ready(self._started.popleft().pixels)
+        pixels, count = _render_bytes(model, view)
+        pixels.copy_to_host_async()  # while the device renders the next one
+        self._started.append(StartedImage(pixels, count, min(model.settings.capacity, self.limits.intersections)))
+        return self._started[-1]
 
     def trust(self, request: ImageRequest) -> TrustMap:
         """Compute the EIG map of an image; errors as in `render` and `trust_of_view`."""
@@ -112,10 +150,8 @@ class SimulatedScene:
             RequestError: as in `render`.
         """
         model, view = self.model.replace(scene=self.place_actors(request.objects)), self.view(request)
-        try:
+        with _too_large_is_an_error():
             model, rendered = render_any(model, view, self._settings, max_intersections=self.limits.intersections)
-        except ViewTooLargeError as error:
-            raise RequestError(str(error), "RESOURCE_EXHAUSTED") from None
         return model, view, rendered
 
     def place_actors(self, objects: dict[str, Float[np.ndarray, "4 4"]]) -> Scene:
@@ -187,6 +223,14 @@ class SimulatedScene:
             raise RequestError(f"{text}: use one of the sizes of before.", "RESOURCE_EXHAUSTED")
 
 
+@contextlib.contextmanager
+def _too_large_is_an_error() -> Iterator[None]:
+    try:
+        yield
+    except ViewTooLargeError as error:
+        raise RequestError(str(error), "RESOURCE_EXHAUSTED") from None
+
+
 def load_model(reader: RunReader, version: str | None) -> SceneModel:
     """Load the newest scene of a run; arguments and errors as in `SimulatedScene`."""
     if not reader.recording.log.has_meters:
@@ -212,6 +256,16 @@ def in_lens(view: View) -> Bool[np.ndarray, "H W"]:
 
 
 _lens_mask = jax.jit(lens_mask)
+
+
+@jax.jit
+def _render_bytes(model: SceneModel, view: View) -> tuple[UInt8[Array, "H W 3"], Int[Array, ""]]:
+    """Render an image as bytes, black beyond the lens; return it with its number of tile intersections."""
+    rendered = render_scene(model, view)
+    pixels = to_bytes(rendered.rgb)
+    if view.camera.lens is not None:
+        pixels = jnp.where(lens_mask(view.camera)[..., None], pixels, jnp.uint8(0))
+    return pixels, rendered.num_intersections
 
 
 @jax.jit

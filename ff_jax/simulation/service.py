@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,10 +15,11 @@ from ff_jax.simulation.frames_of_reference import to_pose
 from ff_jax.simulation.limits import DEFAULT_LIMITS, Limits
 from ff_jax.simulation.messages import TRUST, message
 from ff_jax.simulation.requests import ImageRequest, parse_batch, parse_image_request
-from ff_jax.simulation.scene import TrustMap
+from ff_jax.simulation.scene import StartedImage, TrustMap
 from ff_jax.simulation.scenes import SceneCache
 
 API_VERSION = (0, 54, 0)  # of the contract
+ENCODERS = 8  # threads that encode the images of one batch
 
 R = TypeVar("R")
 Work = Callable[[Callable[[], R]], R]  # runs a function in the render thread and returns its result
@@ -77,19 +79,38 @@ class Service:
     def render_rgb(self, request: Any, work: Work) -> Any:
         """Render one image."""
         parsed = parse_image_request(request, self.limits)
-        image = work(lambda: self.scenes.get(parsed.scene_id).render(parsed))
-        return message("RGBRenderReturn")(image_bytes=encode(image, parsed.encoding))
+        started = work(lambda: self.scenes.get(parsed.scene_id).start(parsed))
+        return message("RGBRenderReturn")(image_bytes=self._encoded(parsed, started, work))
+
+    def _encoded(self, request: ImageRequest, started: StartedImage, work: Work) -> bytes:
+        """Wait for an image outside of the render thread, and encode it; it is rendered again if it did not fit."""
+        image = started.finish()
+        if image is None:
+            image = work(lambda: self.scenes.get(request.scene_id).render(request))
+        return encode(image, request.encoding)
 
     def batch_render_rgb(self, request: Any, work: Work) -> Any:
         """Render one image for every item; an item that fails has a sentence instead."""
         parsed = parse_batch(request, self.limits)
-        images = work(lambda: [self._image_or_error(item) for _, item in parsed])
-        items = [_batch_item(name, item, image) for (name, item), image in zip(parsed, images, strict=True)]
+        started = work(lambda: [self._started_or_error(item) for _, item in parsed])
+
+        def item_of(name: str, request: ImageRequest | RequestError, image: StartedImage | RequestError) -> Any:
+            item = message("BatchRGBRenderReturnItem")
+            try:
+                if isinstance(request, RequestError) or isinstance(image, RequestError):
+                    return item(camera_name=name, success=False, error_message=str(image))
+                result = message("RGBRenderReturn")(image_bytes=self._encoded(request, image, work))
+                return item(camera_name=name, success=True, result=result)
+            except RequestError as error:  # of an image that is rendered again
+                return item(camera_name=name, success=False, error_message=str(error))
+
+        with ThreadPoolExecutor(min(len(parsed), ENCODERS), "encode") as threads:
+            items = threads.map(item_of, *zip(*parsed, strict=True), started)
         return message("BatchRGBRenderReturn")(items=items)
 
-    def _image_or_error(self, item: ImageRequest | RequestError) -> np.ndarray | RequestError:
+    def _started_or_error(self, item: ImageRequest | RequestError) -> StartedImage | RequestError:
         try:
-            return item if isinstance(item, RequestError) else self.scenes.get(item.scene_id).render(item)
+            return item if isinstance(item, RequestError) else self.scenes.get(item.scene_id).start(item)
         except RequestError as error:
             return error
 
@@ -110,12 +131,3 @@ class Service:
             unknown_share=float(np.asarray(eig_mask(eig, tau))[is_inside].mean()),
             mean_nats=float(eig[is_inside].mean()),
         )
-
-
-def _batch_item(name: str, request: ImageRequest | RequestError, image: np.ndarray | RequestError) -> Any:
-    """Make the answer to one item of a batch."""
-    item = message("BatchRGBRenderReturnItem")
-    if isinstance(request, RequestError) or isinstance(image, RequestError):
-        return item(camera_name=name, success=False, error_message=str(image))
-    result = message("RGBRenderReturn")(image_bytes=encode(image, request.encoding))
-    return item(camera_name=name, success=True, result=result)

@@ -6,12 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.recorded_drive import Answered, figures
+from experiments.benchmarks import serving_row
+from experiments.benchmarks.recorded_drive import Answered, RecordedDrive, Work, figures
 from experiments.cli.served_runs import runs_by_id, split_run
 from ff_jax.simulation.client import Client
 from ff_jax.simulation.messages import message
@@ -46,7 +50,7 @@ def process(tmp_path_factory):
         match = re.search(r"serving street on (\S+)", (folder / "output").read_text())
         time.sleep(0.1)
     assert match
-    yield process, match[1]
+    yield process, match[1], folder
     process.kill()
     process.wait()
 
@@ -66,9 +70,37 @@ def test_the_benchmark_counts_frames(process, tmp_path):
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [(row["size"], row["clients"]) for row in rows] == [("24x16", 1), ("24x16", 3)]
     assert all(row["frames_per_s"] > 1 and 0 < row["median_ms"] <= row["p99_ms"] for row in rows)
-    assert "| 24x16 | 3 |" in done.stdout
+    assert "| 24x16 | 3 |" in done.stdout and all(row["errors"] == 0 for row in rows)
     unknown = run("experiments.benchmarks.serving", f"--address={process[1]}", "--scene=nowhere")
     assert unknown.returncode == 1 and "NOT_FOUND: unknown scene_id 'nowhere'" in unknown.stderr
+
+
+def test_a_soak_test_starts_its_own_server_and_kills_clients(process, tmp_path):
+    flags = ("--sizes=24x16", "--clients=2", "--minutes=0.03", "--dying_clients=1", f"--out={tmp_path / 'rows.json'}")
+    done = run("experiments.benchmarks.serving", f"--run={process[2]}", *flags)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert row["killed_clients"] == 1 and row["errors"] == 0 and row["codes"] == "" and row["frames_per_s"] > 1
+    memory = [row[f"memory_mb_{when}"] for when in ("start", "quarter", "end")]
+    assert all(50 < value < 8000 for value in memory) and memory[2] < memory[0] + 200
+    nowhere = run("experiments.benchmarks.serving", f"--run={tmp_path}")
+    assert nowhere.returncode == 1 and "the server did not start:" in nowhere.stderr
+    assert "holds no run: config.json is missing" in nowhere.stderr
+
+
+def test_calls_that_are_refused_are_counted(process):
+    with Client(process[1]) as client:
+        work = Work(RecordedDrive(client, ""), "render_rgb", (24, 16), "JPEG")
+    work.drive.scene_id = "nowhere"
+    load, stop = serving_row._Load([], Counter(), time.perf_counter()), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        user = threads.submit(serving_row._use, process[1], work, 0, load, stop)
+        deadline = time.time() + TIMEOUT
+        while not load.errors and time.time() < deadline:
+            time.sleep(0.01)
+        stop.set()
+        user.result()
+    assert set(load.errors) == {"NOT_FOUND"} and not load.answers
 
 
 def test_a_signal_ends_the_server(process):
@@ -80,7 +112,8 @@ def test_figures_of_the_benchmark_are_those_of_its_calls():
     answers = [Answered(0.5 * (i + 1), 0.5, 1_000_000) for i in range(8)]  # 8 calls in 4 s, 2 of them in the last one
     found = figures(answers, images=3)
     assert found["frames_per_s"] == 6 and found["last_quarter_frames_per_s"] == 6
-    assert found["median_ms"] == found["p99_ms"] == 500 and found["megabytes_per_s"] == pytest.approx(2)
+    assert found["median_ms"] == found["p99_ms"] == found["max_ms"] == 500
+    assert found["megabytes_per_s"] == pytest.approx(2) and set(figures([], images=1).values()) == {0.0}
 
 
 def test_runs_are_named_by_folder_or_by_hand(tmp_path):

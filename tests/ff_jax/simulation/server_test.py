@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -365,6 +366,25 @@ def test_only_some_sizes_are_compiled(client, image_request, server):
         scene._settings = before
 
 
+def test_an_image_that_does_not_fit_is_rendered_again(client, image_request, server):
+    scene, request = server_scene(server), image_request()
+    good, size = client.call("render_rgb", request).image_bytes, (tiny.WIDTH, tiny.HEIGHT)
+    suffices, limits = scene._settings[size], scene.limits
+    scene._settings[size] = dataclasses.replace(suffices, capacity=1)
+    try:
+        assert client.call("render_rgb", request).image_bytes == good
+        assert scene._settings[size].capacity > 1
+        scene.limits = dataclasses.replace(LIMITS, intersections=1)
+        code, text = failure(client, "render_rgb", request)
+        assert code == "RESOURCE_EXHAUSTED" and "tile intersections, more than 1: render a smaller image" in text
+        item = message("BatchRGBRenderRequestItem")(camera_name="a", request=request)
+        (answer,) = client.call("batch_render_rgb", message("BatchRGBRenderRequest")(items=[item])).items
+        assert not answer.success and answer.error_message == text
+    finally:
+        scene._settings[size], scene.limits = suffices, limits
+    assert client.call("render_rgb", request).image_bytes == good
+
+
 def server_scene(server):
     return server.service.scenes._scenes["street"]
 
@@ -393,8 +413,8 @@ def test_clients_that_leave_cost_nothing(client, image_request, server):
 
     busy = server.renders.submit(wait)
     assert entered.wait(30)
-    original = scene.render
-    scene.render = lambda request: rendered.append(request) or original(request)
+    original = scene.start
+    scene.start = lambda request: rendered.append(request) or original(request)
     try:
         path, data = f"/{SENSORSIM_SERVICE}/render_rgb", image_request().SerializeToString()
         cancelled = client.channel.unary_unary(path).future(data)
@@ -404,11 +424,14 @@ def test_clients_that_leave_cost_nothing(client, image_request, server):
             assert late.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
             cancelled.cancel()
         assert dead.cancelled() or dead.exception() is not None
+        deadline = time.time() + 30
+        while server.renders._places._value < LIMITS.waiting - 1 and time.time() < deadline:
+            time.sleep(0.01)  # until the server knows that they have gone
     finally:
         release.set()
     busy.result()
     assert client.call("render_rgb", image_request()).image_bytes and len(rendered) == 1
-    del scene.render
+    del scene.start
 
 
 def test_too_many_waiting_calls_are_refused(client, image_request, server):
