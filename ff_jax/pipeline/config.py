@@ -193,7 +193,8 @@ def demo_config(*, is_large: bool = False) -> FuseConfig:
         steps=1300,
         save_every=500,
         pseudo_view_capacity=42,
-        fixer="difix",  # trained on other synthetic streets; logs of real cameras use `self_fit`
+        # `difix` was trained on other synthetic streets, at the small size; its repairs of larger images are blurred.
+        fixer="self_fit" if is_large else "difix",
         data=DataConfig(frames=14, width=640, height=384) if is_large else DataConfig(frames=14),
         render=RenderConfig(antialiased=False),
         recon=ReconConfig(
