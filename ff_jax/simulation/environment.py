@@ -28,11 +28,11 @@ from ff_jax.simulation.driving.scores import (
 )
 from ff_jax.simulation.driving.traffic import (
     MIN_OPACITY,
-    Placed,
     hits_background,
     is_on_road,
     make_traffic,
     rectangle,
+    rig_height,
     road_edges,
 )
 from ff_jax.simulation.encoding import Encoding
@@ -87,6 +87,7 @@ class DrivingEnvironment(gymnasium.Env):
         self._traffic = make_traffic(scene.log, scene.local_from_world)
         self._edges = road_edges(scene.log, scene.local_from_world)
         self._background = background_gaussians(scene)
+        self._rig_height = rig_height(scene.log)
         self.states: list[VehicleState] = []
         self.steps: list[StepScore] = []
         self.action_space = spaces.Dict(
@@ -161,7 +162,7 @@ class DrivingEnvironment(gymnasium.Env):
     def _judge(self, along: float) -> StepScore:
         state, boxes = self.state, self._traffic.at(self.time)
         corners = rectangle(state.x, state.y, state.yaw)
-        ground = float(self.route.rig_pose(state)[2, 3])
+        ground = float(self.route.rig_pose(state)[2, 3]) - self._rig_height
         return StepScore(
             has_collision=collides(corners, boxes) or hits_background(*self._background, state, ground),
             is_on_road=is_on_road(corners, self.route.point_at(along), self._edges),
@@ -171,8 +172,7 @@ class DrivingEnvironment(gymnasium.Env):
         )
 
     def _observe(self) -> dict[str, dict[str, Any]]:
-        pose, boxes = self.route.rig_pose(self.state), self._traffic.at(self.time)
-        seen = {name: self._image(name, pose, boxes) for name in self.cameras}
+        seen = {name: self.image(name, self.state, self.time) for name in self.cameras}
         layers = {layer: {name: getattr(one, layer) for name, one in seen.items()} for layer in ("rgb", "semantic")}
         layers["depth"] = {name: np.clip(one.depth, 0, SKY_DEPTH) for name, one in seen.items()}
         if self.use_trust:
@@ -181,10 +181,11 @@ class DrivingEnvironment(gymnasium.Env):
             }
         return layers
 
-    def _image(self, name: str, local_from_rig: Float[Array, "4 4"], boxes: dict[str, Placed]) -> Observation:
-        exposure = Exposure(local_from_rig @ self.cameras[name].rig_from_camera, None, columns=False)
-        objects = {track: box.local_from_object for track, box in boxes.items()}
-        request = ImageRequest("", name, None, None, exposure, self.time, objects, Encoding("PNG"))
+    def image(self, name: str, state: VehicleState, time: float) -> Observation:
+        """Render the image of a camera of the vehicle in a state at a time (seconds), with the traffic of that time."""
+        exposure = Exposure(self.route.rig_pose(state) @ self.cameras[name].rig_from_camera, None, columns=False)
+        objects = {track: box.local_from_object for track, box in self._traffic.at(time).items()}
+        request = ImageRequest("", name, None, None, exposure, time, objects, Encoding("PNG"))
         return observe(self.scene, request, use_trust=self.use_trust)
 
     def _info(self, judged: StepScore | None, acceleration: float, rate: float) -> dict[str, Any]:
@@ -200,7 +201,7 @@ class DrivingEnvironment(gymnasium.Env):
             "steer_rate": rate,
             "timestamp": STEP * len(self.steps),
             "command": self._command(),
-            "ego_box": hugsim_frames.ego_box(state.x, state.y, float(pose[2, 3]), state.yaw),
+            "ego_box": hugsim_frames.ego_box(state.x, state.y, float(pose[2, 3]) - self._rig_height, state.yaw),
             "obj_boxes": np.stack([np.zeros(7), *map(hugsim_frames.box_row, boxes.values())])[1:],
             "cam_params": hugsim_frames.camera_params(self.cameras),
             "rc": judged.route_completion if judged else 0.0,

@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from ff_jax.data.scene_data import Box, SceneData, tracks
+from ff_jax.data.scene_data import Box, SceneData, invert_rigid, tracks
 from ff_jax.simulation.driving.bicycle import VehicleState
 
 LENGTH, WIDTH, HEIGHT = 4.6, 1.9, 1.6  # meters, of the vehicle; its box is centered on the reference point
 CLEARANCE = 0.3  # meters above the ground: lower Gaussians are the road
+MIN_BOXES, NEAR = 30, 30.0  # boxes of vehicles within so many meters that tell how high the ego frame is
 MIN_OPACITY, MAX_GAUSSIANS = 0.8, 100  # more Gaussians of at least this opacity are an obstacle (as in HUGSIM)
 
 Array = np.ndarray
@@ -93,6 +94,20 @@ def make_traffic(log: SceneData, local_from_world: Float[Array, "4 4"]) -> Traff
     steps = np.diff(log.times)
     paths = {name: _path(boxes, log, local_from_world) for name, boxes in tracks(log).items()}
     return Traffic(paths, 0.5 * float(np.median(steps)) if len(steps) else 0.0)
+
+
+def rig_height(log: SceneData) -> float:
+    """Estimate the height of the ego frame above the road, meters, from the bottoms of the tracked vehicles around it.
+
+    The ego frame of a log is on the road, but that of some data sets is at a camera or a LiDAR. With few vehicles it is
+    taken to be on the road.
+    """
+    bottoms = []
+    for box in log.boxes:
+        x, y, z = (invert_rigid(log.world_from_ego[box.time_index]) @ box.world_from_object)[:3, 3]
+        if box.category == "vehicle" and np.hypot(x, y) < NEAR:
+            bottoms.append(z - box.size[2] / 2)
+    return -float(np.median(bottoms)) if len(bottoms) >= MIN_BOXES else 0.0
 
 
 def _path(boxes: tuple[Box, ...], log: SceneData, local_from_world: Float[Array, "4 4"]) -> _Path:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ff_jax.simulation.driving.agents import pure_pursuit, replay
+from ff_jax.data.scene_data import Box
+from ff_jax.simulation.driving.agents import lane_change, pure_pursuit, replay
 from ff_jax.simulation.driving.bicycle import REAR, VehicleState, advance
 from ff_jax.simulation.driving.route import make_route
-from ff_jax.simulation.driving.traffic import make_traffic, road_edges
+from ff_jax.simulation.driving.traffic import make_traffic, rig_height, road_edges
 from tests.ff_jax.data import tiny
 
 
@@ -92,3 +93,23 @@ def test_edges_of_the_road_are_segments_of_the_map(tmp_path):
     edge = dataclasses.replace(log.lanes[0], kind="road_edge", points=np.array([[0.0, 1, 0], [9, 1, 0], [9, 5, 1]]))
     found = road_edges(dataclasses.replace(log, lanes=(edge,)), tiny.pose(1, 2))
     np.testing.assert_allclose(found, [[[1, 3], [10, 3]], [[10, 3], [10, 7]]])
+
+
+def test_a_lane_change_ends_beside_the_path():
+    route, seconds = arc(speed=8.0, seconds=12.0, radius=200.0), 0.25
+    agent, state, time = lane_change(3.0), route.state_at(0.0), 0.0
+    offsets = []
+    while route.nearest(np.array([state.x, state.y])).along < 0.9 * route.length:
+        control = agent(route, state, time, seconds)
+        state, time = advance(state, control.acceleration, control.steer_rate, seconds), time + seconds
+        offsets.append(200 - np.hypot(state.x, 200 - state.y))  # to the left, inwards
+    assert offsets[0] == pytest.approx(0, abs=0.1) and offsets[-1] == pytest.approx(3, abs=0.3)
+    assert np.diff(offsets).min() > -0.2 and state.speed == pytest.approx(8, abs=0.2)
+
+
+def test_the_height_of_the_ego_frame_is_measured_by_vehicles_around(tmp_path):
+    log = tiny.make_scene(tmp_path)
+    assert rig_height(log) == 0.0  # three boxes are no measurement
+    near = [Box(str(i), "vehicle", 0, tiny.pose(i % 9, 3), np.array([4.0, 2, 1.5])) for i in range(40)]
+    far = [Box(f"f{i}", "vehicle", 0, tiny.pose(90, 0), np.array([4.0, 2, 30.0])) for i in range(60)]
+    assert rig_height(dataclasses.replace(log, boxes=(*near, *far))) == pytest.approx(0.75)
