@@ -14,6 +14,7 @@ import from a subpackage by `from kernels.project import ...`.
 
 from kernels.bin_tiles.api import bin_tiles
 from kernels.bin_tiles.config import default_tile
+from kernels.bin_tiles.count import count_tiles
 from kernels.bin_tiles.tile_spans import touched_tile_rows
 from kernels.bin_tiles.types import Bins, TileGrid
 from kernels.common.constants import ALPHA_MAX, ALPHA_MIN, T_STOP
@@ -49,6 +50,7 @@ __all__ = [
     "alpha_slope",
     "bin_tiles",
     "check_finite",
+    "count_tiles",
     "default_tile",
     "eig_map",
     "falloff",

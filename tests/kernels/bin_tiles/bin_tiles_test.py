@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import Projected, ProjectionOptions, TileGrid, bin_tiles, default_tile, project
+from kernels import Projected, ProjectionOptions, TileGrid, bin_tiles, count_tiles, default_tile, project
 from kernels.bin_tiles.xla import sort_by_tile
 from kernels.project.specs import TINY, make_scene, scene_records
 
 W, H = TINY.width, TINY.height
 PROJECT = jax.jit(lambda scene: project(*scene_records(scene), ProjectionOptions(W, H)))
 BIN = jax.jit(bin_tiles, static_argnames=("capacity", "num_parts", "implementation"))
+
+
+COUNT = jax.jit(count_tiles, static_argnames="grid")
 
 
 def bins_of(p: Projected, tile: int = 8, capacity: int = 2000, name: str = "xla", size: tuple = (W, H)):
@@ -95,6 +98,15 @@ def test_overflow_keeps_the_front_and_is_reported(name):
     assert lists(enough) == lists(full)
 
 
+@pytest.mark.parametrize("tile", [8, 16])
+def test_the_count_without_lists_is_that_of_the_lists(tile):
+    p = scene()
+    bins = bins_of(p, tile)
+    culled = p._replace(opacity=jnp.zeros_like(p.opacity), extent=jnp.zeros_like(p.extent))
+    assert 40 < int(bins.num_intersections) == int(COUNT(p, bins.grid))
+    assert int(COUNT(culled, bins.grid)) == 0 == int(count_tiles(jax.tree.map(lambda x: x[:0], p), bins.grid))
+
+
 def test_permutation_of_the_input_does_not_matter():
     p = scene()
     permutation = np.random.default_rng().permutation(TINY.gaussians)
@@ -148,7 +160,8 @@ def test_count_beyond_int32_saturates(name, N):
         extent=jnp.full((N, 2), 1e5),
         color=jnp.zeros((N, 3)),
     )
-    assert int(bins_of(p, 16, 64, name, size=(side, side)).num_intersections) == 2**31 - 1
+    bins = bins_of(p, 16, 64, name, size=(side, side))
+    assert int(bins.num_intersections) == int(COUNT(p, bins.grid)) == 2**31 - 1
 
 
 def test_gradients_stop_and_bad_arguments_are_named():
