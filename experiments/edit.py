@@ -22,7 +22,7 @@ from ff_jax.pipeline.initialize import make_recording
 from ff_jax.runtime.progress import progress
 from ff_jax.scene import Scene, edit, render_scene
 from ff_jax.train.batches import shifted_view
-from ff_jax.train.loop import count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, resize_capacity
 
 _RUN, _VERSION = command_line.run_flags()
 _OUT = flags.DEFINE_string("out", None, "Folder for the index of actors (actors.png) and the images.", required=True)

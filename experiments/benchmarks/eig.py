@@ -39,8 +39,8 @@ from ff_jax.render.gaussians import Gaussians
 from ff_jax.render.renderer import RenderInput, RenderSettings
 from ff_jax.scene import PointCloud, RenderedScene, Scene, SceneModel, SceneSizes, View, init_scene, render_scene
 from ff_jax.train.batch import Batch, tree_bytes
+from ff_jax.train.capacity import count_intersections
 from ff_jax.train.config import ReconConfig
-from ff_jax.train.loop import count_intersections
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer
 from ff_jax.train.state import init_state
 from ff_jax.train.step import make_train_step

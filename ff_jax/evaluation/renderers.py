@@ -19,7 +19,7 @@ from ff_jax.evaluation.shifted_views import SKY, RenderArrays, Target
 from ff_jax.render.renderer import expected_depth
 from ff_jax.scene import SceneModel, View, render_scene
 from ff_jax.train.batches import TrainBatches
-from ff_jax.train.loop import count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, resize_capacity
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _SAME_SHIFT = 0.02  # meters: shifts with a smaller difference are equal

@@ -6,7 +6,7 @@ import jax
 
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import RenderedScene, SceneModel, View, render_scene
-from ff_jax.train.loop import resize_capacity
+from ff_jax.train.capacity import resize_capacity
 
 SizeSettings = MutableMapping[tuple[int, int], RenderSettings]  # by (width, height) of the views rendered before
 

@@ -21,7 +21,8 @@ from ff_jax.scene.novel_deformation import init_novel_motion
 from ff_jax.scene.scene import with_actors, with_ground
 from ff_jax.scene.tracks import actor_names, make_tracks
 from ff_jax.train.batches import scene_radius, view_of
-from ff_jax.train.loop import TrainPlan, count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, planned_capacity
+from ff_jax.train.loop import TrainPlan
 from ff_jax.train.optimizer import make_optimizer
 from ff_jax.train.pseudo_views import init_pseudo_views
 from ff_jax.train.state import LoopState, init_state
@@ -144,6 +145,15 @@ def initial_scene(recording: Recording, config: FuseConfig, *, shapes_only: bool
     return scene.replace(path=camera_path(recording.frames)) if optimize_poses else scene
 
 
+def plan_capacity(scene: Scene, recording: Recording, config: FuseConfig) -> int:
+    """Plan the renderer's capacity from the untrained scene in all recorded views, and from what may be added to it."""
+    views = [view_of(frame, 0) for frame in recording.padded_frames]
+    count = count_intersections(scene, views, config.render.settings(1))
+    alive, density = np.asarray(scene.alive), config.recon.density
+    is_growing = density.start < min(density.stop, config.steps)
+    return planned_capacity(count, int(alive.sum()), alive.size if is_growing else 0)
+
+
 def initialize(
     recording: Recording, config: FuseConfig, *, pseudo_views: int, steps: int, shapes_only: bool = False
 ) -> tuple[LoopState, TrainPlan]:
@@ -157,12 +167,9 @@ def initialize(
         shapes_only: whether a checkpoint will replace all values and the renderer's capacity.
     """
     scene = initial_scene(recording, config, shapes_only=shapes_only)
-    settings = config.render.settings(1)
-    views = [] if shapes_only else [view_of(frame, 0) for frame in recording.padded_frames]
-    count = count_intersections(scene, views, settings) if views else 0
     plan = TrainPlan(
         recon=config.recon,
-        settings=resize_capacity(settings, count),
+        settings=config.render.settings(1 if shapes_only else plan_capacity(scene, recording, config)),
         radius=scene_radius(np.stack([frame.world_from_camera for frame in recording.frames])),
         steps=steps,
         seed=config.seed,

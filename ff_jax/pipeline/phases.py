@@ -30,6 +30,7 @@ class Phase:
         stop: step at which the phase ends.
         event: makes pseudo-views (see `Hooks`).
         request: ends the phase early.
+        hooks: are called after the phase's own log, tick and save.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Phase:
     stop: int
     event: Event = no_event
     request: StopRequest = dataclasses.field(default_factory=StopRequest)
+    hooks: Hooks = Hooks()
 
     @property
     def checkpoints(self) -> Path:
@@ -77,6 +79,7 @@ def run_phase(
     def save(step: int, state: LoopState, plan: TrainPlan) -> None:
         meta = {"capacity": plan.settings.capacity, "config": to_dict(config), "phase": phase.description}
         checkpoint.save(phase.checkpoints, step, state, meta, keep=2)
+        phase.hooks.save(step, state, plan)
         if phase.request.is_made:
             raise StoppedError(phase.checkpoints, step)
 
@@ -90,9 +93,11 @@ def run_phase(
         def write(step: int, metrics: dict[str, float], plan: TrainPlan) -> None:
             log.log(step, metrics | {"capacity": plan.settings.capacity})
             bar.set_postfix_str(f"{metrics['psnr']:.2f} dB", refresh=False)
+            phase.hooks.log(step, metrics, plan)
 
-        def tick(_: int) -> None:
+        def tick(step: int) -> None:
             bar.update()
+            phase.hooks.tick(step)
 
         hooks = Hooks(phase.event, write, tick, save, config.save_every, phase.request.check)
         shapes = jax.eval_shape(lambda: state)

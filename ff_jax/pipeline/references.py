@@ -16,7 +16,7 @@ from ff_jax.render.camera import require_pinhole
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
-from ff_jax.train.loop import count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, resize_capacity
 
 
 def render_clip(model: SceneModel, posterior: ScenePosterior, views: Sequence[View]) -> EigRender:

@@ -17,7 +17,8 @@ from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.references import aligned_references
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batches import TrainBatches, shifted_view
-from ff_jax.train.loop import TrainPlan, count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, resize_capacity
+from ff_jax.train.loop import TrainPlan
 from ff_jax.train.state import LoopState
 
 

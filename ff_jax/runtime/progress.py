@@ -1,5 +1,6 @@
 """Show progress on standard error: rate and remaining time, and which program compiles while nothing moves."""
 
+import contextlib
 import functools
 import sys
 import threading
@@ -14,6 +15,7 @@ from tqdm import tqdm
 _SHORTEST = 3.0  # seconds: shorter compilations are not announced
 _LONGEST = 60.0  # seconds without a line, if no interval is asked for
 _BEAT = 1.0  # seconds between two looks at a bar that does not move
+BACKGROUND = "compile ahead:"  # beginning of the names of threads that compile while steps go on
 
 
 class CompileClock:
@@ -24,12 +26,26 @@ class CompileClock:
         self.program, self.begin, self.seconds = "", 0.0, 0.0
 
     def listen(self, event: str, duration_secs: float, **facts: Any) -> None:
-        """Take an event of `jax.monitoring`: a program is ready for the compiler, or compiled."""
+        """Take an event of `jax.monitoring`: a program is ready for the compiler, or compiled.
+
+        Nothing waits for a program that is compiled ahead, until `waiting` says so.
+        """
+        if threading.current_thread().name.startswith(BACKGROUND):
+            return
         if event.endswith("/jaxpr_to_mlir_module_duration"):
             name = str(facts.get("fun_name", "a program"))
             self.program, self.begin = name.removeprefix("jit(").removesuffix(")"), time.monotonic()
         elif event.endswith("/backend_compile_duration"):
             self.program, self.seconds = "", self.seconds + duration_secs
+
+    @contextlib.contextmanager
+    def waiting(self, program: str) -> Iterator[None]:
+        """Count the time in this context as the compilation of a program."""
+        self.program, self.begin = program, time.monotonic()
+        try:
+            yield
+        finally:
+            self.program, self.seconds = "", self.seconds + time.monotonic() - self.begin
 
     def notice(self) -> str:
         """Describe the program that has been compiling for some seconds; empty if there is none."""
@@ -44,6 +60,11 @@ def _compile_clock() -> CompileClock:
     clock = CompileClock()
     jax.monitoring.register_event_duration_secs_listener(clock.listen)
     return clock
+
+
+def waiting_for(program: str) -> contextlib.AbstractContextManager[None]:
+    """Show that a program is waited for, which a thread compiles; the rates of bars leave this time out."""
+    return _compile_clock().waiting(program)
 
 
 class _Progress(tqdm):

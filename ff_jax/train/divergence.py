@@ -47,7 +47,7 @@ def scene_replay(
         state, own_plan = planned
         state, metrics = run_step(state, step, own_plan, batches, event)
         is_check = (step + 1) % own_plan.check_every == 0
-        return check_capacity(state, own_plan) if is_check else (state, own_plan), {**metrics}
+        return check_capacity(state, own_plan, step + 1) if is_check else (state, own_plan), {**metrics}
 
     def may_continue(planned: _PlannedState, metrics: dict[str, ArrayLike]) -> Bool[Array, ""]:
         return is_finite(params_of(planned), jnp.asarray(metrics["loss"]))

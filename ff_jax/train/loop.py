@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
-from ff_jax.render.renderer import RenderInput, RenderSettings, bin_gaussians, project_gaussians
+from ff_jax.render.renderer import RenderSettings
+from ff_jax.runtime.compile_ahead import CompileAhead, shapes_of
 from ff_jax.runtime.step_queue import StepQueue
-from ff_jax.scene import Scene, SceneModel, SceneParams, View, compose
+from ff_jax.scene import SceneModel, SceneParams
 from ff_jax.train.batch import Batch
 from ff_jax.train.batches import PREFETCH, TrainBatches, frame_at
+from ff_jax.train.capacity import is_near_full, next_capacity, resize_capacity
 from ff_jax.train.config import ReconConfig, active_sh_degree
 from ff_jax.train.densify.step import is_density_step, make_density_step
 from ff_jax.train.optimizer import ScheduleScale
@@ -23,10 +25,7 @@ from ff_jax.train.shift_schedule import ShiftSchedule, draw_slot, is_event, is_n
 from ff_jax.train.state import LoopState, TrainState
 from ff_jax.train.step import make_train_step
 
-_HEADROOM = 1.4  # capacity over the largest count so far: growing again means compiling again
-_SMALLEST = 1 << 15  # a smaller capacity saves nothing worth a compilation
-_IDLE = 0.2  # share of the capacity below which it shrinks
-_FULL = 0.95  # share of the capacity at which it grows, before anything is dropped
+_CHECKS_TO_SHRINK = 20  # checks between two at which the capacity may shrink: rarely, as it means compiling again
 
 _cached_train_step = functools.cache(make_train_step)
 _cached_density_step = functools.cache(make_density_step)
@@ -129,11 +128,18 @@ def train(
     The result depends on the state, the plan and the log only, not on where earlier calls stopped, as long as
     they stopped at multiples of `check_every`.
 
+    The programs of the steps are compiled side by side, those that are needed later while training goes on. A later
+    capacity is chosen at the same step whether its program is ready or waited for.
+
     Raises:
         NotFiniteError: the training diverged; nothing of it was saved.
     """
-    queue = StepQueue()
-    for step in range(int(state.train.step), stop):
+    queue, ahead = StepQueue(), CompileAhead()
+    start = int(state.train.step)
+    if start < stop:
+        compile_ahead(ahead, state, plan, batches, stop)
+    for step in range(start, stop):
+        ahead.wait(*programs(plan, step))
         state, metrics = run_step(state, step, plan, batches, hooks.event)
         queue.add(metrics["loss"])
         hooks.tick(step + 1)
@@ -142,11 +148,44 @@ def train(
         if (is_check or is_save) and not is_finite(state.train.scene.params, metrics["loss"]):
             raise NotFiniteError(step + 1)
         if is_check:
-            state, plan = check_capacity(state, plan)
+            if step + 1 < stop:
+                compile_next(ahead, state, plan, batches)
+            state, plan = check_capacity(state, plan, step + 1)
             hooks.log(step + 1, {name: float(value) for name, value in metrics.items()}, plan)
         if is_save:
             hooks.save(step + 1, state, plan)
     return state, plan
+
+
+def programs(plan: TrainPlan, step: int) -> list[Callable]:
+    """List the jitted functions that a step calls, without those of an event."""
+    recon = without_density_schedule(plan.recon)
+    train_step = _cached_train_step(recon, plan.settings)
+    is_due = is_density_step(step, plan.recon.density)
+    return [train_step.gradient, train_step.update] + ([_cached_density_step(recon)] if is_due else [])
+
+
+def compile_ahead(ahead: CompileAhead, state: LoopState, plan: TrainPlan, batches: TrainBatches, stop: int) -> None:
+    """Begin to compile the programs of all steps before `stop`."""
+    recon, start = without_density_schedule(plan.recon), int(state.train.step)
+    shapes = shapes_of(state.train)
+    _cached_train_step(recon, plan.settings).compile_ahead(ahead, shapes, _any_batch(plan, start, batches), plan.scale)
+    if any(is_density_step(step, plan.recon.density) for step in range(start, stop)):
+        ahead.start(_cached_density_step(recon), shapes, plan.scale)
+
+
+def compile_next(ahead: CompileAhead, state: LoopState, plan: TrainPlan, batches: TrainBatches) -> None:
+    """Begin to compile the step for the next capacity, if the count of the state is near the present one."""
+    if is_near_full(plan.settings, int(state.train.num_intersections)):
+        larger = plan.with_capacity(next_capacity(plan.settings.capacity))
+        train_step = _cached_train_step(without_density_schedule(plan.recon), larger.settings)
+        batch = _any_batch(plan, int(state.train.step), batches)
+        train_step.compile_ahead(ahead, shapes_of(state.train), batch, plan.scale)
+
+
+def _any_batch(plan: TrainPlan, step: int, batches: TrainBatches) -> Batch:
+    """Return the recorded image of a step; all images have one shape."""
+    return batches.batch(frame_at(plan.seed, step, len(batches)))
 
 
 def run_step(
@@ -207,8 +246,14 @@ def next_batch(state: LoopState, step: int, plan: TrainPlan, batches: TrainBatch
     return batch, pseudo_batch(state.pseudo_views, jnp.int32(slot), jnp.int32(first))
 
 
-def check_capacity(state: LoopState, plan: TrainPlan) -> tuple[LoopState, TrainPlan]:
-    """Adapt the capacity to the largest number of tile intersections since the last check; reset that number."""
+def check_capacity(state: LoopState, plan: TrainPlan, step: int) -> tuple[LoopState, TrainPlan]:
+    """Adapt the capacity to the largest number of tile intersections since the last check; reset that number.
+
+    Args:
+        state: its count is read and reset.
+        plan: has the capacity.
+        step: number of finished steps; the capacity shrinks after the last density control, at some checks only.
+    """
     count = int(state.train.num_intersections)
     if count > plan.settings.capacity:
         logging.getLogger(__name__).warning(
@@ -217,35 +262,6 @@ def check_capacity(state: LoopState, plan: TrainPlan) -> tuple[LoopState, TrainP
             count,
             plan.settings.capacity,
         )
-    plan = dataclasses.replace(plan, settings=resize_capacity(plan.settings, count, shrink=True))
+    may_shrink = step >= plan.recon.density.stop and step % (_CHECKS_TO_SHRINK * plan.check_every) == 0
+    plan = dataclasses.replace(plan, settings=resize_capacity(plan.settings, count, shrink=may_shrink))
     return state.replace(train=state.train.replace(num_intersections=jnp.int32(0))), plan
-
-
-def resize_capacity(settings: RenderSettings, num_intersections: int, *, shrink: bool = False) -> RenderSettings:
-    """Increase the capacity if `num_intersections` is close to it.
-
-    Capacities are powers of two and their midpoints, so that few of them are ever compiled.
-
-    Args:
-        settings: renderer settings.
-        num_intersections: the largest count so far.
-        shrink: also decrease the capacity when most of it is idle (the time of sorting is proportional to it).
-    """
-    idle = shrink and num_intersections < _IDLE * settings.capacity and settings.capacity > 2 * _SMALLEST
-    if num_intersections <= _FULL * settings.capacity and not idle:
-        return settings
-    target = max(int(num_intersections * _HEADROOM), _SMALLEST)
-    unit = 1 << max(target.bit_length() - 2, 0)
-    return dataclasses.replace(settings, capacity=-(-target // unit) * unit)
-
-
-def count_intersections(scene: Scene, views: Sequence[View], settings: RenderSettings) -> int:
-    """Count the tile intersections of each view and return the largest number; offsets of views are ignored."""
-    settings = dataclasses.replace(settings, capacity=1)
-    return max(int(_count(scene, view._replace(offset=None), settings)) for view in views)
-
-
-@functools.partial(jax.jit, static_argnames=("settings",))
-def _count(scene: Scene, view: View, settings: RenderSettings) -> Int[Array, ""]:
-    projected = project_gaussians(RenderInput(compose(scene, view.time), view.camera, settings, 0))
-    return bin_gaussians(projected, view.camera, settings).num_intersections

@@ -11,8 +11,9 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int, PyTree, UInt8
 
-from ff_jax.render.multi_device import keep_split
+from ff_jax.render.multi_device import Shards, keep_split
 from ff_jax.render.renderer import RenderSettings
+from ff_jax.runtime.compile_ahead import CompileAhead
 from ff_jax.scene import Scene, SceneModel, SceneParams, freeze_ground, render_scene
 from ff_jax.scene.actors import distance_outside_box, roughness
 from ff_jax.scene.camera_path import camera_roughness
@@ -129,6 +130,14 @@ class TrainStep:
         state, metrics = self.update(state, result, scale, jnp.float32(max(batch.image.shape[:2])))
         return state, metrics | of_novel
 
+    def compile_ahead(self, ahead: CompileAhead, state: TrainState, batch: Batch, scale: ScheduleScale) -> None:
+        """Begin to compile the programs of a step; `state` may be shapes (`shapes_of`)."""
+        static = {"is_offset_used": state.grad_stats is not None}
+        arguments = state.scene, state.step, _with_colors(batch)
+        result = jax.eval_shape(self.gradient, *arguments, **static)  # traces once: `lower` finds it
+        ahead.start(self.gradient, *arguments, **static)
+        ahead.start(self.update, state, result, scale, jnp.float32(0))
+
 
 def make_train_step(config: ReconConfig, settings: RenderSettings) -> TrainStep:
     """Make the step of a training; it differentiates one image after the other.
@@ -138,8 +147,13 @@ def make_train_step(config: ReconConfig, settings: RenderSettings) -> TrainStep:
         settings: renderer settings; another capacity needs another step.
     """
     gradient = functools.partial(view_gradient, config=config, settings=settings)
-    update = functools.partial(update_state, config=config, settings=settings)
-    return TrainStep(jax.jit(gradient, static_argnames="is_offset_used"), jax.jit(update, donate_argnums=0))
+    return TrainStep(jax.jit(gradient, static_argnames="is_offset_used"), _jitted_update(config, settings.shards))
+
+
+@functools.cache
+def _jitted_update(config: ReconConfig, shards: Shards | None) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """Make the compiled `update_state`, which steps of all capacities share."""
+    return jax.jit(functools.partial(update_state, config=config, shards=shards), donate_argnums=0)
 
 
 def view_gradient(
@@ -189,7 +203,7 @@ def update_state(
     scale: ScheduleScale,
     size: Float[Array, ""],
     config: ReconConfig,
-    settings: RenderSettings,
+    shards: Shards | None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Apply a gradient, and that of the terms that belong to no image, to the state.
 
@@ -199,7 +213,7 @@ def update_state(
         scale: scales of the learning-rate schedules.
         size: of the larger side of the image, pixels.
         config: losses, optimizer and density settings.
-        settings: renderer settings.
+        shards: devices that share the scene.
     """
     optimizer, rate = make_optimizer(config.optim, scale), means_rate(config.optim, scale)
     scene, stats, metrics = state.scene, state.grad_stats, gradient.metrics
@@ -221,7 +235,7 @@ def update_state(
         num_intersections=largest,
         grad_stats=stats,
     )
-    state = keep_split(state, scene.alive.shape[0], settings.shards)
+    state = keep_split(state, scene.alive.shape[0], shards)
     return state, metrics | {"loss": metrics["loss"] + loss}
 
 

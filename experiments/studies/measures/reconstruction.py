@@ -14,7 +14,7 @@ from ff_jax.pipeline.run import Run
 from ff_jax.scene import Scene, render_scene
 from ff_jax.scene.exposure import ExposureBlend
 from ff_jax.train.batches import TrainBatches, view_of
-from ff_jax.train.loop import count_intersections, resize_capacity
+from ff_jax.train.capacity import count_intersections, resize_capacity
 
 _render = jax.jit(render_scene)
 

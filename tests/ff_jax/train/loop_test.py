@@ -37,7 +37,8 @@ def device(monkeypatch):
     monkeypatch.setattr(StepQueue, "add", inspect.unwrap(StepQueue.add))  # without its checks of types
     monkeypatch.setattr(loop, "run_step", device.run_step)
     monkeypatch.setattr(loop, "is_finite", lambda *_: True)
-    monkeypatch.setattr(loop, "check_capacity", lambda state, plan: (state, plan))
+    monkeypatch.setattr(loop, "check_capacity", lambda state, plan, _: (state, plan))
+    monkeypatch.setattr(loop, "compile_ahead", lambda *_: None)
     return device
 
 
