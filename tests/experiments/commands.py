@@ -35,6 +35,10 @@ RUNS = {
         *("--workdir={out}", "--frames=9", "--distinct=1", "--width=32", "--height=20"),
         *_NO_NETWORKS,
     ),
+    "experiments.benchmarks.time_to_quality": (  # the settings of `experiments.studies.fusing`: the same programs
+        *("--workdir={out}", *_SMALL, "--config.data.width=32", "--config.data.height=20", "--config.data.frames=3"),
+        *("--config.steps=4", "--points=1", "--views=1"),
+    ),
     "experiments.benchmarks.rendering": ("--scenes=300_64x48", "--calls=1", "--out={out}/figures.json"),
     "experiments.tools.contact_sheet": (
         *("--seeds=3", "--width=32", "--height=20", "--samples=1"),

@@ -49,6 +49,19 @@ def _(output, out):
     assert output.startswith("| step | shift, m |")
 
 
+@check("experiments.benchmarks.time_to_quality")
+def _(output, out):
+    figures = json.loads((out / "time_to_quality.json").read_text())
+    (score,) = figures["scores"]
+    assert score["step"] == 4 and 5 < score["psnr"] < 40
+    assert 0 < figures["first_step_seconds"] <= figures["training_seconds"] == score["seconds"]
+    rows = {row["program"]: row for row in figures["programs"]}
+    for name in ("view_gradient", "update_state"):  # once, beside each other
+        assert (rows[name]["count"], rows[name]["num_ahead"]) == (1, 1)
+    assert "_render" in {row["program"] for row in figures["programs_of_scoring"]} and "_render" not in rows
+    assert f"training finished after {score['seconds']:.1f} s" in output and "view_gradient" in output
+
+
 def columns(table):
     """Return the numbers of the first row of a Markdown table by the names of its columns, but the first column's."""
     head, _, row = ([cell.strip() for cell in line.strip(" |").split("|")] for line in table.splitlines()[:3])
