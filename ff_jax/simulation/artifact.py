@@ -1,14 +1,19 @@
 """Write the scene package that AlpaSim's runtime reads beside a renderer: the recorded drive, cameras and tracks.
 
-A USDZ package with the Gaussians (`scene.usdc`) and three documents:
+A USDZ package with the Gaussians (`scene.usdc`) and these files:
 
 metadata.yaml          id, dates, sensors and time range of the scene
 rig_trajectories.json  poses of the vehicle, calibrations of the cameras and the times of their images
 sequence_tracks.json   tracked boxes: those with Gaussians of their own are CONTROLLABLE, all others are static
+map.xodr               the lanes around the recorded drive (`road_map`), if the log has lines or edges of lanes
+mesh.ply, mesh_ground.ply  the ground around the drive (`ground_mesh`), twice: the runtime's settings choose the name
 
 Poses are in the frame `local` of `frames_of_reference`, matrices or (x, y, z, qx, qy, qz, qw); times are microseconds
-from the start of the log. There is no map: routes of the kind RECORDED need none. Source: NVlabs/alpasim, artifact.py
-and scenario.py.
+from the start of the log. The map has no `geoReference`, so that its coordinates are those of `local` too; the runtime
+asks for `T_world_base` beside it all the same. Source: NVlabs/alpasim, artifact.py and scenario.py; NVlabs/trajdata,
+dataset_specific/xodr, which reads the map.
+
+Not confirmed: the unit of `time_range` (here seconds of the log; the reader keeps two numbers and does not use them).
 """
 
 import json
@@ -27,6 +32,9 @@ from ff_jax.export.formats.nodes import NodeMotion, SceneNode
 from ff_jax.export.formats.usdz import write_package
 from ff_jax.simulation.cameras import RigCamera, rig_cameras
 from ff_jax.simulation.frames_of_reference import to_microseconds, upright
+from ff_jax.simulation.ground_mesh import ground_mesh, mesh_ply
+from ff_jax.simulation.road_map import road_map
+from ff_jax.simulation.road_path import road_path
 
 VERSION = "faithfusion-jax"
 LABELS = {"vehicle": "automobile", "pedestrian": "person", "cyclist": "bicycle"}
@@ -68,7 +76,17 @@ def write_artifact(path: str | Path, package: ScenePackage, comments: Sequence[s
         "sequence_tracks.json": sequence_tracks(package, local_from_world),
     }
     texts = {name: json.dumps(content, indent=1) for name, content in members.items()}  # JSON is YAML
-    write_package(path, package.nodes, texts, comments, local_from_world)
+    write_package(path, package.nodes, texts | road_files(package, local_from_world), comments, local_from_world)
+
+
+def road_files(package: ScenePackage, local_from_world: Float[Array, "4 4"]) -> dict[str, str | bytes]:
+    """Make the map and the mesh of the ground; none where the vehicle hardly moves."""
+    road = road_path(package.log, local_from_world)
+    if road is None:
+        return {}
+    mesh = mesh_ply(*ground_mesh(road, package.log, local_from_world))
+    lanes = road_map(road, package.log, local_from_world, package.scene_id)
+    return {"mesh.ply": mesh, "mesh_ground.ply": mesh} | ({} if lanes is None else {"map.xodr": lanes})
 
 
 def metadata(package: ScenePackage) -> dict[str, Any]:
@@ -101,6 +119,7 @@ def rig_trajectories(package: ScenePackage, local_from_world: Float[Array, "4 4"
     }
     return {
         "world_to_nre": {"matrix": np.eye(4).tolist()},
+        "T_world_base": np.eye(4).tolist(),
         "camera_calibrations": {
             f"{camera.name}@{name}": _calibration(camera, name, index) for index, camera in enumerate(cameras.values())
         },

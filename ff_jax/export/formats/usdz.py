@@ -22,7 +22,7 @@ MAX_BYTES = (1 << 32) - (1 << 20)  # offsets in the archive have 32 bits
 def write_package(
     path: str | Path,
     nodes: Sequence[SceneNode],
-    members: Mapping[str, str],
+    members: Mapping[str, str | bytes],
     comments: Sequence[str] = (),
     placement: Float[np.ndarray, "4 4"] | None = None,
 ) -> None:
@@ -31,7 +31,7 @@ def write_package(
     Args:
         path: of the package, which ends with `.usdz`.
         nodes: of the layer `scene.usdc`.
-        members: text by the names of the other files.
+        members: text or bytes by the names of the other files.
         comments: lines of the comment of the layer.
         placement: from the world to the coordinates of the package, rigid; None: the identity.
 
@@ -48,8 +48,8 @@ def write_package(
             raise ValueError(f"the scene has {size} bytes: expected less than 4 GB in a USDZ package.")
         archive = writer.CreateNew(str(temporary))
         archive.AddFile(str(Path(folder) / LAYER), LAYER)
-        for index, (name, text) in enumerate(members.items()):
+        for index, (name, content) in enumerate(members.items()):
             file = Path(folder) / f"member{index}{Path(name).suffix}"
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(content.encode() if isinstance(content, str) else content)
             archive.AddFile(str(file), name)
         archive.Save()

@@ -1,12 +1,15 @@
 """Scene packages of AlpaSim, read as its runtime reads them: by the fields of its artifact.py and scenario.py."""
 
 import dataclasses
+import io
 import json
 import zipfile
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import yaml
+from plyfile import PlyData
 from pxr import Usd
 from scipy.spatial.transform import Rotation
 
@@ -15,6 +18,7 @@ from ff_jax.export.formats.nodes import NodeMotion, SceneNode
 from ff_jax.simulation.artifact import ScenePackage, write_artifact
 from tests.ff_jax.data import tiny
 from tests.ff_jax.export.formats.samples import gaussians_of
+from tests.ff_jax.simulation.curved_street import curved_log
 
 DATE = "2026-12-01T10:00:00+00:00"
 
@@ -34,7 +38,7 @@ def package_of(folder, **changes):
 
 def documents(path):
     with zipfile.ZipFile(path) as archive:
-        read = {name: archive.read(name).decode() for name in archive.namelist() if not name.endswith("usdc")}
+        read = {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(("json", "yaml"))}
     jsons = (json.loads(read[name]) for name in ("rig_trajectories.json", "sequence_tracks.json"))
     return yaml.safe_load(read["metadata.yaml"]), *jsons
 
@@ -73,6 +77,34 @@ def test_the_runtime_finds_its_fields(tmp_path):
     np.testing.assert_allclose(parked, np.tile([5, 3, 0, 0, 0, 0, 1], (3, 1)))
     stage = Usd.Stage.Open(str(tmp_path / "street.usdz"))
     assert [prim.GetName() for prim in stage.GetPrimAtPath("/scene").GetChildren()] == ["static", "actor_7"]
+
+
+def test_the_map_and_the_ground_are_beside_the_drive(tmp_path):
+    """As the runtime looks for them: a map without geoReference beside T_world_base, the mesh under both names."""
+    log = curved_log(tmp_path / "log")
+    write_artifact(
+        tmp_path / "street.usdz", ScenePackage("street", DATE, [SceneNode("static", gaussians_of(5, 1))], log)
+    )
+    with zipfile.ZipFile(tmp_path / "street.usdz") as archive:
+        road = ElementTree.fromstring(archive.read("map.xodr")).find("road")
+        meshes = [PlyData.read(io.BytesIO(archive.read(name))) for name in ("mesh.ply", "mesh_ground.ply")]
+    _, rig, _ = documents(tmp_path / "street.usdz")
+    np.testing.assert_array_equal(rig["T_world_base"], np.eye(4))
+    drive = np.array(rig["rig_trajectories"][0]["T_rig_worlds"])[:, :3, 3]
+    line = np.array([[float(piece.attrib["x"]), float(piece.attrib["y"])] for piece in road.iter("geometry")])
+    vertices = np.stack([meshes[1]["vertex"][axis] for axis in "xyz"], -1)
+    for pose in drive[::10]:  # the road is below the drive, and so is the ground
+        assert np.linalg.norm(line - pose[:2], axis=1).min() < 1.1
+        nearest = vertices[np.linalg.norm(vertices[:, :2] - pose[:2], axis=1).argmin()]
+        assert abs(nearest[2] - pose[2]) < 0.1
+    assert (meshes[0]["vertex"].data == meshes[1]["vertex"].data).all()
+    assert Usd.Stage.Open(str(tmp_path / "street.usdz")).GetPrimAtPath("/scene/static")
+
+
+def test_a_drive_of_two_meters_has_no_road(tmp_path):
+    write_artifact(tmp_path / "street.usdz", package_of(tmp_path))
+    with zipfile.ZipFile(tmp_path / "street.usdz") as archive:
+        assert not {"map.xodr", "mesh.ply", "mesh_ground.ply"} & set(archive.namelist())
 
 
 def test_a_world_that_lies_on_its_side_is_turned_upright(tmp_path):
