@@ -7,6 +7,7 @@ from ff_jax.data.loader import load_image
 from ff_jax.data.scene_data import Box, Frame, SceneData, invert_rigid, transform
 
 NEAR = 0.5  # meters: points closer to a camera belong to the ego vehicle
+_BLOCK = 1 << 12  # points that are projected to all frames while they are in the processor's cache
 
 Array = np.ndarray
 
@@ -57,11 +58,18 @@ def color_points(
 def _nearest_camera(frames: list[Frame], xyz: Float[Array, "N 3"]) -> Int[Array, "N"]:
     """Find the frame with the smallest depth of each point; -1 where it is in no image."""
     best, source = np.full(len(xyz), np.inf), np.full(len(xyz), -1)
-    for number, frame in enumerate(frames):
-        _, depth, inside = project_points(frame, xyz)
-        better = inside & (depth < best)
-        best[better], source[better] = depth[better], number
+    for block in _blocks(len(xyz)):
+        points, nearest, owner = xyz[block], best[block], source[block]
+        for number, frame in enumerate(frames):
+            _, depth, inside = project_points(frame, points)
+            better = inside & (depth < nearest)
+            nearest[better], owner[better] = depth[better], number
     return source
+
+
+def _blocks(count: int) -> list[slice]:
+    """Divide `count` points into blocks."""
+    return [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
 
 
 def _nearest_time(
@@ -85,10 +93,12 @@ def _nearest_time(
 def is_visible(scene: SceneData, xyz: Float[Array, "N 3"]) -> Bool[Array, "N"]:
     """Test which world points are in the image of some training camera."""
     visible = np.zeros(len(xyz), bool)
-    for frame in scene.frames:
-        if frame.split == "train":
-            rest = np.flatnonzero(~visible)
-            visible[rest] = project_points(frame, xyz[rest])[2]
+    frames = [frame for frame in scene.frames if frame.split == "train"]
+    for block in _blocks(len(xyz)):
+        points, found = xyz[block], visible[block]
+        for frame in frames:
+            rest = np.flatnonzero(~found)
+            found[rest] = project_points(frame, points[rest])[2]
     return visible
 
 

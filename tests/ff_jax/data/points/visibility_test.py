@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data.loader import camera_of, load_image
-from ff_jax.data.points.visibility import NEAR, color_points, inside_box, is_visible, project_points
+from ff_jax.data.points.visibility import _BLOCK, NEAR, color_points, inside_box, is_visible, project_points
 from tests.ff_jax.data import tiny
 
 
@@ -46,6 +46,20 @@ def test_color_is_that_of_the_nearest_time(scene):
     for i in np.flatnonzero(inside):
         u, v = pixels[i]
         np.testing.assert_array_equal(rgb[i], image[int(v), int(u)])
+
+
+def test_many_points_are_processed_in_blocks_like_few(scene):
+    xyz = random_points(2 * _BLOCK + 7)
+    frames = [frame for frame in scene.frames if frame.split == "train"]
+    projected = [project_points(frame, xyz) for frame in frames]
+    inside = np.stack([in_image for _, _, in_image in projected])
+    np.testing.assert_array_equal(is_visible(scene, xyz), inside.any(0))
+    nearest = np.where(inside, np.stack([depth for _, depth, _ in projected]), np.inf).argmin(0)
+    rgb, _ = color_points(scene, xyz)
+    for number, frame in enumerate(frames):
+        rows = inside.any(0) & (nearest == number)
+        column, row = projected[number][0][rows].astype(int).T
+        np.testing.assert_array_equal(rgb[rows], load_image(frame)[row, column])
 
 
 def test_test_frames_neither_color_nor_see(scene):
