@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 MAX_BYTES = 2 << 30  # the programs that were not used for the longest time are removed beyond it
+MIN_SECONDS = 0.05  # of a compilation that is worth a file: a job has hundreds of short ones
 
 
 def keep_programs() -> None:
@@ -27,6 +28,7 @@ def keep_programs() -> None:
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
 
 
 def _processor() -> str:

@@ -3,13 +3,14 @@
 import jax
 import pytest
 
-from experiments.cli.compilation_cache import MAX_BYTES, keep_programs
+from experiments.cli.compilation_cache import MAX_BYTES, MIN_SECONDS, keep_programs
 
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
     """The folder of a user's cache; the settings of JAX are restored afterwards."""
     names = "jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_enable_compilation_cache"
+    names = *names, "jax_persistent_cache_min_compile_time_secs"
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", None)
@@ -23,6 +24,7 @@ def test_programs_are_stored_in_the_cache_folder_of_the_user(cache):
     (folder,) = cache.iterdir()
     assert jax.config.jax_compilation_cache_dir == str(folder) and jax.__version__ in folder.name
     assert jax.config.jax_compilation_cache_max_size == MAX_BYTES
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == MIN_SECONDS < 0.1
     keep_programs()  # of another run
     assert list(cache.iterdir()) == [folder]
 
