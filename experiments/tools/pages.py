@@ -1,4 +1,4 @@
-"""Print the measured figures of the README, docs/results.md and docs/benchmarks.md from docs/records.
+"""Print the measured figures of the README and of pages of the documentation from docs/records.
 
 python -m experiments.tools.pages            # rewrite the pages
 python -m experiments.tools.pages --check    # only say which of them differ from the records
@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/results.md", "docs/benchmarks.md", "docs/how_to/other_tools.md")
+PAGES = (
+    *("README.md", "docs/results.md", "docs/benchmarks.md"),
+    *("docs/how_to/other_tools.md", "docs/how_to/simulator.md"),
+)
 SUMMARY = "summary"  # the table of the README, taken from other records
 FIELDS = {"name", "title", "command", "device", "versions", "date", "commit"}
 _BLOCK = re.compile(r"(<!-- record: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
