@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from ff_jax.eig.config import Priors
@@ -18,7 +19,7 @@ from ff_jax.eig.posterior import posterior as make_posterior
 from ff_jax.eig.residual_noise import information_weight, noise_from_residuals, noise_of_new_views
 from ff_jax.render.renderer import expected_depth
 from ff_jax.scene import SceneModel, View, render_scene
-from ff_jax.train.batch import Batch, as_float
+from ff_jax.train.batch import Batch, as_float, blank_batch
 from ff_jax.train.batches import TrainBatches
 
 _STRIDE = 7  # every n-th pixel of a residual is enough for a median
@@ -75,6 +76,24 @@ def _add_view(
         alpha=view.alpha,
         weight=batch.weight * weight,
     )
+
+
+def view_precision(
+    model: SceneModel, view: View, noise: Float[Array, ""], image_dtype: DTypeLike = jnp.uint8
+) -> Precision:
+    """Compute the Fisher information of one view alone, whose image is not needed.
+
+    Takes the program that adds recorded views, which a run has compiled: where no views are correlated, residuals
+    reduce no weight.
+
+    Args:
+        model: the scene.
+        view: the view.
+        noise: standard deviation of one channel.
+        image_dtype: of the recorded images.
+    """
+    nothing = init_precision(model.scene.params.gaussians)
+    return _add_view(nothing, model, blank_batch(model.prepare(view), image_dtype), noise, jnp.float32(0))
 
 
 def scene_information(model: SceneModel, batches: TrainBatches, misfit: float) -> SceneInformation:

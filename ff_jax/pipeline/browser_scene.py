@@ -6,13 +6,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import Frame
 from ff_jax.eig.information import Precision
 from ff_jax.eig.posterior import Posterior
-from ff_jax.eig.view_selection import gaussian_eig, view_information
+from ff_jax.eig.scene_posterior import view_precision
+from ff_jax.eig.view_selection import gaussian_eig
 from ff_jax.evaluation.renderers import EigRenderer
 from ff_jax.evaluation.shifted_views import Target, evenly_spaced
 from ff_jax.export.formats.splats import dc_from_rgb
@@ -72,7 +74,7 @@ def write_browser_scene(
         title=run.log.name,
         version=name,
         gaussians=GaussianArrays(*(values[kept] for values in gaussians)),
-        eig=largest_eig(scene, [target.view for target in chosen], rows[kept]),
+        eig=largest_eig(scene, [target.view for target in chosen], rows[kept], run.batches.batch(0).image.dtype),
         count=gaussians.count,
         eig_meaning=_describe_eig(chosen, run.log.unit),
         view=FirstView(frame.camera, frame.time, frame.K, frame.world_from_camera, frame.width, frame.height),
@@ -83,13 +85,18 @@ def write_browser_scene(
     return path
 
 
-def largest_eig(scene: EigRenderer, views: Sequence[View], rows: Int[Array, "n"]) -> Float[Array, "n"]:
-    """Compute for Gaussians, by row, the largest EIG (nats) about each of them that one of the views has."""
+def largest_eig(
+    scene: EigRenderer, views: Sequence[View], rows: Int[Array, "n"], image_dtype: DTypeLike = jnp.uint8
+) -> Float[Array, "n"]:
+    """Compute for Gaussians, by row, the largest EIG (nats) about each of them that one of the views has.
+
+    `image_dtype` is that of the recorded images, whose program is used (`view_precision`).
+    """
     model, posterior = scene.model, scene.posterior.posterior
     prior = Posterior(posterior.geometry[rows], posterior.color[rows], posterior.background)
     result = jnp.zeros(len(rows))
     for view in progress(views, "EIG of the Gaussians"):
-        of_view = view_information(model, model.prepare(view), scene.posterior.noise)
+        of_view = view_precision(model, view, scene.posterior.noise, image_dtype)
         of_rows = Precision(of_view.geometry[rows], of_view.color[rows], of_view.background)
         result = jnp.maximum(result, _compiled_eig(of_rows, prior))
     return np.asarray(result)

@@ -1,5 +1,6 @@
 """The information of recorded views about a scene, camera by camera."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from ff_jax.data.recording import Recording
 from ff_jax.data.scene_data import select
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
-from ff_jax.eig.scene_posterior import noise_by_camera, scene_information
+from ff_jax.eig import scene_posterior
+from ff_jax.eig.scene_posterior import noise_by_camera, scene_information, view_precision
+from ff_jax.eig.view_selection import view_information
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel
+from ff_jax.train.batch import blank_batch
 from ff_jax.train.batches import TrainBatches
 from tests.scenes import scene_from_points
 
@@ -39,3 +43,11 @@ def test_the_information_of_two_cameras_is_the_sum_of_both():
     geometry = np.asarray(front.precision.geometry) + np.asarray(left.precision.geometry)
     assert np.abs(geometry).max() > 0
     np.testing.assert_allclose(both.precision.geometry, geometry, rtol=1e-3, atol=1e-5 * np.abs(geometry).max())
+    # A view without an image takes the same program.
+    batches, count = TrainBatches(Recording(log, log.frames)), scene_posterior._add_view._cache_size()
+    view, blank = batches.batch(1).view, blank_batch(batches.batch(1).view, jnp.float32)
+    assert jax.eval_shape(lambda: blank) == jax.eval_shape(lambda: batches.batch(1))
+    alone, expected = view_precision(model, view, both.noise, jnp.float32), view_information(model, view, both.noise)
+    assert scene_posterior._add_view._cache_size() == count and np.abs(expected.geometry).max() > 0
+    for values, reference in zip(jax.tree.leaves(alone), map(np.asarray, jax.tree.leaves(expected)), strict=True):
+        np.testing.assert_allclose(values, reference, rtol=1e-4, atol=1e-5 * np.abs(reference).max())
