@@ -2,37 +2,23 @@
 
 import gc
 import os
+import re
 import secrets
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-import flax.struct
 import jax
-import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.compiling import ONE_PART, share_context
-from tests.programs import Programs
+import tests.type_checks  # noqa: F401  the import hook asks for it
+from tests import random_inputs
+from tests.compiling import ONE_PART
 
 # Kept between sessions: a key holds the program, the flags and the version, so that no entry is ever out of date.
 CACHE = Path(__file__).parents[1] / ".cache" / "jax_tests"
 
-_dataclass = flax.struct.dataclass
-
-
-def _unchecked_dataclass(cls=None, **options):
-    """Make a pytree dataclass whose fields are not checked: JAX rebuilds pytrees with placeholders as leaves."""
-    if cls is None:
-        return lambda cls: _unchecked_dataclass(cls, **options)
-    cls = _dataclass(cls, **options)
-    cls.__no_type_check__ = True
-    return cls
-
-
-flax.struct.dataclass = _unchecked_dataclass
-install_import_hook(["kernels", "ff_jax"], "beartype.beartype")
+install_import_hook(["kernels", "ff_jax"], "tests.type_checks.check")
 
 
 # The longest files come first: a worker that began one of them last would leave the other one idle.
@@ -49,55 +35,22 @@ LONG = {
     "ff_jax/fixers/training/devices_test.py",
     "ff_jax/render/multi_device_test.py",
 }
-# Files and folders of the marker `slow`, beside LONG and all tests that run programs (fixture `server`): they train,
-# compile networks of fixers, or compare with PyTorch.
-SLOW = (
-    "experiments/evaluate_test.py",
-    "experiments/studies/",
-    "experiments/serve_test.py",
-    "experiments/view_test.py",
-    "ff_jax/eig/signals/residual_test.py",
-    "ff_jax/eig/units_test.py",
-    "ff_jax/fixers/convert/cogvideox_test.py",
-    "ff_jax/fixers/convert/difix_test.py",
-    "ff_jax/fixers/difix/",
-    "ff_jax/fixers/eigent/context_branch_test.py",
-    "ff_jax/fixers/eigent/denoising_loss_test.py",
-    "ff_jax/fixers/eigent/model_test.py",
-    "ff_jax/fixers/eigent/transformer_test.py",
-    "ff_jax/fixers/eigent/two_stage_test.py",
-    "ff_jax/fixers/eigent/vae_test.py",
-    "ff_jax/fixers/one_step_test.py",
-    "ff_jax/fixers/self_fit/",
-    "ff_jax/fixers/training/",
-    "ff_jax/metrics/fid_test.py",
-    "ff_jax/metrics/inception_test.py",
-    "ff_jax/metrics/lpips_test.py",
-    "ff_jax/pipeline/",
-    "ff_jax/train/divergence_test.py",
-    "ff_jax/train/long_log_test.py",
-    "ff_jax/train/step_test.py",
-    "ff_jax/simulation/environment_test.py",
-    "ff_jax/viewer/",
-    "kernels/fisher/",
-    "kernels/lowering_test.py",
-    "kernels/mosaic_lowering_test.py",
-    "kernels/project/project_test.py",
-    "kernels/rasterize/rasterize_transforms_test.py",
-    "packaging_test.py",
-    "public_api_test.py",
-)
+ALL_SLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not import the files of the marker `slow` for the fast tier: importing all takes a fifth of its time."""
+    if config.option.markexpr == "not slow" and collection_path.name.endswith("_test.py"):
+        return bool(ALL_SLOW.search(collection_path.read_text())) or None
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by markers
 def pytest_collection_modifyitems(items):
-    """Put the longest files first, mark slow tests; without a GPU, skip `gpu` tests and compile quickly."""
+    """Put the longest files first; without a GPU, skip `gpu` tests and compile quickly."""
     folder = Path(__file__).parent
     places = {item: item.path.relative_to(folder).as_posix() for item in items}
     items.sort(key=lambda item: places[item] not in LONG)
-    for item in items:
-        if places[item] in LONG or places[item].startswith(SLOW) or "server" in item.fixturenames:
-            item.add_marker(pytest.mark.slow)
     if jax.default_backend() == "gpu":
         return
     compile_quickly()
@@ -115,12 +68,6 @@ def assets() -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """Return what runs programs in processes of their own."""
-    return Programs(tmp_path_factory.mktemp("output"))
-
-
 def pytest_addoption(parser):
     parser.addoption("--seed", default="0", help="Seed of the random inputs of the tests: a number, or 'random'.")
 
@@ -129,6 +76,7 @@ def pytest_configure(config):
     """Set what all workers and child processes share, before they start: the seed and the compilation cache."""
     if config.getoption("seed") == "random":
         config.option.seed = str(secrets.randbelow(10**9))
+    os.environ[random_inputs.SEED] = str(int(config.option.seed))
     if not hasattr(config, "workerinput"):
         share_compilations(str(CACHE / jax.__version__))
         # Workers and child processes import the same sources: what Python compiles is kept, even if it was not to be.
@@ -138,7 +86,6 @@ def pytest_configure(config):
     else:
         # Writing a program down takes half as long as compiling it, and few but the largest are asked for twice here.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    share_context()
     # Programs of hundreds of tests stay in memory; looking through them for garbage again and again takes long.
     gc.freeze()
     gc.set_threshold(100_000, 20, 1000)
@@ -216,23 +163,3 @@ def optimized_module():
 
 def pytest_report_header(config):
     return f"random inputs: --seed={config.getoption('seed')}"
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _seeded_generators(pytestconfig):
-    """Seed every bare `np.random.default_rng()` by the option --seed, the test and the number of generators in it.
-
-    A failure can be repeated exactly, whatever ran before it and on whatever worker.
-    """
-    seed, make, num_made = int(pytestconfig.getoption("seed")), np.random.default_rng, Counter()
-
-    def seeded(given=None):
-        if given is not None:
-            return make(given)
-        test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
-        num_made[test] += 1
-        return make([seed, num_made[test], *test.encode()])
-
-    np.random.default_rng = seeded
-    yield
-    np.random.default_rng = make

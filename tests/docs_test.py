@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in PACKAGES),
     reason="the site needs mkdocs-material and mkdocstrings: pip install -r requirements-test.txt",

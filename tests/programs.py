@@ -1,84 +1,116 @@
-"""Run entry points as `python -m` does, in processes that begin with their libraries imported.
+"""Run entry points as `python -m` does: in this process, or in processes of their own.
 
-Imports take longer than most small runs, such as those that end with an error message. The processes are forks of the
-server of `multiprocessing`, which imports `LIBRARIES` once.
+A run in this process needs no imports and finds the programs that JAX has compiled for other tests. Runs that are
+killed, that work together, or that need other devices or packages are processes.
 """
 
-import multiprocessing
+import contextlib
+import io
+import logging
 import os
 import runpy
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
+from unittest import mock
 
-from tests.compiling import share_context
+import jaxtyping
+from absl import app, flags
+from absl.testing import flagsaver
 
-QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-LIMIT = 600  # seconds after which a signal ends a run that hangs
-LIBRARIES = [
-    "experiments.cli.command_line",
-    "ff_jax.pipeline.fuse",
-    "ff_jax.evaluation.report",
-    "ff_jax.fixers.difix.model",
-]
+from experiments.cli.signals import SIGNALS
+
+ROOT = Path(__file__).parents[1]
+LIMIT = 600  # seconds after which a process that hangs is killed
 
 
-class Programs:
-    """Runs of entry points; each gets the environment of the caller at that time."""
+def run(module: str, *arguments: object, **environment: str) -> CompletedProcess:
+    """Run `python -m module` to its end in this process; `environment` has variables that differ."""
+    path, words = ROOT / f"{module.replace('.', '/')}.py", [str(argument) for argument in arguments]
+    output, errors, log = io.StringIO(), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), _fresh_state(environment, log):
+        sys.argv = [str(path), *words]
+        try:
+            # Not `run_module`: the tests' import hook would leave its own bytecode of `kernels` for other programs.
+            runpy.run_path(str(path), run_name="__main__")
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return CompletedProcess(words, code, output.getvalue(), log.getvalue() + errors.getvalue())
 
-    def __init__(self, folder: Path):
-        """Prepare them; `folder` must be empty and takes their output."""
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(LIBRARIES)
-        self._folder, self._number = folder, 0
 
-    def run(self, module: str, *arguments: object, **environment: str) -> CompletedProcess:
-        """Run `python -m module` to its end; `environment` has variables that differ from those of this process."""
-        return self.together(module, [arguments], **environment)[0]
+def run_each(module: str, calls: Sequence[Sequence]) -> list[CompletedProcess]:
+    """Run `python -m module` with each list of arguments, one after the other, in this process."""
+    return [run(module, *call) for call in calls]
 
-    def run_each(self, module: str, calls: Sequence[Sequence], **environment: str) -> list[CompletedProcess]:
-        """Run `python -m module` with each list of arguments, one after the other."""
-        return [self.run(module, *call, **environment) for call in calls]
 
-    def together(self, module: str, calls: Sequence[Sequence], **environment: str) -> list[CompletedProcess]:
-        """Run `python -m module` with each list of arguments, all at the same time.
+def run_process(module: str, *arguments: object, **environment: str) -> CompletedProcess:
+    """Run `python -m module` to its end in a process; `environment` has variables that differ."""
+    return run_together(module, [arguments], **environment)[0]
 
-        Args:
-            module: name of the entry point.
-            calls: arguments of each run.
-            environment: variables that differ from those of this process.
-        """
-        variables, runs = dict(os.environ) | {"JAX_PLATFORMS": "cpu"} | environment, []
+
+def run_together(module: str, calls: Sequence[Sequence], **environment: str) -> list[CompletedProcess]:
+    """Run `python -m module` with each list of arguments, in processes at the same time."""
+    variables = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        processes = []
         for call in calls:
-            arguments, output = [str(argument) for argument in call], str(self._folder / str(self._number))
-            self._number += 1
-            process = self._context.Process(target=run_as_main, args=(module, arguments, variables, output))
-            process.start()
-            runs.append((process, arguments, output))
-        for process, _, _ in runs:
-            process.join()
-        return [
-            CompletedProcess(arguments, process.exitcode, *(Path(f"{output}.{s}").read_text() for s in ("out", "err")))
-            for process, arguments, output in runs
-        ]
+            command = [sys.executable, "-m", module, *map(str, call)]
+            processes.append(stack.enter_context(subprocess.Popen(command, cwd=ROOT, env=variables, **pipes)))
+            stack.callback(processes[-1].kill)
+        outputs = [process.communicate(timeout=LIMIT) for process in processes]
+    return [CompletedProcess(p.args, p.returncode, *texts) for p, texts in zip(processes, outputs, strict=True)]
 
 
-def run_as_main(module: str, arguments: list[str], variables: dict[str, str], output: str) -> None:
-    """Run `python -m module` in this process to its end; its output goes to `output`.out and .err."""
-    signal.alarm(LIMIT)
-    for number, stream in ((1, "out"), (2, "err")):
-        with open(f"{output}.{stream}", "wb") as file:
-            os.dup2(file.fileno(), number)
-    os.environ.clear()
-    os.environ.update(variables)
-    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    share_context()
-    jax = sys.modules["jax"]  # it has already read this variable
-    jax.config.update(QUICK.lower(), os.environ.get(QUICK) == "1")
-    sys.argv = [module, *arguments]
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    finally:
-        jax.distributed.shutdown()
+@contextlib.contextmanager
+def fresh_flags() -> Iterator[None]:
+    """Let entry points define flags that others define as well: they and what they share are imported anew."""
+
+    def entry_modules() -> dict:
+        return {name: m for name, m in sys.modules.items() if name.startswith(("experiments", "kernels.tools."))}
+
+    app.define_help_flags()  # once in a process
+    before = entry_modules()
+    with mock.patch.object(sys, "argv", sys.argv), flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        for name in before:
+            del sys.modules[name]
+        try:
+            yield
+        finally:
+            for name in entry_modules():
+                del sys.modules[name]
+            sys.modules.update(before)
+
+
+@contextlib.contextmanager
+def _fresh_state(environment: dict[str, str], log: io.StringIO) -> Iterator[None]:
+    """Keep what an entry point sets from the next one: variables, flags, signals, warnings, handlers of `log`.
+
+    Types are not checked, as they are not in other processes: users may write 1 for 1.0.
+    """
+    handlers, loggers = {number: signal.getsignal(number) for number in SIGNALS}, logging.root.handlers[:]
+    logging.root.addHandler(logging.StreamHandler(log))
+    is_unchecked = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    with mock.patch.dict(os.environ, environment), fresh_flags(), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)  # as Python does outside of __main__
+        try:
+            yield
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", is_unchecked)
+            logging.root.handlers[:] = loggers
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ff_jax as ff
 from ff_jax.pipeline import config as config_module
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("diffusers", "matplotlib", "viser", "jax", "tensorflow_datasets", "onnxruntime")

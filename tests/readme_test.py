@@ -1,6 +1,7 @@
 """Check that commands, files and snippets of the README and of docs/ exist and run, and that CI runs the tests."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -50,8 +51,13 @@ def flags_of(module: str) -> set[str]:
 
 def commands_of(text: str) -> list[tuple[str, str]]:
     """List the entry points that a text runs, each with its flags."""
-    known = {name for name, _ in commands()}
-    return MODULE.findall(text) + [(f"experiments.{n}", flags) for n, flags in FF.findall(text) if n in known]
+    names = command_names()
+    return MODULE.findall(text) + [(f"experiments.{n}", flags) for n, flags in FF.findall(text) if n in names]
+
+
+@functools.cache
+def command_names() -> set[str]:
+    return {name for name, _ in commands()}
 
 
 @each_page
@@ -72,6 +78,7 @@ def test_every_module_and_flag_exists(page):
                 assert name.split(".")[0] in flags_of(module) | {"help"}, (module, name)
 
 
+@functools.cache
 def documented() -> set[str]:
     return {module for page in PAGES for module, _ in commands_of(page.read_text())}
 
@@ -125,6 +132,7 @@ def snippets(*pages: Path) -> list[str]:
     return [text for page in pages for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", snippets(*sorted((ROOT / "docs" / "how_to").glob("*.md"))))
 def test_snippets_run(snippet):
     exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})

@@ -9,8 +9,11 @@ from PIL import Image
 
 from ff_jax.data.folder import write_folder
 from ff_jax.fixers.pair_files import load, shard_path
+from tests import programs
 from tests.experiments.commands import RUNS
 from tests.ff_jax.data import tiny
+
+pytestmark = pytest.mark.slow
 
 NETWORKS = ["--lpips=none", "--inception=none", "--detector=none", "--lanes=none"]
 CHECKS = {}
@@ -23,10 +26,11 @@ def log(tmp_path_factory):
 
 
 @pytest.mark.parametrize("module", RUNS)
-def test_the_command_runs(module, server, log, tmp_path):
+def test_the_command_runs(module, log, tmp_path):
     if "torch" in module:
         pytest.importorskip("torch")
-    done = server.run(module, *(flag.format(out=tmp_path, log=log) for flag in RUNS[module]))
+    run = programs.run_process if "torch" in module else programs.run  # it sets the number of devices
+    done = run(module, *(flag.format(out=tmp_path, log=log) for flag in RUNS[module]))
     assert done.returncode == 0, done.stderr[-3000:]
     CHECKS[module](done.stdout, tmp_path)
 
@@ -176,19 +180,19 @@ def check_kernel_timing(output, out):
     assert len(figures) == 6 and min(figures.values()) >= 0 and figures["all with gradients"] > 0
 
 
-def test_pairs_of_a_log_are_made_and_judged(server, log, tmp_path):
+def test_pairs_of_a_log_are_made_and_judged(log, tmp_path):
     small = ["--config.recon.budget=300", "--config.init.points=200", "--config.steps=1", "--config.schedule.start=1"]
     small += [f"--config.data.source={log}", "--config.data.width=0"]
     views = tmp_path / "views"
     config = "--config=experiments/configs/kitti_stereo.py"
-    made = server.run("experiments.fixers.make_pairs", f"--out={views}", config, *small, "--target=b")
+    made = programs.run("experiments.fixers.make_pairs", f"--out={views}", config, *small, "--target=b")
     assert made.returncode == 0, made.stderr[-3000:]
     pairs = load([shard_path(views, 0)])
     assert pairs.render.shape == (1, 16, 24, 3) and pairs.render.std() > 1 and pairs.steps.tolist() == [1]
     before = shard_path(views, 0).read_bytes()
-    again = server.run("experiments.fixers.make_pairs", f"--out={views}", "--seeds=0:2", "--part=0/2", "--clip=9")
+    again = programs.run("experiments.fixers.make_pairs", f"--out={views}", "--seeds=0:2", "--part=0/2", "--clip=9")
     assert again.returncode == 0 and shard_path(views, 0).read_bytes() == before  # nothing is made twice
-    done = server.run("experiments.studies.fixers", f"--out={tmp_path}", "--streets=0:1", *NETWORKS)
+    done = programs.run("experiments.studies.fixers", f"--out={tmp_path}", "--streets=0:1", *NETWORKS)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     whole = {row["fixer"]: row for row in rows if row["region"] == "all"}
@@ -225,6 +229,6 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("command", MISTAKES, ids=" ".join)
-def test_what_is_not_possible_is_one_sentence(command, server, tmp_path):
-    done = server.run(command[0], *(flag.format(out=tmp_path) for flag in command[1:]))
+def test_what_is_not_possible_is_one_sentence(command, tmp_path):
+    done = programs.run(command[0], *(flag.format(out=tmp_path) for flag in command[1:]))
     assert done.returncode and MISTAKES[command] in done.stderr and "Traceback" not in done.stderr, done.stderr[-2000:]

@@ -21,17 +21,18 @@ from experiments.studies.measures.robustness.programs import MAIN_JOB, TINY_FLAG
 from ff_jax.data.points.surface import MAX_DEPTH
 from ff_jax.export.formats.files import read_gaussians
 from ff_jax.fixers.skill import USEFUL
+from tests import programs
 
 # Several runs share all programs: they run for longer than one compilation takes.
-pytestmark = pytest.mark.usefixtures("optimized_module")
+pytestmark = [pytest.mark.usefixtures("optimized_module"), pytest.mark.slow]
 TINY = list(TINY_FLAGS)
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def finished(server, tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = server.run("experiments.fuse", f"--workdir={workdir}", *TINY)
+    done = programs.run_process("experiments.fuse", f"--workdir={workdir}", *TINY)  # as those that are killed
     assert done.returncode == 0, done.stderr[-3000:]
     assert "1 m left" in done.stdout and "recorded path" in done.stdout
     return workdir
@@ -95,18 +96,18 @@ def kill(workdir: Path, moment, number: int = signal.SIGKILL) -> int:
     return process.wait()
 
 
-def kill_by_the_study(server, finished: Path, folder: Path) -> None:
+def kill_by_the_study(finished: Path, folder: Path) -> None:
     """Let the study kill a run once more: its row has one finished run, and one that is killed."""
     (folder / "kills_main" / "whole").symlink_to(finished)
     flags = f"--workdir={folder}", "--rows=kills_main", "--kills=1", "--signals=SIGKILL"
-    done = server.run("experiments.studies.robustness", *flags)
+    done = programs.run_process("experiments.studies.robustness", *flags)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     killed, resumed = (json.loads(line) for line in (folder / "kills_main.jsonl").read_text().splitlines())
     assert killed["kind"] == "runs" and "code -9" in killed["text"] and "at fused/checkpoints/" in killed["text"]
     assert resumed["kind"] == "runs" and resumed["text"].startswith("0 of ")
 
 
-def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path):
     """The last of three kills is done by the study `robustness`, which then compares the results."""
     workdir = tmp_path / "kills_main" / "killed1"
     log = workdir / "fused" / "metrics.jsonl"
@@ -115,7 +116,7 @@ def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
         if not (log.is_file() and log.read_text()):
             return False
         process.send_signal(signal.SIGSTOP)  # alive, but without work
-        second = server.run("experiments.fuse", f"--workdir={workdir}", "--resume", *TINY)
+        second = programs.run("experiments.fuse", f"--workdir={workdir}", "--resume", *TINY)
         assert second.returncode == 1 and f"in use by process {process.pid} on" in second.stderr
         return True
 
@@ -126,7 +127,7 @@ def test_killed_and_resumed_equals_uninterrupted(server, finished, tmp_path):
     before = kills.unfinished(MAIN_JOB, workdir)
     kill(workdir, lambda _: kills.unfinished(MAIN_JOB, workdir) - before)
     assert not (workdir / "results" / "metrics.json").exists()
-    kill_by_the_study(server, finished, tmp_path)
+    kill_by_the_study(finished, tmp_path)
     assert kills.differences(finished, workdir) == []
     shutil.rmtree(workdir / "fused")
     shutil.copytree(workdir / "baseline", workdir / "fused")
@@ -144,33 +145,33 @@ MISTAKES = [
 ]
 
 
-def test_wrong_use_gets_one_sentence(server, tmp_path):
+def test_wrong_use_gets_one_sentence(tmp_path):
     calls = [[f"--workdir={tmp_path / f'run{i}'}", *arguments] for i, (arguments, _) in enumerate(MISTAKES)]
-    for done, (_, sentence) in zip(server.run_each("experiments.fuse", calls), MISTAKES, strict=True):
+    for done, (_, sentence) in zip(programs.run_each("experiments.fuse", calls), MISTAKES, strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_edits_of_unknown_actors_get_one_sentence(server, finished, tmp_path):
+def test_edits_of_unknown_actors_get_one_sentence(finished, tmp_path):
     wrong = {"--remove=99": "invalid actor '99': expected one of 25, 26, 27", "--move=25:left": "expected ID:X,Y,Z"}
     calls = [[f"--run={finished}", f"--out={tmp_path / 'out'}", argument] for argument in wrong]
-    for done, sentence in zip(server.run_each("experiments.edit", calls), wrong.values(), strict=True):
+    for done, sentence in zip(programs.run_each("experiments.edit", calls), wrong.values(), strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
 
 
-def test_a_folder_with_a_run_is_not_overwritten(server, finished, tmp_path):
+def test_a_folder_with_a_run_is_not_overwritten(finished, tmp_path):
     before = (finished / "config.json").read_bytes()
     again = [[f"--workdir={finished}", *TINY], [f"--workdir={finished}", "--resume", *TINY, "--config.seed=4"]]
     sentences = "already holds a run", "another 'seed' setting"
-    for done, sentence in zip(server.run_each("experiments.fuse", again), sentences, strict=True):
+    for done, sentence in zip(programs.run_each("experiments.fuse", again), sentences, strict=True):
         assert done.returncode != 0 and sentence in done.stderr and "Traceback" not in done.stderr, done
     assert (finished / "config.json").read_bytes() == before
 
 
-def test_evaluate_and_render_work_on_a_finished_run(server, finished, tmp_path):
+def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     networks = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]  # see `evaluate_test`
 
     def run(module: str, *calls: tuple[str, ...]) -> list[str]:
-        ends = server.run_each(f"experiments.{module}", [(f"--run={finished}", *call) for call in calls])
+        ends = [programs.run_process(f"experiments.{module}", f"--run={finished}", *call) for call in calls]
         assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
         return [done.stdout for done in ends]
 
@@ -186,11 +187,11 @@ def test_evaluate_and_render_work_on_a_finished_run(server, finished, tmp_path):
     assert np.asarray(Image.open(tmp_path / "edited" / "actors.png")).std() > 10
 
 
-def test_a_finished_run_is_written_for_other_tools(server, finished, tmp_path):
+def test_a_finished_run_is_written_for_other_tools(finished, tmp_path):
     count = json.loads((finished / "results" / "metrics.json").read_text())["gaussians"]["Fused"]
     names = "a.spz", "a.sog", "a.usdc", "a.usdz", "a.ply"
     calls = [[f"--run={finished}", f"--out={tmp_path / name}"] for name in names]
-    for done, name in zip(server.run_each("experiments.convert", calls), names, strict=True):
+    for done, name in zip(programs.run_each("experiments.convert", calls), names, strict=True):
         assert done.returncode == 0, done.stderr[-3000:]
         assert f"wrote {tmp_path / name}: {(tmp_path / name).stat().st_size} bytes" in done.stdout
     assert (tmp_path / "a.ply").read_bytes() == (finished / "results" / "scene.ply").read_bytes()
@@ -205,9 +206,9 @@ def test_a_finished_run_is_written_for_other_tools(server, finished, tmp_path):
         assert json.loads(archive.read("metadata.yaml"))["scene_id"] == finished.name
 
 
-def test_the_loss_of_formats_is_measured_on_a_finished_run(server, finished, tmp_path):
+def test_the_loss_of_formats_is_measured_on_a_finished_run(finished, tmp_path):
     flags = f"--run={finished}", "--frames=2", "--shifts=0", f"--out={tmp_path / 'figures.json'}"
-    done = server.run("experiments.benchmarks.scene_formats", *flags)
+    done = programs.run_process("experiments.benchmarks.scene_formats", *flags)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = {row["format"]: row for row in json.loads((tmp_path / "figures.json").read_text())["rows"]}
     assert list(rows) == [".ply", ".splat", ".spz", ".sog", ".usdc"] and "| .spz |" in done.stdout
@@ -215,14 +216,14 @@ def test_the_loss_of_formats_is_measured_on_a_finished_run(server, finished, tmp
     assert all(rows[name]["psnr"] > 35 for name in (".splat", ".spz", ".sog"))
 
 
-def test_the_table_of_seeds_equals_that_of_their_runs(server, finished, tmp_path):
+def test_the_table_of_seeds_equals_that_of_their_runs(finished, tmp_path):
     (tmp_path / "seed0").symlink_to(finished)
     metrics = json.loads((finished / "results" / "metrics.json").read_text())
     before, after = (rows[-1]["psnr"] for rows in metrics["shifts"].values())
     metrics["shifts"]["Fused"][-1]["psnr"] += 2.0  # of another street
     (tmp_path / "seed1" / "results").mkdir(parents=True)
     (tmp_path / "seed1" / "results" / "metrics.json").write_text(json.dumps(metrics))
-    done = server.run("experiments.studies.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
+    done = programs.run("experiments.studies.seeds", f"--workdir={tmp_path}", "--seeds=0,1", *TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     name, *cells = (cell.strip() for cell in done.stdout.splitlines()[-1].split("|"))
     improvement = after - before

@@ -8,6 +8,8 @@ import pytest
 
 import ff_jax as ff
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "experiments" / "notebooks" / "faithfusion_colab.ipynb"
 SMALLER = "WIDTH, FRAMES, POINTS, STEPS, RUNS = 32, 6, 300, 12, {runs!r}"

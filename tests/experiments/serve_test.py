@@ -19,6 +19,9 @@ from experiments.benchmarks.recorded_drive import Answered, RecordedDrive, Work,
 from experiments.cli.served_runs import runs_by_id, split_run
 from ff_jax.simulation.client import Client
 from ff_jax.simulation.messages import message
+from tests import programs
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SERVE = "import runpy, sys; from tests.ff_jax.viewer import tiny_run; tiny_run.make_run(sys.argv.pop());"
@@ -26,23 +29,15 @@ SERVE += "runpy.run_module('experiments.serve', run_name='__main__', alter_sys=T
 TIMEOUT = 180  # seconds
 
 
-def environment():
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
-
-
 @pytest.fixture(scope="module")
 def process(tmp_path_factory):
     """Serve a tiny run; yields the process and its address."""
     folder = tmp_path_factory.mktemp("run")
     arguments = [f"--run=street={folder}", "--port=0", "--any_camera", str(folder)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, *arguments], cwd=ROOT, env=environment(), stdout=output, stderr=output
+            [sys.executable, "-c", SERVE, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     deadline, match = time.time() + TIMEOUT, None
     while match is None and time.time() < deadline:
@@ -65,25 +60,27 @@ def test_a_client_lists_the_scene_and_its_cameras(process):
 
 def test_the_benchmark_counts_frames(process, tmp_path):
     flags = ("--sizes=24x16", "--clients=1,3", "--seconds=0.5", "--call=batch_render_rgb", "--format=PNG")
-    done = run("experiments.benchmarks.serving", f"--address={process[1]}", *flags, f"--out={tmp_path / 'rows.json'}")
+    done = programs.run(
+        "experiments.benchmarks.serving", f"--address={process[1]}", *flags, f"--out={tmp_path / 'rows.json'}"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [(row["size"], row["clients"]) for row in rows] == [("24x16", 1), ("24x16", 3)]
     assert all(row["frames_per_s"] > 1 and 0 < row["median_ms"] <= row["p99_ms"] for row in rows)
     assert "| 24x16 | 3 |" in done.stdout and all(row["errors"] == 0 for row in rows)
-    unknown = run("experiments.benchmarks.serving", f"--address={process[1]}", "--scene=nowhere")
+    unknown = programs.run("experiments.benchmarks.serving", f"--address={process[1]}", "--scene=nowhere")
     assert unknown.returncode == 1 and "NOT_FOUND: unknown scene_id 'nowhere'" in unknown.stderr
 
 
 def test_a_soak_test_starts_its_own_server_and_kills_clients(process, tmp_path):
     flags = ("--sizes=24x16", "--clients=2", "--minutes=0.03", "--dying_clients=1", f"--out={tmp_path / 'rows.json'}")
-    done = run("experiments.benchmarks.serving", f"--run={process[2]}", *flags)
+    done = programs.run_process("experiments.benchmarks.serving", f"--run={process[2]}", *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert row["killed_clients"] == 1 and row["errors"] == 0 and row["codes"] == "" and row["frames_per_s"] > 1
     memory = [row[f"memory_mb_{when}"] for when in ("start", "quarter", "end")]
     assert all(50 < value < 8000 for value in memory) and memory[2] < memory[0] + 200
-    nowhere = run("experiments.benchmarks.serving", f"--run={tmp_path}")
+    nowhere = programs.run_process("experiments.benchmarks.serving", f"--run={tmp_path}")
     assert nowhere.returncode == 1 and "the server did not start:" in nowhere.stderr
     assert "holds no run: config.json is missing" in nowhere.stderr
 
@@ -132,5 +129,5 @@ def test_runs_are_named_by_folder_or_by_hand(tmp_path):
     ],
 )
 def test_wrong_flags_end_with_a_sentence(arguments, sentence):
-    done = run("experiments.serve", *arguments)
+    done = programs.run("experiments.serve", *arguments)
     assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr

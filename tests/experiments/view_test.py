@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import programs
+from tests.ff_jax.viewer import tiny_run
 from tests.ff_jax.viewer.tiny_run import difference
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -228,10 +232,8 @@ def test_clients_get_their_messages_from_the_server_s_thread(user, server):
 
 
 def test_the_rate_of_every_layer_is_printed_without_a_browser(tmp_path):
-    arguments = [f"--run={tmp_path}", "--frames=2", "--width=48", str(tmp_path)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAXTYPING_DISABLE": "1"}
-    command = [sys.executable, "-c", SERVE, *arguments]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    tiny_run.make_run(str(tmp_path))
+    result = programs.run("experiments.view", f"--run={tmp_path}", "--frames=2", "--width=48")
     assert result.returncode == 0, result.stderr[-2000:]
     rates = re.findall(r"^ *(RGB|Depth|Alpha|EIG|UCR mask) +([0-9.]+) frames/s$", result.stdout, re.M)
     assert [name for name, _ in rates] == ["RGB", "Depth", "Alpha", "EIG", "UCR mask"]

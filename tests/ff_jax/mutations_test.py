@@ -5,7 +5,6 @@ The outcome is a result, or an error that names the file. Readers run in this pr
 
 import time
 
-import numpy as np
 import pytest
 
 from experiments.studies.measures.robustness import mutations
@@ -13,8 +12,11 @@ from experiments.studies.measures.robustness.file_formats import formats
 from experiments.studies.measures.robustness.outcomes import BAD, MAX_BYTES, MAX_SECONDS
 from ff_jax.runtime.run_log import peak_memory
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 hypothesis = pytest.importorskip("hypothesis")
+
+pytestmark = pytest.mark.slow
 st = hypothesis.strategies
 
 FORMATS = formats(tiny.make_scene)
@@ -57,13 +59,12 @@ def test_a_damaged_file_is_read_or_named(name, tmp_path):
     run()
 
 
-@pytest.mark.slow
 @ignore_warnings
 @pytest.mark.parametrize("name", FORMATS)
 def test_hundreds_of_damaged_files_are_read_or_named(name, tmp_path):
     before = peak_memory()["peak_host_bytes"]
     try:
-        results = list(mutations.results(name, FORMATS[name], tmp_path, np.random.default_rng()))
+        results = list(mutations.results(name, FORMATS[name], tmp_path, seeded_rng()))
     except ImportError as error:
         pytest.skip(str(error))
     assert len(results) == mutations.COUNT * FORMATS[name].share

@@ -2,19 +2,22 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import pytest
 
 from ff_jax import eig
 from ff_jax.render.camera import Camera
 from ff_jax.render.gaussians import Gaussians, WorldGaussians
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from kernels.project.specs import TINY, make_scene
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = RenderSettings(capacity=4096, antialiased=True, implementation="xla")
 
 
 def scene() -> RenderInput:
-    arrays = {name: jnp.asarray(array) for name, array in make_scene(TINY, np.random.default_rng()).items()}
+    arrays = {name: jnp.asarray(array) for name, array in make_scene(TINY, seeded_rng()).items()}
     shape = (arrays["means"], arrays["quats"], jnp.log(arrays["scales"]))
     gaussians = Gaussians(*shape, arrays["opacities"], arrays["sh"])
     camera = Camera(arrays["K"], arrays["camera_from_world"], TINY.width, TINY.height)

@@ -2,12 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from kernels import TileGrid, Uncertainty, bin_tiles, eig_map, fisher_information, rasterize
 from kernels.rasterize.specs import SplatSpec, make_splats, projected_of
 from tests.kernels.gpu_text import text_for_gpus
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def kernels_in(function, *arguments) -> int:
@@ -17,7 +19,7 @@ def kernels_in(function, *arguments) -> int:
 
 
 def splats_and_bins():
-    s = jax.tree.map(jnp.asarray, make_splats(SplatSpec(40, 37, 29, channels=3), np.random.default_rng()))
+    s = jax.tree.map(jnp.asarray, make_splats(SplatSpec(40, 37, 29, channels=3), seeded_rng()))
     return (projected_of(s), s["features"]), bin_tiles(projected_of(s), TileGrid(37, 29), capacity=600)
 
 

@@ -2,11 +2,17 @@
 
 import json
 
+import pytest
+
+from tests import programs
+
+pytestmark = pytest.mark.slow
+
 TIMES = {"training step", "render", "fisher pass", "exact map", "trace map", "posterior"}
 
 
-def test_times_shares_and_memory_of_a_scene(server, tmp_path):
-    done = server.run(
+def test_times_shares_and_memory_of_a_scene(tmp_path):
+    done = programs.run(
         "experiments.benchmarks.eig", "--scenes=200_48x32", "--calls=1", f"--out={tmp_path / 'figures.json'}"
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -24,8 +30,8 @@ def test_times_shares_and_memory_of_a_scene(server, tmp_path):
         assert abs(scene["share"][name] - scene["ms"][name] / scene["ms"]["training step"]) < 0.01
 
 
-def test_unknown_scenes_are_one_sentence(server):
-    done = server.run("experiments.benchmarks.eig", "--scenes=many")
+def test_unknown_scenes_are_one_sentence():
+    done = programs.run("experiments.benchmarks.eig", "--scenes=many")
     assert (
         done.returncode and "invalid --scenes=many: expected some of" in done.stderr and "Traceback" not in done.stderr
     )

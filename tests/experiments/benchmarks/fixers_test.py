@@ -8,36 +8,40 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
-def run_tiny(server, module, *flags, **environment):
+def run_tiny(module, *flags, **environment):
     """Run a benchmark of a tiny network; return name and figures of every line."""
-    done = server.run(module, "--layout=tiny", "--repeats=1", *flags, **environment)
+    done = programs.run_process(module, "--layout=tiny", "--repeats=1", *flags, **environment)
     assert done.returncode == 0, done.stderr
     return [next(iter(json.loads(line).items())) for line in done.stdout.splitlines()]
 
 
-def test_both_video_programs_are_timed(server):
+def test_both_video_programs_are_timed():
     pytest.importorskip("torch")
-    names, figures = zip(*run_tiny(server, "experiments.benchmarks.eigent", "--torch"), strict=True)
+    names, figures = zip(*run_tiny("experiments.benchmarks.eigent", "--torch"), strict=True)
     assert names == ("torch eager", "jax", "jax vae")
     eager, ours, video = figures
     assert ours["tokens"] == 18 and ours["attention"] == "xla" and ours["step"]["planned_gib"] > 0
     assert min(eager["step"]["ms"], eager["vae"]["ms"], ours["step"]["ms"], video["ms"]) > 0
 
 
-def test_training_is_timed_on_two_devices(server):
+def test_training_is_timed_on_two_devices():
     devices = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"}
-    ((name, figures),) = run_tiny(server, "experiments.benchmarks.eigent", "--train=2", **devices)
+    ((name, figures),) = run_tiny("experiments.benchmarks.eigent", "--train=2", **devices)
     assert name == "training" and figures["devices"] == 2
     assert figures["clips_per_s"] == pytest.approx(2e3 / figures["ms"], rel=1e-3)
     assert figures["tokens_per_s"] == pytest.approx(18 * figures["clips_per_s"], rel=1e-3)
 
 
-def test_both_image_programs_are_timed(server):
+def test_both_image_programs_are_timed():
     pytest.importorskip("torch")
-    names, figures = zip(*run_tiny(server, "experiments.benchmarks.difix", "--torch"), strict=True)
+    names, figures = zip(*run_tiny("experiments.benchmarks.difix", "--torch"), strict=True)
     assert names == ("torch eager", "jax", "jax with EIG")
     assert min(figures[0]["repair"]["ms"], figures[1]["ms"], figures[2]["ms"]) > 0 and figures[1]["size"] == [64, 64]
 

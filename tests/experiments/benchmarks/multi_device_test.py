@@ -3,15 +3,23 @@
 import json
 import os
 
+import pytest
+
+from tests import programs
+
+pytestmark = pytest.mark.slow
+
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
 
-def bench(server, *flags):
-    return server.run("experiments.benchmarks.multi_device", "--size=64x40", "--repeats=1", *flags, XLA_FLAGS=FLAGS)
+def bench(*flags):
+    return programs.run_process(
+        "experiments.benchmarks.multi_device", "--size=64x40", "--repeats=1", *flags, XLA_FLAGS=FLAGS
+    )
 
 
-def test_one_and_four_devices_render_the_same_and_report_what_they_send(server):
-    done = bench(server, "--devices=1,4", "--gaussians=501")
+def test_one_and_four_devices_render_the_same_and_report_what_they_send():
+    done = bench("--devices=1,4", "--gaussians=501")
     assert done.returncode == 0, done.stderr[-3000:]
     one, four = (json.loads(line) for line in done.stdout.splitlines())
     assert (one["devices"], four["devices"]) == (1, 4)
@@ -27,8 +35,8 @@ def test_one_and_four_devices_render_the_same_and_report_what_they_send(server):
         assert min(line["forward_ms"], line["forward_backward_ms"], *line["memory_MB"].values()) > 0
 
 
-def test_too_many_devices_are_one_sentence(server):
-    done = bench(server, "--devices=8")
+def test_too_many_devices_are_one_sentence():
+    done = bench("--devices=8")
     assert (
         done.returncode
         and "invalid --devices=8: expected numbers of devices from 1 to 4." in done.stderr

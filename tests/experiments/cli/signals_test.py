@@ -41,6 +41,7 @@ command_line.run(lambda _: os.kill(os.getpid(), int(os.environ["NUMBER"])))
 """
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_that_of_the_signal():
     environment = os.environ | {"NUMBER": str(int(signal.SIGTERM)), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from experiments.cli.command_line import to_config
@@ -6,6 +5,7 @@ from experiments.configs import waymo_recondreamer as scenes
 from experiments.studies.measures.robustness.writers.protobuf import tfrecord
 from experiments.studies.measures.robustness.writers.waymo import Segment
 from ff_jax.data.formats.registry import open_source
+from tests.random_inputs import seeded_rng
 
 
 @pytest.mark.parametrize("index", scenes.SCENES)
@@ -19,7 +19,7 @@ def test_every_scene_has_forty_frames_of_a_twenty_second_segment(index):
 
 
 def test_the_reader_takes_the_frames_that_a_scene_names(tmp_path):
-    segment = Segment(np.random.default_rng())
+    segment = Segment(seeded_rng())
     path = tmp_path / "segment-x_with_camera_labels.tfrecord"
     path.write_bytes(tfrecord([segment.record(i) for i in range(3)]))
     query = to_config(scenes.get_config("18")).data.source.partition("?")[2]

@@ -11,9 +11,12 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from tests import programs
+from tests.ff_jax.viewer import tiny_run
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
-DRIVE = "import runpy, sys; from tests.ff_jax.viewer import tiny_run; tiny_run.make_run(sys.argv.pop());"
-DRIVE += "runpy.run_module('experiments.studies.driving', run_name='__main__', alter_sys=True)"
 FUSE = """
 import runpy
 import ff_jax.pipeline.fuse as pipeline
@@ -36,13 +39,10 @@ def python(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def run(folder, *flags):
-    return python("-c", DRIVE, f"--runs={folder}", *flags, folder)
-
-
 def test_all_agents_are_scored_in_both_versions_and_a_video_shows_them(tmp_path):
     flags = ("--cameras=a", "--steps=2", f"--out={tmp_path / 'scores.json'}", f"--videos={tmp_path / 'videos'}")
-    done = run(tmp_path / "run", *flags)
+    tiny_run.make_run(str(tmp_path / "run"))
+    done = programs.run("experiments.studies.driving", f"--runs={tmp_path / 'run'}", *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     stored = json.loads((tmp_path / "scores.json").read_text())
     rows = {tuple(row["key"][1:]): row["scores"] for row in stored["drives"]}
@@ -58,7 +58,6 @@ def test_all_agents_are_scored_in_both_versions_and_a_video_shows_them(tmp_path)
     assert left.std() > 10 and right.mean() > left.mean() + 5  # the fused one of this run is brighter
 
 
-@pytest.mark.slow
 def test_runs_of_seeds_are_made_and_finished_drives_are_read(tmp_path):
     flags = (f"--workdir={tmp_path}", "--seeds=0,1", "--agents=pure_pursuit", "--steps=1", *STREET)
     done = python("-c", FUSE, *flags)
@@ -89,5 +88,5 @@ def test_runs_of_seeds_are_made_and_finished_drives_are_read(tmp_path):
     ],
 )
 def test_wrong_flags_end_with_a_sentence(flags, sentence):
-    done = python("-m", "experiments.studies.driving", *flags)
+    done = programs.run("experiments.studies.driving", *flags)
     assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr

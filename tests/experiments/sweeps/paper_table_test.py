@@ -12,6 +12,7 @@ from experiments.sweeps.definition import metric_paths, read_metrics, run_specs
 from experiments.sweeps.settings import check_settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", ["streets", "pandaset", "kitti_jam", "tiny"])
 def test_all_runs_have_settings_that_exist(log):
     sweep = get_sweep(log)

@@ -19,6 +19,7 @@ from experiments.sweeps.report import (
     summary_table,
     write_summary,
 )
+from tests.random_inputs import seeded_rng
 
 SWEEP = Sweep(
     "Two ways & none",
@@ -56,7 +57,7 @@ def test_an_average_over_the_rows_is_one_more(results):
 
 
 def test_differences_are_paired_by_seed_to_the_row_above():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     sweep = dataclasses.replace(
         SWEEP, rows={"first": {}, "second": {"steps": 3}, "third": {"steps": 4}}, seeds=(0, 1, 2, 3), unavailable={}
     )

@@ -14,6 +14,9 @@ import pytest
 from experiments.sweeps import launch
 from experiments.sweeps.definition import Sweep, run_specs
 from experiments.sweeps.slurm import ClusterJob
+from tests import programs
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -44,9 +47,9 @@ def command(config, workdir, *more) -> list[str]:
 
 
 @pytest.fixture
-def run(server):
+def run():
     """Return a function that runs a sweep to its end."""
-    return lambda config, workdir, *more: server.run(
+    return lambda config, workdir, *more: programs.run(
         "experiments.sweeps.run", f"--config={config}", f"--workdir={workdir}", *more, CUDA_VISIBLE_DEVICES="3,5"
     )
 

@@ -14,6 +14,9 @@ from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert_rigid, movi
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.metrics.detectors import box_iou
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 WIDTH, HEIGHT = 200, 120
 K = np.array([[150.0, 0, 104], [0, 140, 57], [0, 0, 1]])
@@ -41,7 +44,7 @@ def at(x, y=0.0, z=0.0):
 
 
 def test_corners_span_the_box_and_edges_join_neighbors():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses, sizes = random_boxes(rng, 6)
     for pose, size, actual in zip(poses, sizes, corners(poses, sizes), strict=True):
         local = transform(invert_rigid(pose), actual)
@@ -53,7 +56,7 @@ def test_corners_span_the_box_and_edges_join_neighbors():
 
 def test_hulls_equal_those_of_points_sampled_on_the_edges():
     """Also where a box reaches through the image plane: there only what lies beyond NEAR is projected."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses, sizes = random_boxes(rng, 90, (-8, -10, -2), (16, 10, 2))
     camera = looking_forward(rng)
     projected = project_boxes(poses, sizes, K, camera, WIDTH, HEIGHT)
@@ -107,7 +110,7 @@ def test_a_nearer_box_hides_the_half_that_it_covers():
 
 
 def test_occlusion_equals_marching_along_rays():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses, sizes = random_boxes(rng, 8, (6, -4, -2), (25, 4, 2))
     camera = looking_forward(rng)
     shares = occluded_share(poses, sizes, K, camera, WIDTH, HEIGHT)

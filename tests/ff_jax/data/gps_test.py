@@ -10,6 +10,7 @@ from ff_jax.data.exif import Fix, exif_fix, exif_time
 from ff_jax.data.gps import local_meters, positions_from_file, positions_from_images, positions_from_table, read_gpx
 from ff_jax.data.lazy_arrays import ImageFile
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 RADIUS = 6371000.0
 
@@ -46,7 +47,7 @@ def write_image(path, place=None, altitude=None, date=None, zone=None):
 
 
 def frames_of(paths):
-    frame = tiny.make_frame(paths[0].parent, np.random.default_rng(), "a", 0)
+    frame = tiny.make_frame(paths[0].parent, seeded_rng(), "a", 0)
     frames = []
     for number, path in enumerate(paths):
         pose = frame.world_from_camera.copy()
@@ -72,7 +73,7 @@ def test_tags_of_all_hemispheres_are_read(tmp_path):
 
 
 def test_degrees_become_meters():
-    places = np.random.default_rng().uniform(-500, 500, (20, 2))
+    places = seeded_rng().uniform(-500, 500, (20, 2))
     latitude, longitude = degrees_of(places)
     found = local_meters([Fix(*pair, altitude) for *pair, altitude in zip(latitude, longitude, range(20), strict=True)])
     np.testing.assert_allclose(found[:, :2], places - places[0], atol=6)  # an ellipsoid is no sphere

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ff_jax.data import lenses
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT = 96, 64
 SIZES = {"f": 70.0, "fx": 70.0, "fy": 72.0, "cx": 47.0, "cy": 33.0}
@@ -16,7 +17,7 @@ def parameters(model, rng, size=0.02):
 @pytest.mark.parametrize("model", lenses.MODELS)
 def test_every_model_projects_as_colmap_does(model):
     pycolmap = pytest.importorskip("pycolmap")
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     values = parameters(model, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -35,7 +36,7 @@ def test_undistortion_inverts_the_lens(model):
     def pattern(x, y):
         return 0.5 + 0.25 * np.sin(6 * x + 1) * np.cos(5 * y) + 0.1 * x
 
-    K, distortion = lenses.lens(model, parameters(model, np.random.default_rng(), 0.05))
+    K, distortion = lenses.lens(model, parameters(model, seeded_rng(), 0.05))
     v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
     # The inverse of the lens by fixed-point iteration.

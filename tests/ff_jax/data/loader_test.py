@@ -8,11 +8,12 @@ from ff_jax.data import lazy_arrays, loader, scene_data
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.lenses import undistort
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return tiny.make_scene(tmp_path, np.random.default_rng())
+    return tiny.make_scene(tmp_path, seeded_rng())
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_image_and_mask_equal_the_file(scene):
 
 
 def test_area_scaling_is_the_mean_of_what_a_pixel_covers():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image = rng.random((12, 18, 3), np.float32)
     mean = image.reshape(4, 3, 9, 2, 3).mean((1, 3))
     np.testing.assert_allclose(loader.resize_area(image, 9, 4), mean, atol=1e-6)

@@ -9,6 +9,7 @@ from ff_jax.data.padding import largest_size, padded
 from ff_jax.data.scene_data import Readout
 from ff_jax.render.rolling_shutter import means_at_readout
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_frame_of_the_size_stays_as_it_is(frame):
 
 @pytest.mark.parametrize("columns", [False, True])
 def test_a_rolling_shutter_sees_the_same_in_a_padded_image(frame, columns):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frame = replace(frame, readout=Readout(rng.normal(0, [0.02] * 3 + [0.1] * 3), columns))
     points = rng.uniform([6, -3, -2], [20, 3, 2], (30, 3)).astype(np.float32)
     pixels = [project(camera_of(f), points) for f in (frame, padded(frame, (40, 30)))]

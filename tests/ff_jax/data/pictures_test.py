@@ -6,11 +6,12 @@ from scipy import ndimage
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.pictures import choose_pictures, find_pictures, sharpness
 from ff_jax.export.video import write_mp4
+from tests.random_inputs import seeded_rng
 
 
 def images(count, blurred=()):
     """Make pictures whose brightness tells their number; those of `blurred` are not sharp."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for i in range(count):
         image = np.repeat(rng.random((32, 48, 1)), 3, 2) * 0.5 + 0.4 * i / count
         yield ndimage.gaussian_filter(image, (2, 2, 0)) if i in blurred else image

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from ff_jax.data.road import find_road, on_road
 from ff_jax.data.scene_data import OPENCV_FROM_EGO, SparsePoints, transform
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def scene(tmp_path):
 @pytest.mark.parametrize("unit", [0.01, 1.0, 30.0])
 def test_height_and_slope_are_found_among_other_points(scene, unit):
     """A road that ascends by 3 degrees, 1.6 below the cameras, and as many points of houses beside it."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     x, y = rng.uniform(0, 40, 400), rng.uniform(-6, 6, 400)
     road = np.stack([x, y, rng.normal(0, 0.02, 400)], -1)
     houses = np.stack([rng.uniform(5, 40, 400), rng.choice([-7, 7], 400), rng.uniform(0, 6, 400)], -1)
@@ -34,7 +35,7 @@ def test_height_and_slope_are_found_among_other_points(scene, unit):
 
 
 def test_without_a_road_the_remedy_is_named(scene):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for points in (None, SparsePoints(rng.uniform(-20, 20, (2000, 3)))):
         with pytest.raises(ValueError, match=r"no road was found .* set \?scale="):
             find_road(replace(scene, points=points))
@@ -42,7 +43,7 @@ def test_without_a_road_the_remedy_is_named(scene):
 
 def test_points_on_the_road_are_found_below_every_position(scene):
     """The ego frame lies on the road, the cameras 1.5 m above it."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, 0, 3] = np.arange(3) * 8.0
     lift = np.eye(4)

@@ -3,11 +3,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ff_jax.data.similarity import fit_similarity, is_similarity, residuals, robust_similarity, split_similarity
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def matrix():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     matrix = np.eye(4)
     matrix[:3, :3] = rng.uniform(0.1, 10) * Rotation.random(random_state=rng).as_matrix()
     matrix[:3, 3] = rng.normal(0, 100, 3)
@@ -15,7 +16,7 @@ def matrix():
 
 
 def test_the_similarity_of_points_is_found(matrix):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for source in (rng.normal(size=(9, 3)), rng.normal(size=(9, 3)) * (1, 1, 0)):  # also of points on a plane
         target = source @ matrix[:3, :3].T + matrix[:3, 3]
         np.testing.assert_allclose(fit_similarity(source, target), matrix, atol=1e-9)
@@ -23,7 +24,7 @@ def test_the_similarity_of_points_is_found(matrix):
 
 
 def test_a_third_of_the_points_may_be_wrong(matrix):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     source = rng.normal(size=(60, 3)) * (40, 3, 1)
     target = source @ matrix[:3, :3].T + matrix[:3, 3] + rng.normal(0, 0.01, (60, 3))
     wrong = rng.choice(60, 20, replace=False)

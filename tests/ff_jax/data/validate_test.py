@@ -8,6 +8,7 @@ from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import Box, Lane, Readout, SparsePoints
 from ff_jax.data.validate import check, validate
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_missing_corrupt_and_truncated_images(scene):
     path.write_text("not an image")
     message = message_of(scene)
     assert message.count("\n") == 1 and f"frame 2 (a, time index 1, {path}): image: {path}: cannot be" in message
-    Image.fromarray(np.random.default_rng().integers(0, 256, (16, 24, 3), np.uint8)).save(path)
+    Image.fromarray(seeded_rng().integers(0, 256, (16, 24, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:600])
     assert "cannot be read" in message_of(scene, decode=True)
     path.unlink()

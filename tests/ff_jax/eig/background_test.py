@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.eig import background
+from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole
 
 W, H = 24, 16
@@ -14,7 +16,7 @@ def camera(yaw=0.0):
 
 
 def test_cells_cover_the_sphere_evenly_and_are_small():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     directions = rng.normal(size=(200_000, 3))
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     cells = np.asarray(background.cell_of(jnp.asarray(directions, jnp.float32)))
@@ -25,6 +27,7 @@ def test_cells_cover_the_sphere_evenly_and_are_small():
         assert np.degrees(np.arccos(np.clip(inside @ inside[0], -1, 1))).max() < 15
 
 
+@pytest.mark.slow
 def test_only_observed_open_sky_has_a_small_variance():
     alpha = jnp.zeros((H, W)).at[H // 2 :].set(0.9)
     information = background.information(camera(), alpha, jnp.ones((H, W)))
@@ -36,8 +39,9 @@ def test_only_observed_open_sky_has_a_small_variance():
     assert not background.information(camera(), alpha, jnp.zeros((H, W))).any()
 
 
+@pytest.mark.slow
 def test_more_views_never_increase_the_variance():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     total, last = jnp.zeros(background.CELLS), 0.3
     for yaw in rng.uniform(-0.5, 0.5, 4):
         alpha, weight = (jnp.asarray(rng.random((H, W)), jnp.float32) for _ in range(2))
@@ -49,7 +53,7 @@ def test_more_views_never_increase_the_variance():
 
 def test_small_weights_are_not_rounded_away():
     """A sky that misses its clouds has weights of 1e-4 per pixel, and is still observed by many views."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for scale in (1.0, 1e-3, 1e-5, 1e-7):
         weight = (scale * rng.uniform(0.5, 1, (H, W))).astype(np.float32)
         information = np.asarray(background.information(camera(), jnp.zeros((H, W)), jnp.asarray(weight)))

@@ -28,6 +28,9 @@ from ff_jax.train.densify.step import make_density_step
 from ff_jax.train.loop import next_batch
 from ff_jax.train.step import make_train_step
 from tests.ff_jax.viewer import tiny_run
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution).*-> tensor<(?:\d+x)*f32>.*")
 
@@ -88,7 +91,7 @@ def test_distances_and_joint_eig():
 
 
 def test_reprojection():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     rgb, depth = rng.random((2, 8, 9, 3)), rng.random((2, 8, 9)) + 5
     arrays = rgb, depth, np.tile(np.eye(3), (2, 1, 1)), np.tile(np.eye(4), (2, 1, 1))
     views = Views(*(jnp.asarray(x, jnp.float32) for x in arrays))

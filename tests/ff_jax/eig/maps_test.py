@@ -23,6 +23,7 @@ from tests.ff_jax.eig.problems import (
     posterior_of,
     to_float64,
 )
+from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole, pixel_centers, quick
 
 W, H, N, NOISE = 15, 12, 7, 0.05
@@ -33,7 +34,7 @@ PRIORS = eig.Priors()
 
 @pytest.fixture
 def world():
-    return distinct_world(np.random.default_rng(), N, (FIRST, SECOND, NEW))
+    return distinct_world(seeded_rng(), N, (FIRST, SECOND, NEW))
 
 
 def observe(precision, world, camera):
@@ -66,6 +67,7 @@ def test_map_equals_brute_force(world, structure):
     np.testing.assert_allclose(maps["trace"].reshape(-1), trace, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_map_equals_the_eig_of_single_rays(world):
     precision = add_view(None, RenderInput(world, FIRST, SETTINGS), BACKGROUND, NOISE, has_background=True)
     posterior = posterior_of(precision, PRIORS, world.gaussians)
@@ -106,6 +108,7 @@ def test_the_eig_of_a_node_is_part_of_the_whole(world):
     np.testing.assert_array_equal(maps_of(world, none, FIRST)["exact"], 0)
 
 
+@pytest.mark.slow
 def test_eig_of_an_empty_view_is_that_of_the_background(world):
     posterior = prior_posterior(world, eig.Priors(background=0.2))
     empty = world._replace(alive=jnp.zeros_like(world.alive))
@@ -121,8 +124,9 @@ def moved(gaussians, pose):
     )
 
 
+@pytest.mark.slow
 def test_map_is_invariant_to_reordering_a_rigid_motion_and_a_change_of_units(world):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     gaussians = world.gaussians.replace(sh=world.gaussians.sh.at[:, 1:].set(0.0))
 
     def end_to_end(gaussians, alive, first, new):

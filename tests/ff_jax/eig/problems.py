@@ -57,11 +57,10 @@ def add_view(
     return _add_view(precision, inputs, background, noise, sign, weight, has_background)
 
 
-@quick
-def eig_maps(posterior, inputs: RenderInput, background, noise):
-    """Compute the EIG map of a view in both modes."""
+@functools.partial(quick, static_argnames="modes")
+def eig_maps(posterior, inputs: RenderInput, background, noise, modes=("exact", "trace")):
+    """Compute the EIG map of a view in each mode: name only those that a test needs, they are long programs."""
     out = render(inputs, background=background)
-    modes = ("exact", "trace")
     return {mode: eig.eig_map(posterior, inputs, out.rgb, out.alpha, noise=noise, mode=mode) for mode in modes}
 
 

@@ -3,11 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.eig.ray_jacobians import perturbed_ray, ray_jacobians
 from ff_jax.render.camera import Camera
 from ff_jax.render.renderer import RenderInput, RenderSettings
+from tests.random_inputs import seeded_rng
 from tests.scenes import quick, random_world
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = RenderSettings(capacity=1, antialiased=True)  # a ray needs no tile lists
 N, K = 4, 1  # one band: the direction of view counts as fixed
@@ -22,7 +26,7 @@ def inputs_of(rng) -> RenderInput:
 
 
 def test_jacobians_equal_finite_differences():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     with jax.enable_x64():
         inputs = inputs_of(rng)
         pixels, backgrounds = jnp.asarray(rng.uniform(6, 18, (5, 2))), jnp.asarray(rng.random((5, 3)))

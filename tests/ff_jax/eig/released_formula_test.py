@@ -5,11 +5,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.eig.released_formula import SENTINEL, released_map, train_information
 from ff_jax.render.renderer import RenderInput, RenderSettings, bin_gaussians, project_gaussians
 from kernels import CameraMatrices, Gaussians3D, ProjectionOptions, project, sh_basis
+from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole, pixel_centers, quick, random_world
+
+pytestmark = pytest.mark.slow
 
 W, H, N = 20, 18, 9  # two tiles by two
 SETTINGS = RenderSettings(capacity=256, tile=8, implementation="xla")
@@ -82,7 +86,7 @@ def last_places(inputs, alpha):
 
 
 def test_map_equals_the_statement_of_the_released_formula():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     first = random_view(rng)
     sky = rng.uniform(0.5, 1.0, (H, W)).astype(np.float32)
     expected, information = np.zeros(N), 0
@@ -105,6 +109,6 @@ def test_map_equals_the_statement_of_the_released_formula():
 
 
 def test_an_empty_scene_gives_the_sentinel():
-    view = random_view(np.random.default_rng())
+    view = random_view(seeded_rng())
     dead = view.replace(world=view.world._replace(alive=jnp.zeros(N, bool)))
     np.testing.assert_array_equal(released_map(jnp.zeros(N), dead), SENTINEL)

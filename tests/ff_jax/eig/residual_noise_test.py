@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.eig import residual_noise
+from tests.random_inputs import seeded_rng
 
 
 def test_weight_equals_a_naive_window_mean():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     residual, valid = rng.normal(0, 0.1, (9, 11, 3)), rng.random((9, 11)).round(1)
     valid[:4, :4] = 0
     arrays = jnp.asarray(residual, jnp.float32), jnp.asarray(valid, jnp.float32)
@@ -21,7 +22,7 @@ def test_weight_equals_a_naive_window_mean():
 
 
 def test_noise_of_new_views_is_the_root_mean_square_without_nan():
-    residual = np.random.default_rng().normal(0, 0.1, (3, 50))
+    residual = seeded_rng().normal(0, 0.1, (3, 50))
     residual[1, ::2] = np.nan
     expected = np.sqrt(np.nanmean(residual**2))
     noise = residual_noise.noise_of_new_views(jnp.asarray(residual, jnp.float32))
@@ -44,7 +45,7 @@ def test_a_perfect_fit_has_weight_1_and_residuals_outside_the_mask_are_ignored()
 
 
 def test_noise_ignores_errors_of_the_scene_model():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     residuals = rng.normal(0, 0.03, (50, 60, 3))
     residuals[:8] += rng.uniform(-1, 1, (8, 60, 3))  # a moving object
     residuals[40:] = np.nan

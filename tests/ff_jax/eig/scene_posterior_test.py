@@ -16,11 +16,14 @@ from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel
 from ff_jax.train.batch import blank_batch
 from ff_jax.train.batches import TrainBatches
+from tests.random_inputs import seeded_rng
 from tests.scenes import scene_from_points
+
+pytestmark = pytest.mark.slow
 
 
 def test_noise_belongs_to_the_camera():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     cameras = ["front", "left", "front", "left", "left"]
     true = {"front": 0.02, "left": 0.2}
     residuals = [jnp.asarray(rng.normal(0, true[name], 4000), jnp.float32) for name in cameras]
@@ -33,7 +36,7 @@ def test_noise_belongs_to_the_camera():
 def test_the_information_of_two_cameras_is_the_sum_of_both():
     config = StreetConfig(num_frames=2, moving=False)
     log = street_log(1, config, 40, 24, ("front", "front_left"), lidar=None)
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     xyz, rgb = rng.uniform([4, -6, 0], [25, 6, 6], (60, 3)), rng.random((60, 3))
     scene = scene_from_points(xyz, rgb, 0.5, capacity=64, sh_degree=0, exposures=4, frames=4, cameras=2)
     model = SceneModel(scene, RenderSettings(capacity=4096), jnp.int32(0))

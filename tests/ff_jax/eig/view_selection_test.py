@@ -14,7 +14,10 @@ from ff_jax.render.renderer import RenderInput
 from ff_jax.scene import SceneModel
 from kernels import pack_symmetric
 from tests.ff_jax.eig.problems import SETTINGS, add_view, eig_maps, jacobian64, posterior_of
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_view, pinhole, quick, random_world, scene_from_points
+
+pytestmark = pytest.mark.slow
 
 W, H, N, NOISE = 12, 9, 5, 0.05
 BACKGROUND = jnp.full((H, W, 3), 0.5)
@@ -24,7 +27,7 @@ camera = functools.partial(pinhole, W, H, 11.0)
 
 @pytest.fixture(scope="module")
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 class Problem(NamedTuple):
@@ -73,11 +76,11 @@ def test_joint_eig_equals_the_dense_determinant_and_is_below_blocks_and_pixels(p
     A = np.concatenate([geometry.reshape(len(geometry), -1), color.reshape(len(color), -1)], 1)
     expected = log_det(A)
     estimate = quick(view_selection.joint_eig, static_argnames=("num_samples", "steps"))
-    key = jax.random.key(np.random.default_rng().integers(1 << 30))
+    key = jax.random.key(seeded_rng().integers(1 << 30))
     joint, error = estimate(key, posterior, inputs, BACKGROUND, noise=NOISE, num_samples=24, steps=50)
     assert abs(joint - expected) < 5 * error + 0.01 * expected and error < 0.1 * expected, (joint, expected, error)
     assert expected <= view_selection.block_eig(information, posterior) * 1.001
-    assert expected <= float(eig_maps(posterior, inputs, BACKGROUND, NOISE)["exact"].sum()) * 1.001
+    assert expected <= float(eig_maps(posterior, inputs, BACKGROUND, NOISE, modes=("exact",))["exact"].sum()) * 1.001
 
 
 def test_quadrature_with_all_steps_is_exact(rng):
@@ -151,7 +154,7 @@ def test_too_few_candidates_and_unknown_scores_are_errors():
 
 def test_rounding_of_float32_is_no_information():
     """A block that is open in half of its directions gains what it gains in the others, whatever its scale."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for top in (1e2, 1e5, 1e9):
         values = np.r_[top * 10.0 ** rng.uniform(-3, 0, 5), np.zeros(5)]
         axes = np.linalg.qr(rng.normal(size=(10, 10)))[0]

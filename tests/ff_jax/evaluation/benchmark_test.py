@@ -15,6 +15,7 @@ from ff_jax.evaluation.renderers import RenderedTarget
 from ff_jax.evaluation.shifted_views import targets
 from ff_jax.metrics import fid
 from ff_jax.metrics.detectors import Detections
+from tests.random_inputs import seeded_rng
 
 SHIFTS = (0.0, 2.0)
 
@@ -49,6 +50,7 @@ def table(log):
     )
 
 
+@pytest.mark.slow
 def test_true_views_are_perfect_and_others_are_not(table):
     true, dark = (summary.summarize(table, name, 0.0) for name in ("true", "darker"))
     assert "psnr" not in true and true["ssim"].mean == pytest.approx(1, abs=1e-4)  # the PSNR is infinite
@@ -59,6 +61,7 @@ def test_true_views_are_perfect_and_others_are_not(table):
     assert summary.summarize(table, "true", 2.0)["fid"].mean > 1e-5  # other places, other colors
 
 
+@pytest.mark.slow
 def test_regions_of_the_fixed_map_add_up_to_the_whole(table, log):
     frames = table.measurements["darker", 2.0].frames  # this version has no EIG of its own
     for frame in frames:
@@ -68,6 +71,7 @@ def test_regions_of_the_fixed_map_add_up_to_the_whole(table, log):
         assert error[""] == pytest.approx(share * error["_ucr"] + (1 - share) * error["_hpr"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_network_that_finds_no_lane_scores_half_the_background(table):
     values = summary.summarize(table, "true", 0.0)
     assert values["lane"].mean == 0 and values["lane_strict"].mean == 0
@@ -75,12 +79,14 @@ def test_a_network_that_finds_no_lane_scores_half_the_background(table):
     assert 80 < values["background"].mean < 100
 
 
+@pytest.mark.slow
 def test_depth_and_warp_need_depth_and_neighbors(table):
     true, dark = table.measurements["true", 0.0], table.measurements["darker", 0.0]
     assert len(true.warps) == 3 and not dark.warps and dark.depth is None
     assert summary.summarize(table, "true", 0.0)["depth_mae"].mean > 0.5  # a wall at 9 m is wrong
 
 
+@pytest.mark.slow
 def test_every_camera_of_a_rig_is_compared_with_its_own_next_view():
     rig = street_log(5, StreetConfig(num_frames=3, moving=False), 64, 40, ("front", "front_left"), lidar=None)
     views = targets(rig, (0.0,), 99)
@@ -91,6 +97,7 @@ def test_every_camera_of_a_rig_is_compared_with_its_own_next_view():
     assert len(measurements.warps) == 4  # two pairs of each camera, none across cameras
 
 
+@pytest.mark.slow
 def test_undefined_metrics_are_left_out_of_means_over_logs(log):
     detect_nothing = lambda image: Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
     one = score_log(log, targets(log, (0.0,), 2), {"true": true_view}, Networks(detector=detect_nothing))
@@ -99,6 +106,7 @@ def test_undefined_metrics_are_left_out_of_means_over_logs(log):
     assert values["recall_strict"].mean == 0 and values["vehicles_strict"].mean >= 1
 
 
+@pytest.mark.slow
 def test_points_in_boxes_are_counted_if_labels_have_no_count(log):
     points = log.sweeps[1].load_world()
     counted = boxes_at(with_counts(log, 1, points), 1)
@@ -111,7 +119,7 @@ def test_points_in_boxes_are_counted_if_labels_have_no_count(log):
 
 
 def test_queue_adds_every_image_to_its_stream():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     images = [rng.random((12 + 3 * (i > 12), 9, 3)) for i in range(21)]  # of two sizes
     batch_sizes = []
 
@@ -130,7 +138,7 @@ def test_queue_adds_every_image_to_its_stream():
 
 
 def test_long_streams_have_exact_moments_and_bounded_samples():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     a, b = rng.normal(size=(300, 5)), rng.normal(0.3, 1.2, (40, 5))
     long, short = (feature_sets.empty_stream(5, capacity=50) for _ in range(2))
     for part in np.array_split(a, 17):
@@ -144,7 +152,7 @@ def test_long_streams_have_exact_moments_and_bounded_samples():
 
 
 def test_joined_streams_equal_one_stream():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     parts = [rng.normal(size=(n, 4)) for n in (30, 45, 20)]
     whole = np.concatenate(parts)
     for cap in (20, 40, 1000):  # each part or only the first or none is sampled
@@ -157,6 +165,7 @@ def test_joined_streams_equal_one_stream():
         assert joined.sample.num_offered == 95 and len(joined.sample.rows) == min(cap, 95)
 
 
+@pytest.mark.slow
 def test_over_logs_is_the_mean_of_the_logs(table, log):
     other = score_log(log, targets(log, (0.0,), 2), {"darker": darker}, Networks(inception=mean_colors))
     tables = {0: table, 1: other}
@@ -168,6 +177,7 @@ def test_over_logs_is_the_mean_of_the_logs(table, log):
     assert distances["fid_pooled"].count == 6
 
 
+@pytest.mark.slow
 def test_differences_pair_versions_on_the_same_log(table):
     values = summary.differences({0: table, 1: table, 2: table}, "true", "darker", 0.0)
     true, dark = (summary.summarize(table, name, 0.0) for name in ("true", "darker"))

@@ -8,6 +8,7 @@ from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.evaluation.renderers import first_width, folder_renderer
 from ff_jax.evaluation.shifted_views import targets
 from ff_jax.export.image_bytes import save_png
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT, COUNT = 24, 16, 3
 
@@ -18,7 +19,7 @@ def log():
 
 
 def write(folder, cameras, count=COUNT, size=(HEIGHT, WIDTH)):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     images = {}
     for camera in cameras:
         for i in range(count):

@@ -10,6 +10,7 @@ from ff_jax.evaluation.benchmark import ScoreKey
 from ff_jax.evaluation.report import BenchmarkReport, paper_table, result_tables, write_report
 from ff_jax.export.records import Drawing, Panel
 from ff_jax.metrics.confidence import Interval
+from tests.random_inputs import seeded_rng
 
 NAN = math.nan
 
@@ -61,7 +62,7 @@ def test_captions_say_units_where_the_meter_is_unknown(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    image = np.random.default_rng().random((8, 12, 3))
+    image = seeded_rng().random((8, 12, 3))
     report = BenchmarkReport(
         name="street",
         source="a test",

@@ -24,6 +24,7 @@ from ff_jax.pipeline.initialize import background_points, make_recording
 from ff_jax.scene.exposure import ExposureBlend
 from ff_jax.train.batches import view_of
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 W, H, F = 60, 40, 50.0
 K = np.array([[F, 0, W / 2], [0, F, H / 2], [0, 0, 1]])
@@ -31,7 +32,7 @@ K = np.array([[F, 0, W / 2], [0, F, H / 2], [0, 0, 1]])
 
 def log_of(steps, cameras=("front", "rear"), masks=()):
     """Make a log with random images, and cameras that do not move in front of random points."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image = rng.random((H, W, 3)).astype(np.float32)
     times = np.cumsum(rng.uniform(0.05, 0.2, steps))
     frames = tuple(
@@ -80,7 +81,7 @@ def test_a_camera_without_training_frames_takes_the_exposure_of_the_others():
 
 def rig_log(steps=9):
     """Make a log that drives along x in a curve, with side cameras that have errors of poses and own times."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     ego = np.tile(np.eye(4), (steps, 1, 1))
     for t, angle in enumerate(0.05 * np.arange(steps)):
         ego[t, :2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -114,7 +115,7 @@ def test_frames_of_a_test_camera_or_beside_a_recorded_one_have_their_shift():
 
 
 def test_depth_is_scored_only_at_valid_pixels():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     valid = np.ones((H, W), np.float32)
     valid[: H // 2] = 0
     log = hold_out(log_of(5, ("front",), {"valid": Source("lower half", lambda: valid)}.items()), 5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ff_jax.export.colormaps import eig_colormap, eig_figure
+from tests.random_inputs import seeded_rng
 
 
 def test_colors_grow_brighter_up_to_the_given_gain():
@@ -21,7 +22,7 @@ def test_colors_grow_brighter_up_to_the_given_gain():
 
 
 def test_figure_shows_the_map_and_is_what_was_saved(tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     eig = rng.uniform(0, 2, (26, 40)).astype(np.float32)
     picture = eig_figure(eig, tmp_path / "map.png", vmax=2.0, render=rng.random((26, 40, 3)))
     saved = iio.imread(tmp_path / "map.png")[..., :3]

@@ -11,6 +11,7 @@ import pytest
 
 from ff_jax.export import html
 from ff_jax.export.records import Curve, MetricsRow, Panel, Report, Series, shift_name
+from tests.random_inputs import seeded_rng
 
 CHROMIUM = Path("/usr/bin/chromium")
 VOID = {"meta", "img", "input", "br", "hr", "link"}
@@ -48,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def report(tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     pictures = [rng.random((6, 9, 3), np.float32) for _ in range(3)]
     panels = [
         Panel(3, *pictures, eig=rng.random((6, 9), np.float32), caption="frame 4"),
@@ -128,7 +129,7 @@ def test_every_version_of_every_view_is_there_once(tmp_path, report):
 
 
 def test_page_of_a_single_version_compares_nothing(tmp_path):
-    view = np.random.default_rng().random((6, 9, 3), np.float32)
+    view = seeded_rng().random((6, 9, 3), np.float32)
     rows = [MetricsRow(3.0, {"PSNR": 18.0}, {}), MetricsRow(0.0, {"PSNR": 28.0}, {})]
     report = Report("Alone", rows=rows, panels=[Panel(3, view, truth=view)], names=("Reconstruction only",))
     page = Page(render(tmp_path, report))
@@ -138,6 +139,7 @@ def test_page_of_a_single_version_compares_nothing(tmp_path):
     assert names == ["Reconstruction only", "Ground truth"]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
 def test_nothing_is_cut_off_on_wide_and_narrow_screens(tmp_path, report):

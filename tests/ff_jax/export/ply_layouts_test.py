@@ -10,6 +10,7 @@ from ff_jax.export.formats.splats import FLAT, OPAQUE
 from ff_jax.export.ply import read_ply, write_ply
 from ff_jax.export.ply_layouts import read_splat_header, read_splats
 from ff_jax.render.gaussians import SH_C0
+from tests.random_inputs import seeded_rng
 from tests.scenes import random_gaussians
 
 FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh")
@@ -57,7 +58,7 @@ def assert_equal(a, b, rtol=0.0, atol=0.0):
     ],
 )
 def test_plain_layouts_are_read_bit_by_bit(tmp_path, degree, options, how):
-    gaussians = random_gaussians(np.random.default_rng(), 7, coefficients=(degree + 1) ** 2)
+    gaussians = random_gaussians(seeded_rng(), 7, coefficients=(degree + 1) ** 2)
     element = PlyElement.describe(table_of(gaussians, **options), "vertex")
     PlyData([element], **how).write(str(tmp_path / "a.ply"))
     stored = read_splats(tmp_path / "a.ply")
@@ -67,7 +68,7 @@ def test_plain_layouts_are_read_bit_by_bit(tmp_path, degree, options, how):
 
 
 def test_colors_may_be_bytes(tmp_path):
-    gaussians = random_gaussians(np.random.default_rng(), 9, coefficients=1)
+    gaussians = random_gaussians(seeded_rng(), 9, coefficients=1)
     PlyData([PlyElement.describe(table_of(gaussians, rgb=True), "vertex")]).write(str(tmp_path / "a.ply"))
     stored = read_splats(tmp_path / "a.ply").gaussians
     np.testing.assert_allclose(stored.sh, gaussians.sh, atol=0.51 / 255 / SH_C0)
@@ -77,7 +78,7 @@ def test_colors_may_be_bytes(tmp_path):
 @pytest.mark.parametrize(("coefficients", "with_color_bounds"), [(1, False), (4, True), (16, True)])
 def test_the_compressed_layout_is_read_to_its_precision(tmp_path, coefficients, with_color_bounds):
     options = {"coefficients": coefficients, "brightness": 0.0, "color_std": 0.3, "logits": (-2, 2)}
-    gaussians = random_gaussians(np.random.default_rng(), 300, **options)
+    gaussians = random_gaussians(seeded_rng(), 300, **options)
     write_compressed(tmp_path / "a.compressed.ply", gaussians, with_color_bounds)
     stored = read_splats(tmp_path / "a.compressed.ply").gaussians
     np.testing.assert_allclose(stored.means, gaussians.means, atol=3 / 1023)
@@ -104,14 +105,14 @@ def test_the_compressed_layout_is_read_to_its_precision(tmp_path, coefficients, 
     ],
 )
 def test_a_comment_tells_whether_opacity_was_compensated(tmp_path, comments, expected):
-    gaussians = random_gaussians(np.random.default_rng(), 2, coefficients=1)
+    gaussians = random_gaussians(seeded_rng(), 2, coefficients=1)
     write_ply(tmp_path / "a.ply", gaussians, np.ones(2, bool), comments)
     header = read_splat_header(tmp_path / "a.ply")
     assert header.antialiased == expected and header.comments == comments
 
 
 def test_values_that_are_not_finite_are_dropped_with_a_count(tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     table = table_of(random_gaussians(rng, 40, coefficients=4))
     bad = rng.choice(40, 6, replace=False)
     values = {"x": np.nan, "f_rest_3": np.inf, "scale_1": np.inf, "scale_0": 200, "rot_2": np.nan}
@@ -131,7 +132,7 @@ def test_values_that_are_not_finite_are_dropped_with_a_count(tmp_path):
 
 
 def test_missing_properties_are_named(tmp_path):
-    table = table_of(random_gaussians(np.random.default_rng(), 3, coefficients=4))
+    table = table_of(random_gaussians(seeded_rng(), 3, coefficients=4))
 
     def error(names):
         part = np.zeros(3, [(name, "f4") for name in names])

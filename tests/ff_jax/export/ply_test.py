@@ -7,10 +7,11 @@ from plyfile import PlyData, PlyElement
 
 from ff_jax.export.ply import read_ply, write_ply
 from ff_jax.render.gaussians import Gaussians
+from tests.random_inputs import seeded_rng
 
 
 def random_gaussians(count, degree):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     shapes = ((count, 3), (count, 4), (count, 3), (count,), (count, (degree + 1) ** 2, 3))
     return Gaussians(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)), rng.random(count) < 0.6
 

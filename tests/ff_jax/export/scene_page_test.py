@@ -15,6 +15,7 @@ from ff_jax.export import scene_page
 from ff_jax.export.formats import splat
 from ff_jax.export.scene_page import FirstView, ScenePage
 from ff_jax.render.gaussians import SH_C0, GaussianArrays
+from tests.random_inputs import seeded_rng
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
@@ -88,7 +89,7 @@ def test_sizes_are_within_half_precision(tmp_path, page):
 
 
 def test_large_scenes_are_thinned_by_opacity_times_area(tmp_path, page):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     gaussians = GaussianArrays(
         rng.normal(size=(50, 3)),
         rng.normal(size=(50, 4)),

@@ -8,12 +8,13 @@ import pytest
 from ff_jax.fixers.conditions import CHANNELS, check_names, leave_out, num_channels, stack_conditions
 from ff_jax.fixers.fixer import Fixer, fix
 from ff_jax.fixers.triples import as_bytes
+from tests.random_inputs import seeded_rng
 
 KEY = jax.random.key(2)
 
 
 def random_conditions(names, length, height=4, width=6):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     return {name: rng.random((length, height, width, CHANNELS[name] + 1), np.float32) for name in names}
 
 
@@ -52,7 +53,7 @@ def paint(config, params, key, frames, eig, references, conditions):
 @pytest.mark.parametrize("chunk", [0, 2])
 def test_a_fixer_gets_the_conditions_that_it_names_piece_by_piece(chunk):
     conditions = random_conditions(CHANNELS, 5)
-    frames = np.random.default_rng().random((5, 4, 6, 3), np.float32)
+    frames = seeded_rng().random((5, 4, 6, 3), np.float32)
     fixer = Fixer({}, "paint", paint, chunk=chunk, conditions=("opacity", "boxes"))
     fixed = fix(fixer, KEY, frames, frames[..., 0], frames, conditions)
     expected = frames + conditions["boxes"][..., :3] - conditions["opacity"][..., :1]

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.fixers.multi_view_depth import SweepConfig, confirmed, sweep_depth
 from ff_jax.fixers.reprojection import Views
@@ -31,6 +32,7 @@ def view(part):
     return Views(*map(jnp.asarray, part))
 
 
+@pytest.mark.slow
 def test_the_depth_of_a_wall_is_measured_though_the_render_is_wrong():
     sources = views(wall(1.5), wall(-1.5), wall(2.0), wall(-2.0))
     depth = np.asarray(sweep_depth(view(wall(0.0, 0.88 * DEPTH)), sources, CONFIG))[6:-6, 12:-12]

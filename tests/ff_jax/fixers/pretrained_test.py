@@ -12,6 +12,8 @@ from ff_jax.fixers.difix import model
 from ff_jax.fixers.pretrained import load_fixer
 from tests.ff_jax.fixers.difix import torch_difix
 
+pytestmark = pytest.mark.slow
+
 CONFIG = dataclasses.replace(torch_difix.CONFIG, use_aligned_references=True)
 
 

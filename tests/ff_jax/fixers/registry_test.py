@@ -15,6 +15,7 @@ from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.self_fit import SelfFitConfig
 from ff_jax.pipeline.config import FuseConfig
 from ff_jax.pipeline.fixers import check_fixers, pretrained_fixer
+from tests.random_inputs import seeded_rng
 
 TINY = SelfFitConfig(network=ReferenceUnetConfig(widths=(4, 4), num_references=2))
 
@@ -38,10 +39,11 @@ def test_an_unknown_name_is_refused():
         registry.make_fixer("magic")
 
 
+@pytest.mark.slow
 def test_difix_ships_trained_and_keeps_what_is_known():
     fixer = registry.make_fixer("difix")
     assert fixer.name == "difix" and fixer.use_aligned_references and float(fixer.params["gain"]) == 1.0
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames, references = rng.random((2, 1, 17, 30, 3), np.float32)
     eig = np.zeros((1, 17, 30), np.float32)
     eig[:, :, 15:] = 2.0
@@ -50,11 +52,12 @@ def test_difix_ships_trained_and_keeps_what_is_known():
     assert np.abs(fixed[:, :, 15:] - frames[:, :, 15:]).mean() > 1e-3 and fixed.min() >= 0 and fixed.max() <= 1
 
 
+@pytest.mark.slow
 def test_eigent_ships_trained_and_keeps_what_is_known():
     fixer = registry.make_fixer("eigent")
     assert fixer.name == "eigent" and fixer.use_aligned_references
     assert (fixer.chunk, fixer.overlap, fixer.num_context_frames) == (9, 1, 8)
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames, references = rng.random((2, 9, 17, 30, 3), np.float32)
     eig = np.zeros((9, 17, 30), np.float32)
     eig[:, :, 15:] = 2.0
@@ -68,6 +71,7 @@ def test_eigent_ships_trained_and_keeps_what_is_known():
     assert np.abs(alone - fixed).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_reference_unet_ships_trained_takes_over_references_and_is_what_a_fit_starts_from():
     fixer = registry.make_fixer("reference_unet")
     assert fixer.name == "reference_unet" and fixer.use_separate_references and float(fixer.params["gain"]) == 1.0
@@ -94,6 +98,7 @@ def test_both_names_of_a_run_are_checked():
         check_fixers(FuseConfig(fixer="none", late_fixer="b"))
 
 
+@pytest.mark.slow
 def test_a_run_without_eig_gets_fixers_that_ignore_it():
     config = FuseConfig(eig=EigConfig(use_eig=False))
     fixers = [pretrained_fixer(name, config) for name in ("difix", "eigent", "reference_unet")]
@@ -104,6 +109,7 @@ def test_a_run_without_eig_gets_fixers_that_ignore_it():
     assert not settings.network.conditioned_on_eig and settings.network.kappa < 1e-6
 
 
+@pytest.mark.slow
 def test_the_package_offers_the_protocol_without_importing_networks():
     names = "f.Fixer, f.fix, f.make_fixer, f.fixer_names(), 'diffusers' in sys.modules"
     program = f"import sys, ff_jax.fixers as f; print({names})"

@@ -6,10 +6,11 @@ import pytest
 
 from ff_jax.fixers.skill import EDGES, FULL, full_skill, measure_skill, no_skill, skill_weight
 from ff_jax.fixers.triples import Triples
+from tests.random_inputs import seeded_rng
 
 
 def test_skill_is_the_removed_share_of_the_error_in_every_bin_of_eig():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     eigs = rng.choice([0.01, 0.3, 3.0], (4, 10, 12)).astype(np.float32)
     targets = rng.uniform(0.3, 0.7, (4, 10, 12, 3)).astype(np.float32)
     error = rng.uniform(0.05, 0.1, targets.shape).astype(np.float32)
@@ -35,5 +36,5 @@ def test_weights_are_proportional_to_skill_up_to_full_skill():
 
 
 def test_full_skill_changes_no_weight():
-    eigs = jnp.asarray(np.random.default_rng().exponential(size=20), jnp.float32)
+    eigs = jnp.asarray(seeded_rng().exponential(size=20), jnp.float32)
     assert full_skill().is_useful and (skill_weight(full_skill(), eigs) == 1).all()

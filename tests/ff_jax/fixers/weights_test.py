@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers import weights
+from tests.random_inputs import seeded_rng
 
 
 def test_a_file_stores_half_precision_and_refuses_larger_values(tmp_path):
-    rng, path = np.random.default_rng(), tmp_path / "a.safetensors"
+    rng, path = seeded_rng(), tmp_path / "a.safetensors"
     network = {"a": {"kernel": rng.normal(size=(3, 4)).astype(np.float32)}, "b": np.float32([1.5])}
     weights.save(path, network)
     found = weights.load(path, network, "the test")

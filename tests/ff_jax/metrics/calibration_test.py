@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from ff_jax.metrics import calibration as cal
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 def test_sparsification_equals_a_naive_loop(rng):

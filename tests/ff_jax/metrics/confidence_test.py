@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from ff_jax.metrics.confidence import bootstrap_statistic, mean_interval, paired_interval, seed_interval
+from tests.random_inputs import seeded_rng
 
 DRAWS = 200  # a true 95 % interval holds the mean in 180 of them or more with probability 0.999
 
@@ -21,7 +22,7 @@ def test_interval_of_normal_values_holds_the_mean_in_95_percent(count):
 
 
 def test_interval_is_close_to_students_t():
-    values = np.random.default_rng().normal(size=25)
+    values = seeded_rng().normal(size=25)
     found = mean_interval(values)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     width = expected.high - expected.low
@@ -30,7 +31,7 @@ def test_interval_is_close_to_students_t():
 
 
 def test_interval_moves_and_scales_with_the_values():
-    values = np.random.default_rng().exponential(size=12)
+    values = seeded_rng().exponential(size=12)
     base, moved = mean_interval(values), mean_interval(5 + 3 * values)
     np.testing.assert_allclose(moved[:3], 5 + 3 * np.array(base[:3]))
     assert base == mean_interval(values) != mean_interval(values, seed=1)
@@ -56,7 +57,7 @@ def test_seeds_are_the_unit_however_many_frames_they_have(between):
 
 
 def test_pretending_that_frames_are_seeds_is_overconfident():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     seeds = {seed: rng.normal(10 * seed, 1, 50) for seed in range(4)}
     found, naive = seed_interval(seeds), mean_interval(np.concatenate([*seeds.values()]))
     assert found.mean == pytest.approx(naive.mean) and found.count == 4
@@ -64,7 +65,7 @@ def test_pretending_that_frames_are_seeds_is_overconfident():
 
 
 def test_pairs_remove_what_frames_share():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     before = 100 * rng.normal(size=20)
     after = before + rng.normal(1, 0.1, 20)
     paired, apart = paired_interval(before, after), mean_interval(after)
@@ -73,12 +74,13 @@ def test_pairs_remove_what_frames_share():
 
 
 def test_resampled_mean_equals_the_interval_of_the_mean():
-    rows = np.random.default_rng().normal(size=(60, 1))
+    rows = seeded_rng().normal(size=(60, 1))
     found = bootstrap_statistic(lambda sample: sample.mean(), rows, resamples=2000)
     expected = mean_interval(rows[:, 0])
     np.testing.assert_allclose(found, expected, atol=0.12 * (expected.high - expected.low))
 
 
+@pytest.mark.slow
 def test_resampled_sets_cover_a_biased_statistic_at_its_own_size():
     rng = np.random.default_rng(3)
     distance = lambda a, b: float(((a.mean(0) - b.mean(0)) ** 2).sum())

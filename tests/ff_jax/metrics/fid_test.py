@@ -8,11 +8,14 @@ import scipy.linalg
 
 from ff_jax.metrics import fid
 from tests.ff_jax.metrics import originals
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 def draw(rng, count, dim):

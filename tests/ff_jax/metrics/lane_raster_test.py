@@ -17,6 +17,7 @@ from ff_jax.metrics.lane_raster import (
     published_segments,
     rasterize_lanes,
 )
+from tests.random_inputs import seeded_rng
 
 HEIGHT = 1.5  # meters of the camera above the road
 CAMERA = np.eye(4)
@@ -27,7 +28,7 @@ K = np.array([[500.0, 0, 320], [0, 500, 180], [0, 0, 1]])
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 def line(y, start, stop, count, z=0.0):

@@ -12,13 +12,14 @@ from ff_jax.data.synthetic import StreetConfig, make_street, render_street
 from ff_jax.data.synthetic.camera_rig import rig_camera
 from ff_jax.metrics.lidar_depth import BIN, aggregate, depth_sums, project_sweep, remove_occluded, score
 from ff_jax.render.camera import make_camera
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT = 240, 160
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def street():
     above[:3, 3] += [0.6, 0, 0.5]
     seen = np.asarray(depth_of(make_camera(K, above, WIDTH, HEIGHT)))
     row, column = np.mgrid[2:HEIGHT:5, 0:WIDTH:2].reshape(2, -1)
-    depth = seen[row, column] + 0.02 * np.random.default_rng().normal(size=row.size)
+    depth = seen[row, column] + 0.02 * seeded_rng().normal(size=row.size)
     rays = np.stack([(column + 0.5 - K[0, 2]) / K[0, 0], (row + 0.5 - K[1, 2]) / K[1, 1], np.ones(row.size)], -1)
     points = transform(above, rays * depth[:, None])[seen[row, column] > 0]
     return np.asarray(depth_of(camera)), project_sweep(points, K, pose, WIDTH, HEIGHT)
@@ -80,6 +81,7 @@ def test_visible_equals_a_naive_window(maps):
     assert not found[sparse == 0].any()
 
 
+@pytest.mark.slow
 def test_leaks_disappear_and_most_other_points_stay(street):
     truth, sparse = street
     known = (sparse > 0) & (truth > 0)
@@ -90,6 +92,7 @@ def test_leaks_disappear_and_most_other_points_stay(street):
     assert (leak & kept).sum() < 0.4 * leak.sum() and (good & kept).sum() > 0.8 * good.sum()
 
 
+@pytest.mark.slow
 def test_true_depth_has_no_error_but_for_leaks_and_noise(street):
     truth, sparse = street
     before, after = (

@@ -22,6 +22,7 @@ from ff_jax.metrics.nta_iou import (
     frame_ground_truth,
     score_frame,
 )
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT = 960, 640
 K = np.array([[1000.0, 0, 480], [0, 1000, 320], [0, 0, 1]])
@@ -71,7 +72,7 @@ def random_boxes(rng, count):
 
 
 def test_published_ground_truth_equals_a_loop_over_boxes():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     boxes = random_boxes(rng, 200)
     expected = []
     for box in boxes:
@@ -90,7 +91,7 @@ def test_published_ground_truth_equals_a_loop_over_boxes():
 
 
 def test_published_score_equals_a_loop_and_shares_detections():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     low = rng.integers(0, 100, (40, 2))
     truth = GroundTruth(
         np.hstack([low, low + rng.integers(5, 40, (40, 2))]).astype(float), np.zeros((0, 4)), (), 480, 320
@@ -150,7 +151,7 @@ def test_detections_are_filtered_and_in_pixels_of_the_protocol():
         boxes = np.array([[10.7, 20.2, 30.9, 40.9]] * 4 + [[50, 20, 70, 40]], np.float32)
         return Detections(boxes, np.array([0.9, 0.6, 0.51, 0.5, 0.3]), np.array([2, 7, 5, 2, 2]))
 
-    image = np.random.default_rng().random((64, 96, 3))
+    image = seeded_rng().random((64, 96, 3))
     found = detect(detector, image, RECONDREAMER)
     assert seen == [(320, 480, 3)] and found.classes.tolist() == [2, 5]
     np.testing.assert_array_equal(found.boxes, [[10, 20, 30, 40]] * 2)
@@ -208,7 +209,7 @@ def test_detections_of_ignored_vehicles_are_no_false_positives():
 
 
 def test_aggregate_equals_sums_over_frames():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames = []
     for count in (3, 0, 7, 1):
         right = rng.random(5) < 0.5
@@ -282,6 +283,7 @@ DETECTORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 @pytest.mark.parametrize(("name", "layout"), DETECTORS)
 def test_real_detectors_on_real_frames(assets, name, layout):

@@ -9,13 +9,14 @@ from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.metrics import ntl_iou
 from ff_jax.metrics.lane_raster import rasterize_lanes
+from tests.random_inputs import seeded_rng
 
 SIZE = (360, 640)
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,7 @@ def test_lanes_of_real_frames_lie_on_the_road(assets, network):
         assert 0.005 < lanes.mean() < 0.03 and not lanes[:120].any()
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_built_in_street_scores_high_and_blur_or_wrong_lanes_lower(network):
     log = street_log(0, StreetConfig(num_frames=1, samples=1), 480, 320, lidar=None)

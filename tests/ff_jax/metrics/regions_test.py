@@ -5,11 +5,12 @@ import pytest
 
 from ff_jax.eig import split_regions
 from ff_jax.metrics import regions
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from scipy import ndimage
 from ff_jax.data.synthetic import StreetConfig, make_street, render_street
 from ff_jax.data.synthetic.camera_rig import rig_camera
 from ff_jax.metrics.temporal import Pinhole, WarpError, excess_change, mean_warp_error, reproject, sample, warp_error
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 WIDTH, HEIGHT = 160, 96
 K = np.array([[40.0, 0, 24], [0, 40, 16], [0, 0, 1]])
@@ -15,7 +18,7 @@ K = np.array([[40.0, 0, 24], [0, 40, 16], [0, 0, 1]])
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 @pytest.fixture(scope="module")

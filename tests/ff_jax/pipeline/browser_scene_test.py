@@ -25,6 +25,9 @@ from ff_jax.render.renderer import project_gaussians
 from ff_jax.scene import compose
 from ff_jax.train.batches import TrainBatches, view_of
 from tests.ff_jax.viewer import tiny_run
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 NOISE = 0.05
 EXPOSURE = np.array([[0.2, 0, 0, 0.05], [0, -0.1, 0, 0], [0, 0.1, 0, 0]], np.float32)
@@ -87,7 +90,7 @@ def test_colors_are_those_that_the_recorded_camera_sees(fitted):
     run, scene, _ = fitted
     frame = run.recording.frames[2]
     params = scene.model.scene.params
-    sh = jnp.asarray(np.random.default_rng().normal(0, 0.4, (len(params.gaussians.sh), 4, 3)), jnp.float32)
+    sh = jnp.asarray(seeded_rng().normal(0, 0.4, (len(params.gaussians.sh), 4, 3)), jnp.float32)
     params = params.replace(gaussians=params.gaussians.replace(sh=sh))
     model = scene.model.replace(scene=scene.model.scene.replace(params=params), sh_degree=1)
     inputs = model.render_input(view_of(frame, 0))

@@ -9,6 +9,7 @@ from ff_jax.data.boxes import corners, project_boxes
 from ff_jax.data.scene_data import Box, Lane
 from ff_jax.pipeline.canvases import BOX_CHANNELS, draw_boxes, draw_lanes
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def pixel_of(frame, point):
 
 @pytest.mark.parametrize("category", [*BOX_CHANNELS, "other"])
 def test_a_box_is_drawn_inside_its_hull_in_the_channel_of_its_category(frame, category):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     box = box_at(*rng.uniform([8, -1], [12, 1]), category)
     canvas = draw_boxes([box], frame)
     if category == "other":

@@ -16,7 +16,10 @@ from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel, render_scene
 from ff_jax.train.batches import shifted_frame, view_of
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 from tests.scenes import scene_from_points
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     points, colors = rng.uniform([4, -3, -2], [9, 3, 2], (20, 3)), rng.random((20, 3))
     scene = scene_from_points(points, colors, 0.5, 20)
     return SceneModel(scene, RenderSettings(capacity=4096), jnp.int32(0))

@@ -24,6 +24,8 @@ from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
 from ff_jax.train.pseudo_views import init_pseudo_views
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def log():

@@ -28,6 +28,8 @@ from ff_jax.train.shift_schedule import ShiftSchedule
 from ff_jax.train.state import LoopState, init_state
 from tests.scenes import scene_from_points
 
+pytestmark = pytest.mark.slow
+
 FULL_SKILL = Skill(jnp.ones(len(EDGES) + 1), jnp.ones(()))
 
 

@@ -22,6 +22,8 @@ from ff_jax.scene import SceneModel
 from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.pipeline.street_pairs_test import fake_street_log
 
+pytestmark = pytest.mark.slow
+
 FIXERS = {
     "separate": identity.make_identity().replace(use_separate_references=True),
     "aligned": identity.make_identity().replace(use_aligned_references=True),

@@ -16,6 +16,8 @@ from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.data import tiny
 from tests.ff_jax.viewer.tiny_run import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 def shapes(state):
     return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)), state)

@@ -26,6 +26,9 @@ from ff_jax.scene.sky import sky_color
 from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.data import tiny
 from tests.ff_jax.viewer.tiny_run import CONFIG, make_log
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh")
 STATIC = dataclasses.replace(CONFIG, actors=dataclasses.replace(CONFIG.actors, slots=0), fixer="none")
@@ -66,7 +69,7 @@ def fields(scene):
 
 def test_a_scene_comes_back_bit_by_bit_with_sky_and_exposures(log, tmp_path):
     state, plan = start(log, STATIC)
-    state = perturbed(state, np.random.default_rng())
+    state = perturbed(state, seeded_rng())
     write_scene(tmp_path / "a.ply", plan.model(state.train), STATIC, log)
     config = with_init(STATIC, tmp_path / "a.ply")
     loaded, loaded_plan = start(log, config)
@@ -84,7 +87,7 @@ def test_a_scene_comes_back_bit_by_bit_with_sky_and_exposures(log, tmp_path):
 
 
 def test_a_scene_follows_its_log_and_goes_back(log, tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     state, plan = start(log, dataclasses.replace(STATIC, recon=dataclasses.replace(STATIC.recon, sh_degree=2)))
     gaussians, alive = perturbed(state, rng).train.scene.params.gaussians, state.train.scene.alive
     write_ply(tmp_path / "a.ply", gaussians, alive)  # in the coordinates of the log

@@ -23,6 +23,8 @@ from ff_jax.train.loop import TrainPlan
 from ff_jax.train.state import LoopState
 from tests.ff_jax.viewer.tiny_run import CONFIG
 
+pytestmark = pytest.mark.slow
+
 W, H = 40, 24
 SHIFT = 1.5
 

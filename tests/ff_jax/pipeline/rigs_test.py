@@ -18,6 +18,8 @@ from ff_jax.train import loop
 from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.viewer.tiny_run import CONFIG
 
+pytestmark = pytest.mark.slow
+
 SHORT, LONG = (36, 1), (198, 2)  # training steps, and the scale of the images
 # Sizes as published, divided by 40; degrees of yaw, to the left.
 WAYMO = {"front": (48, 32, 0), "front_left": (48, 32, 45), "front_right": (48, 32, -45)}

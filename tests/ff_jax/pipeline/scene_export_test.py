@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from pxr import Usd, UsdGeom
 
 from ff_jax.export.formats.files import read_gaussians
@@ -10,6 +11,9 @@ from ff_jax.pipeline.scene_nodes import scene_nodes
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel, compose
 from tests.ff_jax.scene.actors_test import M, scene_of, tracks_of
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def random_pose(rng):
@@ -27,7 +31,7 @@ def model_of(rng):
 
 def test_nodes_compose_to_the_scene(tmp_path):
     """OpenUSD moves the actor as `compose` does, at a time between its key times."""
-    model = model_of(np.random.default_rng())
+    model = model_of(seeded_rng())
     nodes = scene_nodes(model.scene, ["17"])
     assert [node.name for node in nodes] == ["ground", "static", "actor_17"]
     assert [node.gaussians.count for node in nodes] == [4, 16, M]
@@ -43,7 +47,7 @@ def test_nodes_compose_to_the_scene(tmp_path):
 
 
 def test_other_formats_hold_the_scene_at_one_time(tmp_path):
-    model = model_of(np.random.default_rng())
+    model = model_of(seeded_rng())
     world = compose(model.scene, jnp.float32(0.7))
     for name in ("a.ply", "a.splat"):
         save_scene(tmp_path / name, model, 0.7)

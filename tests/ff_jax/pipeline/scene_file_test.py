@@ -20,6 +20,7 @@ from ff_jax.pipeline.scene_file import (
     world_from_scene,
 )
 from tests.ff_jax.viewer.tiny_run import CONFIG
+from tests.random_inputs import seeded_rng
 from tests.scenes import random_gaussians
 
 
@@ -35,7 +36,7 @@ def make_log(world_from_files):
 
 @pytest.fixture
 def file(tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     path = tmp_path / "scene.ply"
     gaussians = random_gaussians(rng, 20, coefficients=9)
     gaussians = gaussians.replace(sh=gaussians.sh.at[:, 4:].set(0))  # its second band is not used
@@ -76,7 +77,7 @@ def test_files_that_do_not_fit_are_refused_in_one_sentence(file, tmp_path):
     recon = dataclasses.replace(CONFIG.recon, budget=19)
     with pytest.raises(ValueError, match=r"holds 20 Gaussians, more than recon\.budget=19: set --config\S+budget=20"):
         with_scene_file(make_config(file, recon=recon))
-    write_ply(tmp_path / "empty.ply", random_gaussians(np.random.default_rng(), 2), np.zeros(2, bool))
+    write_ply(tmp_path / "empty.ply", random_gaussians(seeded_rng(), 2), np.zeros(2, bool))
     for name, text in (
         ("empty.ply", "holds no Gaussians"),
         ("none.ply", "no such file"),
@@ -101,14 +102,14 @@ def random_similarity(rng):
 
 def test_coordinates_are_those_of_the_files_of_the_log(file):
     moved = np.eye(4)
-    moved[:3, 3] = np.random.default_rng().normal(size=3)
+    moved[:3, 3] = seeded_rng().normal(size=3)
     log = scaled_units(make_log(moved), 2.5)
     np.testing.assert_allclose(find(file, log), np.diag([2.5, 2.5, 2.5, 1]) @ moved)
     assert (find(f"{file}?world=yes", log) == np.eye(4)).all()
 
 
 def test_a_comment_of_the_file_says_its_coordinates(file):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     log, gaussians = make_log(random_similarity(rng)), random_gaussians(rng, 3)
     for world_from_file in (np.eye(4), random_similarity(rng)):
         comments = scene_comments(world_from_file, log, antialiased=True)
@@ -124,7 +125,7 @@ def test_a_comment_of_the_file_says_its_coordinates(file):
 
 
 def test_the_transform_of_nerfstudio_is_undone(file, tmp_path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     log, oriented, scale = make_log(random_similarity(rng)), np.eye(4), rng.uniform(0.1, 2)
     oriented[:3, :3], oriented[:3, 3] = Rotation.random(random_state=rng).as_matrix(), rng.normal(size=3)
     applied = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])

@@ -18,6 +18,9 @@ from ff_jax.pipeline import signals
 from ff_jax.pipeline.signals import Signals, check_signals, frame_with_truth, steering, true_error
 from ff_jax.train.batches import TrainBatches, shifted_frame
 from ff_jax.train.shift_schedule import ShiftSchedule
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def recording():
 
 @pytest.fixture
 def clip():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     rgb, values = rng.random((2, 24, 40, 3), np.float32), rng.exponential(size=(2, 24, 40)).astype(np.float32)
     return EigRender(jnp.asarray(rgb), jnp.asarray(values), jnp.asarray(values))
 
@@ -51,7 +54,7 @@ def test_exact_eig_steers_unchanged_and_no_signal_selects_every_pixel(recording,
 
 
 def test_every_use_has_its_own_signal_on_the_scale_of_eig(recording, clip, monkeypatch):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     raw = {name: jnp.asarray(rng.normal(size=clip.eig.shape), jnp.float32) for name in ("trace", "opacity", "distance")}
     monkeypatch.setattr(signals, "raw_signal", lambda name, *_: raw[name])
     maps = steering(signals_of(raw, recording), clip, [], [])

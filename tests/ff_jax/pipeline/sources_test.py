@@ -6,10 +6,11 @@ import numpy as np
 from ff_jax.eig.scene_posterior import EigRender
 from ff_jax.pipeline.sources import FAR, source_frames
 from ff_jax.render.renderer import SKY_DEPTH
+from tests.random_inputs import seeded_rng
 
 
 def random_clip(depth):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     rgb = jnp.asarray(rng.uniform(0.1, 1, (*depth.shape, 3)), jnp.float32)
     return EigRender(rgb, jnp.asarray(rng.exponential(size=depth.shape), jnp.float32), jnp.asarray(depth, jnp.float32))
 
@@ -33,6 +34,6 @@ def test_far_pixels_the_sky_and_its_border_are_black():
 
 def test_lidar_colors_replace_the_render():
     clip = random_clip(np.full((2, 4, 6), 5.0))
-    lidar = np.random.default_rng().integers(0, 256, (2, 4, 6, 5), dtype=np.uint8)
+    lidar = seeded_rng().integers(0, 256, (2, 4, 6, 5), dtype=np.uint8)
     seen = source_frames("lidar", clip, {"lidar": lidar})
     np.testing.assert_allclose(seen, lidar[..., :3] / 255, atol=1e-6)

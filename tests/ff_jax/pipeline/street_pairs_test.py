@@ -15,6 +15,7 @@ from ff_jax.pipeline.config import DataConfig, FuseConfig
 from ff_jax.pipeline.street_plans import StreetPlan, log_plan
 from ff_jax.render.renderer import RenderSettings
 from ff_jax.train.loop import TrainPlan
+from tests.random_inputs import seeded_rng
 
 CONFIG = FuseConfig(data=DataConfig(width=4, height=3, frames=36, use_lidar=False))
 
@@ -80,7 +81,7 @@ def test_pairs_hold_the_views_of_the_plan_with_their_truth(monkeypatch):
 
 
 def test_renders_are_stored_in_small_types():
-    rgb = np.random.default_rng().uniform(-0.5, 1.5, (1, 3, 4, 3)).astype(np.float32)
+    rgb = seeded_rng().uniform(-0.5, 1.5, (1, 3, 4, 3)).astype(np.float32)
     clip = EigRender(jnp.asarray(rgb), jnp.full((1, 3, 4), 1e-3), jnp.full((1, 3, 4), 1e4))
     stored = street_pairs._stored(clip)
     np.testing.assert_allclose(stored["render"], 255 * np.clip(rgb, 0, 1), atol=0.51)

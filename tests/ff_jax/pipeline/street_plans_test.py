@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from ff_jax.pipeline import street_plans
+from tests.random_inputs import seeded_rng
 
 
 def test_training_plans_cover_all_degrees_of_degradation():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     plans = [street_plans.training_plan(int(seed), 36) for seed in rng.integers(0, 1 << 30, 60)]
     assert {plan.stride for plan in plans} == {1, 2, 3}
     assert all(len(plan.recorded) == street_plans.RECORDED and plan.recorded[-1] < 36 for plan in plans)
@@ -29,7 +30,7 @@ def test_short_streets_are_recorded_whole_and_too_short_ones_are_errors():
 
 
 def test_clips_are_consecutive_and_slides_start_at_a_recorded_image():
-    rng, length = np.random.default_rng(), 9
+    rng, length = seeded_rng(), 9
     plans = [street_plans.clip_plan(int(seed), 36, length) for seed in rng.integers(0, 1 << 30, 40)]
     assert {plan.stride for plan in plans} == {1, 2, 3} and len({len(plan.views) for plan in plans}) == 1
     ends = []

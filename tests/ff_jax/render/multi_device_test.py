@@ -12,8 +12,12 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType, PartitionSpec
 from ff_jax.render.multi_device import AXIS, SPLAT_BYTES, Shards, bytes_sent, make_shards, placements
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from kernels.project.specs import TINY
+from tests import programs
 from tests.compiling import ONE_PART
 from tests.ff_jax.render.simulated_devices import random_input
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 # Eight devices; compiling takes most of the time. No other flags: other code rounds differently, and training amplifies
 # that.
@@ -23,14 +27,14 @@ SETTINGS = RenderSettings(capacity=4096, tile=8, implementation="xla")
 
 
 @pytest.mark.parametrize("check", ["images", "steps"])
-def test_eight_devices_equal_one(server, check):
-    seed = np.random.default_rng().integers(2**31)
-    done = server.run("tests.ff_jax.render.simulated_devices", check, seed, XLA_FLAGS=FLAGS)
+def test_eight_devices_equal_one(check):
+    seed = seeded_rng().integers(2**31)
+    done = programs.run_process("tests.ff_jax.render.simulated_devices", check, seed, XLA_FLAGS=FLAGS)
     assert "devices ok" in done.stdout, done.stdout + done.stderr[-3000:]
 
 
 def tiny_input(settings: RenderSettings) -> RenderInput:
-    inputs = random_input(np.random.default_rng(), TINY, settings)
+    inputs = random_input(seeded_rng(), TINY, settings)
     return inputs.replace(world=inputs.world._replace(alive=jnp.ones(TINY.gaussians, bool)))
 
 

@@ -15,6 +15,7 @@ from ff_jax.render.lenses import fisheye_lens
 from ff_jax.render.renderer import RenderInput, RenderSettings, ray_directions, render
 from ff_jax.render.rigid import apply_delta
 from ff_jax.render.rolling_shutter import means_at_readout, middle_and_motion, with_readout
+from tests.random_inputs import seeded_rng
 from tests.scenes import normal, quick
 
 W, H = 64, 48
@@ -56,10 +57,11 @@ def pixels(points, camera):
 DIRECTIONS = ("top_to_bottom", "left_to_right", "bottom_to_top", "right_to_left")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("lens", [None, WIDE])
 def test_points_are_projected_by_the_line_that_they_fall_on(direction, lens):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     camera = moving_camera(rng, direction).replace(lens=lens)
     points = points_in_view(rng, camera, 60)
     axis, size = (0, W) if camera.shutter.columns else (1, H)
@@ -80,10 +82,11 @@ def gaussians_at(rng, xyz):
     return Gaussians(xyz, normal(rng, count, 4), log_scales, 1 + normal(rng, count), normal(rng, count, 1, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("direction", "lens"), [("top_to_bottom", None), ("right_to_left", WIDE)])
 def test_an_image_consists_of_the_images_of_its_lines(direction, lens):
     """At 20 m/s, 0.35 rad/s and a readout of 20 ms."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     camera = moving_camera(rng, direction).replace(lens=lens)
     world = WorldGaussians(gaussians_at(rng, points_in_view(rng, camera, 150)), jnp.ones(150, bool))
 
@@ -107,7 +110,7 @@ def rigid(rng, std):
 
 def test_the_first_and_the_last_line_have_the_given_poses():
     """Compared with matrix exponentials, in float64."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     first = rigid(rng, 2.0)
     last = first @ rigid(rng, 0.1)
     middle, motion = middle_and_motion(first, last)
@@ -124,7 +127,7 @@ def test_the_first_and_the_last_line_have_the_given_poses():
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_readout_begins_at_the_first_pose_and_ends_at_the_last(direction):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     first, last = (jaxlie.SE3.exp(normal(rng, 6, std=0.3)).as_matrix() for _ in range(2))
     still = Camera(K, jnp.eye(4), W, H)
     camera = with_readout(still, first, last, direction)
@@ -134,17 +137,19 @@ def test_a_readout_begins_at_the_first_pose_and_ends_at_the_last(direction):
     np.testing.assert_allclose(ends, [first, last], atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_ray_directions_are_those_of_the_lines(direction):
-    camera = moving_camera(np.random.default_rng(), direction).replace(lens=WIDE)
+    camera = moving_camera(seeded_rng(), direction).replace(lens=WIDE)
     rolling = ray_directions(camera)
     for line in (0, 20, H - 1):
         index = (slice(None), line) if camera.shutter.columns else line
         np.testing.assert_allclose(rolling[index], ray_directions(at_line(camera, line))[index], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_motion_changes_nothing_and_gradients_reach_points_pose_and_motion():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     camera = moving_camera(rng)
     points = points_in_view(rng, camera, 20)
     motionless = camera.replace(shutter=Shutter(jnp.zeros(6)))

@@ -11,6 +11,7 @@ from ff_jax.render.gaussians import Gaussians, WorldGaussians, on_host
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
 from ff_jax.render.similarity import moved, sh_rotation
 from kernels import sh_color
+from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole, quick, random_gaussians
 
 
@@ -22,7 +23,7 @@ def random_similarity(rng, scale):
 
 @pytest.mark.parametrize("coefficients", [1, 4, 9, 16])
 def test_colors_turn_with_the_directions(coefficients):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     rotation = Rotation.random(random_state=rng).as_matrix()
     turns = sh_rotation(rotation, coefficients)
     np.testing.assert_allclose(turns @ turns.T, np.eye(coefficients), atol=1e-12)
@@ -34,8 +35,9 @@ def test_colors_turn_with_the_directions(coefficients):
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_moved_scene_looks_the_same_from_the_moved_camera():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scale = rng.uniform(0.3, 4)
     matrix = random_similarity(rng, scale)
     gaussians, camera = random_gaussians(rng, 40, coefficients=16), pinhole(48, 32, 40.0)
@@ -63,7 +65,7 @@ def test_a_moved_scene_looks_the_same_from_the_moved_camera():
 
 
 def test_the_identity_changes_no_bit_and_the_inverse_brings_back():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     gaussians, matrix = on_host(random_gaussians(rng, 30, coefficients=9)), random_similarity(rng, 0.37)
     assert moved(gaussians, np.eye(4)) is gaussians
     unit = on_host(random_gaussians(rng, 5))

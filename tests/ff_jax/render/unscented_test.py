@@ -18,7 +18,10 @@ from ff_jax.render.renderer import (
     ray_directions,
     render,
 )
+from tests.random_inputs import seeded_rng
 from tests.scenes import quick, random_gaussians
+
+pytestmark = pytest.mark.slow
 
 W, H = 48, 32
 SETTINGS = RenderSettings(capacity=1 << 15, tile=8, implementation="xla")
@@ -57,7 +60,7 @@ project, draw = quick(splats_of), quick(image_of)
 
 
 def test_a_lens_without_distortion_is_a_pinhole():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     gaussians = random_gaussians(rng, 200, stds=(0.01, 0.04), box=((-6, -4, 3), (6, 4, 6)))
     plain, lens = (project(gaussians, camera_with(lens)) for lens in (None, opencv_lens()))
     np.testing.assert_array_equal(plain.opacity > 0, lens.opacity > 0)
@@ -71,7 +74,7 @@ def test_a_lens_without_distortion_is_a_pinhole():
 
 @pytest.mark.parametrize("name", LENSES)
 def test_footprints_have_the_moments_of_samples(name):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     camera, gaussians = camera_with(LENSES[name]), around(rng, 400)
     splats = project(gaussians, camera)
     inside = (jnp.abs(splats.mean2d - jnp.array([W, H]) / 2) < jnp.array([W, H]) / 2).all(-1)
@@ -117,7 +120,7 @@ def test_a_wide_lens_sees_what_is_behind_its_image_plane():
 
 @pytest.mark.parametrize("name", LENSES)
 def test_nothing_is_nan_and_what_is_culled_has_no_gradient(name):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     wild = around(rng, 60, (1e-3, 2.0), size=2.0)
     wild = wild.replace(
         means=wild.means.at[:5].set(jnp.array([[0, 0, 0.0], [0, 0, -1], [1e30, 0, 0], [jnp.nan, 0, 1], [0, 0, 5]])),
@@ -141,7 +144,7 @@ def test_nothing_is_nan_and_what_is_culled_has_no_gradient(name):
 @pytest.mark.parametrize("name", LENSES)
 def test_gradients_are_those_of_differences(name):
     """In double precision, by the Gaussians, the pose, K and the numbers of the lens."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     point = around(rng, 40, (3.0, 6.0), size=0.1), camera_with(LENSES[name])
     with jax.enable_x64(True):
         point = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), point)
@@ -163,7 +166,7 @@ def test_gradients_are_those_of_differences(name):
 @pytest.mark.parametrize("name", [pytest.param("opencv", marks=pytest.mark.slow), "fisheye"])
 def test_an_image_is_the_remapped_image_of_a_wide_pinhole(name):
     """Where a pinhole sees the same directions; dense small Gaussians on a sphere, sampled at twice the resolution."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     gaussians = around(rng, 2000, (4.5, 4.6), size=0.08)
     means = gaussians.means.at[:, 2].set(jnp.abs(gaussians.means[:, 2]))
     gaussians = gaussians.replace(means=means, sh=jnp.sin(0.7 * means)[:, None])  # smooth, whatever the order

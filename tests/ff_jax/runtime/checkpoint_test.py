@@ -17,6 +17,7 @@ import pytest
 from experiments.studies.measures.robustness.torn_checkpoints import TEARS, flip_one_bit
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.atomic_files import DiskFullError
+from tests.random_inputs import seeded_rng
 
 
 class Statistics(NamedTuple):
@@ -26,7 +27,7 @@ class Statistics(NamedTuple):
 
 def make_state(rng=None):
     """A state with every kind of leaf that training has, and the values that are easily lost."""
-    rng = rng or np.random.default_rng()
+    rng = rng or seeded_rng()
     params = {"means": jnp.asarray(rng.normal(size=(7, 3)), jnp.float32), "empty": jnp.zeros((0, 3))}
     return {
         "params": params,
@@ -159,6 +160,7 @@ for step in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
@@ -206,6 +208,7 @@ checkpoint.save(sys.argv[1], 2, draw(2), {})
 """
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow_leave_the_checkpoint_before(tmp_path):
     done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True)
     assert f"DiskFullError: [Errno 27] files may not grow large enough to write {tmp_path}/2" in done.stderr

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ff_jax.runtime.onnx_model import open_network
+from tests.random_inputs import seeded_rng
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,7 +26,7 @@ def path(tmp_path):
 
 
 def test_a_network_says_what_it_takes_and_computes_it(path):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     network = open_network(path)
     assert [tuple(spec) for spec in network.inputs] == [("a", (None, 3), np.float32), ("b", (2, 3), np.float32)]
     assert [spec.name for spec in network.outputs] == ["sum", "double"]
@@ -46,7 +47,7 @@ def test_wrong_inputs_are_named(path):
         network.run({"a": np.zeros((2, 4), np.float32), "b": a})
     with pytest.raises(ValueError, match=r"input 'b' must be 2x3 float32, got \(2, 3\) float64"):
         network.run({"a": a, "b": a.astype(np.float64)})
-    with pytest.raises(ValueError, match=r"add\.onnx failed \(.*\); use inputs it was exported for"):
+    with pytest.raises(ValueError, match=r"add\.onnx failed \(.*\)"):
         network.run({"a": np.zeros((5, 3), np.float32), "b": a})
 
 
@@ -54,7 +55,7 @@ def test_missing_and_broken_files(tmp_path):
     with pytest.raises(ValueError, match=r"no such file"):
         open_network(tmp_path / "none.onnx")
     (tmp_path / "broken.onnx").write_text("hello")
-    with pytest.raises(ValueError, match=r"broken\.onnx: not a network that runs \(.*\); download or export it again"):
+    with pytest.raises(ValueError, match=r"broken\.onnx: not a network that runs \(.*\)"):
         open_network(tmp_path / "broken.onnx")
 
 

@@ -90,6 +90,7 @@ def test_full_disk_is_one_sentence(tmp_path):
             logger.log(1, {"loss": 1.0})
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held():
     # In a process of its own: here an earlier test may have held more.
     code = (

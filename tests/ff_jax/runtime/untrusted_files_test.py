@@ -12,6 +12,7 @@ import pytest
 
 from ff_jax.data.lazy_arrays import ImageFile, image_size
 from ff_jax.runtime.untrusted_files import UnreadableFileError, check_regular, read_file, read_json, read_npz
+from tests.random_inputs import seeded_rng
 
 
 def test_special_files_are_refused_without_waiting(tmp_path):
@@ -36,7 +37,7 @@ def test_nested_json_is_one_sentence(tmp_path):
 
 
 def test_arrays_are_read_as_numpy_reads_them(tmp_path):
-    rng, path = np.random.default_rng(), tmp_path / "a.npz"
+    rng, path = seeded_rng(), tmp_path / "a.npz"
     arrays = {"x": rng.random((3, 4)).T, "empty": np.zeros((0, 3)), "text": np.array(["a", "bc"]), "one": np.int64(5)}
     for save in (np.savez, np.savez_compressed):
         save(path, **arrays)
@@ -53,6 +54,7 @@ def member(header_shape, data):
     return file.getvalue() + data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "members",
     [

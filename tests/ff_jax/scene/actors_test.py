@@ -21,6 +21,7 @@ from ff_jax.train.densify.step import make_density_step
 from ff_jax.train.optimizer import ScheduleScale, make_optimizer
 from ff_jax.train.state import init_state
 from kernels import sh_basis
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_view, normal, scene_from_points
 
 SETTINGS = RenderSettings(capacity=8192, tile=8, implementation="xla")
@@ -91,7 +92,7 @@ def without_background(scene):
 
 @pytest.mark.parametrize("coefficients", [1, 4, 9, 16])
 def test_rotated_coefficients_have_the_same_color_from_a_rotated_direction(coefficients):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     R = jnp.asarray(np.stack([random_pose(rng)[:3, :3] for _ in range(3)]), jnp.float32)
     d = rng.normal(size=(20, 3))
     d = jnp.asarray(d / np.linalg.norm(d, axis=1, keepdims=True), jnp.float32)
@@ -100,9 +101,10 @@ def test_rotated_coefficients_have_the_same_color_from_a_rotated_direction(coeff
     np.testing.assert_allclose(rotated, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_camera_that_moves_along_gets_the_same_image_and_information():
     """Geometry, colors and the precision of both depend only on the camera in the object frame."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.stack([random_pose(rng), random_pose(rng)])
     scene, object_camera = without_background(scene_of(rng, tracks_of(poses))), np.eye(4)
     object_camera[2, 3] = -4.0  # meters behind the actor, pointing at it
@@ -116,7 +118,7 @@ def test_a_camera_that_moves_along_gets_the_same_image_and_information():
 
 
 def test_paths_pass_through_their_keys_and_are_straight_between():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.stack([random_pose(rng) for _ in range(4)])
     tracks = tracks_of(poses, np.array([True, True, False, True]))
     for time in range(4):
@@ -136,8 +138,9 @@ def test_paths_pass_through_their_keys_and_are_straight_between():
     np.testing.assert_allclose(beyond.positions[0], poses[3, :3, 3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_absent_actors_are_not_alive_and_the_background_does_not_change():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2), np.array([True, False])))
     present, absent = (compose(scene, jnp.float32(t)) for t in (0.0, 1.0))
     assert int(present.alive.sum()) == 20 + M and int(absent.alive.sum()) == 20
@@ -146,8 +149,9 @@ def test_absent_actors_are_not_alive_and_the_background_does_not_change():
         np.testing.assert_array_equal(getattr(present.gaussians, name)[:FIXED], own)
 
 
+@pytest.mark.slow
 def test_corrections_get_gradients_at_the_keys_of_the_view_that_reduce_the_error():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.stack([random_pose(rng, 0.1) for _ in range(3)])
     poses[:, 2, 3] += 4
     scene = scene_of(rng, tracks_of(poses))
@@ -166,8 +170,9 @@ def test_corrections_get_gradients_at_the_keys_of_the_view_that_reduce_the_error
     assert float(jnp.vdot(gradient.moves, wrong.moves)) > 0  # a step against the gradient reduces the error
 
 
+@pytest.mark.slow
 def test_density_control_keeps_the_slots_of_background_and_actors_apart():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2)))
     config = ReconConfig(sh_degree=3, budget=FIXED, density=DensityConfig(growth=9.0))
     state = init_state(jax.random.key(1), scene, make_optimizer(config.optim, SCALE))
@@ -178,8 +183,9 @@ def test_density_control_keeps_the_slots_of_background_and_actors_apart():
     assert float(jnp.abs(grown.params.gaussians.means[FIXED:]).max()) < 1  # copies of actors stay in object frames
 
 
+@pytest.mark.slow
 def test_splitting_keeps_nodes_and_divides_the_slots_among_actors():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     one = tracks_of(np.stack([np.eye(4)] * 2))
     names = ("quats", "positions", "present", "sizes", "soft")
     tracks = one.replace(**{name: jnp.concatenate([getattr(one, name)] * 2) for name in names})
@@ -198,7 +204,7 @@ def test_splitting_keeps_nodes_and_divides_the_slots_among_actors():
 
 
 def test_distance_outside_the_box():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2)))
     own = jax.tree.map(lambda x: x[FIXED:], scene.params.gaussians)
     np.testing.assert_array_equal(distance_outside_box(own, jnp.zeros(SLOTS, int), scene.tracks.sizes), 0)
@@ -206,8 +212,9 @@ def test_distance_outside_the_box():
     np.testing.assert_allclose(distance_outside_box(far, jnp.zeros(SLOTS, int), scene.tracks.sizes)[0], 0.6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_steady_path_has_no_roughness_at_uneven_key_times():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     times, speed, spin = np.array([0.0, 0.1, 0.3, 0.4, 0.8]), rng.normal(size=3), rng.normal(size=3)
     poses = np.stack([np.eye(4)] * 5)
     for pose, t in zip(poses, times, strict=True):

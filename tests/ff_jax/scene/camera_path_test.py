@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ff_jax.scene.camera_path import ROTATION_ARM, camera_roughness, make_path
+from tests.random_inputs import seeded_rng
 
 SPEED = np.array([9.0, 1.0, 0.2])  # m/s
 
@@ -21,7 +22,7 @@ def street(rng, times):
 
 @pytest.fixture
 def drive():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     times = np.cumsum(rng.uniform(0.05, 0.2, 9))
     return rng, times, street(rng, times)
 

@@ -4,14 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from ff_jax.scene import compose
 from ff_jax.scene.deformable import deform, init_soft
 from tests.ff_jax.scene.actors_test import FIXED, SLOTS, M, random_pose, scene_of, tracks_of
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_deforms_at_first_and_rigid_actors_never_deform():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.stack([random_pose(rng), random_pose(rng)])
     rigid, soft = (scene_of(np.random.default_rng(1), tracks_of(poses, soft=soft)) for soft in (False, True))
     for a, b in zip(*(jax.tree.leaves(compose(s, jnp.float32(0.4))) for s in (rigid, soft)), strict=True):
@@ -28,7 +32,7 @@ def test_nothing_deforms_at_first_and_rigid_actors_never_deform():
 
 def test_the_network_fits_a_swing():
     """Legs swing by a fifth of the box, in opposite phase."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = scene_of(rng, tracks_of(np.stack([np.eye(4)] * 2), soft=True))
     own = jax.tree.map(lambda x: x[FIXED : FIXED + M], scene.params.gaussians)
     actor, soft, sizes = jnp.zeros(M, int), jnp.array([True]), jnp.ones((1, 3))

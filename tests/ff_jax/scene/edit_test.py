@@ -7,13 +7,14 @@ import pytest
 
 from ff_jax.scene import compose, edit
 from tests.ff_jax.scene.actors_test import FIXED, SLOTS, M, random_pose, scene_of, tracks_of
+from tests.random_inputs import seeded_rng
 
 composed = jax.jit(compose)
 
 
 @pytest.fixture
 def scene():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     return scene_of(rng, tracks_of(np.stack([random_pose(rng), random_pose(rng)])))
 
 
@@ -28,6 +29,7 @@ def object_axes(scene, time=0.0):
     return np.asarray(composed(scene, jnp.float32(time)).sh_axes)[-1]
 
 
+@pytest.mark.slow
 def test_remove_changes_only_the_actor(scene):
     edited = edit.remove(scene, 0)
     assert len(own(scene)) == M and len(own(edited)) == 0
@@ -46,6 +48,7 @@ def test_move_acts_in_the_object_frame_at_all_times(scene):
     np.testing.assert_allclose(rotated, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_duplicate_is_equal_and_independent(scene):
     twice = edit.duplicate(scene, 0)
     np.testing.assert_allclose(own(twice, 1), own(scene), atol=1e-6)
@@ -55,6 +58,7 @@ def test_a_duplicate_is_equal_and_independent(scene):
     assert len(own(edit.remove(apart, 0), 1)) == M
 
 
+@pytest.mark.slow
 def test_replace_keeps_the_ground(scene):
     two = edit.move(edit.duplicate(scene, 0), 1, np.array([5.0, 0, 0]))
     sizes = two.tracks.sizes.at[0, 2].set(1.0).at[1, 2].set(3.0)

@@ -9,6 +9,7 @@ from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel, render_scene
 from ff_jax.scene.novel_deformation import init_novel_motion
 from ff_jax.scene.scene import PointCloud, with_ground
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_view, pinhole, quick, scene_from_points
 
 SETTINGS = RenderSettings(capacity=4096)
@@ -23,7 +24,7 @@ def points(rng, count):
 @pytest.fixture
 def scenes():
     """Return a scene with a ground, without and with a deformation whose parameters are random."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     xyz, rgb, _ = map(np.asarray, points(rng, COUNT))
     scene = with_ground(scene_from_points(xyz, rgb, 0.3, COUNT), PointCloud(*points(rng, GROUND)), GROUND + 2)
     motion = jax.tree.map(
@@ -40,11 +41,13 @@ render = jax.jit(lambda scene, view: render_scene(SceneModel(scene, SETTINGS, 1)
 means = jax.jit(lambda scene, view: SceneModel(scene, SETTINGS, 1).render_input(view).world.gaussians.means)
 
 
+@pytest.mark.slow
 def test_a_recorded_camera_renders_the_same_bits_with_and_without_the_deformation(scenes):
     for one, other in zip(*(render(scene, view()) for scene in scenes), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_novel_camera_sees_moved_gaussians_but_the_same_ground(scenes):
     plain, deformed = scenes
     still = means(plain, view())
@@ -56,6 +59,7 @@ def test_a_novel_camera_sees_moved_gaussians_but_the_same_ground(scenes):
     assert np.abs(render(plain, view()).rgb - render(deformed, view(jnp.array([3.0, 0, 0]))).rgb).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_new_deformation_moves_nothing_and_learns_from_novel_cameras_only(scenes):
     plain, _ = scenes
     new = plain.replace(params=plain.params.replace(novel=init_novel_motion(jax.random.key(1))))
@@ -71,6 +75,7 @@ def test_a_new_deformation_moves_nothing_and_learns_from_novel_cameras_only(scen
         assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient)) == has_gradient
 
 
+@pytest.mark.slow
 def test_offsets_are_dropped_where_nothing_depends_on_them(scenes):
     given = view(jnp.ones(3))
     kept = [SceneModel(scene, SETTINGS).prepare(given).offset is not None for scene in scenes]

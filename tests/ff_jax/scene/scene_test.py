@@ -10,6 +10,7 @@ from ff_jax.render.camera import make_camera, resize
 from ff_jax.render.renderer import RenderSettings, ray_directions
 from ff_jax.scene import SceneModel, refined_camera, render_scene
 from ff_jax.scene.exposure import apply_exposure
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_view, pinhole, scene_from_points
 
 SETTINGS = RenderSettings(capacity=2048)
@@ -29,8 +30,9 @@ def rendered(scene):
     return render_scene(SceneModel(scene, SETTINGS, 3), view())
 
 
+@pytest.mark.slow
 def test_dead_slots_are_invisible():
-    scene = tiny_scene(np.random.default_rng())
+    scene = tiny_scene(seeded_rng())
     rgb = rendered(scene).rgb
     means = scene.params.gaussians.means.at[40:].set(jnp.array([0.0, 0.0, 2.0]))
     gaussians = scene.params.gaussians.replace(means=means)
@@ -39,15 +41,16 @@ def test_dead_slots_are_invisible():
 
 
 def test_an_empty_scene_shows_the_sky():
-    scene = tiny_scene(np.random.default_rng())
+    scene = tiny_scene(seeded_rng())
     empty = scene.replace(alive=jnp.zeros_like(scene.alive))
     out = rendered(empty)
     np.testing.assert_allclose(out.rgb, out.sky, atol=1e-6)
     assert float(out.alpha.max()) == 0
 
 
+@pytest.mark.slow
 def test_gradients_reach_poses_intrinsics_exposure_and_sky():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = tiny_scene(rng)
     # The target is the view of another pose: the loss then has a gradient larger than the steps where splats are cut.
     delta = jnp.asarray(rng.choice([-1, 1], 6) * rng.uniform(0.05, 0.1, 6), jnp.float32)
@@ -73,7 +76,7 @@ def test_gradients_reach_poses_intrinsics_exposure_and_sky():
 
 
 def test_views_that_are_not_recorded_ignore_corrections():
-    scene = tiny_scene(np.random.default_rng())
+    scene = tiny_scene(seeded_rng())
     params = scene.params.replace(poses=scene.params.poses + 0.1, intrinsics=scene.params.intrinsics + 0.1)
     camera = refined_camera(params, view(frame=-1))
     np.testing.assert_array_equal(camera.K, view().camera.K)
@@ -82,14 +85,14 @@ def test_views_that_are_not_recorded_ignore_corrections():
 
 
 def test_exposure_is_affine():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     rgb, delta = rng.uniform(size=(5, 7, 3)).astype(np.float32), rng.normal(size=(3, 4)).astype(np.float32)
     expected = rgb @ (np.eye(3) + delta[:, :3]).T + delta[:, 3]
     np.testing.assert_allclose(apply_exposure(jnp.asarray(rgb), jnp.asarray(delta)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_ray_directions_pass_through_their_pixels():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = Rotation.random(rng=rng).as_matrix(), rng.normal(size=3)
     camera = make_camera(np.array([[30.0, 4, 19], [0, 28, 13], [0, 0, 1]]), pose, 40, 24)
@@ -104,4 +107,4 @@ def test_ray_directions_pass_through_their_pixels():
 
 def test_too_many_points_are_an_error():
     with pytest.raises(ValueError, match="40 initial points do not fit into capacity=8"):
-        tiny_scene(np.random.default_rng(), capacity=8)
+        tiny_scene(seeded_rng(), capacity=8)

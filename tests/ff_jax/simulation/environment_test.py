@@ -16,6 +16,8 @@ from ff_jax.simulation.scene import SimulatedScene
 from tests.ff_jax.data import tiny
 from tests.ff_jax.simulation.tiny_scene import posterior_without_views, tiny_reader
 
+pytestmark = pytest.mark.slow
+
 NOTHING = {"acc": np.zeros(1, np.float32), "steer_rate": np.zeros(1, np.float32)}
 
 

@@ -120,6 +120,7 @@ def failure(client, name, request):
     return caught.value.code().name, caught.value.details()
 
 
+@pytest.mark.slow
 def test_versions_scenes_masks_and_health(client):
     version = client.call("get_version")
     assert (version.version_id, version.git_hash) == ("1.2.3", "abc")
@@ -157,6 +158,7 @@ def matrix_of_optical_axes():
     return result
 
 
+@pytest.mark.slow
 def test_another_size_scales_the_intrinsics(client, reader, image_request):
     image = pixels(client.call("render_rgb", image_request(resolution_w=48, resolution_h=16)))
     camera = make_camera(tiny.K, matrix_of_optical_axes(), tiny.WIDTH, tiny.HEIGHT)
@@ -165,6 +167,7 @@ def test_another_size_scales_the_intrinsics(client, reader, image_request):
     assert difference(image[:, ::2], native) < difference(image[:, 24:], native)  # the same field of view
 
 
+@pytest.mark.slow
 def test_a_fisheye_is_rendered_and_black_beyond_its_angle(client, reader, image_request):
     request, numbers = image_request(), {"focal_length_x": 20, "focal_length_y": 20, "radial_coeffs": [0.1]}
     fisheye = message("OpenCVFisheyeCameraParam")(principal_point_x=12, principal_point_y=8, max_angle=0.5, **numbers)
@@ -222,6 +225,7 @@ def test_formats(client, image_request):
     assert client.call("render_rgb", image_request(image_format=2)) == good  # the quality of clients by default
 
 
+@pytest.mark.slow
 def test_a_sensor_pose_that_moves_is_a_rolling_shutter(client, image_request, cameras):
     """The camera moves to the right: the last line sees the actor further left than the first."""
     start = matrix(cameras[0].rig_to_camera)
@@ -239,6 +243,7 @@ def test_a_sensor_pose_that_moves_is_a_rolling_shutter(client, image_request, ca
     assert difference(down, still) > 0.5
 
 
+@pytest.mark.slow
 def test_trust_is_the_eig_of_the_library(client, reader, image_request, monkeypatch):
     posterior, maps = posterior_without_views(reader), []
 
@@ -389,6 +394,7 @@ def server_scene(server):
     return server.service.scenes._scenes["street"]
 
 
+@pytest.mark.slow
 def test_sixteen_clients_at_once(client, image_request, server):
     request = image_request()
     expected_bytes = client.call("render_rgb", request).image_bytes

@@ -15,6 +15,9 @@ from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.scene.tracks import actor_names
 from ff_jax.train.batches import TrainBatches
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def batches_of(log, cache_bytes=4 << 30, **options):
@@ -49,7 +52,7 @@ def test_moving_pixels_count_only_if_they_are_modeled(log):
 
 
 def test_prefetched_frames_are_the_same_frames(tmp_path):
-    log, rng = tiny.make_scene(tmp_path / "log"), np.random.default_rng()
+    log, rng = tiny.make_scene(tmp_path / "log"), seeded_rng()
     direct, prefetched = batches_of(log), batches_of(log, cache_bytes=0)
     prefetched.prefetch([4, 5])  # never used: canceled
     for index in rng.permutation(6):

@@ -105,6 +105,7 @@ def test_results_do_not_depend_on_capacities_nor_on_when_they_are_compiled(batch
         jax.tree.map(np.testing.assert_array_equal, leaves(other), leaves(grown))
 
 
+@pytest.mark.slow
 def test_dropped_intersections_are_reported_and_the_lists_grow(batches, caplog):
     state, plan = start(batches)
     plan = plan.with_capacity(1 << 15)

@@ -20,6 +20,8 @@ from ff_jax.train.config import ReconConfig
 from ff_jax.train.loop import select_slot
 from ff_jax.train.shift_schedule import ShiftSchedule
 
+pytestmark = pytest.mark.slow
+
 START, STOP = 7, 20  # the event is after a checkpoint (5), and after a check of the capacity
 CONFIG = FuseConfig(
     steps=STOP,

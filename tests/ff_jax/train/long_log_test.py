@@ -7,6 +7,8 @@ import pytest
 
 from tests.ff_jax.train import long_log
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT = 320, 200
 CACHE = 32 << 20  # bytes on the device, which is host memory here; one batch takes 1.4 MB
 REST = 256 << 20  # decoders, threads, the batches that are being loaded

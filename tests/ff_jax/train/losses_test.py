@@ -4,6 +4,7 @@ import numpy as np
 
 from ff_jax.render.gaussians import Gaussians
 from ff_jax.train import losses
+from tests.random_inputs import seeded_rng
 from tests.scenes import normal, random_gaussians
 
 
@@ -12,7 +13,7 @@ def images(rng, height=24, width=31):
 
 
 def test_photometric_against_numpy_and_zero_weight():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     a, b = images(rng)
     weight = jnp.asarray(rng.uniform(size=a.shape[:2]), jnp.float32)
     expected = np.mean(np.asarray(weight) * np.abs(np.asarray(a - b)).mean(-1))
@@ -38,7 +39,7 @@ def test_the_sky_loss_lowers_opacity_in_the_sky_and_raises_it_elsewhere():
 
 
 def test_regularizers_ignore_dead_slots():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     g = random_gaussians(rng, 6).replace(log_scales=normal(rng, 6, 3), logit_opacities=normal(rng, 6))
     alive = jnp.arange(6) < 3
     config = losses.LossConfig(opacity=0.5, scale=0.25)
@@ -50,7 +51,7 @@ def test_regularizers_ignore_dead_slots():
 
 
 def test_the_region_loss_is_that_of_its_region():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image, target = (jnp.asarray(rng.uniform(size=(6, 8, 3)), jnp.float32) for _ in range(2))
     region = jnp.zeros((6, 8)).at[2:4, 3:6].set(1.0)
     expected = np.abs(np.asarray(image - target))[2:4, 3:6].mean()
@@ -72,7 +73,7 @@ def test_only_needles_beyond_the_limit_are_penalized():
 
 
 def test_the_coarse_loss_is_that_of_squares_and_has_a_gradient_at_large_distances():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image, target = (jnp.asarray(rng.uniform(size=(37, 50, 3)), jnp.float32) for _ in range(2))
     weight = jnp.asarray(rng.uniform(size=(37, 50)), jnp.float32)
     difference, expected = np.asarray(weight[..., None] * (image - target)), 0.0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ff_jax.train.pseudo_views import PseudoClip, append, emptied, init_pseudo_views, pseudo_batch
+from tests.random_inputs import seeded_rng
 
 H, W = 24, 40
 
@@ -16,7 +17,7 @@ def clip_of(images):
 
 
 def test_the_buffer_is_a_ring():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     views = init_pseudo_views(5, H, W)
     clips = [jnp.asarray(rng.uniform(size=(3, H, W, 3)), jnp.float32) for _ in range(2)]
     for clip in clips:
@@ -30,6 +31,7 @@ def test_the_buffer_is_a_ring():
     assert int(batch.view.exposure) == 11 and bool(batch.novel) and int(batch.view.frame) == -1
 
 
+@pytest.mark.slow
 def test_an_emptied_buffer_starts_again_at_its_first_slot():
     views = append(init_pseudo_views(3, H, W), clip_of(jnp.ones((2, H, W, 3))))
     views = append(emptied(views), clip_of(jnp.zeros((1, H, W, 3))))
@@ -43,7 +45,7 @@ def test_a_clip_longer_than_the_buffer_is_an_error():
 
 @pytest.mark.parametrize("with_offsets", [True, False])
 def test_offsets_of_cameras_are_stored_where_something_depends_on_them(with_offsets):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     offsets = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
     clip = clip_of(jnp.zeros((2, H, W, 3)))._replace(offsets=offsets)
     views = append(init_pseudo_views(3, H, W, with_offsets=with_offsets), clip)

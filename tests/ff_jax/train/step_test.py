@@ -23,7 +23,10 @@ from ff_jax.train.losses import FULL_COVERAGE, LossConfig, coverage
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer, means_rate
 from ff_jax.train.state import init_state
 from ff_jax.train.step import add_novel, make_train_step, view_loss
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_batch, make_view, pinhole, scene_from_points
+
+pytestmark = pytest.mark.slow
 
 W, H = 40, 24
 SETTINGS = RenderSettings(capacity=4096)
@@ -160,7 +163,7 @@ def test_pixels_of_weight_0_do_not_change_the_scene():
     start, _ = start_and_batches()
     image_only = LossConfig(opacity=0.0, scale=0.0, exposure=0.0)
     config = ReconConfig(sh_degree=1, budget=96, loss=image_only, density=DensityConfig(noise=0.0))
-    wrong = jnp.asarray(np.random.default_rng().uniform(size=(H, W, 3)), jnp.float32)
+    wrong = jnp.asarray(seeded_rng().uniform(size=(H, W, 3)), jnp.float32)
     nothing = make_batch(wrong, make_view(pinhole(W, H, 30.0), exposure=2), weight=0.0, novel=True)
     train_step = make_train_step(config, SETTINGS)
     state, _ = train_step(state_of(start, config), nothing, SCALE)
@@ -172,7 +175,7 @@ def test_a_pseudo_view_is_added_to_the_recorded_image():
     """The gradient of both images together is the sum of their gradients; the depth of few pixels counts little."""
     start, batches = start_and_batches()
     config = LossConfig(opacity=0.0, scale=0.0, exposure=0.0, novel=0.7)
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     other = make_batch(jnp.asarray(rng.uniform(size=(H, W, 3)), jnp.float32), batches[0].view, weight=0.3, novel=True)
     depth = np.zeros((H, W), np.float32)
     depth[:2, :3] = 4.0
@@ -216,7 +219,7 @@ def test_rates_of_zero_freeze_exactly_and_poses_follow_their_rate():
 @pytest.mark.parametrize("config", [CONFIG, SPLITTING], ids=["mcmc", "split"])
 def test_the_ground_keeps_its_positions_and_its_number_and_learns_the_rest(config):
     background, batches = start_and_batches()
-    rng, slots = np.random.default_rng(), 20
+    rng, slots = seeded_rng(), 20
     road = rng.uniform([-2, 0.5, 3], [2, 1, 8], (16, 3))
     cloud = PointCloud(*(jnp.asarray(part, jnp.float32) for part in (road, rng.random((16, 3)), np.full(16, 0.4))))
     start = with_ground(background, cloud, slots)
@@ -240,7 +243,7 @@ def test_training_renders_the_color_bands_that_the_plan_shows(first):
     """A loaded scene trains with all of its bands from the first step on: its renders and its gradients have them."""
     start, batches = start_and_batches()
     gaussians = start.params.gaussians
-    sh = jnp.asarray(np.random.default_rng().normal(0, 0.3, (len(gaussians.sh), 4, 3)), jnp.float32)
+    sh = jnp.asarray(seeded_rng().normal(0, 0.3, (len(gaussians.sh), 4, 3)), jnp.float32)
     start = start.replace(params=start.params.replace(gaussians=gaussians.replace(sh=gaussians.sh + sh)))
     config = dataclasses.replace(CONFIG, first_sh_degree=first)
     plan = TrainPlan(config, SETTINGS, radius=2.0, steps=60)

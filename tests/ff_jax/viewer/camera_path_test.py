@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ff_jax.viewer import RecordedPath, frame_size, pose_at, square_size, view_at
+from tests.random_inputs import seeded_rng
 
 
 def random_path(rng, count: int) -> RecordedPath:
@@ -20,7 +21,7 @@ def random_path(rng, count: int) -> RecordedPath:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_path_contains_recorded_poses_and_shifts_go_left(count):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     path = random_path(rng, count)
     for index, time in enumerate(path.times):
         np.testing.assert_allclose(pose_at(path, float(time)), path.poses[index], atol=1e-9)
@@ -33,7 +34,7 @@ def test_path_contains_recorded_poses_and_shifts_go_left(count):
 
 
 def test_between_recorded_poses_the_camera_is_halfway():
-    path = random_path(np.random.default_rng(), 2)
+    path = random_path(seeded_rng(), 2)
     middle = pose_at(path, float(path.times.mean()))
     np.testing.assert_allclose(middle[:3, 3], path.poses[:, :3, 3].mean(0), atol=1e-9)
     angles = [Rotation.from_matrix(path.poses[i, :3, :3].T @ middle[:3, :3]).magnitude() for i in (0, 1)]
@@ -41,7 +42,7 @@ def test_between_recorded_poses_the_camera_is_halfway():
 
 
 def test_field_of_view_does_not_depend_on_the_pixels():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     path = random_path(rng, 3)
     fov, aspect, pose = float(rng.uniform(0.4, 1.5)), float(rng.uniform(0.5, 2.5)), path.poses[1]
     size = frame_size(300, aspect)
@@ -54,7 +55,7 @@ def test_field_of_view_does_not_depend_on_the_pixels():
 
 
 def test_sizes_are_few_and_near_the_requested_aspect():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     aspects = rng.uniform(1.2, 2.2, 200)
     sizes = {frame_size(640, float(aspect)) for aspect in aspects}
     assert len(sizes) <= 5 and all(width == 640 and height % 16 == 0 for width, height in sizes)

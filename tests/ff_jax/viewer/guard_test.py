@@ -11,6 +11,8 @@ from ff_jax.viewer import Session
 from ff_jax.viewer.guard import is_known_origin, is_valid
 from tests.ff_jax.viewer.tiny_run import make_log, make_reader, write
 
+pytestmark = pytest.mark.slow
+
 for package in ("viser", "msgspec", "websockets"):
     pytest.importorskip(package, reason="the viewer needs the package viser")
 

@@ -9,6 +9,7 @@ import pytest
 
 from ff_jax.scene import RenderedScene
 from ff_jax.viewer.layers import ALPHA, DEPTH, EIG, LAYERS, RGB, UCR, Scales, colorize, legend, scale_of, with_legend
+from tests.random_inputs import seeded_rng
 
 H, W = 12, 17
 SCALES = Scales(eig=2.0, depth=30.0, tau=0.7)
@@ -16,7 +17,7 @@ SCALES = Scales(eig=2.0, depth=30.0, tau=0.7)
 
 @pytest.fixture
 def rendered():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
 
     def image(*more):
         return jnp.asarray(rng.uniform(-0.1, 1.1, (H, W, *more)), jnp.float32)

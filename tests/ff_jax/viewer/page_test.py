@@ -12,6 +12,8 @@ from tests.ff_jax.viewer.tiny_run import make_log, make_reader, write
 
 viser = pytest.importorskip("viser", reason="the viewer needs the package viser")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):

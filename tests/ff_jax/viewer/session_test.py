@@ -27,6 +27,9 @@ from ff_jax.viewer import (
 from ff_jax.viewer.layers import EIG
 from ff_jax.viewer.session import apply_edits, side_by_side
 from tests.ff_jax.viewer.tiny_run import SIZE, difference, make_log, make_reader, write
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def posterior(session):
 
 @pytest.fixture
 def view(session):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     path = recorded_path(session.reader.recording)
     time, shift = float(rng.uniform(path.times[0], path.times[-1])), float(rng.uniform(-2, 2))
     return view_at(path, pose_at(path, time, shift), time, path.fov, path.aspect, SIZE)

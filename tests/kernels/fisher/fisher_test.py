@@ -21,6 +21,9 @@ from kernels import (
 )
 from kernels.fisher.eig import eig_of_covariance
 from kernels.fisher.specs import TEST_SPECS, FisherSpec
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 # Most problems are tiny: on a CPU, compiling is what takes time.
 QUICK = None if jax.default_backend() == "gpu" else {"xla_backend_optimization_level": 0}
@@ -90,7 +93,7 @@ class Problem(NamedTuple):
 
 def problem(spec, capacity=4096) -> Problem:
     """Sample the inputs of both ops, as float32 arrays."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), splats(rng, spec))
     bins = bin_fast(scene, TileGrid(spec.width, spec.height, spec.tile), capacity=capacity)
     background = jnp.asarray(rng.uniform(0, 1, (spec.height, spec.width, 3)), jnp.float32)
@@ -188,7 +191,7 @@ def test_culled_gaussians_may_carry_anything(implementation):
 
 
 def test_eig_is_exact_for_tiny_and_huge_covariances():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     factor = rng.normal(size=(200, 3, 3)) * 10.0 ** rng.uniform(-6, 6, (200, 1, 1))
     covariance = (factor @ factor.transpose(0, 2, 1)).astype(np.float32).astype(np.float64)
     values = np.linalg.eigvalsh(covariance).clip(0)
@@ -220,7 +223,7 @@ def shape_of(parameters):
 
 @pytest.mark.parametrize("implementation", ["reference", "xla", "pallas"])
 def test_long_thin_footprints_do_not_cancel(implementation):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     count, grid = 6, TileGrid(40, 32)
     parameters = rng.uniform([10, 10, 4, -0.6, 0.3, -1.5], [30, 22, 5.3, -0.5, 1.3, -0.5], (count, 6))
     with jax.enable_x64(True):

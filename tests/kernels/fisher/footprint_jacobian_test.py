@@ -11,6 +11,9 @@ from kernels import Bins, ProjectionOptions, TileGrid, ViewGeometry, project
 from kernels.fisher import quadratic_forms, quadratic_forms_gpu
 from kernels.fisher.footprint_jacobian import footprint_jacobian
 from kernels.project.specs import SceneSpec, make_scene, scene_records
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 SPEC = SceneSpec(150, 97, 55, max_scale=0.3)
 DEVICES = [True, pytest.param(False, marks=pytest.mark.gpu)]
@@ -33,7 +36,7 @@ def footprint(geometry: ViewGeometry) -> np.ndarray:
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_jacobian_is_that_of_the_projection(antialiased):
     """Finite differences in float64, along every parameter."""
-    geometry, visible = problem(antialiased, np.random.default_rng())
+    geometry, visible = problem(antialiased, seeded_rng())
     L = np.asarray(jax.jit(footprint_jacobian)(geometry))
     assert np.all(L[~visible] == 0) and visible.sum() > 20
     with jax.enable_x64(True):
@@ -70,7 +73,7 @@ def bins_of(visible: np.ndarray) -> Bins:
     """Make lists with one entry of every visible Gaussian, these front to back in any order."""
     count = len(visible)
     order = np.argsort(~visible, kind="stable")
-    order[: visible.sum()] = np.random.default_rng().permutation(order[: visible.sum()])
+    order[: visible.sum()] = seeded_rng().permutation(order[: visible.sum()])
     last = np.cumsum(visible[order])
     arrays = np.zeros(count), np.zeros(2), np.zeros(count), order, last - visible[order], last, visible.sum()
     return Bins(*(jnp.asarray(x, jnp.int32) for x in arrays), TileGrid(16, 16))
@@ -78,7 +81,7 @@ def bins_of(visible: np.ndarray) -> Bins:
 
 @pytest.mark.parametrize("interpret", DEVICES)
 def test_kernels_give_what_the_stored_jacobian_gives(interpret):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     geometry, visible = problem(True, rng)
     gaussians = geometry.gaussians._replace(sh=jnp.zeros((len(visible), 1, 3)))
     p = project(gaussians, geometry.camera, geometry.options, implementation="reference")

@@ -7,6 +7,9 @@ import pytest
 
 from kernels import CameraMatrices, ProjectionOptions, project, sh_basis, sh_color
 from kernels.project.specs import TINY, make_scene, scene_records
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = ProjectionOptions(TINY.width, TINY.height)
 ANTIALIASED = ProjectionOptions(TINY.width, TINY.height, antialiased=True)
@@ -43,7 +46,7 @@ def in_view(scene: dict, result) -> np.ndarray:
 
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_matches_naive_projection(antialiased):
-    scene = make_scene(TINY, np.random.default_rng())
+    scene = make_scene(TINY, seeded_rng())
     options = ANTIALIASED if antialiased else OPTIONS
     result = jax.jit(lambda s: project(*scene_records(s), options))(scene)
     selected = in_view(scene, result)
@@ -61,7 +64,7 @@ def test_matches_naive_projection(antialiased):
 
 
 def test_extent_bounds_alpha():
-    scene = make_scene(TINY, np.random.default_rng())
+    scene = make_scene(TINY, seeded_rng())
     result = RUN(scene)
     selected = in_view(scene, result)
     angle = np.linspace(0, 2 * np.pi, 400)
@@ -85,7 +88,7 @@ def loss(scene: dict, weights: tuple) -> jax.Array:
 
 def test_gradients_match_finite_differences():
     """All arrays, the pose and the intrinsics included, along random directions in float64."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     with jax.enable_x64(True):
         scene = {k: jnp.asarray(v, jnp.float64) for k, v in make_scene(TINY, rng).items()}
         N = TINY.gaussians
@@ -111,7 +114,7 @@ def test_gradients_match_finite_differences():
 
 @pytest.mark.parametrize("gaussians", [3, 21])
 def test_blocks_that_are_not_full_change_nothing(gaussians):
-    scene = make_scene(TINY._replace(gaussians=gaussians), np.random.default_rng())
+    scene = make_scene(TINY._replace(gaussians=gaussians), seeded_rng())
 
     def total(scene: dict, name: str) -> jax.Array:
         return sum(jnp.sum(jnp.sin(x)) for x in project(*scene_records(scene), OPTIONS, implementation=name))
@@ -125,7 +128,7 @@ def test_blocks_that_are_not_full_change_nothing(gaussians):
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
     """Interpreted where there is no GPU; both modes, the pose and the intrinsics included, and second derivatives."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     scene = {k: jnp.asarray(v) for k, v in make_scene(TINY._replace(gaussians=150), rng).items()}
     direction = {k: jnp.asarray(1e-2 * rng.normal(size=v.shape), jnp.float32) for k, v in scene.items()}
     weights = [jnp.asarray(rng.normal(size=(150, n)), jnp.float32) for n in (2, 3, 1, 1, 3)]
@@ -154,7 +157,7 @@ def test_kernel_equals_the_reference_in_value_and_derivatives(antialiased):
 
 
 def test_kernel_takes_a_batch_of_cameras():
-    scene = {k: jnp.asarray(v) for k, v in make_scene(TINY, np.random.default_rng()).items()}
+    scene = {k: jnp.asarray(v) for k, v in make_scene(TINY, seeded_rng()).items()}
     gaussians, camera = scene_records(scene)
     poses = jnp.stack([camera.camera_from_world] * 2).at[1, 0, 3].add(0.1)
 
@@ -167,7 +170,7 @@ def test_kernel_takes_a_batch_of_cameras():
 
 
 def test_what_cannot_be_seen_is_culled_with_finite_gradients():
-    scene = make_scene(TINY, np.random.default_rng())
+    scene = make_scene(TINY, seeded_rng())
     bad = np.arange(12)
     scene["means"][0, 2] = np.nan
     scene["means"][1] = np.inf
@@ -200,7 +203,7 @@ def test_what_cannot_be_seen_is_culled_with_finite_gradients():
 
 
 def test_huge_and_tiny_footprints_stay_finite():
-    scene = make_scene(TINY, np.random.default_rng())
+    scene = make_scene(TINY, seeded_rng())
     scene["scales"][:10] = 1e4
     scene["scales"][10:20] = 1e-9
     scene["scales"][20:30] = [10.0, 1e-6, 1e-6]
@@ -212,7 +215,7 @@ def test_huge_and_tiny_footprints_stay_finite():
 
 
 def test_sh_degree_masks_bands_also_when_traced():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     directions = rng.normal(size=(20, 3))
     directions = jnp.asarray(directions / np.linalg.norm(directions, axis=-1, keepdims=True))
     sh = jnp.asarray(rng.normal(size=(20, 16, 3)))
@@ -233,7 +236,7 @@ def test_sh_basis_is_orthonormal():
 
 
 def test_impossible_arguments_are_named():
-    scene = make_scene(TINY, np.random.default_rng())
+    scene = make_scene(TINY, seeded_rng())
 
     def shapes(scene, options=OPTIONS, implementation=None):
         return jax.eval_shape(lambda s: project(*scene_records(s), options, implementation=implementation), scene)
@@ -247,5 +250,5 @@ def test_impossible_arguments_are_named():
 
 
 def test_no_gaussians():
-    scene = make_scene(TINY._replace(gaussians=0), np.random.default_rng())
+    scene = make_scene(TINY._replace(gaussians=0), seeded_rng())
     assert RUN(scene).color.shape == (0, 3)

@@ -8,6 +8,7 @@ import pytest
 from kernels import TileGrid, bin_tiles, check_finite, rasterize
 from kernels.project.types import Projected
 from kernels.rasterize.specs import CASES, SplatSpec, make_splats, projected_of
+from tests.random_inputs import seeded_rng
 
 SPEC = SplatSpec()
 ARGUMENTS = ("mean2d", "conic", "opacity", "features")
@@ -35,7 +36,7 @@ RUN = jax.jit(everything, static_argnums=(3, 4, 5))
 
 
 def random_problem(spec: SplatSpec):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     splats = make_splats(spec, rng)
     scale = {"mean2d": 1.0, "conic": 0.05, "opacity": 0.3, "features": 1.0}
     direction = {k: (s * rng.normal(size=splats[k].shape)).astype(np.float32) for k, s in scale.items()}
@@ -80,7 +81,7 @@ def test_is_bitwise_reproducible_and_ignores_the_order_of_the_input(name, tile):
     first = RUN(splats, direction, cotangent, name, tile)
     again = RUN(splats, direction, cotangent, name, tile)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    permutation = np.random.default_rng().permutation(SPEC.gaussians)
+    permutation = seeded_rng().permutation(SPEC.gaussians)
     moved = jax.tree.map(lambda x: x[permutation], (splats, direction))
     value, gradient, tangent, _ = RUN(*moved, cotangent, name, tile)
     jax.tree.map(np.testing.assert_array_equal, (value, tangent), (first[0], first[2]))
@@ -102,6 +103,7 @@ def test_a_broken_gaussian_leaves_the_others_alone(name, tile):
     assert_close({k: g[3:] for k, g in got[1].items()}, {k: g[3:] for k, g in expected[1].items()}, "gradient")
 
 
+@pytest.mark.slow
 def test_opaque_layers_blend_by_hand():
     """Three flat Gaussians over one pixel, against the recursion written out."""
     alpha, color = np.array([0.5, 0.9, 0.4]), np.array([1.0, 2.0, 4.0])
@@ -123,7 +125,7 @@ def test_opaque_layers_blend_by_hand():
 
 
 def test_no_gaussians_and_wrong_bins():
-    splats = make_splats(SplatSpec(0), np.random.default_rng())
+    splats = make_splats(SplatSpec(0), seeded_rng())
     bins = jax.jit(lambda s: bins_of(s, 8))(splats)
     arguments = projected_of(jax.tree.map(jnp.asarray, splats)), jnp.asarray(splats["features"])
     for name in ("reference", "xla", "pallas"):
@@ -144,7 +146,7 @@ def test_check_finite_names_the_argument_and_the_row():
 @pytest.mark.parametrize("name", ["xla", "pallas"])
 def test_a_tile_does_not_depend_on_what_other_tiles_show(name):
     """Where a walk stops behind opaque Gaussians depends on that tile alone."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     grid, N = TileGrid(16, 8, 8), 80  # two tiles
 
     def image(right: float):

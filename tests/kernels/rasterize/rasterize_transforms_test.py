@@ -13,6 +13,8 @@ import pytest
 from kernels import TileGrid, bin_tiles, rasterize
 from kernels.rasterize.specs import SplatSpec, make_splats, projected_of
 
+pytestmark = pytest.mark.slow
+
 SPEC = SplatSpec(24, 13, 9, 2)
 GRID = TileGrid(SPEC.width, SPEC.height, 8)
 ROOT = Path(__file__).parents[3]

@@ -11,6 +11,7 @@ from kernels.rasterize import gpu_backends, pallas_gpu, warp_reduction
 from kernels.rasterize.alpha_blending import splat_table
 from kernels.rasterize.specs import SplatSpec, make_splats, projected_of
 from tests.kernels.gpu_text import text_for_gpus
+from tests.random_inputs import seeded_rng
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 15, 16, 31, 32, 33, 40])
@@ -18,7 +19,7 @@ def test_every_total_is_in_some_thread(monkeypatch, count):
     lanes = np.arange(warp_reduction.WARP)
     monkeypatch.setattr(warp_reduction, "_lane", lambda: jnp.asarray(lanes))
     monkeypatch.setattr(warp_reduction, "_exchange", lambda value, offset: value[lanes ^ offset])
-    values = np.random.default_rng().normal(size=(count, warp_reduction.WARP)).astype(np.float32)
+    values = seeded_rng().normal(size=(count, warp_reduction.WARP)).astype(np.float32)
     totals = warp_reduction.totals([jnp.asarray(v) for v in values])
     assert len(totals) == -(-count // warp_reduction.WARP)
     numbers = np.concatenate([number for _, number in totals])
@@ -38,8 +39,9 @@ def test_few_exchanges_are_made(monkeypatch):
         assert len(made) == exchanges
 
 
+@pytest.mark.slow
 def test_both_kernels_lower_for_a_gpu_that_need_not_be_there(monkeypatch):
-    s = jax.tree.map(jnp.asarray, make_splats(SplatSpec(40, 37, 29, channels=3), np.random.default_rng()))
+    s = jax.tree.map(jnp.asarray, make_splats(SplatSpec(40, 37, 29, channels=3), seeded_rng()))
     splats, features = projected_of(s), s["features"]
     bins = bin_tiles(splats, TileGrid(37, 29), capacity=600)
     image = jnp.full((29, 37, 4), 0.5)

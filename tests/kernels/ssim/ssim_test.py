@@ -10,11 +10,12 @@ from kernels import ssim
 from kernels.ssim.reference import window_taps
 from kernels.ssim.specs import TEST_SHAPES
 from kernels.ssim.xla import blur_banded, blur_shifted
+from tests.random_inputs import seeded_rng
 
 
 def pair(shape, rng=None):
     """Make two similar images, like a render and its target."""
-    rng = rng or np.random.default_rng()
+    rng = rng or seeded_rng()
     a = rng.random(shape, np.float32)
     return jnp.asarray(a), jnp.asarray(np.clip(a + 0.2 * rng.normal(size=shape), 0, 1).astype(np.float32))
 
@@ -48,11 +49,12 @@ def test_uniform_window_equals_scikit_image_in_the_interior():
     np.testing.assert_allclose(ssim(a, b, window="uniform7")[3:-3, 3:-3], expected.mean(-1)[3:-3, 3:-3], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["gaussian11", "uniform7"])
 @pytest.mark.parametrize("shape", TEST_SHAPES)
 def test_fast_form_equals_the_specification(shape, window):
     a, b = pair(shape)
-    weight = jnp.asarray(np.random.default_rng().normal(size=shape[:2]), jnp.float32)
+    weight = jnp.asarray(seeded_rng().normal(size=shape[:2]), jnp.float32)
 
     def loss(a, b, implementation):
         return (weight * ssim(a, b, window=window, implementation=implementation)).sum()
@@ -67,15 +69,16 @@ def test_fast_form_equals_the_specification(shape, window):
 @pytest.mark.parametrize("blur", [blur_banded, blur_shifted])
 def test_both_blurs_sum_the_window_with_zeros_outside(blur):
     taps = window_taps("gaussian11")
-    image = np.random.default_rng().random((2, 9, 270)).astype(np.float32)
+    image = seeded_rng().random((2, 9, 270)).astype(np.float32)
     expected = np.apply_along_axis(np.convolve, 2, image, taps, "same")
     expected = np.stack([np.convolve(c, taps)[5:-5] for c in expected.transpose(0, 2, 1).reshape(-1, 9)])
     expected = expected.reshape(2, 270, 9).transpose(0, 2, 1)
     np.testing.assert_allclose(blur(jnp.asarray(image), taps), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_forward_mode_agrees_with_reverse_mode_and_finite_differences():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     a, b = pair((13, 12, 3), rng)
     tangent = jnp.asarray(rng.normal(size=a.shape), jnp.float32)
 

@@ -9,12 +9,15 @@ from scipy.stats import norm
 from experiments.studies.measures import calibration as study
 from experiments.studies.measures.calibration_figure import COLORS, calibration_figure
 from experiments.studies.measures.uncertainty_maps import METHODS
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def results():
     """Two runs in which only `exact` knows the error."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     out = []
     for _ in range(2):
         std = np.exp(rng.normal(-3, 1, 4000))
@@ -40,7 +43,7 @@ def test_the_map_that_knows_wins_and_its_threshold_serves_the_other_run(results)
 
 def test_one_inflation_calibrates_the_other_run():
     """Predictions whose variance beyond the noise is 9 times too small, in two runs of other noise."""
-    rng, runs, noises = np.random.default_rng(), [], (0.02, 0.04)
+    rng, runs, noises = seeded_rng(), [], (0.02, 0.04)
     for noise in noises:
         beyond = np.exp(rng.normal(-3, 1, 20_000))
         error = rng.normal(size=20_000) * np.sqrt(noise**2 + 9 * beyond**2)
@@ -74,7 +77,7 @@ def test_pixel_errors_are_those_of_valid_pixels():
 
 
 def test_dissimilarity_is_that_of_valid_pixels():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image = rng.random((12, 13, 3), np.float32)
     valid = rng.random((12, 13)) < 0.5
     assert np.abs(study.pixel_dissimilarity(image, image, valid)).max() < 1e-5

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments.studies.measures.exposure import best_affine, exposure_errors, held_out_psnr, per_image, shared
 from ff_jax.data.lazy_arrays import Source
@@ -11,7 +12,10 @@ from ff_jax.data.scene_data import Frame, SceneData
 from ff_jax.scene.exposure import apply_exposure
 from ff_jax.scene.scene import exposure_of
 from ff_jax.train.batches import view_of
+from tests.random_inputs import seeded_rng
 from tests.scenes import scene_from_points
+
+pytestmark = pytest.mark.slow
 
 COUNT = 12
 
@@ -54,7 +58,7 @@ def scene_with(exposures):
 
 
 def test_exposures_that_undo_the_drift_leave_only_the_common_part():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     drift = np.stack([rng.normal(1, 0.1, COUNT), rng.normal(0, 0.05, COUNT)], -1)
     log = log_of(rng.random((8, 10, 3)), drift)
     errors = exposure_errors(scene_with(drift + np.array([-0.3, 0.1])), log, drift)
@@ -64,7 +68,7 @@ def test_exposures_that_undo_the_drift_leave_only_the_common_part():
 
 
 def test_a_held_out_frame_gets_the_exposure_between_its_neighbors():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image, drift, held_out = rng.uniform(0.2, 0.7, (8, 10, 3)), linear_drift(rng), (3, 7)
     exposures = np.where(np.isin(np.arange(COUNT), held_out)[:, None], 5.0, drift)  # their own are not used
     scores = held_out_psnr(renderer_of(image, scene_with(exposures)), log_of(image, drift, held_out))
@@ -72,7 +76,7 @@ def test_a_held_out_frame_gets_the_exposure_between_its_neighbors():
 
 
 def test_the_best_affine_map_undoes_any():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     truth = rng.uniform(0.2, 0.8, (8, 10, 3)).astype(np.float32)
     image = truth @ (np.eye(3) + rng.normal(0, 0.1, (3, 3))) + rng.normal(0, 0.1, 3)
     np.testing.assert_allclose(best_affine(image.astype(np.float32), truth), truth, atol=1e-4)

@@ -2,12 +2,16 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from experiments.studies.measures.poses import perturb_poses, pose_errors, refinement_errors
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.scene_data import Frame, SceneData
+from tests.random_inputs import seeded_rng
 from tests.scenes import scene_from_points
+
+pytestmark = pytest.mark.slow
 
 
 def poses_along_a_street(rng, count=12):
@@ -25,7 +29,7 @@ def disturbed(poses, rng, meters, degrees):
 
 
 def test_a_motion_of_all_cameras_is_no_error():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     truth, whole = poses_along_a_street(rng), np.eye(4)
     whole[:3, :3], whole[:3, 3] = Rotation.from_rotvec(rng.normal(0, 0.2, 3)).as_matrix(), rng.normal(0, 3, 3)
     meters, degrees = pose_errors(whole @ truth, truth)
@@ -33,7 +37,7 @@ def test_a_motion_of_all_cameras_is_no_error():
 
 
 def test_a_change_of_scale_is_an_error_unless_the_scale_is_aligned():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     truth, grown = poses_along_a_street(rng), poses_along_a_street(rng)
     grown[:, :3, :3], grown[:, :3, 3] = truth[:, :3, :3], 1.01 * truth[:, :3, 3] + rng.normal(0, 3, 3)
     off = truth[:, :3, 3] - truth[:, :3, 3].mean(0)
@@ -42,7 +46,7 @@ def test_a_change_of_scale_is_an_error_unless_the_scale_is_aligned():
 
 
 def test_errors_equal_the_perturbation_up_to_a_common_motion():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     truth = poses_along_a_street(rng, 200)
     meters, degrees = pose_errors(disturbed(truth, rng, 0.2, 2.0), truth)
     np.testing.assert_allclose([meters, degrees], [0.2, 2.0], rtol=0.2)
@@ -63,7 +67,7 @@ def scene_with(poses, count=12):
 
 
 def test_corrections_that_undo_the_perturbation_leave_no_error():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     truth = log_of(poses_along_a_street(rng))
     wrong = perturb_poses(truth, 0.2, 2.0, rng)
     pairs = zip(truth.frames, wrong.frames, strict=True)

@@ -22,6 +22,9 @@ from ff_jax.pipeline.config import EvalConfig, FuseConfig, InitConfig
 from ff_jax.pipeline.fixers import MeasuredFixer
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.shift_schedule import ShiftSchedule
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = FuseConfig(
     steps=4,
@@ -78,7 +81,7 @@ def test_every_variant_is_fused_once_and_scored_beside_the_path(tmp_path, monkey
 
 
 def test_tables_hold_gains_and_paired_differences():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     chosen = variants(SIGNALS, steering.USES)
 
     def scores():

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments.studies.measures.uncertainty_maps import METHODS, collect_statistics, uncertainty_maps
 from ff_jax import eig
@@ -17,6 +18,9 @@ from ff_jax.pipeline.signals import raw_signal
 from ff_jax.scene import render_scene
 from ff_jax.train.batches import TrainBatches
 from kernels import ssim
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def clip_of(maps):
@@ -26,7 +30,7 @@ def clip_of(maps):
 
 def test_every_method_scores_every_pixel_and_the_trace_bounds_eig():
     street = StreetConfig(num_frames=2, moving=False)
-    log = street_log(int(np.random.default_rng().integers(1000)), street, 40, 24, lidar=None)
+    log = street_log(int(seeded_rng().integers(1000)), street, 40, 24, lidar=None)
     config = FuseConfig()
     config = dataclasses.replace(
         config,

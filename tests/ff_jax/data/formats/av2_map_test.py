@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from ff_jax.data.formats import av2_map
+from tests.random_inputs import seeded_rng
 
 
 def test_edges_between_abutting_areas_are_no_road_edges():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     length, width, height = rng.uniform(5, 30), rng.uniform(5, 10), rng.normal()
 
     def rectangle(x0, x1):

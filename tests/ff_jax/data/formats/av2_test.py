@@ -47,16 +47,16 @@ def scene(log):
 
 @pytest.mark.assets
 def test_a_log_without_images_gives_one_sentence(assets, tmp_path):
-    with pytest.raises(ValueError, match=r"sensors/cameras holds no images of ring cameras; download the cameras"):
+    with pytest.raises(ValueError, match=r"sensors/cameras holds no images of ring cameras"):
         av2.load(assets / LOG)
-    with pytest.raises(ValueError, match=r"sensors/lidar holds no sweeps; download the LiDAR"):
+    with pytest.raises(ValueError, match=r"sensors/lidar holds no sweeps"):
         av2.load(tmp_path)
     (tmp_path / "sensors/lidar").mkdir(parents=True)
     (tmp_path / "sensors/lidar/5.feather").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"city_SE3_egovehicle\.feather: no such file; restore"):
+    with pytest.raises(ValueError, match=r"city_SE3_egovehicle\.feather: no such file"):
         av2.load(tmp_path)
     (tmp_path / av2.POSES).write_bytes((assets / LOG / av2.POSES).read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"city_SE3_egovehicle\.feather: cannot be read \(.*\); restore"):
+    with pytest.raises(ValueError, match=r"city_SE3_egovehicle\.feather: cannot be read \(.*\)"):
         av2.load(tmp_path)
 
 
@@ -79,6 +79,7 @@ def test_the_rig_looks_around_and_the_vehicle_drives_forward(scene):
     assert all(pose[2, 1] < -0.95 for pose in nearest.values())
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_boxes_hold_the_points_that_they_count(scene):
     for sweep in scene.sweeps:

@@ -106,6 +106,7 @@ def test_dgp_boxes_hold_the_lidar_points_that_they_count(assets):
     assert 0.17 < sum(actual) / sum(counted) < 0.23
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_dgp_lidar_reaches_every_camera(assets):
     scene = load(assets, "dgp")

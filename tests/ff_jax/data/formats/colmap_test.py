@@ -10,11 +10,12 @@ from ff_jax.data.formats import colmap
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import invert_rigid
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture(params=["text", "binary"])
 def reconstruction(request, tmp_path):
-    rng, folder = np.random.default_rng(), tmp_path / "sparse/0"
+    rng, folder = seeded_rng(), tmp_path / "sparse/0"
     model = Model(rng)
     folder.mkdir(parents=True)
     getattr(model, request.param)(folder)
@@ -53,7 +54,7 @@ def test_scale_stretches_everything_but_the_lens(reconstruction):
         np.testing.assert_allclose(b.world_from_camera[:3, 3], 2.5 * a.world_from_camera[:3, 3], atol=1e-9)
         np.testing.assert_array_equal(b.world_from_camera[:3, :3], a.world_from_camera[:3, :3])
     np.testing.assert_allclose(scaled.points.xyz, 2.5 * unit.points.xyz, atol=1e-9)
-    with pytest.raises(ValueError, match=r"invalid scale=0.0: expected a positive number of meters"):
+    with pytest.raises(ValueError, match=r"invalid scale=0.0"):
         colmap.load(path, scale=0.0)
 
 
@@ -76,7 +77,7 @@ def test_damaged_models_give_one_sentence(reconstruction):
     (folder / f"points3D.{suffix}").unlink()
     assert colmap.load(path).points is None
     cameras.unlink()
-    with pytest.raises(ValueError, match="holds no COLMAP model; use the folder"):
+    with pytest.raises(ValueError, match="holds no COLMAP model"):
         colmap.load(path)
 
 

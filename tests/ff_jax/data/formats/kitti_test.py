@@ -10,6 +10,7 @@ from ff_jax.data.formats import kitti, kitti_files
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import boxes_at, invert_rigid, transform
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
 
 STEPS = 3
 STAMPS = [f"2011-09-26 13:02:{25 + i}.59436{i}375" for i in range(STEPS)]
@@ -111,7 +112,7 @@ LOADERS = {
 
 @pytest.fixture(params=LOADERS)
 def recording(request, tmp_path):
-    vehicle = Vehicle(np.random.default_rng())
+    vehicle = Vehicle(seeded_rng())
     path = getattr(vehicle, request.param)(tmp_path)
     return request.param, path, vehicle, validate(LOADERS[request.param](path), decode=True)
 
@@ -215,7 +216,7 @@ def test_other_text_is_no_label_file(tmp_path):
 
 @pytest.fixture
 def odometry(tmp_path):
-    vehicle = Vehicle(np.random.default_rng())
+    vehicle = Vehicle(seeded_rng())
     return vehicle, vehicle.odometry(tmp_path)
 
 
@@ -249,7 +250,7 @@ def test_the_calibration_of_the_lidar_is_needed_only_with_scans(odometry):
 
 @pytest.mark.parametrize("kind", LOADERS)
 def test_the_names_of_an_excerpt_are_its_rows(tmp_path, kind):
-    vehicle = Vehicle(np.random.default_rng())
+    vehicle = Vehicle(seeded_rng())
     path = getattr(vehicle, kind)(tmp_path)
     whole = LOADERS[kind](path)
     for file in path.rglob("*00000.png"):  # the first image of every camera

@@ -10,12 +10,13 @@ from ff_jax.data.formats import nerfstudio
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.lenses import distort
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def data_set(tmp_path):
     """A random data set in the layout of Nerfstudio's documentation, and its poses."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses = np.broadcast_to(np.eye(4), (3, 4, 4)).copy()
     poses[:, :3, :3], poses[:, :3, 3] = Rotation.random(3, rng).as_matrix(), rng.normal(size=(3, 3))
     vertices = np.zeros(6, [(n, "f4") for n in "xyz"] + [(n, "u1") for n in ("red", "green", "blue")])
@@ -62,9 +63,9 @@ def test_what_is_wrong_is_said_in_one_sentence(data_set):
     path, content, _, _ = data_set
     with pytest.raises(ValueError, match=r"camera model EQUIRECTANGULAR is none of .*OPENCV_FISHEYE"):
         load(path, content | {"camera_model": "EQUIRECTANGULAR"})
-    with pytest.raises(ValueError, match=r"transforms\.json lacks an entry \(KeyError\('fl_x'\)\); add it"):
+    with pytest.raises(ValueError, match=r"transforms\.json lacks an entry \(KeyError\('fl_x'\)\)"):
         load(path, {key: value for key, value in content.items() if key != "fl_x"})
-    with pytest.raises(ValueError, match=r"unknown coefficient k5; undistort"):
+    with pytest.raises(ValueError, match=r"unknown coefficient k5"):
         load(path, content | {"k5": 0.1})
     content["frames"].append(content["frames"][0])
     with pytest.raises(ValueError, match=r"image images/0\.png is listed twice"):

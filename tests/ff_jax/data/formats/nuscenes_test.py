@@ -10,6 +10,7 @@ from ff_jax.data.formats.nuscenes_tables import category
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import boxes_at, invert_rigid
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
 
 START = 1_532_402_927_647_951
 KEYS = (0, 500_000, 1_000_000)
@@ -95,7 +96,7 @@ def wxyz(turn):
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory):
-    return Mini(np.random.default_rng(), tmp_path_factory.mktemp("nuscenes"))
+    return Mini(seeded_rng(), tmp_path_factory.mktemp("nuscenes"))
 
 
 def expected_pose(mini, channel, time):

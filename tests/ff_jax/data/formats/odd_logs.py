@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from tests.random_inputs import seeded_rng
+
 COUNT, WIDTH, HEIGHT, FOCAL = 6, 48, 32, 40.0
 STEP = 0.5  # units between two images
 LEVEL = 30  # difference of the gray levels of two images
@@ -47,7 +49,7 @@ def colmap_text(
     files["images"] = []
     for number, name in enumerate(names):
         files["images"] += [[number + 1, 1, 0, 0, 0, -STEP * number, 0, 0, 1, name], []]
-    xyz = np.random.default_rng().uniform((-3, -2, 4), (6, 2, 9), (40, 3))
+    xyz = seeded_rng().uniform((-3, -2, 4), (6, 2, 9), (40, 3))
     files["points3D"] = [[i + 1, *row, 9, 99, 199, 0.5, 1, 0] for i, row in enumerate(xyz.tolist())] if points else []
     for stem, rows in files.items():
         text = newline.join(["# a comment", *(separator.join(map(str, row)) for row in rows), ""])

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.studies.measures.robustness.writers.pandas_pickle import Call, table_writer
 from ff_jax.data.formats.pandas_pickle import read_table
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def writer():
 
 @pytest.mark.parametrize("old", [True, False])
 def test_columns_of_both_layouts_are_read(writer, tmp_path, old):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     columns = {
         "x": rng.normal(size=5),
         "name": np.array([f"n{i}" for i in rng.integers(9, size=5)], object),

@@ -10,6 +10,7 @@ from ff_jax.data.formats import pandaset
 from ff_jax.data.formats.registry import open_source
 from ff_jax.data.scene_data import OPENCV_FROM_EGO, boxes_at, invert_rigid
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
 
 STEPS, START = 2, 1_557_539_924.5
 CAMERAS = ("back_camera", "front_camera")
@@ -62,7 +63,7 @@ class Sequence:
 def sequence_folder(tmp_path):
     path = tmp_path / "002"
     with table_writer() as writer:
-        yield Sequence(np.random.default_rng(), writer, path), path
+        yield Sequence(seeded_rng(), writer, path), path
 
 
 def test_a_sequence_is_read(sequence_folder):

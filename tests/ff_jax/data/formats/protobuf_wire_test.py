@@ -3,6 +3,7 @@ import pytest
 
 from experiments.studies.measures.robustness.writers.protobuf import encode, varint
 from ff_jax.data.formats.protobuf_wire import Field, decode
+from tests.random_inputs import seeded_rng
 
 INNER = {1: Field("x", "double"), 15: Field("label", "string")}
 TABLE = {
@@ -19,7 +20,7 @@ TABLE = {
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_is_encoded_is_decoded(packed):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     message = {
         "count": int(rng.integers(-(2**62), 2**62)),
         "counts": [int(n) for n in rng.integers(-(2**40), 2**40, 5)],

@@ -42,7 +42,7 @@ def test_a_string_is_a_source_with_default_settings(tmp_path):
 
 def test_options_have_types(tmp_path):
     (tmp_path / "transforms.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"invalid \?scale=long: expected a number of meters per unit"):
+    with pytest.raises(ValueError, match=r"invalid \?scale=long"):
         open_source(f"{tmp_path}?scale=long")
 
 
@@ -51,5 +51,5 @@ def test_what_is_no_log_is_refused_with_all_that_would_be_one(tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         open_source(str(tmp_path))
     assert all(format.name in str(error.value) for format in FORMATS)
-    with pytest.raises(ValueError, match="none: no such file or folder; use the path of a log"):
+    with pytest.raises(ValueError, match="none: no such file or folder"):
         open_source(f"{tmp_path}/none?frames=0:1")

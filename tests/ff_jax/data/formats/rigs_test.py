@@ -4,12 +4,13 @@ from scipy.spatial.transform import Rotation
 
 from ff_jax.data.formats.rigs import find_drives
 from ff_jax.data.scene_data import invert_rigid
+from tests.random_inputs import seeded_rng
 
 
 def path(count, start=(0.0, 0, 0), step=(0, 0, 1.0), noise=0.0):
     """Make the poses of a camera that drives along z."""
     poses = np.tile(np.eye(4), (count, 1, 1))
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     poses[:, :3, 3] = np.array(start) + np.arange(count)[:, None] * np.array(step) + rng.normal(0, noise, (count, 3))
     return poses
 

@@ -1,12 +1,12 @@
-import numpy as np
 import pytest
 
 from experiments.studies.measures.robustness.writers import protobuf
 from ff_jax.data.formats import tfrecord
+from tests.random_inputs import seeded_rng
 
 
 def test_checksums_equal_the_definition():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     assert tfrecord.crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
     for length in [*range(20), *rng.integers(20, 3000, 20)]:
         data = rng.bytes(int(length))
@@ -14,14 +14,14 @@ def test_checksums_equal_the_definition():
 
 
 def test_records_are_found_and_read(tmp_path):
-    rng, path = np.random.default_rng(), tmp_path / "a.tfrecord"
+    rng, path = seeded_rng(), tmp_path / "a.tfrecord"
     records = [rng.bytes(int(n)) for n in rng.integers(0, 900, 5)]
     path.write_bytes(protobuf.tfrecord(records))
     assert [tfrecord.read_record(path, *span) for span in tfrecord.index_records(path)] == records
 
 
 def test_cut_off_and_damaged_files_give_one_sentence(tmp_path):
-    rng, path = np.random.default_rng(), tmp_path / "a.tfrecord"
+    rng, path = seeded_rng(), tmp_path / "a.tfrecord"
     whole = protobuf.tfrecord([rng.bytes(50), rng.bytes(60)])
     cases = {
         whole[:-10]: r"a\.tfrecord: ends in record 1, 10 byte\(s\) too early; download",

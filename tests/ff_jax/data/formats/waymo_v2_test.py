@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from tests.random_inputs import seeded_rng
+
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
@@ -104,7 +106,7 @@ def put(root, folder, component, records):
 @pytest.fixture(scope="module")
 def segment_folder(tmp_path_factory):
     """One segment in both versions."""
-    root, segment = tmp_path_factory.mktemp("waymo"), Segment(np.random.default_rng())
+    root, segment = tmp_path_factory.mktemp("waymo"), Segment(seeded_rng())
     write(root, segment)
     (root / "made.tfrecord").write_bytes(tfrecord([segment.record(i) for i in range(3)]))
     return root, validate(waymo_v2.load(root), decode=True), waymo_v1.load(root / "made.tfrecord")
@@ -152,7 +154,7 @@ def test_segments_are_named_in_the_source(segment_folder):
 
 
 def test_missing_and_damaged_components_give_one_sentence(tmp_path):
-    segment = Segment(np.random.default_rng())
+    segment = Segment(seeded_rng())
     write(tmp_path, segment)
     boxes = tmp_path / "lidar_box/made.parquet"
     whole = boxes.read_bytes()

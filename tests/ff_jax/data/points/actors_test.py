@@ -7,16 +7,17 @@ from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.points.actors import actor_points, track_points
 from ff_jax.data.scene_data import LidarSweep, invert_rigid, transform
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return tiny.make_scene(tmp_path, np.random.default_rng())
+    return tiny.make_scene(tmp_path, seeded_rng())
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 def constant_sweep(xyz, step=0):

@@ -10,6 +10,7 @@ from ff_jax.data.points.colored import TERRITORY, ColoredPoints, ColoredSweep, c
 from ff_jax.data.points.visibility import inside_box, project_points
 from ff_jax.data.scene_data import Box, transform
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_time_step_without_a_training_image_has_no_colored_points(log):
 
 
 def test_an_object_moves_with_its_box(log):
-    frame, rng = log.frames[0], np.random.default_rng()
+    frame, rng = log.frames[0], seeded_rng()
     local = rng.uniform(-0.5, 0.5, (40, 3)) * [4.0, 2, 1.5]
     sweep = ColoredSweep(EMPTY, {"7": points(local, (1, 0, 0))})
     drawn = {x: draw_sweeps([sweep], [box_at(x)], frame) for x in (8, 16)}

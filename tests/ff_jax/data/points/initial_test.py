@@ -9,16 +9,17 @@ from ff_jax.data.points import initial, lidar
 from ff_jax.data.points.visibility import inside_box, is_visible, project_points
 from ff_jax.data.scene_data import Frame, LidarSweep, SparsePoints
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return tiny.make_scene(tmp_path, np.random.default_rng())
+    return tiny.make_scene(tmp_path, seeded_rng())
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng()
+    return seeded_rng()
 
 
 def constant_sweep(xyz, step=0):

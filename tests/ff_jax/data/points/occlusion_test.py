@@ -10,6 +10,7 @@ from ff_jax.data.points.occlusion import NEARER, _corner_minimum, beam_gaps, nea
 from ff_jax.data.scene_data import invert_rigid, transform
 from ff_jax.data.synthetic import LidarPattern, StreetConfig, make_street, render_street, simulate_lidar
 from ff_jax.data.synthetic.camera_rig import rig_camera
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT = 240, 160
 
@@ -25,7 +26,7 @@ def rays(pattern, rng):
 
 @pytest.mark.parametrize("beams", [32, 64])
 def test_gaps_between_uneven_beams_are_found_from_the_points_alone(beams):
-    rng, pattern = np.random.default_rng(), LidarPattern(beams=beams)
+    rng, pattern = seeded_rng(), LidarPattern(beams=beams)
     points = rays(pattern, rng) * rng.uniform(2, 80, (1, 1))
     gaps, up = beam_gaps(points), np.arcsin(points[:, 2] / np.linalg.norm(points, axis=1))
     elevations = pattern.elevations()
@@ -39,7 +40,7 @@ def test_few_points_get_the_widest_window():
 
 
 def test_a_corner_is_a_window_that_ends_at_the_pixel():
-    depth = np.random.default_rng().random((9, 11))
+    depth = seeded_rng().random((9, 11))
     for size, down, right in [(1, False, False), (2, True, False), (3, False, True), (2, True, True)]:
         actual = _corner_minimum(depth, size, down, right)
         for y, x in np.ndindex(depth.shape):
@@ -65,11 +66,12 @@ def test_the_nearest_point_of_a_pixel_stays_with_its_own_window():
     assert radius[1, 3] == 3 and radius[0, 0] == 1
 
 
+@pytest.mark.slow
 def test_leaks_on_the_street_disappear_and_other_points_stay():
     world = make_street(1, StreetConfig(num_frames=3))
     camera, pattern = rig_camera(world, 0, "front", WIDTH, HEIGHT), LidarPattern(azimuths=720, sector=90.0)
     truth = np.asarray(jax.jit(lambda camera: render_street(world, camera, 0.0, samples=1).depth)(camera))
-    key = jax.random.key(np.random.default_rng().integers(1 << 30))
+    key = jax.random.key(seeded_rng().integers(1 << 30))
     sweep = jax.jit(simulate_lidar, static_argnames="pattern")(key, world, 0, pattern=pattern)
     points = np.asarray(sweep.points, float)[np.asarray(sweep.valid)]
     K, pose = np.asarray(camera.K, float), np.asarray(sweep.world_from_lidar, float)

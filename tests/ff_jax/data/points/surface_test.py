@@ -12,6 +12,7 @@ from ff_jax.data.scene_data import SparsePoints
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.train.batches import shifted_frame
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture(scope="module")
@@ -24,36 +25,40 @@ def far(frame):
     return np.full((frame.height, frame.width), 1e4)
 
 
+@pytest.mark.slow
 def test_accumulated_sweeps_cover_a_moved_view_more_than_one_sweep_and_keep_occlusions(recording):
     frame = shifted_frame(recording.frames[1], recording.log, 2.0)
-    points = surface_points(recording, np.random.default_rng())
+    points = surface_points(recording, seeded_rng())
     depth = surface_depth(points, recording, frame, far(frame))
     one = dataclasses.replace(recording, log=dataclasses.replace(recording.log, sweeps=recording.log.sweeps[1:2]))
-    single = surface_depth(surface_points(one, np.random.default_rng()), one, frame, far(frame))
+    single = surface_depth(surface_points(one, seeded_rng()), one, frame, far(frame))
     assert (depth > 0).sum() > 1.5 * (single > 0).sum() > 100
     # The nearest points of a column of pixels are the road in front of the car, the farthest are buildings.
     assert depth[depth > 0].min() > 0.5 and depth.max() < 80
 
 
+@pytest.mark.slow
 def test_points_behind_the_rendered_surface_are_hidden(recording):
     frame = recording.frames[0]
-    points = surface_points(recording, np.random.default_rng())
+    points = surface_points(recording, seeded_rng())
     depth = surface_depth(points, recording, frame, far(frame))
     wall = surface_depth(points, recording, frame, np.full(depth.shape, 10.0))
     np.testing.assert_array_equal(wall, np.where(depth > 11.5, 0, depth))
 
 
+@pytest.mark.slow
 def test_structure_from_motion_points_serve_a_log_without_sweeps(recording):
     log, frame = recording.log, recording.frames[0]
     place = frame.world_from_camera @ np.array([0.0, 0, 12, 1])
-    xyz = place[:3] + np.random.default_rng().uniform(-0.01, 0.01, (5, 3))
+    xyz = place[:3] + seeded_rng().uniform(-0.01, 0.01, (5, 3))
     sparse = Recording(dataclasses.replace(log, sweeps=(), points=SparsePoints(xyz)), recording.frames)
-    depth = surface_depth(surface_points(sparse, np.random.default_rng()), sparse, frame, far(frame))
+    depth = surface_depth(surface_points(sparse, seeded_rng()), sparse, frame, far(frame))
     assert (depth > 0).sum() <= 5 and depth.max() == pytest.approx(12, abs=0.05)
     nothing = Recording(dataclasses.replace(log, sweeps=(), points=None), recording.frames)
-    assert surface_points(nothing, np.random.default_rng()) is None
+    assert surface_points(nothing, seeded_rng()) is None
 
 
+@pytest.mark.slow
 def test_points_of_a_moving_object_are_placed_by_its_box(recording):
     frame = recording.frames[0]
     boxes = [box for box in recording.log.boxes if box.time_index == frame.time_index]
@@ -68,4 +73,4 @@ def test_points_of_a_moving_object_are_placed_by_its_box(recording):
 
 
 def test_a_surface_needs_more_than_three_points():
-    assert make_surface(np.ones((3, 3)), np.random.default_rng()) is None
+    assert make_surface(np.ones((3, 3)), seeded_rng()) is None

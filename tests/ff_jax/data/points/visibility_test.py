@@ -7,15 +7,16 @@ import pytest
 from ff_jax.data.loader import camera_of, load_image
 from ff_jax.data.points.visibility import _BLOCK, NEAR, color_points, inside_box, is_visible, project_points
 from tests.ff_jax.data import tiny
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def scene(tmp_path):
-    return tiny.make_scene(tmp_path, np.random.default_rng())
+    return tiny.make_scene(tmp_path, seeded_rng())
 
 
 def random_points(count=200):
-    return np.random.default_rng().uniform([-5, -8, -8], [25, 8, 8], (count, 3))
+    return seeded_rng().uniform([-5, -8, -8], [25, 8, 8], (count, 3))
 
 
 def test_projection_agrees_with_the_camera_of_the_frame(scene):
@@ -75,7 +76,7 @@ def test_test_frames_neither_color_nor_see(scene):
 def test_points_in_a_turned_box():
     from scipy.spatial.transform import Rotation
 
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     box = tiny.pose(*rng.normal(size=3))
     box[:3, :3] = Rotation.random(rng=rng).as_matrix()
     box = tiny.Box("1", "vehicle", 0, box, np.array([4.0, 2.0, 1.0]))

@@ -14,6 +14,7 @@ from ff_jax.data.prepare import ego_masks, sky_masks, smoothing
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.runtime.onnx_model import open_network
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def overlap(a, b):
     return (a & b).sum() / max((a | b).sum(), 1)
 
 
+@pytest.mark.slow
 def test_color_finds_the_sky_of_the_street(street):
     bare = replace(street, frames=tuple(replace(frame, masks={}) for frame in street.frames[:2]))
     result = sky_masks.with_sky(bare, sky_masks.color_segmenter(bare))
@@ -35,6 +37,7 @@ def test_color_finds_the_sky_of_the_street(street):
     assert unchanged.frames[0].masks["sky"] is street.frames[0].masks["sky"]
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_network_and_color_agree_on_a_real_road(assets):
     log = load(assets / "data" / "kitti_jam_color_lidar")
@@ -49,7 +52,7 @@ def test_network_and_color_agree_on_a_real_road(assets):
 
 def with_bonnet(street):
     """The street's frames with a dark bonnet painted over their lower part, with camera noise."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     bonnet = np.zeros((128, 208), bool)
     bonnet[110:, 30:180] = True
 
@@ -62,6 +65,7 @@ def with_bonnet(street):
     return replace(street, frames=tuple(map(paint, street.frames))), bonnet
 
 
+@pytest.mark.slow
 def test_the_own_vehicle_is_found_and_a_street_without_one_is_left_alone(street):
     log, bonnet = with_bonnet(street)
     result = ego_masks.with_ego_masks(log)
@@ -72,7 +76,7 @@ def test_the_own_vehicle_is_found_and_a_street_without_one_is_left_alone(street)
 
 
 def test_outlines_take_pixels_out_of_what_is_valid_at_any_size(street):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     left, right = np.sort(rng.uniform(0.1, 0.9, 2)).tolist()
     top = float(rng.uniform(0.5, 0.9))
     box = [[left, top], [right, top], [right, 1.0], [left, 1.0]]
@@ -99,7 +103,7 @@ def test_outlines_take_pixels_out_of_what_is_valid_at_any_size(street):
 
 
 def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     log = street_log(0, StreetConfig(num_frames=24, moving=True), 32, 16, lidar=None)
 
     def jittered(box):
@@ -121,7 +125,7 @@ def test_smoothing_takes_jitter_away_and_leaves_true_paths_alone(street):
 
 
 def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     log = street_log(0, StreetConfig(num_frames=24, moving=True), 32, 16, lidar=None)
     moving, degrees = smoothing.moving_tracks(log), 1.0
 
@@ -148,7 +152,7 @@ def test_smoothing_holds_roll_and_pitch_stiffer_than_yaw(street):
 
 
 def test_smoothing_is_the_least_squares_path_on_uneven_times():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     times = np.cumsum(rng.uniform(0.05, 0.3, 12))
     line = np.stack([3 * times + 1, -times], -1)
     np.testing.assert_allclose(smoothing.smooth_values(line, times, 5.0), line, atol=1e-8)
@@ -159,7 +163,7 @@ def test_smoothing_is_the_least_squares_path_on_uneven_times():
 
 
 def test_what_four_values_show_of_their_noise_is_its_standard_error():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     times = np.cumsum(rng.uniform(0.05, 0.2, 400))
     path = np.stack([3 * times, 2 - times**2, 0.1 * times], -1)
     expected = float(rng.uniform(0.01, 0.5))
@@ -169,7 +173,7 @@ def test_what_four_values_show_of_their_noise_is_its_standard_error():
 
 
 def test_smoothing_takes_independent_errors_of_cameras_away_and_leaves_true_paths_alone():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     log = street_log(0, StreetConfig(num_frames=40), 32, 16, lidar=None)
     same = smoothing.smooth_cameras(log)
     for frame, before in zip(same.frames, log.frames, strict=True):

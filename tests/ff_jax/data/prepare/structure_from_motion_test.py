@@ -10,6 +10,7 @@ from scipy import ndimage
 from ff_jax.data.lazy_arrays import Source
 from ff_jax.data.prepare.structure_from_motion import with_sparse_points
 from ff_jax.data.scene_data import Frame, SceneData
+from tests.random_inputs import seeded_rng
 
 WIDTH, HEIGHT, DEPTH, COUNT = 160, 120, 10.0, 4
 K = np.array([[150.0, 0, WIDTH / 2], [0, 150, HEIGHT / 2], [0, 0, 1]])
@@ -37,7 +38,7 @@ def log_of_a_wall(rng) -> SceneData:
 
 def test_points_lie_where_the_images_show_them():
     pytest.importorskip("pycolmap")
-    log = log_of_a_wall(np.random.default_rng())
+    log = log_of_a_wall(seeded_rng())
     result = with_sparse_points(log).points
     assert len(result.xyz) >= 20 and result.rgb.shape == result.xyz.shape
     assert 0 <= result.rgb.min() < result.rgb.max() <= 1
@@ -50,12 +51,12 @@ def test_points_lie_where_the_images_show_them():
 def test_without_the_package_it_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(ImportError, match=r"need the package pycolmap: install it \(pip install pycolmap\)"):
-        with_sparse_points(log_of_a_wall(np.random.default_rng()))
+        with_sparse_points(log_of_a_wall(seeded_rng()))
 
 
 def test_images_that_show_nothing_get_a_sentence():
     pytest.importorskip("pycolmap")
-    log = log_of_a_wall(np.random.default_rng())
+    log = log_of_a_wall(seeded_rng())
     blank = Source("blank", lambda: np.full((HEIGHT, WIDTH, 3), 0.5, np.float32))
     log = replace(log, frames=tuple(replace(frame, image=blank) for frame in log.frames))
     with pytest.raises(ValueError, match="'wall': no point could be triangulated from 4 training images"):

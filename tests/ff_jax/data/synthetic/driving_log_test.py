@@ -12,6 +12,9 @@ from ff_jax.data.scene_data import boxes_at, invert_rigid, moving_tracks
 from ff_jax.data.synthetic import LidarPattern, StreetConfig, driving_log, edits, make_street
 from ff_jax.data.synthetic.ray_intersections import geometry_table
 from ff_jax.data.validate import validate
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 WIDTH, HEIGHT = 48, 32
 CONFIG = StreetConfig(num_frames=3, samples=1)
@@ -73,7 +76,7 @@ def test_lidar_agrees_with_sky_road_and_boxes(scene):
     assert -0.2 < np.percentile(points[:, 2], 10) < 0.3  # the road is at z = 0
     on_vehicles = sum(inside_box(box, points, 0.1).sum() for box in boxes_at(scene, 0))
     assert on_vehicles > 0
-    xyz, rgb = initial_points(scene, 100, np.random.default_rng())
+    xyz, rgb = initial_points(scene, 100, seeded_rng())
     assert 20 < len(xyz) <= 100 and np.isfinite(xyz).all() and rgb.max() <= 1
 
 

@@ -10,8 +10,9 @@ from ff_jax.render.lenses import fisheye_lens, opencv_lens
 from ff_jax.render.renderer import pixel_centers
 from tests.ff_jax.data.synthetic.conftest import HEIGHT, WIDTH
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("lens", [opencv_lens([-0.2, 0.03], [0.002, 0.001]), fisheye_lens([0.02, -0.01], 1.5)])
 def test_rays_through_a_lens_hit_what_a_pinhole_shows(street, render, lens):
     plain = rig_camera(street, 3, "front", WIDTH, HEIGHT)

@@ -8,6 +8,8 @@ import pytest
 from ff_jax.data.synthetic import LidarPattern, render_street, rig_camera, simulate_lidar, vehicle_boxes
 from tests.ff_jax.data.synthetic.conftest import HEIGHT, WIDTH
 
+pytestmark = pytest.mark.slow
+
 PATTERN = LidarPattern(beams=16, azimuths=240)
 
 

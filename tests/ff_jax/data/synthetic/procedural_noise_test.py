@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ff_jax.data.synthetic.procedural_noise import band, hash_unit, leaf_field, octaves, stripes
+from tests.random_inputs import seeded_rng
 
 
 def test_filtered_patterns_are_averages_of_sharp_ones():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     x, width = rng.uniform(-5, 5, 40), rng.uniform(0.05, 3, 40)
     fine = x[:, None] + width[:, None] * ((np.arange(4000) + 0.5) / 4000 - 0.5)
     got = stripes(jnp.asarray(x), 1.3, 0.4, jnp.asarray(width))
@@ -25,7 +26,7 @@ def test_hash_is_uniform_and_differs_between_neighbors():
 
 
 def test_octaves_fade_with_the_footprint_and_are_continuous():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     x, y = (jnp.asarray(rng.uniform(-500, 500, 2000), jnp.float32) for _ in range(2))
     sharp, blurred = octaves(x, y, 0 * x), octaves(x, y, 0 * x + 1.0)
     assert np.std(np.asarray(sharp), axis=1).min() > 0.1
@@ -36,7 +37,7 @@ def test_octaves_fade_with_the_footprint_and_are_continuous():
 
 
 def test_leaf_field_is_bounded():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     x, y, z = (jnp.asarray(rng.uniform(-50, 50, 5000)) for _ in range(3))
     field = np.asarray(leaf_field(x, y, z, 2.0))
     assert np.abs(field).max() <= 3.0 and np.std(field) > 0.5

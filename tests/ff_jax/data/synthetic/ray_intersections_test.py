@@ -9,6 +9,7 @@ from ff_jax.data.synthetic.primitive_builders import box, cylinder, ellipsoid, p
 from ff_jax.data.synthetic.ray_casting import reach_cone
 from ff_jax.data.synthetic.ray_intersections import hit, local_normal, unpack
 from ff_jax.data.synthetic.types import BOX, CYLINDER, ELLIPSOID, METAL, PANEL
+from tests.random_inputs import seeded_rng
 
 GRAY = (0.3, 0.3, 0.3)
 COUNTS = (1, 1, 1, 1)
@@ -44,9 +45,10 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_first_hit_is_where_marching_enters(name):
-    part, rng = PARTS[name], np.random.default_rng()
+    part, rng = PARTS[name], seeded_rng()
     origin = rng.normal(size=(RAYS, 3))
     origin *= 4.0 / np.linalg.norm(origin, axis=1, keepdims=True)
     direction = rng.uniform(-0.5, 0.5, (RAYS, 3)) - origin
@@ -68,7 +70,7 @@ def test_first_hit_is_where_marching_enters(name):
 
 
 def test_rays_steeper_than_the_flank_of_a_cone_hit_it():
-    part, rng = PARTS["cone"], np.random.default_rng()
+    part, rng = PARTS["cone"], seeded_rng()
     angle, aim = rng.uniform(0, 2 * np.pi, 400), rng.uniform(0.35, 0.85, 400)  # beyond the top, within the foot
     origin = np.stack([aim * np.cos(angle), aim * np.sin(angle), 0 * aim + 5.0])
     down = np.array([0.0, 0.0, -1.0])[:, None] + 0 * origin
@@ -101,8 +103,9 @@ def test_leaves_have_holes_that_close_with_distance():
     assert (far < FAR).all()
 
 
+@pytest.mark.slow
 def test_culling_never_loses_a_sphere_that_a_ray_meets():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     centers, radii = rng.uniform(-20, 20, (300, 3)), rng.uniform(0.1, 3, 300)
     axis = rng.normal(size=(3, 8, 1))
     direction = axis / np.linalg.norm(axis, axis=0) + 0.2 * rng.normal(size=(3, 8, 30))

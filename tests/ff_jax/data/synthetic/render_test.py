@@ -11,6 +11,8 @@ from ff_jax.data.synthetic.types import METAL
 from ff_jax.render.camera import make_camera
 from tests.ff_jax.data.synthetic.conftest import HEIGHT, SEED, WIDTH
 
+pytestmark = pytest.mark.slow
+
 PLAIN_EXPOSURE = jnp.array([1.0, 0.0])
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from ff_jax.data.lazy_arrays import EncodedImage, MaskFile, Source
 from ff_jax.data.scene_data import SceneData
 from tests.ff_jax.data.tiny import HEIGHT, WIDTH, make_scene
+from tests.random_inputs import seeded_rng
 
 
 def with_every_kind_of_source(scene, rng) -> SceneData:
@@ -31,7 +32,7 @@ def data_set(tmp_path_factory):
     pytest.importorskip("tensorflow_datasets")
     from ff_jax.data.tfds import ff_driving
 
-    folder, rng = tmp_path_factory.mktemp("tfds"), np.random.default_rng()
+    folder, rng = tmp_path_factory.mktemp("tfds"), seeded_rng()
     scene = with_every_kind_of_source(make_scene(folder / "a", rng), rng)
     bare = replace(make_scene(folder / "b", rng), name="bare log", sweeps=(), boxes=(), lanes=(), points=None)
     bare = replace(bare, has_meters=False, world_from_files=np.diag([2.5, 2.5, 2.5, 1.0]))

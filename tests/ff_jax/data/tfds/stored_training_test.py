@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.random_inputs import seeded_rng
+
 pytest.importorskip("tensorflow_datasets")
 
 from ff_jax.data.lazy_arrays import Source
@@ -20,6 +22,8 @@ from ff_jax.train.batches import TrainBatches
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.loop import Hooks, train
 from ff_jax.train.shift_schedule import ShiftSchedule
+
+pytestmark = pytest.mark.slow
 
 STEPS = 12
 CONFIG = FuseConfig(
@@ -49,7 +53,7 @@ def scan(log: SceneData, time_index: int, rng: np.random.Generator) -> LidarSwee
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory) -> tuple[SceneData, SceneData]:
     """A street with traffic, drifting exposure, two cameras, LiDAR, boxes and lanes: itself, and stored and read."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     config = StreetConfig(num_frames=4, moving=True, exposure_drift=True, lead_gap=(11.0, 17.0), clear_left=2.5)
     log = street_log(int(rng.integers(5)), config, 40, 24, ("front", "front_left"), lidar=None)
     log = dataclasses.replace(log, sweeps=tuple(scan(log, i, rng) for i in range(len(log.times))))

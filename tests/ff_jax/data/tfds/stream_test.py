@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from tests.random_inputs import seeded_rng
+
 pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("grain")
 
@@ -19,7 +21,7 @@ def draw(iterator, count):
 def test_the_stream_gives_every_training_image_once_an_epoch(data_set):
     folder, scenes = data_set
     training = {tuple(f.world_from_camera[:3, 3].tolist()): f for f in scenes["tiny"].frames if f.split == "train"}
-    seed = int(np.random.default_rng().integers(1000))
+    seed = int(seeded_rng().integers(1000))
     elements = draw(iter(frame_stream(folder, "tiny", seed=seed)), 20 * len(training))
     epochs = [tuple(places(elements)[i : i + len(training)]) for i in range(0, len(elements), len(training))]
     assert all(sorted(epoch) == sorted(training) for epoch in epochs) and len(set(epochs)) > 1
@@ -41,7 +43,7 @@ def test_hosts_share_an_epoch(data_set):
 
 def test_a_stream_goes_on_where_it_stopped(data_set):
     folder, _ = data_set
-    count = int(np.random.default_rng().integers(1, 12))
+    count = int(seeded_rng().integers(1, 12))
     iterator = iter(frame_stream(folder, "tiny", seed=1))
     draw(iterator, count)
     state = iterator.get_state()

@@ -10,7 +10,10 @@ from ff_jax.render.renderer import RenderSettings
 from ff_jax.scene import SceneModel
 from ff_jax.train.batch import as_float
 from ff_jax.train.batches import TrainBatches
+from tests.random_inputs import seeded_rng
 from tests.scenes import make_batch, make_view, pinhole, scene_from_points
+
+pytestmark = pytest.mark.slow
 
 
 class FewBatches(TrainBatches):
@@ -29,7 +32,7 @@ class FewBatches(TrainBatches):
 @pytest.fixture
 def recorded():
     """Return a scene of 6 Gaussians, and two recorded views whose images are noise."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     xyz = rng.uniform((-1, -0.6, 3), (1, 0.6, 5), (6, 3))
     scene = scene_from_points(xyz, rng.random((6, 3)), 0.4, capacity=6)
     model = SceneModel(scene, RenderSettings(capacity=256, tile=8, implementation="xla"), jnp.int32(1))

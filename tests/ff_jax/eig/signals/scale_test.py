@@ -3,10 +3,11 @@
 import numpy as np
 
 from ff_jax.eig.signals import match_scale
+from tests.random_inputs import seeded_rng
 
 
 def test_the_order_is_that_of_the_signal_and_the_values_are_those_of_eig():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     values, eig = rng.normal(size=(3, 8, 9)).astype(np.float32), rng.exponential(size=(3, 8, 9)).astype(np.float32)
     matched = np.asarray(match_scale(values, eig))
     np.testing.assert_array_equal(np.sort(matched, None), np.sort(eig, None))
@@ -16,7 +17,7 @@ def test_the_order_is_that_of_the_signal_and_the_values_are_those_of_eig():
 
 
 def test_tied_pixels_get_one_value():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     eig = rng.exponential(size=101).astype(np.float32)
     np.testing.assert_array_equal(match_scale(np.zeros(101, np.float32), eig), np.full(101, np.median(eig)))
     values = rng.integers(0, 4, 101).astype(np.float32)

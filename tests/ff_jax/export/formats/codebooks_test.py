@@ -3,10 +3,11 @@
 import numpy as np
 
 from ff_jax.export.formats.codebooks import codebook, nearest, palette
+from tests.random_inputs import seeded_rng
 
 
 def test_codebooks_bound_the_error_also_of_rare_values():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     values = np.concatenate([rng.normal(size=5000), [-40.0, 70.0]])
     book = codebook(values)
     numbers = nearest(values, book)
@@ -18,14 +19,14 @@ def test_codebooks_bound_the_error_also_of_rare_values():
 
 
 def test_few_values_are_exact():
-    values = np.random.default_rng().choice([-2.0, 0.5, 0.75, 3.0], 100)
+    values = seeded_rng().choice([-2.0, 0.5, 0.75, 3.0], 100)
     book = codebook(values)
     np.testing.assert_allclose(book[nearest(values, book)], values, atol=1e-6)
     np.testing.assert_array_equal(codebook(np.zeros((0, 3))), np.zeros(256))
 
 
 def test_palettes_are_near_to_the_vectors():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     vectors = rng.normal(size=(1500, 9)).astype(np.float32)
     entries, labels = palette(vectors, 256)
     assert len(entries) <= 256 and labels.max() < len(entries)

@@ -11,13 +11,14 @@ from ff_jax.export.formats.splats import select_alive, unit_quats
 from ff_jax.export.ply_layouts import read_splats
 from ff_jax.render.gaussians import GaussianArrays, Gaussians, WorldGaussians
 from ff_jax.render.renderer import RenderInput, RenderSettings, render
+from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole, quick, random_gaussians
 
 
 def gaussians_of(count: int, coefficients: int) -> GaussianArrays:
     """Draw Gaussians whose colors fit into bytes."""
     options = {"coefficients": coefficients, "brightness": 0.0, "color_std": 0.25}
-    return select_alive(random_gaussians(np.random.default_rng(), count, **options), np.ones(count, bool))
+    return select_alive(random_gaussians(seeded_rng(), count, **options), np.ones(count, bool))
 
 
 def decoded(path: Path, kind: str) -> GaussianArrays:

@@ -67,6 +67,7 @@ def test_what_was_written_is_read(tmp_path, coefficients):
         np.testing.assert_array_equal(getattr(again, name), getattr(stored.gaussians, name))
 
 
+@pytest.mark.slow
 def test_the_scene_renders_as_before(tmp_path):
     """The scene has no symmetry: without the signs of positions, rotations and colors it renders otherwise."""
     gaussians = gaussians_of(40, 16)

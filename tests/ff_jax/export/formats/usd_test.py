@@ -10,6 +10,7 @@ from ff_jax.export.formats import usd
 from ff_jax.export.formats.files import write_gaussians
 from ff_jax.export.formats.nodes import NodeMotion, SceneNode
 from tests.ff_jax.export.formats.samples import gaussians_of, rotation_error
+from tests.random_inputs import seeded_rng
 
 
 def motion_of(rng):
@@ -47,7 +48,7 @@ def test_every_node_is_a_prim_with_all_its_values(tmp_path, suffix):
 
 
 def test_motion_is_interpolated_between_key_times(tmp_path):
-    motion = motion_of(np.random.default_rng())
+    motion = motion_of(seeded_rng())
     usd.write(tmp_path / "a.usdc", [SceneNode("actor_car 7", gaussians_of(3, 1), motion)])
     stage = Usd.Stage.Open(str(tmp_path / "a.usdc"))
     rate = stage.GetTimeCodesPerSecond()
@@ -74,7 +75,7 @@ def test_motion_is_interpolated_between_key_times(tmp_path):
 def test_layers_pass_the_checker_of_openusd(tmp_path):
     nodes = [
         SceneNode("a b", gaussians_of(4, 4)),
-        SceneNode("a.b", gaussians_of(4, 4), motion_of(np.random.default_rng())),
+        SceneNode("a.b", gaussians_of(4, 4), motion_of(seeded_rng())),
     ]
     usd.write(tmp_path / "a.usdc", nodes)
     stage = Usd.Stage.Open(str(tmp_path / "a.usdc"))

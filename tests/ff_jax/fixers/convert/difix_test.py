@@ -16,6 +16,9 @@ from ff_jax.fixers.convert.name_mapping import slots, to_torch
 from ff_jax.fixers.difix import model
 from ff_jax.fixers.difix.config import published
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 torch = torch_difix.torch
 CONFIG = torch_difix.CONFIG
@@ -38,7 +41,7 @@ def convert(arrays, text=TEXT):
 
 def adapted(arrays, adapter):
     """Return the autoencoder in peft's layout and, for comparison, with the update merged by hand."""
-    rng, split, merged = np.random.default_rng(), {}, dict(arrays)
+    rng, split, merged = seeded_rng(), {}, dict(arrays)
     for name, weight in arrays.items():
         if not (name.startswith("decoder.") and name.endswith(".weight") and weight.ndim > 1):
             split[name.replace(".bias", ".base_layer.bias") if "conv" in name and "norm" not in name else name] = weight

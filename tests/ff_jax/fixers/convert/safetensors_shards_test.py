@@ -8,11 +8,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from ff_jax.fixers.convert.safetensors_shards import read_tensors
+from tests.random_inputs import seeded_rng
 
 
 @pytest.fixture
 def tensors():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     dtypes = {"a.weight": np.float32, "b": np.float16, "c": ml_dtypes.bfloat16, "d": np.int32}
     return {name: (9 * rng.normal(size=(3, 5))).astype(dtype) for name, dtype in dtypes.items()}
 
@@ -65,7 +66,7 @@ def test_wrong_folders_are_refused(tmp_path, tensors):
         list(read_tensors(tmp_path))
     index.rename(tmp_path / "kept")
     save_file(tensors, tmp_path / "zz.safetensors")
-    with pytest.raises(ValueError, match=r"is in .*model-1.* and in .*zz.*; keep one"):
+    with pytest.raises(ValueError, match=r"is in .*model-1.* and in .*zz"):
         list(read_tensors(tmp_path))
 
 

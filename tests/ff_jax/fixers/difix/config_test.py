@@ -6,6 +6,8 @@ import pytest
 
 from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig, published, tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("make", "message"),

@@ -7,6 +7,8 @@ import pytest
 
 from ff_jax.fixers.difix.diffusers_flax import hidden_if_broken
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "error", ["RuntimeError('operator torchvision::nms does not exist')", "ImportError('no symbol')"]

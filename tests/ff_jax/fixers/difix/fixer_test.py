@@ -12,13 +12,16 @@ from ff_jax.fixers import registry
 from ff_jax.fixers.difix import fixer
 from ff_jax.fixers.fixer import fix
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = torch_difix.CONFIG
 TRAINED = {"network": {}, "gain": jnp.ones(())}
 
 
 def draw(frames=3, height=13, width=22):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     renders, references = rng.random((2, frames, height, width, 3), np.float32)
     return renders, rng.exponential(0.1, (frames, height, width)).astype(np.float32), references
 

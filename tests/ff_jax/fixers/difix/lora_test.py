@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.difix import lora
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def case():
     """Return parameters of a convolution and a linear layer, and a random update."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     params = {"conv": {"kernel": draw(3, 3, 4, 6), "bias": draw(6)}, "deep": {"linear": {"kernel": draw(4, 5)}}}
     update = jax.tree.map(lambda leaf: draw(*leaf.shape), lora.init(jax.random.key(0), params, 2))
@@ -22,7 +25,7 @@ def case():
 def test_a_merged_update_equals_two_layers_beside_the_kernel(case):
     params, update = case
     merged = lora.merge(params, update, 1.5)
-    x = np.random.default_rng().normal(size=(2, 5, 7, 4)).astype(np.float32)
+    x = seeded_rng().normal(size=(2, 5, 7, 4)).astype(np.float32)
     conv = lambda kernel: nn.Conv(kernel.shape[-1], kernel.shape[:2], use_bias=False).apply(
         {"params": {"kernel": kernel}}, x
     )

@@ -12,6 +12,9 @@ from ff_jax.fixers.difix.config import LossWeights
 from ff_jax.fixers.triples import Triples
 from ff_jax.metrics import lpips
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = dataclasses.replace(torch_difix.CONFIG, loss=LossWeights(l2=0.7, lpips=0.3, gram=0.2, eig=0.5, crop=16))
 
@@ -19,7 +22,7 @@ CONFIG = dataclasses.replace(torch_difix.CONFIG, loss=LossWeights(l2=0.7, lpips=
 @pytest.fixture(scope="module")
 def vgg():
     """Return VGG16 with random weights that keep the size of activations."""
-    rng, arrays = np.random.default_rng(), {}
+    rng, arrays = seeded_rng(), {}
     for name, shape in lpips.shapes("vgg").items():
         array = rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])) if len(shape) == 4 else 0.1, shape).astype(np.float32)
         arrays[name] = np.abs(array) if name.startswith("NetLin") else array
@@ -28,7 +31,7 @@ def vgg():
 
 @pytest.fixture
 def batch():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     renders, references, targets = (jnp.asarray(rng.random((2, 20, 24, 3), np.float32)) for _ in range(3))
     return Triples(renders, jnp.asarray(rng.exponential(0.1, (2, 20, 24)), jnp.float32), references, targets)
 

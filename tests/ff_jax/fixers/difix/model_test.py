@@ -11,6 +11,9 @@ from ff_jax.fixers.convert import difix as convert
 from ff_jax.fixers.difix import eig_conditioning, model
 from ff_jax.fixers.difix.config import published, tiny
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 torch = torch_difix.torch
 CONFIG = torch_difix.CONFIG
@@ -39,21 +42,21 @@ def plain():
 def networks():
     """Return the original and its parameters."""
     original = torch_difix.random_networks()
-    text = jnp.asarray(np.random.default_rng().normal(size=(5, 24)), jnp.float32)
+    text = jnp.asarray(seeded_rng().normal(size=(5, 24)), jnp.float32)
     return original, convert.convert(*(arrays.items() for arrays in torch_difix.tensors(original)), text, CONFIG)
 
 
 @pytest.fixture
 def case(networks):
     """Return original, parameters, frames, EIG, references and a cotangent."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames, references, cotangent = rng.random((3, 2, 12, 16, 3), np.float32)
     return *networks, frames, rng.exponential(1.0, (2, 12, 16)).astype(np.float32), references, cotangent
 
 
 def perturbed(params):
     """Return the parameters with random conditioning."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     draw = lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), jnp.float32)
     return params | {"guidance": jax.tree.map(draw, params["guidance"])}
 

@@ -11,19 +11,22 @@ from ff_jax.fixers.difix import losses, model, objectives, trainer
 from ff_jax.fixers.training.state import split, zero_init_output
 from ff_jax.fixers.triples import Triples
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = dataclasses.replace(torch_difix.CONFIG, use_aligned_references=True)
 SETTINGS = trainer.DifixTrainConfig(vae_steps=2, steps=4, batch=2, crop=(8, 8), lr=1e-3, save_every=2)
 
 
 def random_triples(count=3, height=8, width=12):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image = lambda: rng.integers(0, 256, (count, height, width, 3), np.uint8)
     return Triples(image(), rng.exponential(1.0, (count, height, width)).astype(np.float16), image(), image())
 
 
 def batch():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     image = lambda: jnp.asarray(rng.random((2, 8, 8, 3)), jnp.float32)
     return Triples(image(), jnp.asarray(rng.exponential(1.0, (2, 8, 8)), jnp.float32), image(), image())
 
@@ -64,7 +67,7 @@ def test_the_autoencoder_uses_the_latents_alone():
 @pytest.fixture
 def small(monkeypatch):
     """Replace the network by a few numbers of the same names."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     number = lambda: jnp.asarray(rng.normal(0, 0.1), jnp.float32)
     start = {
         "vae": {"decoder": {"conv_out": {"bias": number()}}, "encoder": number()},

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.random_inputs import seeded_rng
+
 torch = pytest.importorskip("torch")
 
 from experiments.benchmarks.baselines.difix_networks import Original, decode, encode, networks, step  # noqa: E402, F401
@@ -29,7 +31,7 @@ def published_shapes():
 
 def randomise(module):
     """Draw every weight: kernels keep the size of activations, no norm is the identity."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     for name, weight in module.state_dict().items():
         if weight.ndim > 1:
             drawn = rng.normal(0, 1 / np.sqrt(np.prod(weight.shape[1:])), weight.shape)

@@ -12,6 +12,9 @@ from ff_jax.fixers.convert.name_mapping import to_flax
 from ff_jax.fixers.difix import eig_conditioning, unet
 from ff_jax.fixers.difix.eig_conditioning import EigCondition
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 torch = torch_difix.torch
 CONFIG = torch_difix.CONFIG
@@ -26,7 +29,7 @@ def run():
 @pytest.fixture
 def case():
     """Return original, its parameters, latents of 2 frames with 2 views, and text."""
-    original, rng = torch_difix.random_networks(), np.random.default_rng()
+    original, rng = torch_difix.random_networks(), seeded_rng()
     params = to_flax(torch_difix.tensors(original)[0].items(), UNET, unet.shapes(CONFIG))
     latents = rng.normal(size=(2, 2, 6, 8, 4)).astype(np.float32)
     return original, params, latents, rng.normal(size=(5, 24)).astype(np.float32)

@@ -9,6 +9,9 @@ from ff_jax.fixers.convert.name_mapping import to_flax
 from ff_jax.fixers.difix import vae
 from ff_jax.fixers.difix.config import published
 from tests.ff_jax.fixers.difix import torch_difix
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = torch_difix.CONFIG
 
@@ -26,7 +29,7 @@ def run():
 
 
 def test_latents_and_images_equal_the_original(run):
-    original, rng = torch_difix.random_networks(), np.random.default_rng()
+    original, rng = torch_difix.random_networks(), seeded_rng()
     expected = vae.shapes(CONFIG) | {"skips": jax.eval_shape(lambda: vae.init_skips(CONFIG))}
     params = to_flax(torch_difix.tensors(original)[1].items(), VAE, expected)
     images = rng.uniform(-1, 1, (2, 12, 20, 3)).astype(np.float32)

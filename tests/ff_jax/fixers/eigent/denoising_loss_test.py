@@ -13,6 +13,9 @@ from ff_jax.fixers.eigent.context_branch import ContextBranch, branch_params
 from ff_jax.fixers.eigent.denoising_loss import Clips, DenoisingLossConfig
 from ff_jax.fixers.eigent.network_config import DitConfig
 from ff_jax.fixers.eigent.transformer import Dit
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = DenoisingLossConfig(eig=0.7, dropout=0.5)
 CONFIG = DitConfig(
@@ -25,7 +28,7 @@ COUNT = 24  # so many that some see EIG and some do not
 
 
 def clips(count, frames=2, side=4, channels=3):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     normal = lambda *shape: jnp.asarray(rng.normal(size=(count, *shape)), jnp.float32)
     latents = lambda: normal(frames, side, side, channels)
     eig = jnp.asarray(rng.random((count, frames, side, side)), jnp.float32).at[:, 0].set(0)
@@ -33,7 +36,7 @@ def clips(count, frames=2, side=4, channels=3):
 
 
 def keys(count):
-    return jax.random.split(jax.random.key(np.random.default_rng().integers(2**32)), count)
+    return jax.random.split(jax.random.key(seeded_rng().integers(2**32)), count)
 
 
 draw = jax.jit(lambda keys, clips: denoising_loss.draw_noisy(keys, clips, SETTINGS))
@@ -47,7 +50,7 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def params():
-    rng, image = np.random.default_rng(), clips(1)
+    rng, image = seeded_rng(), clips(1)
     latents = jnp.concatenate([image.clean] * 2, -1)
     shapes = (
         jax.eval_shape(BRANCH.init, jax.random.key(0), *image[:5], jnp.zeros(1)),
@@ -151,7 +154,7 @@ def test_frames_that_fill_no_token_follow_copies_of_the_first():
     image = jnp.concatenate([1.7 * batch.clean[:, :1], 0 * batch.clean], 1)
     joined = jnp.concatenate([padded[0], image], -1)
     shapes = jax.eval_shape(backbone.init, jax.random.key(0), joined, batch.text, t)["params"]
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     params = jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), shapes)
     expected = jax.jit(backbone.apply)({"params": params}, joined, batch.text, t)[:, 1:]
     found = jax.jit(partial(denoising_loss.predict_v, backbone))(params, batch.clean, batch.text, t)

@@ -15,16 +15,19 @@ from ff_jax.fixers.fixer import fix
 from ff_jax.fixers.pretrained import load_fixer
 from ff_jax.fixers.training.state import zero_init_output
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def network():
-    return params(np.random.default_rng())
+    return params(seeded_rng())
 
 
 @pytest.fixture(scope="module")
 def clip():
-    found = clips(np.random.default_rng(), 1)
+    found = clips(seeded_rng(), 1)
     colors = lambda images: jnp.asarray(images, jnp.float32) / 255
     return colors(found.renders), jnp.asarray(found.eigs, jnp.float32), colors(found.references)
 
@@ -69,7 +72,7 @@ def test_every_input_counts_and_the_first_frame_is_kept(repair, network, clip):
     config = dataclasses.replace(CONFIG, conditioned_on_eig=False)
     one, two = run(repair, network, clip, config), run(repair, network, (frames, 2 * eig, references), config)
     np.testing.assert_array_equal(one.correction, two.correction)
-    latents = jnp.asarray(np.random.default_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
+    latents = jnp.asarray(seeded_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
     generate = jax.jit(
         lambda key: model.generate(network, key, latents[0], jnp.zeros((1, 3, 4, 4)), latents[1], CONFIG)
     )
@@ -90,8 +93,8 @@ def test_every_input_counts_and_the_first_frame_is_kept(repair, network, clip):
 def test_clips_are_generated_whose_frames_fill_no_whole_tokens():
     dit = dataclasses.replace(CONFIG.dit, sample=(4, 4, 4), positions="rope_slice", patch_time=2, offset_dim=8)
     config = dataclasses.replace(CONFIG, dit=dit)
-    network = params(np.random.default_rng(), config)
-    latents = jnp.asarray(np.random.default_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
+    network = params(seeded_rng(), config)
+    latents = jnp.asarray(seeded_rng().normal(size=(2, 1, 3, 4, 4, 3)), jnp.float32)
     generate = jax.jit(lambda *inputs: model.generate(network, jax.random.key(2), *inputs, config))
     eig = jnp.zeros((1, 3, 4, 4))
     found = generate(latents[0], eig, latents[1])
@@ -110,8 +113,8 @@ def test_latents_are_normalized_by_the_moments(network, clip):
 
 
 def test_details_are_features_of_the_difference_and_of_eig():
-    frames, references = jnp.asarray(np.random.default_rng().random((2, 1, 2, 3, 4, 3)), jnp.float32)
-    eig = np.random.default_rng().exponential(size=(1, 2, 3, 4)).astype(np.float32)
+    frames, references = jnp.asarray(seeded_rng().random((2, 1, 2, 3, 4, 3)), jnp.float32)
+    eig = seeded_rng().exponential(size=(1, 2, 3, 4)).astype(np.float32)
     found = np.asarray(detail_decoder.features(frames, jnp.asarray(eig), references))
     assert found.shape[-1] == detail_decoder.CHANNELS
     np.testing.assert_allclose(found[..., 6:9], np.abs(found[..., 3:6]), atol=1e-6)
@@ -127,7 +130,7 @@ def trained(network):
 
 
 def long_clip(length, height, width):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames, references = rng.random((2, length, height, width, 3), np.float32)
     eig = rng.exponential(0.1, (length, height, width)).astype(np.float32)
     eig[:, :, : width // 2] = 0

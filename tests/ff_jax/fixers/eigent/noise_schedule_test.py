@@ -6,6 +6,7 @@ import pytest
 from ff_jax.fixers.eigent import noise_schedule
 from ff_jax.fixers.eigent.noise_schedule import NoiseLevels, ScheduleConfig, make_solver_steps
 from tests.ff_jax.fixers.eigent import originals
+from tests.random_inputs import seeded_rng
 
 torch = originals.torch
 SHIFTS = (1.0, 3.0)
@@ -54,7 +55,7 @@ def test_levels_equal_the_original(shift):
 @pytest.mark.parametrize("solver", NAMES)
 @pytest.mark.parametrize("count", [50, 4, 2, 1])
 def test_every_step_equals_the_original(solver, shift, count, monkeypatch):
-    rng, steps = np.random.default_rng(), make_solver_steps(ScheduleConfig(snr_shift=shift), count, solver)
+    rng, steps = seeded_rng(), make_solver_steps(ScheduleConfig(snr_shift=shift), count, solver)
     x, predictions, noises = rng.normal(size=(5, 4)), rng.normal(size=(count, 5, 4)), rng.normal(size=(count, 5, 4))
     x, predictions, noises = (part.astype(np.float32) for part in (x, predictions, noises))
     scheduler = original(solver, shift, count)
@@ -84,7 +85,7 @@ def test_any_number_of_steps_ends_without_noise():
 
 @pytest.mark.parametrize("solver", NAMES)
 def test_a_part_of_the_levels_starts_from_a_noisy_latent_and_finds_the_clean_one(solver):
-    steps, rng = make_solver_steps(ScheduleConfig(), 4, solver, strength=0.6), np.random.default_rng()
+    steps, rng = make_solver_steps(ScheduleConfig(), 4, solver, strength=0.6), seeded_rng()
     np.testing.assert_array_equal(steps.t, [599, 449, 299, 149])
     x0, eps = rng.normal(size=(2, 3, 4)).astype(np.float32)
     x = noise_schedule.add_noise(x0, eps, NoiseLevels(steps.levels.signal[0], steps.levels.noise[0]))
@@ -113,7 +114,7 @@ def test_dpm_step_is_the_formula():
 
 
 def test_v_and_x0_are_inverse():
-    rng, levels = np.random.default_rng(), noise_schedule.noise_levels(ScheduleConfig())
+    rng, levels = seeded_rng(), noise_schedule.noise_levels(ScheduleConfig())
     x0, eps = rng.normal(size=(2, 3, 4)).astype(np.float32)
     for t in (0, 500, 999):
         at = NoiseLevels(levels.signal[t], levels.noise[t])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.difix.diffusers_flax import hidden_if_broken
+from tests.random_inputs import seeded_rng
 
 torch = pytest.importorskip("torch")
 
@@ -51,7 +52,7 @@ def autoencoder(config):
 
 def randomise(network):
     """Draw every weight, scales and biases of normalizations included: nothing is zero or one."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             small = tensor.ndim == 1 or "pos_embedding" in name

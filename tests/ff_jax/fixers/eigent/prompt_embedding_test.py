@@ -6,10 +6,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from ff_jax.fixers.eigent.prompt_embedding import load_prompt
+from tests.random_inputs import seeded_rng
 
 
 def test_prompt_files_of_both_types(tmp_path):
-    embedding = np.random.default_rng().normal(size=(6, 3)).astype(np.float32)
+    embedding = seeded_rng().normal(size=(6, 3)).astype(np.float32)
     np.savez(tmp_path / "prompt.npz", embedding=embedding)
     save_file({"embedding": np.asarray(jnp.asarray(embedding, jnp.bfloat16))}, tmp_path / "prompt.safetensors")
     np.testing.assert_array_equal(load_prompt(tmp_path / "prompt.npz", 6, 3), embedding)

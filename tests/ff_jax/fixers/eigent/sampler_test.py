@@ -6,6 +6,7 @@ import numpy as np
 
 from ff_jax.fixers.eigent import noise_schedule, sampler
 from ff_jax.fixers.eigent.noise_schedule import NoiseLevels, ScheduleConfig, make_solver_steps
+from tests.random_inputs import seeded_rng
 
 CONFIG = ScheduleConfig()
 SHAPE = (2, 3, 4, 5, 6)
@@ -25,7 +26,7 @@ def oracle(x0):
 
 
 def test_the_sample_is_what_the_network_predicts():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     x0, noise = rng.normal(size=(2, *SHAPE)).astype(np.float32)
     run = jax.jit(lambda key, noise, steps: sampler.sample(oracle(x0), key, noise, steps))
     key = jax.random.key(rng.integers(1 << 30))
@@ -35,7 +36,7 @@ def test_the_sample_is_what_the_network_predicts():
 
 
 def test_loop_equals_single_steps():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     noise, key = rng.normal(size=SHAPE).astype(np.float32), jax.random.key(rng.integers(1 << 30))
     denoise = lambda x, t: jnp.tanh(x) * (1 + t[:, None, None, None, None] / 1000)
     steps, draws = (
@@ -54,7 +55,7 @@ def test_loop_equals_single_steps():
 
 def test_steps_keep_the_right_amount_of_noise():
     # The x0 of a standard normal variable is sqrt(abar) x in the mean: v = 0. Its samples must be normal, too.
-    noise = jax.random.normal(jax.random.key(np.random.default_rng().integers(1 << 30)), (1, 20, 20, 20, 8))
+    noise = jax.random.normal(jax.random.key(seeded_rng().integers(1 << 30)), (1, 20, 20, 20, 8))
     run = jax.jit(lambda noise, steps: sampler.sample(lambda x, t: 0 * x, jax.random.key(2), noise, steps))
     for solver in noise_schedule.SOLVERS:
         assert abs(float(run(noise, make_solver_steps(CONFIG, 50, solver)).std()) - 1) < 0.1

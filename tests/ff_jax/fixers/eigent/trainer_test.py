@@ -9,17 +9,20 @@ from ff_jax.fixers.eigent import latent_cache, losses, model, trainer
 from ff_jax.fixers.training.state import split
 from ff_jax.fixers.triples import as_colors
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = trainer.EigentTrainConfig(steps=(2,) * 4, lr=(1e-3,) * 4, batch=(2,) * 4, crop=(8, 8), save_every=2)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return params(np.random.default_rng())
+    return params(seeded_rng())
 
 
 def test_the_first_frame_is_the_true_image():
-    stored = clips(np.random.default_rng(), 2)
+    stored = clips(seeded_rng(), 2)
     found = latent_cache.with_true_start(stored)
     for images, before in ((found.renders, stored.renders), (found.references, stored.references)):
         np.testing.assert_array_equal(images[:, 0], stored.targets[:, 0])
@@ -28,7 +31,7 @@ def test_the_first_frame_is_the_true_image():
 
 
 def test_latents_are_those_of_the_clips_and_of_their_mirror_images(network):
-    stored = jax.tree.map(jnp.asarray, clips(np.random.default_rng(), 3))
+    stored = jax.tree.map(jnp.asarray, clips(seeded_rng(), 3))
     found = latent_cache.encode_all(network, stored, CONFIG, 4)
     colors = as_colors(stored)
     encode = lambda video: np.asarray(model.encode(network, video, CONFIG))
@@ -47,7 +50,7 @@ def test_latents_are_those_of_the_clips_and_of_their_mirror_images(network):
 
 
 def test_moments_make_latents_normal(network):
-    stored = clips(np.random.default_rng(), 3)
+    stored = clips(seeded_rng(), 3)
     found = network | {"moments": latent_cache.estimate_moments(network, stored, CONFIG, 3)}
     flat = np.asarray(latent_cache.encode_all(found, stored, CONFIG, 3).clean).reshape(-1, 3)
     np.testing.assert_allclose(flat.mean(0), 0, atol=1e-3)
@@ -55,7 +58,7 @@ def test_moments_make_latents_normal(network):
 
 
 def test_the_decoders_loss_excludes_the_first_frame(network, monkeypatch):
-    stored = as_colors(clips(np.random.default_rng(), 2))
+    stored = as_colors(clips(seeded_rng(), 2))
     change = lambda p, latents, frames, eig, references, config: model.Change(
         0.5 * (references - frames), jnp.zeros((*frames.shape[:-1], 1))
     )
@@ -76,7 +79,7 @@ def test_the_decoders_loss_excludes_the_first_frame(network, monkeypatch):
 
 
 def test_training_changes_each_part_in_its_phase_and_resumes_bit_for_bit(tmp_path):
-    rng, lines = np.random.default_rng(), []
+    rng, lines = seeded_rng(), []
     data, validation = clips(rng, 3), clips(rng, 1)
     train = lambda: trainer.train(tmp_path, data, validation, CONFIG, SETTINGS, log=lambda *x: lines.append(x))
     whole = train()

@@ -10,6 +10,9 @@ import pytest
 from ff_jax.fixers.eigent import transformer, transformer_layers
 from ff_jax.fixers.eigent.network_config import DitConfig
 from ff_jax.fixers.eigent.transformer import Dit
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 CONFIG = DitConfig(
     depth=5, heads=2, head_dim=16, in_channels=6, out_channels=3, text_dim=12, text_length=4, time_dim=16,
@@ -20,7 +23,7 @@ BATCH = 2
 
 def draw_like(tree):
     """Return a tree of normal numbers; scales of normalizations are around 1."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     mean = lambda path: jax.tree_util.keystr(path).endswith("['scale']")
     draw = lambda path, leaf: jnp.asarray(mean(path) + 0.2 * rng.normal(size=leaf.shape), jnp.float32)
     return jax.tree_util.tree_map_with_path(draw, tree)
@@ -28,7 +31,7 @@ def draw_like(tree):
 
 @pytest.fixture(scope="module")
 def inputs():
-    rng, f32 = np.random.default_rng(), np.float32
+    rng, f32 = seeded_rng(), np.float32
     latents = rng.normal(size=(BATCH, *CONFIG.sample, CONFIG.in_channels)).astype(f32)
     text = rng.normal(size=(BATCH, CONFIG.text_length, CONFIG.text_dim)).astype(f32)
     return jnp.asarray(latents), jnp.asarray(text), jnp.asarray(rng.integers(0, 1000, BATCH))
@@ -45,7 +48,7 @@ def plain(params, inputs):
 
 
 def test_attention_is_the_formula():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 8)), jnp.float32) for n in (5, 7, 7))
     scores = np.einsum("bmhc,bnhc->bhmn", q, k) / np.sqrt(8)
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
@@ -69,7 +72,7 @@ def loop(params, latents, text, t, injections):
 
 def test_injections_are_added_after_the_blocks_of_a_group(params, inputs, plain):
     shape = (4, BATCH, CONFIG.tokens, CONFIG.width)
-    injections = jnp.asarray(np.random.default_rng().normal(size=shape), jnp.float32)
+    injections = jnp.asarray(seeded_rng().normal(size=shape), jnp.float32)
     apply = jax.jit(Dit(CONFIG).apply)
     found = apply({"params": params}, *inputs, injections)
     np.testing.assert_allclose(found, jax.jit(loop)(params, *inputs, injections), rtol=1e-3, atol=1e-4)

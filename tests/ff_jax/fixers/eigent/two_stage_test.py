@@ -16,6 +16,9 @@ from ff_jax.fixers.eigent.transformer import Dit
 from ff_jax.fixers.fixer import Fixer, fix
 from ff_jax.fixers.pretrained import load_fixer
 from tests.ff_jax.fixers.eigent.small import CONFIG, clips, params
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 TWO_STAGE = dataclasses.replace(CONFIG, conditions=("repaired",))
 
@@ -26,13 +29,13 @@ def invert(config, net, key, frames, eig, references, conditions=None, blend_eig
 
 @pytest.fixture(scope="module")
 def network():
-    return params(np.random.default_rng(), TWO_STAGE)
+    return params(seeded_rng(), TWO_STAGE)
 
 
 @pytest.fixture
 def latents():
     """Return latents of render, reference and recorded images, and EIG."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     drawn = jnp.asarray(rng.normal(size=(3, 1, 3, 4, 4, 3)), jnp.float32)
     return *drawn, jnp.asarray(rng.random((1, 3, 4, 4)), jnp.float32).at[:, 0].set(0.0)
 
@@ -65,7 +68,7 @@ def test_recorded_images_start_without_effect():
 
 def test_training_clips_hold_repaired_and_recorded_latents(network, monkeypatch):
     monkeypatch.setattr(one_step, "one_step_fixer", lambda: Fixer({}, "invert", invert))
-    stored = one_step.clips_with_repaired(latent_cache.with_true_start(clips(np.random.default_rng(), 2)))
+    stored = one_step.clips_with_repaired(latent_cache.with_true_start(clips(seeded_rng(), 2)))
     np.testing.assert_array_equal(stored.conditions["repaired"][..., :3], 255 - np.asarray(stored.renders))
     stored = latent_cache.with_true_start(stored)
     np.testing.assert_array_equal(stored.conditions["repaired"][:, 0, ..., :3], stored.targets[:, 0])
@@ -83,7 +86,7 @@ def test_training_clips_hold_repaired_and_recorded_latents(network, monkeypatch)
 
 
 def test_the_fixer_takes_the_frames_of_the_one_step_fixer(network):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     frames, references, repaired = rng.random((3, 9, 16, 16, 3), np.float32)
     eig = rng.exponential(size=(9, 16, 16)).astype(np.float32)
     fixer = fixer_from_params(network, TWO_STAGE)

@@ -13,6 +13,7 @@ from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.reference_unet.fixer import fixer_from_params, init_params, with_gain
 from ff_jax.fixers.reference_unet.model import LAST_LAYER, Network, fold, unfold
 from ff_jax.fixers.triples import as_bytes
+from tests.random_inputs import seeded_rng
 
 TINY = ReferenceUnetConfig(widths=(4, 8), num_references=2)
 KEY = jax.random.key(1)
@@ -73,6 +74,7 @@ def test_pixels_without_eig_keep_the_render_and_the_change_is_bounded_by_the_wei
     assert np.abs(got - frames).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_network_can_take_over_any_reference_and_never_one_without_confidence(index):
     frames, _, references = clip(1, 8, 8)
@@ -90,6 +92,7 @@ def test_the_network_can_take_over_any_reference_and_never_one_without_confidenc
     assert np.abs(residual - difference)[:, :, 4:].mean() > 0.1
 
 
+@pytest.mark.slow
 def test_a_network_without_eig_does_not_depend_on_it():
     frames, eig, references = clip(1, 8, 8)
     same = {}
@@ -113,7 +116,7 @@ def test_new_conditions_change_nothing_and_trained_ones_are_seen():
     names = ("boxes", "lidar")
     config = dataclasses.replace(TINY, conditions=names)
     frames, eig, references = clip(2, 8, 8)
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     conditions = {name: rng.random((2, 8, 8, CHANNELS[name] + 1), np.float32) for name in names}
     plain, seeing = shaken(), shaken(config)
     layers = seeing.params["network"]["params"]

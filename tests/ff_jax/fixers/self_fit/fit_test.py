@@ -14,6 +14,8 @@ from ff_jax.fixers.self_fit import SelfFitConfig, fit, start_params
 from ff_jax.fixers.self_fit.fit import split_block
 from ff_jax.fixers.triples import Triples
 
+pytestmark = pytest.mark.slow
+
 NETWORK = ReferenceUnetConfig(widths=(8, 8), num_references=1)
 TINY = SelfFitConfig(network=NETWORK, crop=(16, 16), steps=60, warmup=5, lr=5e-3, checks=3, ema=0.9)
 KEY = jax.random.key(7)

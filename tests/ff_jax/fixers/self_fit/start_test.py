@@ -8,6 +8,8 @@ from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.reference_unet.fixer import init_params
 from ff_jax.fixers.self_fit.start import start_params
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ReferenceUnetConfig(conditions=("lidar",))
 
 

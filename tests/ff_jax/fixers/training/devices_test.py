@@ -2,12 +2,17 @@
 
 import os
 
-import numpy as np
+import pytest
+
+from tests import programs
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
 
-def test_eight_devices_train_as_one(server, tmp_path):
-    seed = np.random.default_rng().integers(2**31)
-    done = server.run("tests.ff_jax.fixers.training.simulated_devices", seed, tmp_path, XLA_FLAGS=FLAGS)
+def test_eight_devices_train_as_one(tmp_path):
+    seed = seeded_rng().integers(2**31)
+    done = programs.run_process("tests.ff_jax.fixers.training.simulated_devices", seed, tmp_path, XLA_FLAGS=FLAGS)
     assert "devices ok" in done.stdout, done.stdout + done.stderr[-3000:]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from ff_jax.fixers.difix import lora, losses, model, unet
@@ -10,6 +11,8 @@ from ff_jax.fixers.difix.config import DifixConfig, ImageVaeConfig, UNetConfig
 from ff_jax.fixers.training.sharding import make_mesh, shardings
 from ff_jax.fixers.training.state import gradient, join, split
 from ff_jax.fixers.triples import Triples
+
+pytestmark = pytest.mark.slow
 
 CONFIG = DifixConfig(UNetConfig((32, 64), (1, 2), 1, 8, 2), ImageVaeConfig((8, 16), 1, 8), dtype="float32")
 TRAINED = ("unet", "skips", "guidance")

@@ -12,6 +12,9 @@ from ff_jax.fixers.training.state import OptimizerConfig, init_state, make_optim
 from ff_jax.runtime import checkpoint
 from ff_jax.runtime.divergence import DivergedError
 from tests.ff_jax.fixers.training import tiny
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 OPTIMIZER = make_optimizer(OptimizerConfig(steps=60, warmup=2, lr=1e-2))
 SAMPLES = 4
@@ -29,7 +32,7 @@ def step(mesh):
 
 @pytest.fixture(scope="module")
 def networks(mesh):
-    backbone, branch = tiny.networks(np.random.default_rng())
+    backbone, branch = tiny.networks(seeded_rng())
     return shard(backbone, mesh), branch
 
 
@@ -71,7 +74,7 @@ def test_without_a_checkpoint_the_state_is_the_first(mesh, networks, tmp_path):
 
 def test_a_small_batch_is_learned(mesh, step, networks):
     backbone, branch = networks
-    batch = shard_batch(batch_of(np.random.default_rng().integers(2**31)), mesh)
+    batch = shard_batch(batch_of(seeded_rng().integers(2**31)), mesh)
     state, losses = shard(init_state(jax.random.key(5), branch, OPTIMIZER), mesh), []
     for _ in range(60):
         state, metrics = step(state, backbone, batch)

@@ -12,6 +12,8 @@ from ff_jax.fixers.training.phase import PhaseConfig, PhaseContext, Problem, tra
 from ff_jax.fixers.training.sharding import make_mesh
 from ff_jax.runtime.stop import StoppedError, StopRequest
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PhaseConfig(steps=6, lr=0.1, decay=0.5, save_every=2)
 
 

@@ -5,13 +5,18 @@ import socket
 
 import jax
 import numpy as np
+import pytest
 
 from ff_jax.fixers.training.loop import make_step, resume
 from ff_jax.fixers.training.sharding import make_mesh, shard, shard_batch
 from ff_jax.fixers.training.state import init_state
 from ff_jax.runtime import checkpoint
+from tests import programs
 from tests.ff_jax.fixers.training import tiny
 from tests.ff_jax.fixers.training.simulated_devices import OPTIMIZER
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = "tests.ff_jax.fixers.training.processes"
 FLAGS = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -23,10 +28,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_two_processes_train_as_one_and_one_restores(server, tmp_path):
-    seed = int(np.random.default_rng().integers(2**31))
+def test_two_processes_train_as_one_and_one_restores(tmp_path):
+    seed = int(seeded_rng().integers(2**31))
     both = [f"--coordinator=localhost:{free_port()}", "--processes=2", f"--seed={seed}", f"--out={tmp_path}"]
-    ends = server.together(PROGRAM, [(*both, f"--process={number}") for number in range(2)], XLA_FLAGS=FLAGS)
+    ends = programs.run_together(PROGRAM, [(*both, f"--process={number}") for number in range(2)], XLA_FLAGS=FLAGS)
     assert all("processes ok" in done.stdout for done in ends), [done.stdout + done.stderr[-3000:] for done in ends]
     rng = np.random.Generator(np.random.PCG64(seed))
     end = np.load(tmp_path / "end.npz")
@@ -46,7 +51,9 @@ def test_two_processes_train_as_one_and_one_restores(server, tmp_path):
         np.testing.assert_allclose(float(metrics["loss"]), wanted, rtol=1e-5)
 
 
-def test_flags_that_do_not_belong_together_get_one_sentence(server, tmp_path):
-    done = server.run(PROGRAM, "--coordinator=localhost:1", "--processes=2", f"--out={tmp_path}", XLA_FLAGS=FLAGS)
+def test_flags_that_do_not_belong_together_get_one_sentence(tmp_path):
+    done = programs.run_process(
+        PROGRAM, "--coordinator=localhost:1", "--processes=2", f"--out={tmp_path}", XLA_FLAGS=FLAGS
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "--process=None: expected all three" in done.stderr

@@ -7,6 +7,9 @@ import pytest
 
 from ff_jax.fixers.training.sharding import make_mesh
 from ff_jax.fixers.training.state import OptimizerConfig, gradient, init_state, join, make_optimizer, split
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 MESH = make_mesh(1, 1, jax.devices()[:1])
 
@@ -21,7 +24,7 @@ def noisy_fit(params, frozen, batch, keys):
 
 @pytest.mark.parametrize("parts", [2, 6])
 def test_microbatches_add_up_to_the_batch(parts):
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     arguments = {"w": normal(3, 4)}, normal(4), (normal(12, 3), normal(12)), jax.random.split(jax.random.key(1), 12)
     whole, metrics = gradient(noisy_fit, *arguments, 1, MESH)
@@ -45,7 +48,7 @@ def test_samples_that_do_not_split_are_named():
 def test_rate_and_clipping_follow_the_configuration():
     config = OptimizerConfig(steps=12, warmup=4, lr=0.1, weight_decay=0.5, clip=1.0)
     optimizer = make_optimizer(config)
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     params, slope = rng.normal(size=5), rng.normal(size=5) * 100
     state = optimizer.init(jnp.asarray(params, jnp.float32))
     found, m, v = jnp.asarray(params, jnp.float32), 0.0, 0.0

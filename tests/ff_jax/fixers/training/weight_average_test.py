@@ -4,13 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from ff_jax.fixers.training.state import init_state
 from ff_jax.fixers.training.weight_average import averaged_params, with_weight_average
+from tests.random_inputs import seeded_rng
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_average_follows_the_parameters_and_leaves_the_steps_alone():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     start = {"a": rng.normal(size=(3, 2)).astype(np.float32)}
     plain, both = optax.adam(0.1), with_weight_average(optax.adam(0.1), 0.6)
     state = init_state(jax.random.key(0), start, both)

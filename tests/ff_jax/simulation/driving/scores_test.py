@@ -13,6 +13,7 @@ from ff_jax.simulation.driving.scores import (
 )
 from ff_jax.simulation.driving.traffic import Placed, crosses, hits_background, is_on_road, overlap, rectangle
 from tests.ff_jax.data.tiny import pose
+from tests.random_inputs import seeded_rng
 
 CAR = np.array([4.0, 2.0, 1.5])
 GOOD = StepScore(False, True, True, True, 0.0)
@@ -40,7 +41,7 @@ def test_the_hd_score_is_the_formula_of_hugsim():
 
 
 def test_rectangles_overlap_where_a_point_is_in_both():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     grid = np.stack(np.meshgrid(np.linspace(-8, 8, 321), np.linspace(-8, 8, 321)), -1).reshape(-1, 2)
 
     def inside(x, y, yaw):
@@ -103,7 +104,7 @@ def test_the_road_ends_at_its_edges():
 
 
 def test_the_background_is_hit_where_its_gaussians_fill_the_vehicle():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     cloud = rng.uniform([-2, -0.8, 0.4], [2, 0.8, 1.5], (150, 3))
     state, solid = VehicleState(10.0, 5.0, np.pi / 2, 0.0), np.ones(150, bool)
     turned = cloud @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]]) + np.array([10, 5, 2])

@@ -5,9 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ff_jax.render.gaussians import Gaussians, opacities
 from ff_jax.train.densify.mcmc import DensityConfig, _draw, _shared_opacity_and_scale, explore, relocate
+from tests.random_inputs import seeded_rng
 from tests.scenes import normal
 
 
@@ -29,7 +31,7 @@ def naive_rule(opacity, n):
 
 
 def test_copies_rule_matches_the_double_sum():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     opacity = rng.uniform(0.01, 0.95, 64)
     copies = rng.integers(1, 25, 64)
     shared, factor = _shared_opacity_and_scale(jnp.asarray(opacity, jnp.float32), jnp.asarray(copies, jnp.int32))
@@ -39,7 +41,7 @@ def test_copies_rule_matches_the_double_sum():
 
 
 def test_transparent_gaussians_are_relocated_and_new_ones_added_within_the_budget():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     opacity = jnp.asarray(np.where(np.arange(200) % 4 == 0, 1e-3, rng.uniform(0.2, 0.9, 200)), jnp.float32)
     gaussians = random_gaussians(rng, 200, opacity)
     alive = jnp.arange(200) < 120
@@ -58,15 +60,17 @@ def test_transparent_gaussians_are_relocated_and_new_ones_added_within_the_budge
         np.testing.assert_array_equal(np.asarray(before)[unchanged], np.asarray(after)[unchanged])
 
 
+@pytest.mark.slow
 def test_an_empty_buffer_stays_empty():
-    gaussians = random_gaussians(np.random.default_rng(), 8, jnp.full(8, 0.5))
+    gaussians = random_gaussians(seeded_rng(), 8, jnp.full(8, 0.5))
     new, alive, changed, _ = relocate(jax.random.key(0), gaussians, jnp.zeros(8, bool), DensityConfig(), 8)
     assert not bool(alive.any()) and not bool(changed.any())
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(new))
 
 
+@pytest.mark.slow
 def test_noise_moves_only_transparent_gaussians_along_their_covariance():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     count = 2000
     opacity = jnp.where(jnp.arange(count) < count // 2, 1e-4, 0.9)
     gaussians = random_gaussians(rng, count, opacity)
@@ -81,7 +85,7 @@ def test_noise_moves_only_transparent_gaussians_along_their_covariance():
 
 def test_only_slots_of_positive_weight_are_drawn():
     """Prefix sums of a large buffer fall, and rise at slots without weight."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     weights = np.where(rng.random(200_000) < 0.7, rng.random(200_000), 0).astype(np.float32)
     slots = np.asarray(jax.jit(_draw)(jax.random.key(1), jnp.asarray(weights)))
     assert (weights[slots] > 0).all()

@@ -20,6 +20,7 @@ from ff_jax.train.densify.split_prune import (
     lower_opacities,
     select_children,
 )
+from tests.random_inputs import seeded_rng
 from tests.scenes import normal
 
 N = 120
@@ -29,7 +30,7 @@ CONFIG = SplitConfig(gradient=1.0, clone_below=0.1)
 @pytest.fixture
 def buffer():
     """Draw Gaussians of three nodes that share slots, half of them small and half large, and gradient statistics."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     width = jnp.where(jnp.arange(N) % 2 == 0, 0.05, 0.3)
     sizes = jnp.log(width)[:, None] - jnp.abs(normal(rng, N, 3)).at[:, 0].set(0.0)
     gaussians = Gaussians(normal(rng, N, 3), normal(rng, N, 4), sizes, normal(rng, N), normal(rng, N, 4, 3))
@@ -56,6 +57,7 @@ def naive_parents(alive, node, score, threshold, quota):
     return parents[:free]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quota", [(120, 120, 120), (30, 25, 26), (0, 0, 0), (40, 120, 0)])
 def test_the_largest_gradients_fill_free_slots_within_quotas(buffer, quota):
     _, alive, node, stats = buffer
@@ -90,9 +92,10 @@ def test_totals_nodes_and_shapes_of_children(buffer):
         np.testing.assert_array_equal(np.asarray(before)[~np.asarray(changed)], np.asarray(after)[~np.asarray(changed)])
 
 
+@pytest.mark.slow
 def test_halves_lie_within_their_parent():
     """Their offsets, in units of the parent's axes, have mean 0 and deviation 1."""
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     count = 4000
     means, quats, log_scales, sh = (normal(rng, count, *shape) for shape in ((3,), (4,), (3,), (1, 3)))
     gaussians = Gaussians(means, quats, log_scales - 0.5, normal(rng, count), sh)
@@ -125,7 +128,7 @@ def test_transparent_and_oversized_are_pruned_and_their_slots_reused(buffer):
 
 
 def test_gradient_statistics_count_views_with_a_gradient():
-    rng = np.random.default_rng()
+    rng = seeded_rng()
     stats, gradients = init_grad_stats(5), rng.normal(size=(3, 5, 2)).astype(np.float32)
     gradients[0, 2] = gradients[1, 2] = gradients[:, 4] = 0
     for gradient in gradients:

@@ -7,6 +7,8 @@ from experiments.studies.measures.robustness.outcomes import BAD, attempt_all
 from ff_jax.data.folder import write_folder
 from tests.ff_jax.data import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF|Truncated File Read|Metadata Warning")
 def test_no_attack_succeeds(tmp_path):

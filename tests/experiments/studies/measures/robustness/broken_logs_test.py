@@ -7,6 +7,8 @@ from experiments.studies.measures.robustness.outcomes import BAD, attempt
 from ff_jax.data.folder import write_folder
 from tests.ff_jax.data import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):

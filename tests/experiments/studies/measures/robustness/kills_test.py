@@ -5,6 +5,8 @@ import pytest
 from experiments.studies.measures.robustness.kills import Kill, judge
 from experiments.studies.measures.robustness.outcomes import HANG, RUNS, SENTENCE, TRACEBACK
 
+pytestmark = pytest.mark.slow
+
 SAVED = "stopped at step 4, saved as run/4; run the same command again to continue."
 END = Kill("SIGTERM", 3.0, "recon/4", "anything else", 143, 9.0, 2.0, SAVED, False)
 

@@ -8,6 +8,8 @@ from experiments.studies.measures.robustness.outcomes import BAD, attempt_all
 from ff_jax.data.folder import write_folder
 from tests.ff_jax.data import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def without_type_checker():
