@@ -145,8 +145,10 @@ def train(
         hooks.tick(step + 1)
         is_check = (step + 1) % plan.check_every == 0 or step + 1 == stop
         is_save = (step + 1) % hooks.save_every == 0 or step + 1 == stop or hooks.should_save()
-        if (is_check or is_save) and not is_finite(state.train.scene.params, metrics["loss"]):
-            raise NotFiniteError(step + 1)
+        if is_check or is_save:
+            ahead.wait(is_finite)
+            if not is_finite(state.train.scene.params, metrics["loss"]):
+                raise NotFiniteError(step + 1)
         if is_check:
             if step + 1 < stop:
                 compile_next(ahead, state, plan, batches)
@@ -170,6 +172,7 @@ def compile_ahead(ahead: CompileAhead, state: LoopState, plan: TrainPlan, batche
     recon, start = without_density_schedule(plan.recon), int(state.train.step)
     shapes = shapes_of(state.train)
     _cached_train_step(recon, plan.settings).compile_ahead(ahead, shapes, _any_batch(plan, start, batches), plan.scale)
+    ahead.start(is_finite, shapes.scene.params, jax.ShapeDtypeStruct((), jnp.float32))
     if any(is_density_step(step, plan.recon.density) for step in range(start, stop)):
         ahead.start(_cached_density_step(recon), shapes, plan.scale)
 
