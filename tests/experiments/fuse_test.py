@@ -171,7 +171,7 @@ def test_evaluate_and_render_work_on_a_finished_run(finished, tmp_path):
     networks = [f"--{name}=none" for name in ("lpips", "inception", "detector", "lanes")]  # see `evaluate_test`
 
     def run(module: str, *calls: tuple[str, ...]) -> list[str]:
-        ends = [programs.run_process(f"experiments.{module}", f"--run={finished}", *call) for call in calls]
+        ends = programs.run_each(f"experiments.{module}", [(f"--run={finished}", *call) for call in calls])
         assert not any(done.returncode for done in ends), [done.stderr[-3000:] for done in ends]
         return [done.stdout for done in ends]
 
@@ -208,7 +208,7 @@ def test_a_finished_run_is_written_for_other_tools(finished, tmp_path):
 
 def test_the_loss_of_formats_is_measured_on_a_finished_run(finished, tmp_path):
     flags = f"--run={finished}", "--frames=2", "--shifts=0", f"--out={tmp_path / 'figures.json'}"
-    done = programs.run_process("experiments.benchmarks.scene_formats", *flags)
+    done = programs.run("experiments.benchmarks.scene_formats", *flags)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = {row["format"]: row for row in json.loads((tmp_path / "figures.json").read_text())["rows"]}
     assert list(rows) == [".ply", ".splat", ".spz", ".sog", ".usdc"] and "| .spz |" in done.stdout
