@@ -5,7 +5,7 @@ python -m experiments.fuse --workdir=runs/demo --config=experiments/configs/fuse
 
 Expected (2 CPU cores, 4 min with compilation; five streets, 2026-11-28): PSNR at 3 m left 22.63 +- 0.81 dB of the
 reconstruction and 24.26 +- 0.63 dB after fusing (`python -m experiments.studies.seeds --seeds=0,1,2,3,4`).
-Expected (1x H200 shared with another run, 2 min 11 s with compilation; one street, 2026-12-01): 23.38 and 23.67 dB.
+Expected (1x H200 shared with five other runs, 3 min 40 s with compilation; one street, 2026-12-01): 23.34 and 24.04 dB.
 """
 
 import jax

@@ -9,8 +9,8 @@ The systems are those of `experiments/configs/systems.py`. When all systems of a
 by side in the regions of the first one's EIG (`together_seed0/` has tables, metrics.json and side_by_side.png), beside
 the true images ("truth", the ceiling). `pandaset` and `kitti_jam` are logs without truth off the path, at 1 to 3 m:
 what needs truth is left out, and a seed is a seed of the training. Metrics need their networks
-(docs/benchmark_protocol.md). Hardware: one GPU per worker. The estimate of --dry_run scales the measured time of the
-demo (docs/records/demo_gpu.2026-12-01.json: 131 s for 2,300 training steps) by the training steps alone.
+(docs/benchmark_protocol.md). Hardware: one GPU per worker. The estimate of --dry_run scales a measured time of the demo
+(131 s for 2,300 training steps, one H200 shared with another run, 2026-12-01) by the training steps alone.
 """
 
 from experiments.configs.systems import SYSTEMS, get_config
