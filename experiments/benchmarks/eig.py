@@ -38,7 +38,7 @@ from ff_jax.render.camera import Camera
 from ff_jax.render.gaussians import Gaussians
 from ff_jax.render.renderer import RenderInput, RenderSettings
 from ff_jax.scene import PointCloud, RenderedScene, Scene, SceneModel, SceneSizes, View, init_scene, render_scene
-from ff_jax.train.batch import Batch, tree_bytes
+from ff_jax.train.batch import blank_batch, tree_bytes
 from ff_jax.train.capacity import count_intersections
 from ff_jax.train.config import ReconConfig
 from ff_jax.train.optimizer import OptimConfig, ScheduleScale, make_optimizer
@@ -71,16 +71,8 @@ def training_call(scene: Scene, view: View, settings: RenderSettings, sh_degree:
     optim = OptimConfig(**dict.fromkeys(_RATES, _RATE))
     recon = ReconConfig(sh_every=1, sh_degree=sh_degree, optim=optim)
     size = view.camera.height, view.camera.width
-    batch = Batch(
-        image=jnp.asarray(np.random.default_rng(1).integers(0, 256, (*size, 3)), jnp.uint8),
-        weight=jnp.ones(size),
-        view=view,
-        sky=jnp.zeros(size, bool),
-        sky_known=jnp.bool_(True),
-        lidar=jnp.zeros(size),
-        novel=jnp.bool_(False),
-        dynamic=jnp.zeros(size, bool),
-    )
+    image = jnp.asarray(np.random.default_rng(1).integers(0, 256, (*size, 3)), jnp.uint8)
+    batch = blank_batch(view).replace(image=image, sky_known=jnp.bool_(True))
     step, scale = make_train_step(recon, settings), ScheduleScale(1.0, 30_000)
     # A step donates its state, but the scene is needed later.
     state = init_state(jax.random.key(0), jax.tree.map(jnp.copy, scene), make_optimizer(optim, scale))

@@ -13,14 +13,12 @@ that the same command continues where it ended. With --videos, a lane change by 
 version of every run, and all its versions are rendered along that drive, side by side; with --trust their EIG too.
 """
 
-import dataclasses
 from pathlib import Path
 
 from absl import flags
 
 from experiments.cli import command_line
-from ff_jax.data.open import open_log
-from ff_jax.pipeline.fuse import fuse
+from experiments.studies.measures.seeded_runs import fused_run
 from ff_jax.simulation import SimulatedScene
 from ff_jax.simulation.driving.agents import Agent, lane_change, pure_pursuit, replay
 
@@ -58,16 +56,9 @@ def chosen_runs() -> list[Path]:
         raise ValueError("invalid --runs, --workdir: expected either folders of runs, or a folder with one per seed.")
     if _RUNS.value:
         return [Path(run) for run in _RUNS.value]
-    return [train(seed, Path(_WORKDIR.value) / f"seed{seed}") for seed in command_line.parse_numbers(_SEEDS, int)]
-
-
-def train(seed: int, folder: Path) -> Path:
-    """Fuse the street of a seed, unless it is finished; return the folder."""
-    if not (folder / "results" / "metrics.json").is_file():
-        config = command_line.with_log_path(command_line.to_config(_CONFIG.value))
-        config = dataclasses.replace(config, seed=seed, data=dataclasses.replace(config.data, seed=seed))
-        fuse(config, open_log(config.data, config.evaluate.shifts), folder, resume=folder.exists())
-    return folder
+    config = command_line.with_log_path(command_line.to_config(_CONFIG.value))
+    seeds = command_line.parse_numbers(_SEEDS, int)
+    return [fused_run(config, seed, Path(_WORKDIR.value)) for seed in seeds]
 
 
 def chosen_agents() -> dict[str, Agent]:

@@ -3,16 +3,14 @@
 python -m experiments.studies.seeds --workdir=runs/seeds --seeds=0,1,2
 """
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
 from experiments.cli import command_line
-from ff_jax.data.open import open_log
+from experiments.studies.measures.seeded_runs import fused_run
 from ff_jax.export.records import shift_name
-from ff_jax.pipeline.fuse import fuse
 
 _CONFIG = command_line.config_flag("experiments/configs/fuse.py:cpu")
 _WORKDIR = command_line.workdir_flag()
@@ -24,10 +22,7 @@ def main(_: list[str]) -> None:
     base = command_line.to_config(_CONFIG.value)
     runs = []
     for seed in command_line.parse_numbers(_SEEDS, int):
-        workdir = Path(_WORKDIR.value) / f"seed{seed}"
-        if not (workdir / "results" / "metrics.json").is_file():
-            config = dataclasses.replace(base, seed=seed, data=dataclasses.replace(base.data, seed=seed))
-            fuse(config, open_log(config.data, config.evaluate.shifts), workdir, resume=workdir.exists())
+        workdir = fused_run(base, seed, Path(_WORKDIR.value))
         runs.append(json.loads((workdir / "results" / "metrics.json").read_text())["shifts"])
     print(f"{'shift':>15} | {'recon PSNR':>15} | {'fused PSNR':>15} | {'improvement, dB':>15} | improvement per seed")
     for rows in zip(*(zip(*run.values(), strict=True) for run in runs), strict=True):
