@@ -1,5 +1,6 @@
 """Fit the `reference_unet` network on triples of one log; return the identity if nothing improves held-out renders."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -96,7 +97,8 @@ class _Search:
     def _try(self, fixer: Fixer, step: int) -> _Score:
         score = _score(_repair(fixer, self._validation), self._validation, self._config)
         if score.loss < self._best.loss and score.psnr >= self._render.psnr:
-            self.best, self._best, self._step = fixer, score, step
+            kept = jax.tree.map(jnp.copy, fixer.params)  # a training step donates the memory of the originals
+            self.best, self._best, self._step = dataclasses.replace(fixer, params=kept), score, step
         return score
 
     def summary(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ff_jax.fixers.fixer import fix
+from ff_jax.fixers.reference_unet import training
 from ff_jax.fixers.reference_unet.config import ReferenceUnetConfig
 from ff_jax.fixers.reference_unet.fixer import fixer_from_params
 from ff_jax.fixers.self_fit import SelfFitConfig, fit, start_params
@@ -81,6 +82,14 @@ def test_a_fit_starts_from_trained_weights_and_keeps_them_if_nothing_is_better(m
     fixer, history = fit(KEY, degraded(3), harmful)
     assert history["best_step"] == 0 and history["gain"] > 0.5
     jax.tree.map(np.testing.assert_array_equal, fixer.params["network"], trained["network"])
+
+
+def test_weights_from_the_middle_of_a_fit_stay_usable(monkeypatch):
+    monkeypatch.setattr(training, "learning_rate", lambda settings, done: 5e-3 if done < 2 / 3 else 10.0)
+    triples = degraded(0)
+    fixer, history = fit(KEY, triples, TINY)
+    assert history["best_step"] in (20, 40)
+    assert error(fixer, triples) < float(np.mean((triples.renders - triples.targets) ** 2))
 
 
 def test_another_layout_starts_from_new_weights_that_change_nothing():
