@@ -9,7 +9,7 @@ The same command resumes a stopped sweep. Finished runs are not repeated.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Number of runs at the same time; they share the GPUs.", lower_bound=1, upper_bound=1_024
 )
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds instead of the sweep's.")
+_ROWS = flags.DEFINE_list("rows", None, "Names of the rows to run and to tabulate; default: all.")
 _SET = flags.DEFINE_multi_string("set", [], "Setting of all runs, such as steps=100; a run's own settings win.")
 _CLUSTER = flags.DEFINE_enum("cluster", "", ["", "slurm", "local", "debug"], "Run through submitit.")
 _OPTION = flags.DEFINE_multi_string("cluster_option", [], "Option of submitit, such as timeout_min=600.")
@@ -68,7 +69,20 @@ def _read_sweep() -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ValueError(f"invalid --config={path}: get_sweep returns no Sweep: see experiments/configs/sweeps.")
     seeds = sweep.seeds if _SEEDS.value is None else command_line.parse_numbers(_SEEDS, int)
-    return dataclasses.replace(sweep, seeds=seeds, base={**sweep.base, **_pairs(_SET)})
+    rows = dict(sweep.rows) if _ROWS.value is None else _chosen_rows(sweep)
+    return dataclasses.replace(sweep, rows=rows, seeds=seeds, base={**sweep.base, **_pairs(_SET)})
+
+
+def _chosen_rows(sweep: Sweep) -> dict[str, Mapping[str, Any]]:
+    """Select the rows of --rows.
+
+    Raises:
+        ValueError: the sweep has no such row.
+    """
+    for name in _ROWS.value:
+        if name not in sweep.rows:
+            raise ValueError(f"invalid --rows={name}: expected some of {', '.join(sweep.rows)}.")
+    return {name: row for name, row in sweep.rows.items() if name in _ROWS.value}
 
 
 def _pairs(flag: flags.FlagHolder) -> dict[str, Any]:

@@ -196,6 +196,14 @@ def test_wrong_use_gets_one_sentence(run, tmp_path):
     assert "has no function get_sweep" in end.stderr
 
 
+def test_rows_are_chosen_by_name(run, config, tmp_path):
+    end = run(config, tmp_path, "--rows=low,shaky", "--dry_run")
+    assert "low_seed0" in end.stdout and "shaky_seed2" in end.stdout and "high" not in end.stdout
+    wrong = run(config, tmp_path, "--rows=medium", "--dry_run")
+    assert wrong.returncode == 1
+    assert "invalid --rows=medium: expected some of low, high, shaky." in wrong.stderr
+
+
 def test_workers_share_gpus_and_their_memory():
     assert launch.worker_environment(1, 2, []) == {}
     assert launch.worker_environment(1, 2, ["3", "5"]) == {"CUDA_VISIBLE_DEVICES": "5"}
