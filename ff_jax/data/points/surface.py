@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 
 from ff_jax.data.points.actors import track_points
 from ff_jax.data.points.initial import nearest_distances
@@ -18,7 +18,7 @@ from ff_jax.data.points.lidar import draw_rows, merged_points
 from ff_jax.data.points.occlusion import nearest_in_pixels, occluded
 from ff_jax.data.points.visibility import project_points
 from ff_jax.data.recording import Recording
-from ff_jax.data.scene_data import Frame, boxes_at, moving_tracks, transform
+from ff_jax.data.scene_data import Frame, boxes_at, invert_rigid, moving_tracks, transform
 
 CAPACITY = 400_000  # static points; with 5 cm voxels about 1,000 square meters
 ACTOR_CAPACITY = 5_000  # points per moving object
@@ -85,13 +85,28 @@ def surface_depth(
         local = points.actors.get(box.track_id, np.zeros((0, 3)))
         xyz.append(transform(box.world_from_object, local))
         gaps.append(np.full(len(local), _spacing(box.size, len(local))))
-    pixels, depth, inside = project_points(frame, np.concatenate(xyz))
+    world, gap = np.concatenate(xyz), np.concatenate(gaps)
+    near = _rows_near_image(frame, world)
+    pixels, depth, inside = project_points(frame, world[near])
     inside &= depth < MAX_DEPTH
-    pixels, depth, gap = pixels[inside], depth[inside], np.concatenate(gaps)[inside]
+    pixels, depth, gap = pixels[inside], depth[inside], gap[near][inside]
     shape, focal = (frame.height, frame.width), float(frame.K[1, 1])
     sparse, radius = nearest_in_pixels(pixels, depth, np.minimum(gap / depth, WIDEST_GAP), shape, focal)
     hidden = occluded(sparse, radius) | (sparse > (1 + HIDDEN) * np.asarray(rendered))
     return np.where(hidden, np.float32(0), sparse)
+
+
+def _rows_near_image(frame: Frame, xyz: Float[Array, "N 3"]) -> Int[Array, "M"]:
+    """Find the points in the image or less than a pixel beside it: few of the points of a whole log.
+
+    The tests are linear in the point, so that nothing of the size of the log is divided or copied.
+    """
+    image_from_world = frame.K @ invert_rigid(frame.world_from_camera)[:3]
+    column, row, depth = (xyz @ line[:3] + line[3] for line in image_from_world)
+    inside = (depth > 0) & (depth < MAX_DEPTH)
+    for value, size in ((column, frame.width), (row, frame.height)):
+        inside &= (value > -depth) & (value < (size + 1) * depth)
+    return np.flatnonzero(inside)
 
 
 def _spacing(size: Float[Array, "3"], count: int) -> float:
