@@ -24,6 +24,7 @@ from ff_jax.runtime.untrusted_files import read_json_object
 ROOT = Path(__file__).parents[2]
 _STARTED, _FINISHED, _FAILED, _OUTPUT = "started.json", "finished.json", "failed.json", "output.txt"
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+_NUM_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # of the matrix products of NumPy
 
 
 class Job(NamedTuple):
@@ -199,12 +200,17 @@ def run_locally(jobs: Sequence[Job], num_workers: int, gpus: Sequence[str]) -> I
 
 
 def worker_environment(worker: int, num_workers: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Assign a GPU to a worker, and a fraction of its memory if workers share it."""
+    """Assign a GPU to a worker, and a fraction of its memory if workers share it; also share the CPU cores.
+
+    Otherwise the matrix products of NumPy start a thread per core in every worker, and wait for each other.
+    """
+    threads = max((os.cpu_count() or 1) // num_workers, 1)
+    cores = {name: str(threads) for name in _NUM_THREADS if num_workers > 1 and name not in os.environ}
     if not gpus:
-        return {}
+        return cores
     num_sharing = -(-num_workers // len(gpus))
     memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / num_sharing:.2f}"} if num_sharing > 1 else {}
-    return {_VISIBLE_GPUS: gpus[worker % len(gpus)], **memory}
+    return {_VISIBLE_GPUS: gpus[worker % len(gpus)], **memory, **cores}
 
 
 def visible_gpus() -> list[str]:

@@ -48,9 +48,9 @@ def main(_: list[str]) -> None:
         return
     _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
-    if all(result.state == "finished" for result in results):
-        _run_together(sweep, specs, workdir)
-        results = [launch.read_result(sweep, spec, workdir) for spec in specs]
+    unfinished = {result.spec.seed for result in results if result.state != "finished"}
+    _run_together(sweep, [spec for spec in specs if spec.seed not in unfinished], workdir)
+    results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     write_summary(workdir, sweep, results)
     print("\n\n".join(as_text(table) for table in all_tables(sweep, results) if table.rows))
     print(f"\n{count_states(results)}; {workdir}/summary.md, .tex, .json, .png and runs.csv")

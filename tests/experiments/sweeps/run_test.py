@@ -204,9 +204,15 @@ def test_rows_are_chosen_by_name(run, config, tmp_path):
     assert "invalid --rows=medium: expected some of low, high, shaky." in wrong.stderr
 
 
-def test_workers_share_gpus_and_their_memory():
-    assert launch.worker_environment(1, 2, []) == {}
-    assert launch.worker_environment(1, 2, ["3", "5"]) == {"CUDA_VISIBLE_DEVICES": "5"}
+def test_workers_share_gpus_their_memory_and_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")  # the choice of the user stays
+    assert launch.worker_environment(0, 1, []) == {}
+    cores = {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
+    assert launch.worker_environment(1, 2, []) == cores
+    assert launch.worker_environment(1, 2, ["3", "5"]) == {"CUDA_VISIBLE_DEVICES": "5", **cores}
     shared = [launch.worker_environment(number, 3, ["0", "1"]) for number in range(3)]
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in shared] == ["0", "1", "0"]
     assert {slot["XLA_PYTHON_CLIENT_MEM_FRACTION"] for slot in shared} == {"0.45"}
