@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    *("README.md", "docs/results.md", "docs/benchmarks.md"),
+    *("README.md", "docs/results.md", "docs/claims.md", "docs/benchmarks.md"),
     *("docs/how_to/other_tools.md", "docs/how_to/simulator.md"),
 )
 SUMMARY = "summary"  # the table of the README, taken from other records
