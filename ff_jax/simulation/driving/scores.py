@@ -17,7 +17,8 @@ HORIZON, HORIZON_STEP = 1.0, 0.25  # seconds over which a collision is foreseen
 TTC_WEIGHT, COMFORT_WEIGHT = 5, 2
 # Bounds of a comfortable ride (nuPlan, motional/nuplan-devkit, ego_is_comfortable): m/s^2, m/s^3, rad/s, rad/s^2.
 MAX_BRAKING, MAX_ACCELERATION, MAX_LATERAL = 4.05, 2.40, 4.89
-MAX_JERK, MAX_YAW_RATE, MAX_YAW_ACCELERATION = 8.37, 0.95, 1.93
+MAX_JERK_ALONG, MAX_JERK = 4.13, 8.37  # of the acceleration along the road, and of the size of the whole one
+MAX_YAW_RATE, MAX_YAW_ACCELERATION = 0.95, 1.93
 
 Array = np.ndarray
 
@@ -103,11 +104,12 @@ def is_comfortable(states: Sequence[VehicleState], seconds: float) -> bool:
     speeds = np.array([state.speed for state in states[-4:]])
     rates = np.array([state.speed * curvature(state.steer) for state in states[-4:]])
     along, turning = np.diff(speeds) / seconds, np.diff(rates) / seconds
-    jerk = np.diff(along) / seconds
+    lateral = speeds * rates
+    jerk_along, jerk = (np.diff(value) / seconds for value in (along, np.hypot(along, lateral[1:])))
     within = [
         not along.size or -MAX_BRAKING <= along[-1] <= MAX_ACCELERATION,
-        abs(speeds[-1] * rates[-1]) <= MAX_LATERAL,
-        not jerk.size or abs(jerk[-1]) <= MAX_JERK,
+        abs(lateral[-1]) <= MAX_LATERAL,
+        not jerk.size or (abs(jerk_along[-1]) <= MAX_JERK_ALONG and abs(jerk[-1]) <= MAX_JERK),
         abs(rates[-1]) <= MAX_YAW_RATE,
         not turning.size or abs(turning[-1]) <= MAX_YAW_ACCELERATION,
     ]

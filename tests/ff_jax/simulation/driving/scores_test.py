@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ff_jax.simulation.driving.bicycle import VehicleState
+from ff_jax.simulation.driving.bicycle import VehicleState, steer_for
 from ff_jax.simulation.driving.scores import (
     StepScore,
     collides,
@@ -90,6 +90,11 @@ def test_a_ride_is_comfortable_within_the_bounds_of_nuplan():
     assert is_comfortable(ride(9, 9, steers=[steer] * 2), 0.25)  # 4.52 m/s^2 to the side
     assert not is_comfortable(ride(9.5, 9.5, steers=[steer] * 2), 0.25)  # 5.04 m/s^2
     assert not is_comfortable(ride(5, 5, steers=[0.0, 0.27]), 0.25)  # yaw rate from 0 to 0.51 rad/s
+    assert is_comfortable(ride(5, 5.25, 5.75), 0.25)  # jerk: from 1 to 2 m/s^2 in 0.25 s
+    assert not is_comfortable(ride(5, 5.25, 5.8), 0.25)  # 4.8 m/s^3 along the road
+    turn = steer_for(0.2 / 12)  # 0.2 rad/s and 2.4 m/s^2 to the side at 12 m/s: 9.6 m/s^3
+    assert not is_comfortable(ride(12, 12, 12, steers=[0.0, 0.0, turn]), 0.25)
+    assert is_comfortable(ride(9, 9, 9, steers=[0.0, 0.0, turn]), 0.25)  # 5.4 m/s^3
 
 
 def test_the_road_ends_at_its_edges():
