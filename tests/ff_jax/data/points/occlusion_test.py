@@ -1,12 +1,13 @@
 """Hidden LiDAR points: gaps between beams against the pattern's, windows against loops, leaks against true depth."""
 
+import itertools
 from itertools import pairwise
 
 import jax
 import numpy as np
 import pytest
 
-from ff_jax.data.points.occlusion import NEARER, _corner_minimum, beam_gaps, nearest_in_pixels, occluded
+from ff_jax.data.points.occlusion import NEARER, _corner_minima, beam_gaps, nearest_in_pixels, occluded
 from ff_jax.data.scene_data import invert_rigid, transform
 from ff_jax.data.synthetic import LidarPattern, StreetConfig, make_street, render_street, simulate_lidar
 from ff_jax.data.synthetic.camera_rig import rig_camera
@@ -41,8 +42,9 @@ def test_few_points_get_the_widest_window():
 
 def test_a_corner_is_a_window_that_ends_at_the_pixel():
     depth = seeded_rng().random((9, 11))
-    for size, down, right in [(1, False, False), (2, True, False), (3, False, True), (2, True, True)]:
-        actual = _corner_minimum(depth, size, down, right)
+    corners = list(itertools.product((False, True), repeat=2))  # down, right
+    for size, (number, (down, right)) in itertools.product((1, 2, 3, 12), enumerate(corners)):
+        actual = _corner_minima(depth, size)[number]
         for y, x in np.ndindex(depth.shape):
             rows = slice(y, y + size + 1) if down else slice(max(y - size, 0), y + 1)
             columns = slice(x, x + size + 1) if right else slice(max(x - size, 0), x + 1)
