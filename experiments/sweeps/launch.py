@@ -63,6 +63,20 @@ def together_jobs(sweep: Sweep, specs: Sequence[RunSpec], workdir: Path) -> list
     return jobs
 
 
+def check_together(jobs: Sequence[Job]) -> None:
+    """Check that what follows the runs of a seed was not done for other rows before.
+
+    Raises:
+        ValueError: it was; its results would be lost.
+    """
+    for job in jobs:
+        started = _read(job.folder / _STARTED)
+        if started and started["flags"] != list(job.flags):
+            raise ValueError(
+                f"{job.folder} has results of other rows or commands: delete it, or use another --workdir."
+            )
+
+
 def is_done(job: Job) -> bool:
     """Check whether a job has succeeded with the same commands."""
     started = _read(job.folder / _STARTED)
@@ -200,17 +214,22 @@ def run_locally(jobs: Sequence[Job], num_workers: int, gpus: Sequence[str]) -> I
 
 
 def worker_environment(worker: int, num_workers: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Assign a GPU to a worker, and a fraction of its memory if workers share it; also share the CPU cores.
+    """Assign a GPU to a worker, and a fraction of its memory if workers share it; also bound its threads.
 
     Otherwise the matrix products of NumPy start a thread per core in every worker, and wait for each other.
     """
-    threads = max((os.cpu_count() or 1) // num_workers, 1)
+    threads = max(_num_cores() // num_workers, 1)
     cores = {name: str(threads) for name in _NUM_THREADS if num_workers > 1 and name not in os.environ}
     if not gpus:
         return cores
     num_sharing = -(-num_workers // len(gpus))
     memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / num_sharing:.2f}"} if num_sharing > 1 else {}
     return {_VISIBLE_GPUS: gpus[worker % len(gpus)], **memory, **cores}
+
+
+def _num_cores() -> int:
+    """Count the cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -31,7 +31,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Number of runs at the same time; they share the GPUs.", lower_bound=1, upper_bound=1_024
 )
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds instead of the sweep's.")
-_ROWS = flags.DEFINE_list("rows", None, "Names of the rows to run and to tabulate; default: all.")
+_ROWS = flags.DEFINE_list("rows", None, "Rows to run and to tabulate, by name (quote a comma: '\"a, b\"').")
 _SET = flags.DEFINE_multi_string("set", [], "Setting of all runs, such as steps=100; a run's own settings win.")
 _CLUSTER = flags.DEFINE_enum("cluster", "", ["", "slurm", "local", "debug"], "Run through submitit.")
 _OPTION = flags.DEFINE_multi_string("cluster_option", [], "Option of submitit, such as timeout_min=600.")
@@ -49,9 +49,11 @@ def main(_: list[str]) -> None:
     _run(sweep, [result.spec for result in results if result.state != "finished"], len(specs), workdir)
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     unfinished = {result.spec.seed for result in results if result.state != "finished"}
-    _run_together(sweep, [spec for spec in specs if spec.seed not in unfinished], workdir)
-    results = [launch.read_result(sweep, spec, workdir) for spec in specs]
-    write_summary(workdir, sweep, results)
+    try:
+        _run_together(sweep, [spec for spec in specs if spec.seed not in unfinished], workdir)
+    finally:
+        results = [launch.read_result(sweep, spec, workdir) for spec in specs]
+        write_summary(workdir, sweep, results)
     print("\n\n".join(as_text(table) for table in all_tables(sweep, results) if table.rows))
     print(f"\n{count_states(results)}; {workdir}/summary.md, .tex, .json, .png and runs.csv")
     if num_failed := sum(result.state != "finished" for result in results):
@@ -77,11 +79,14 @@ def _chosen_rows(sweep: Sweep) -> dict[str, Mapping[str, Any]]:
     """Select the rows of --rows.
 
     Raises:
-        ValueError: the sweep has no such row.
+        ValueError: the sweep has no such row, or lacks the one that differences refer to.
     """
-    for name in _ROWS.value:
+    names = ", ".join(map(repr, sweep.rows)) or "no row: this sweep has none"
+    for name in _ROWS.value or [""]:
         if name not in sweep.rows:
-            raise ValueError(f"invalid --rows={name}: expected some of {', '.join(sweep.rows)}.")
+            raise ValueError(f"invalid --rows={name}: expected some of {names}.")
+    if sweep.against and sweep.against not in _ROWS.value:
+        raise ValueError(f"invalid --rows={','.join(_ROWS.value)}: add {sweep.against}; differences refer to it.")
     return {name: row for name, row in sweep.rows.items() if name in _ROWS.value}
 
 
@@ -110,9 +115,10 @@ def _run_together(sweep: Sweep, specs: Sequence[RunSpec], workdir: Path) -> None
     """Run what follows all runs of each seed, where it is not finished.
 
     Raises:
-        ValueError: one of these commands failed.
+        ValueError: one of these commands failed, or there are results of other rows.
     """
     every = launch.together_jobs(sweep, specs, workdir)
+    launch.check_together(every)
     jobs = [job for job in every if not launch.is_done(job)]
     if not jobs:
         return
@@ -128,7 +134,7 @@ def _launch(jobs: Sequence[launch.Job], workdir: Path) -> Iterator[int]:
     if _CLUSTER.value:
         folder = workdir.absolute() / "submitit"
         return slurm.run_on_cluster(jobs, _WORKERS.value, folder, _CLUSTER.value, _pairs(_OPTION))
-    return launch.run_locally(jobs, _WORKERS.value, launch.visible_gpus())
+    return launch.run_locally(jobs, min(_WORKERS.value, len(jobs)), launch.visible_gpus())
 
 
 def _plan(sweep: Sweep, results: Sequence[RunResult]) -> str:

@@ -201,11 +201,37 @@ def test_rows_are_chosen_by_name(run, config, tmp_path):
     assert "low_seed0" in end.stdout and "shaky_seed2" in end.stdout and "high" not in end.stdout
     wrong = run(config, tmp_path, "--rows=medium", "--dry_run")
     assert wrong.returncode == 1
-    assert "invalid --rows=medium: expected some of low, high, shaky." in wrong.stderr
+    assert "invalid --rows=medium: expected some of 'low', 'high', 'shaky'." in wrong.stderr
+    assert run(config, tmp_path, "--rows=", "--dry_run").returncode == 1
+
+
+TOGETHER = """
+from experiments.sweeps.definition import Sweep
+
+def get_sweep():
+    return Sweep(
+        title="fake", metrics={"PSNR^": "shifts.Fused[shift=3].psnr"}, module="tests.experiments.fake_job",
+        rows={"low": {"value": 10}, "shaky": {"value": 30, "fails": 1}}, seeds=(0, 1), seed_settings=("seed",),
+        num_retries=0, against="low",
+        together=("tests.experiments.fake_job --resume --workdir={out} --config.value=1 --config.seed=0",),
+    )
+"""
+
+
+def test_the_rows_of_a_finished_seed_follow_together_although_another_seed_failed(run, tmp_path):
+    config, workdir = tmp_path / "sweep.py", tmp_path / "runs"
+    config.write_text(TOGETHER)
+    assert run(config, workdir, "--seeds=0").returncode == 1  # each shaky run fails once
+    end = run(config, workdir)
+    assert end.returncode == 1 and (workdir / "summary.md").is_file()
+    assert (workdir / "together_seed0" / "finished.json").is_file() and not (workdir / "together_seed1").exists()
+    fewer = run(config, workdir, "--rows=low", "--seeds=0")
+    assert fewer.returncode == 1 and "has results of other rows or commands: delete it" in fewer.stderr
+    assert "add low; differences refer to it" in run(config, workdir, "--rows=shaky").stderr
 
 
 def test_workers_share_gpus_their_memory_and_the_cores(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(launch, "_num_cores", lambda: 8)
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "2")  # the choice of the user stays
