@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from ff_jax.eig.signals import residual
 from ff_jax.render.renderer import RenderSettings
@@ -46,7 +47,7 @@ def test_coefficients_solve_the_regularized_least_squares_problem(recorded):
     model, batches = recorded
     found = residual.regress(model, batches)
     zero = jax.tree.map(jnp.zeros_like, found)
-    flat, unflatten = jax.flatten_util.ravel_pytree(zero)
+    flat, unflatten = ravel_pytree(zero)
     rows, errors = [], []
     for batch in batches.stored:
         predict = lambda x, view=batch.view: residual.predicted_residual(model, unflatten(x), view).reshape(-1)
@@ -57,15 +58,13 @@ def test_coefficients_solve_the_regularized_least_squares_problem(recorded):
     A, e = np.concatenate(rows), np.concatenate(errors)
     mean, variance = e.mean(), e.var()
     prior_mean = unflatten(jnp.ones(flat.size)).replace(gaussians=jnp.zeros((6, 4)).at[:, 0].set(np.sqrt(4 * np.pi)))
-    center = mean * np.asarray(jax.flatten_util.ravel_pytree(prior_mean)[0], np.float64)
+    center = mean * np.asarray(ravel_pytree(prior_mean)[0], np.float64)
     bands = jnp.broadcast_to(jnp.array([np.sqrt(4 * np.pi), *[np.sqrt(4 * np.pi / 3) / 3] * 3]), (6, 4))
-    std = mean * np.asarray(
-        jax.flatten_util.ravel_pytree(zero.replace(gaussians=bands, background=zero.background + 1))[0]
-    )
+    std = mean * np.asarray(ravel_pytree(zero.replace(gaussians=bands, background=zero.background + 1))[0])
     normal = A.T @ A / variance + np.diag(std**-2.0)
     best = center + np.linalg.solve(normal, A.T @ (e - A @ center) / variance)
     start = np.linalg.norm(A @ (center - best))
-    assert np.linalg.norm(A @ (np.asarray(jax.flatten_util.ravel_pytree(found)[0]) - best)) < 0.02 * start
+    assert np.linalg.norm(A @ (np.asarray(ravel_pytree(found)[0]) - best)) < 0.02 * start
 
 
 def test_what_no_view_shows_is_predicted_to_have_the_mean_error(recorded):
