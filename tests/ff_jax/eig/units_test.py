@@ -2,13 +2,25 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ff_jax import eig
+from ff_jax.data.points.initial import nearest_distances
+from ff_jax.data.points.visibility import is_visible
+from ff_jax.data.recording import Recording
+from ff_jax.data.scene_data import SceneData
+from ff_jax.data.synthetic import LidarPattern, StreetConfig
+from ff_jax.data.synthetic.driving_log import street_log
+from ff_jax.eig.scene_posterior import fit_posterior, render_with_eig
 from ff_jax.render.gaussians import WorldGaussians
-from ff_jax.render.renderer import RenderInput
+from ff_jax.render.renderer import RenderInput, RenderSettings
+from ff_jax.scene import PointCloud, Scene, SceneModel, SceneSizes, init_scene
+from ff_jax.scene.scene import with_actors
+from ff_jax.scene.tracks import actor_names, make_tracks
+from ff_jax.train.batches import TrainBatches, shifted_view
 from tests.ff_jax.eig.problems import SETTINGS, add_view, distinct_world, eig_maps, posterior_of
 from tests.random_inputs import seeded_rng
 from tests.scenes import pinhole
@@ -56,3 +68,66 @@ def test_maps_in_nats_do_not_depend_on_the_unit_of_length(factor):
     assert np.ptp(np.asarray(expected["exact"])) > 0.5  # nats
     masks = [np.asarray(eig.eig_mask(maps["exact"], eig.TAU)) for maps in (expected, found)]
     assert 0 < masks[0].mean() < 1 and np.mean(masks[0] != masks[1]) < 0.01  # one threshold
+
+
+def scaled_pose(pose, factor):
+    """Move a 4x4 pose away from the origin by a factor."""
+    return np.concatenate([np.concatenate([pose[:3, :3], factor * pose[:3, 3:]], 1), pose[3:]])
+
+
+def scaled_log(log: SceneData, factor: float) -> SceneData:
+    """State the lengths of a log without LiDAR in another unit: poses of the ego vehicle, cameras, boxes; box sizes."""
+
+    boxes = [
+        dataclasses.replace(box, world_from_object=scaled_pose(box.world_from_object, factor), size=factor * box.size)
+        for box in log.boxes
+    ]
+    frames = [dataclasses.replace(f, world_from_camera=scaled_pose(f.world_from_camera, factor)) for f in log.frames]
+    poses = np.stack([scaled_pose(pose, factor) for pose in log.world_from_ego])
+    return dataclasses.replace(log, frames=tuple(frames), world_from_ego=poses, boxes=tuple(boxes), sweeps=())
+
+
+def cloud(xyz, rng) -> PointCloud:
+    """Give points random colors and half the distance of their neighbors as deviation."""
+    spacing, rgb = 0.5 * nearest_distances(xyz), rng.random((len(xyz), 3))
+    return PointCloud(*(jnp.asarray(part, jnp.float32) for part in (xyz, rgb, spacing)))
+
+
+def scene_of(log: SceneData, factor: float, seed: int) -> Scene:
+    """Make the untrained scene of a log in meters, with its actors and cameras, in a unit of 1 / `factor` meters."""
+    rng, times, frames = np.random.default_rng(seed), range(len(log.times)), len(log.frames)
+    points = log.sweeps[0].load_world()
+    points = points[is_visible(log, points)]
+    sizes = SceneSizes(512, 1, exposures=frames, frames=frames)
+    scene = init_scene(jax.random.key(3), cloud(factor * points[:: -(-len(points) // 400)], rng), sizes)
+    names = actor_names(log, times)
+    tracks = make_tracks(scaled_log(log, factor), names, times, 32 * len(names))
+    own = [cloud(size * rng.uniform(-0.5, 0.5, (16, 3)), rng) for size in np.asarray(tracks.sizes)]
+    owners = jnp.asarray(np.repeat(np.arange(len(own)), 16))
+    scene = with_actors(scene, tracks, jax.tree.map(lambda *parts: jnp.concatenate(parts), *own), owners)
+    poses = jnp.asarray(rng.normal(0, 0.01, (frames, 6)) * [1, 1, 1, factor, factor, factor], jnp.float32)
+    return scene.replace(params=scene.params.replace(poses=poses))
+
+
+def log_maps(log: SceneData, factor: float, seed: int):
+    """Compute the EIG map 2 m beside the first frame of a log, and the noise, in a unit of 1 / `factor` meters."""
+    model = SceneModel(scene_of(log, factor, seed), RenderSettings(capacity=1 << 14, near=0.2 * factor), 1)
+    log = scaled_log(log, factor)
+    posterior = fit_posterior(model, TrainBatches(Recording(log, log.frames)), eig.Priors())
+    view = shifted_view(log.frames[0], log, 2.0 * factor)
+    return np.asarray(render_with_eig(model, posterior, view).eig), float(posterior.noise)
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_one_threshold_and_one_weight_serve_a_log_in_every_unit(factor):
+    """Initial spacing from LiDAR, camera corrections, actors and their boxes are stated in the unit of the log."""
+    config = StreetConfig(num_frames=3, speed=8.0, lead_gap=(12.0, 15.0))
+    log = street_log(2, config, 48, 32, lidar=LidarPattern())
+    seed = int(seeded_rng().integers(1 << 30))
+    (expected, noise), (found, other) = (log_maps(log, unit, seed) for unit in (1.0, factor))
+    assert other == pytest.approx(noise, rel=1e-3)
+    assert 0.05 < np.mean(expected >= eig.TAU) < 0.95
+    assert np.mean((expected >= eig.TAU) != (found >= eig.TAU)) < 0.01
+    weights = [np.asarray(eig.eig_weight(jnp.asarray(nats), eig.DISTILL_KAPPA)) for nats in (expected, found)]
+    np.testing.assert_allclose(weights[1], weights[0], atol=0.01)
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=1e-3)
