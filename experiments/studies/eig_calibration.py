@@ -100,7 +100,12 @@ def study_seed(seed: int, workdir: Path) -> dict[str, Any]:
     sets = {shift_name(shift, log.unit): _join(parts) for shift, parts in sorted(by_shift.items())}
     sets["all"] = _join([part for parts in by_shift.values() for part in parts])
     sets["all but sky"] = _join(without_sky)
-    return {"noise": float(statistics.noise), "sets": {name: study.summarize(*part) for name, part in sets.items()}}
+    correlated = [float(value) for value in statistics.calibration.correlated]  # geometry, color
+    return {
+        "noise": float(statistics.noise),
+        "correlated_pixels": correlated,
+        "sets": {name: study.summarize(*part) for name, part in sets.items()},
+    }
 
 
 class ScoredPixels(NamedTuple):
@@ -162,11 +167,14 @@ def report(results: dict[int, dict[str, Any]], out: Path) -> str:
     ]
     lines += [
         "| seed | PSNR | noise | separation there | best | share above | PSNR falls (largest step) |"
-        f" miscalibration block, diag | block, variance x {inflation:.2f} | off by | then |",
-        "|---" * 11 + "|",
+        f" miscalibration block, diag | block, variance x {inflation:.2f} | off by | then | calibrated |"
+        " correlated pixels: geometry, color |",
+        "|---" * 13 + "|",
     ]
-    for seed, one, noise in zip(results, every, noises, strict=True):
-        lines.append(f"| {seed} | {one['psnr']:.2f} | {noise:.4f} | {verdict(one, noise, threshold, inflation)} |")
+    for (seed, result), one, noise in zip(results.items(), every, noises, strict=True):
+        correlated = ", ".join(f"{value:.1f}" for value in result["correlated_pixels"])
+        row = f"{one['psnr']:.2f} | {noise:.4f} | {verdict(one, noise, threshold, inflation)} | {correlated}"
+        lines.append(f"| {seed} | {row} |")
     text = "\n".join(lines) + "\n"
     summary = {"threshold": threshold, "inflation": inflation, "mean": mean}
     for name, content in (("table.md", text), ("study.json", json.dumps(summary))):
@@ -182,10 +190,9 @@ def verdict(result: dict[str, Any], noise: float, threshold: float, inflation: f
     off = ", ".join(f"{result['reliability'][name]['miscalibration']:.2f}" for name in ("block", "diag"))
     before, after = (study.inflate(result["reliability"]["block"], noise, factor) for factor in (1.0, inflation))
     separation = " | ".join(f"{value:.3f}" for value in study.at_threshold(result, threshold))
-    calibrated = (
-        f"{miscalibration(after):.2f} | {study.deviation_factor(before):.2f} | {study.deviation_factor(after):.2f}"
-    )
-    return f"{separation} | {falls} | {off} | {calibrated}"
+    groups = before, after, study.inflate(result["reliability"]["calibrated"], 0.0, 1.0)
+    factors = " | ".join(f"{study.deviation_factor(group):.2f}" for group in groups)
+    return f"{separation} | {falls} | {off} | {miscalibration(after):.2f} | {factors}"
 
 
 def main(_: list[str]) -> None:

@@ -18,6 +18,7 @@ SIGNALS = (
     "exact",
     "trace",
     "diagonal",
+    "calibrated",
     "color_only",
     "released",
     "opacity",

@@ -29,7 +29,7 @@ def eig_map(
     image: Float[Array, "H W 3"],
     alpha: Float[Array, "H W"],
     *,
-    noise: Float[ArrayLike, ""],
+    noise: Float[ArrayLike, "*map"],
     mode: str = "exact",
 ) -> Float[Array, "H W"]:
     """Compute the expected information gain (nats) of every pixel of a view that was not observed.
@@ -39,7 +39,7 @@ def eig_map(
         inputs: Gaussians at the time of the view, its camera, and the settings of the render.
         image: render of `inputs`, background included, before exposure.
         alpha: its accumulated opacity.
-        noise: standard deviation of one observed channel.
+        noise: standard deviation of one observed channel; one number, or one per pixel.
         mode: "exact", or "trace" for the upper bound.
     """
     camera, settings = inputs.camera, inputs.settings

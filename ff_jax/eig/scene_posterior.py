@@ -39,6 +39,7 @@ class SceneInformation(NamedTuple):
     precision: Precision
     noise: Float[Array, ""]
     depths: Float[Array, "F H W"]
+    noises: tuple[Float[Array, ""], ...]  # standard deviation of one channel where the scene model is right, per frame
 
 
 class EigRender(NamedTuple):
@@ -112,9 +113,10 @@ def scene_information(model: SceneModel, batches: TrainBatches, misfit: float) -
     noise = noise_by_camera(residuals, cameras)
     precision = init_precision(model.scene.params.gaussians)
     correlated_views = jnp.float32(min(misfit, len(batches)))
-    for index, camera in enumerate(cameras):
-        precision = _add_view(precision, model, batches.batch(index), noise[camera], correlated_views)
-    return SceneInformation(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths))
+    noises = tuple(noise[camera] for camera in cameras)
+    for index in indices:
+        precision = _add_view(precision, model, batches.batch(index), noises[index], correlated_views)
+    return SceneInformation(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths), noises)
 
 
 def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[str]) -> dict[str, Float[Array, ""]]:
@@ -130,7 +132,7 @@ def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[st
 
 def fit_posterior(model: SceneModel, batches: TrainBatches, priors: Priors) -> ScenePosterior:
     """Compute the posterior of a scene given its recorded views."""
-    precision, noise, depths = scene_information(model, batches, priors.misfit)
+    precision, noise, depths, _ = scene_information(model, batches, priors.misfit)
     return ScenePosterior(posterior_of(precision, model, priors), noise, depths)
 
 

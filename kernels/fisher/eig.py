@@ -10,8 +10,8 @@ MODES = ("exact", "trace")
 def eig_of_covariance(
     M: Float[Array, "*n 6"],
     alpha: Float[Array, "*n"],
-    noise_var: Float[ArrayLike, ""],
-    background_var: Float[ArrayLike, "*map"],
+    noise_var: Float[ArrayLike, "*map"],
+    background_var: Float[ArrayLike, "*background"],
     mode: str,
 ) -> Float[Array, "*n"]:
     """Compute the EIG (nats) of observing pixels of color covariance M + (1 - alpha)^2 background_var I.
@@ -21,7 +21,7 @@ def eig_of_covariance(
     Args:
         M: packed upper triangles (rr, rg, rb, gg, gb, bb) of the covariance caused by the Gaussians.
         alpha: accumulated opacity.
-        noise_var: variance of one observed color channel.
+        noise_var: variance of one observed color channel; one number, or one per pixel.
         background_var: variance of one channel of the background color; one number, or one per pixel.
         mode: "exact" or "trace".
     """

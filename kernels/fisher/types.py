@@ -25,5 +25,5 @@ class Uncertainty(NamedTuple):
 
     footprint: Float[Array, "N 6 r"] | tuple[ViewGeometry, Float[Array, "N 10 10"]]
     color_var: Float[Array, "N"]  # posterior variance of one color channel
-    noise_var: Float[ArrayLike, ""]  # variance of one observed color channel
+    noise_var: Float[ArrayLike, "*map"]  # of one observed color channel; one number, or one per pixel
     background_var: Float[ArrayLike, "*map"]  # of one channel of the background; one number, or one per pixel

@@ -14,6 +14,8 @@ COLORS = {
     "exact": "#1f6feb",
     "trace": "#8250df",
     "diagonal": "#54aeff",
+    "calibrated": "#d63384",
+    "deviation": "#f783ac",
     "color_only": "#1a7f5a",
     "released": "#c2571a",
     "opacity": "#8a8f98",
@@ -24,7 +26,8 @@ COLORS = {
     "uniform_noise": "#cf7fb0",
 }
 
-_RELIABILITY = {"block": "exact", "diag": "diagonal"}  # the map whose color the curve of a posterior has
+# The map whose color the curve of a posterior has.
+_RELIABILITY = {"block": "exact", "diag": "diagonal", "calibrated": "calibrated"}
 
 
 def calibration_figure(result: Mapping[str, Any], path: Path, title: str = "") -> None:

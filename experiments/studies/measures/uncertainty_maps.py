@@ -1,7 +1,8 @@
 """Maps that predict the error of a render: the signals that can steer the loop, and two ablations of EIG.
 
-The signals are those of `ff_jax.eig.signals` and `ff_jax.pipeline.signals`, in their own units. The ablations:
+The signals are those of `ff_jax.eig.signals` and `ff_jax.pipeline.signals`, in their own units. The others:
 
+deviation         the deviation of a channel that `ff_jax.eig.signals.calibrated` predicts
 prior_background  exact EIG with the prior of the background, as if no view had observed it
 uniform_noise     exact EIG with the same noise at all training pixels (`Priors.misfit` = 0)
 """
@@ -17,13 +18,14 @@ from ff_jax.data.scene_data import Frame
 from ff_jax.eig.config import SignalNames
 from ff_jax.eig.scene_posterior import ScenePosterior, fit_posterior, render_with_eig, scene_information
 from ff_jax.eig.signals import SCENE_SIGNALS, RecordedScene
+from ff_jax.eig.signals.calibrated import Calibration, deviation
 from ff_jax.pipeline.references import render_clip
 from ff_jax.pipeline.signals import EXACT, Signals, raw_signal, signal_statistics
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batches import TrainBatches
 
 SIGNALS = (*SCENE_SIGNALS, "warp_ssim")
-METHODS = (*SIGNALS, "prior_background", "uniform_noise")
+METHODS = (*SIGNALS, "deviation", "prior_background", "uniform_noise")
 
 
 class RecordedStatistics(NamedTuple):
@@ -31,6 +33,7 @@ class RecordedStatistics(NamedTuple):
 
     signals: Signals
     diagonal: ScenePosterior
+    calibration: Calibration
     ablations: dict[str, ScenePosterior]
 
     @property
@@ -44,7 +47,7 @@ class UncertaintyMaps(NamedTuple):
 
     rgb: Float[Array, "H W 3"]
     scores: dict[str, Float[Array, "H W"]]  # by METHODS: higher is more uncertain
-    std: dict[str, Float[Array, "H W"]]  # "block", "diag": predicted standard deviation of a channel, noise included
+    std: dict[str, Float[Array, "H W"]]  # predicted standard deviation of a channel, noise included, by posterior
 
 
 def collect_statistics(model: SceneModel, batches: TrainBatches, priors: eig.Priors) -> RecordedStatistics:
@@ -61,7 +64,7 @@ def collect_statistics(model: SceneModel, batches: TrainBatches, priors: eig.Pri
         "uniform_noise": posterior.replace(posterior=make_posterior(uniform, priors, model.scene.params.gaussians)),
     }
     signals = Signals(SignalNames(EXACT, EXACT, EXACT), recorded, prepared)
-    return RecordedStatistics(signals, prepared["diagonal"], ablations)
+    return RecordedStatistics(signals, prepared["diagonal"], prepared["calibrated"], ablations)
 
 
 def uncertainty_maps(statistics: RecordedStatistics, view: View, frame: Frame) -> UncertaintyMaps:
@@ -80,4 +83,5 @@ def uncertainty_maps(statistics: RecordedStatistics, view: View, frame: Frame) -
     traces = {"block": scores["trace"], "diag": render_with_eig(model, statistics.diagonal, view, "trace").eig}
     # trace = sum over the channels of their variance / (2 noise^2)
     std = {name: posterior.noise * jnp.sqrt(1 + 2 / 3 * trace) for name, trace in traces.items()}
+    std["calibrated"] = scores["deviation"] = deviation(model, statistics.calibration, view)
     return UncertaintyMaps(clip.rgb[0], {name: scores[name] for name in METHODS}, std)

@@ -8,6 +8,7 @@ view. Signals that need more than a scene and its recorded views are in `ff_jax.
 | exact | EIG, block posterior | nats | `eig.eig_map` |
 | trace | its upper bound | nats | FaithFusion (arXiv 2511.21113), equation of the bound |
 | diagonal | EIG, diagonal posterior | nats | the same without correlations within a block |
+| calibrated | EIG corrected by the residuals of the recorded views | nats | `signals.calibrated` |
 | color_only | inverse information of the colors, blended | color^2 | in the manner of FisherRF (arXiv 2311.17874) |
 | released | the map of FaithFusion's released code | none | `eig.released_formula` |
 | opacity | 1 - accumulated opacity | none | |

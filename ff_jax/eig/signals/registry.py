@@ -11,7 +11,7 @@ from jaxtyping import Float, PyTree
 from ff_jax.eig.config import Priors
 from ff_jax.eig.posterior import posterior as make_posterior
 from ff_jax.eig.scene_posterior import ScenePosterior, render_with_eig, scene_information
-from ff_jax.eig.signals import residual, view_maps
+from ff_jax.eig.signals import calibrated, residual, view_maps
 from ff_jax.scene import SceneModel, View
 from ff_jax.train.batches import TrainBatches
 
@@ -67,6 +67,7 @@ SCENE_SIGNALS = {
     "exact": Signal("nats", _posterior, _EXACT),
     "trace": Signal("nats", _posterior, functools.partial(_eig, mode="trace")),
     "diagonal": Signal("nats", _diagonal_posterior, _EXACT),
+    "calibrated": Signal("nats", lambda recorded: calibrated.calibrate(*recorded), calibrated.calibrated_eig),
     "color_only": Signal("color^2", _color_information, view_maps.color_uncertainty),
     "released": Signal(
         "none",
