@@ -15,6 +15,7 @@ from ff_jax.data.scene_data import SceneData
 from ff_jax.data.synthetic import LidarPattern, StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.eig.scene_posterior import fit_posterior, render_with_eig
+from ff_jax.eig.signals.calibrated import calibrate, calibrated_eig
 from ff_jax.render.gaussians import WorldGaussians
 from ff_jax.render.renderer import RenderInput, RenderSettings
 from ff_jax.scene import PointCloud, Scene, SceneModel, SceneSizes, init_scene
@@ -110,12 +111,14 @@ def scene_of(log: SceneData, factor: float, seed: int) -> Scene:
 
 
 def log_maps(log: SceneData, factor: float, seed: int):
-    """Compute the EIG map 2 m beside the first frame of a log, and the noise, in a unit of 1 / `factor` meters."""
+    """Compute exact and calibrated EIG 2 m beside the first frame of a log, in a unit of 1 / `factor` meters."""
     model = SceneModel(scene_of(log, factor, seed), RenderSettings(capacity=1 << 14, near=0.2 * factor), 1)
     log = scaled_log(log, factor)
-    posterior = fit_posterior(model, TrainBatches(Recording(log, log.frames)), eig.Priors())
-    view = shifted_view(log.frames[0], log, 2.0 * factor)
-    return np.asarray(render_with_eig(model, posterior, view).eig), float(posterior.noise)
+    batches, priors = TrainBatches(Recording(log, log.frames)), eig.Priors()
+    posterior = fit_posterior(model, batches, priors)
+    view = model.prepare(shifted_view(log.frames[0], log, 2.0 * factor))
+    calibration = calibrate(model, batches, priors, posterior)
+    return render_with_eig(model, posterior, view).eig, calibrated_eig(model, calibration, view)
 
 
 @pytest.mark.parametrize("factor", [0.01, 100.0])
@@ -124,10 +127,10 @@ def test_one_threshold_and_one_weight_serve_a_log_in_every_unit(factor):
     config = StreetConfig(num_frames=3, speed=8.0, lead_gap=(12.0, 15.0))
     log = street_log(2, config, 48, 32, lidar=LidarPattern())
     seed = int(seeded_rng().integers(1 << 30))
-    (expected, noise), (found, other) = (log_maps(log, unit, seed) for unit in (1.0, factor))
-    assert other == pytest.approx(noise, rel=1e-3)
-    assert 0.05 < np.mean(expected >= eig.TAU) < 0.95
-    assert np.mean((expected >= eig.TAU) != (found >= eig.TAU)) < 0.01
-    weights = [np.asarray(eig.eig_weight(jnp.asarray(nats), eig.DISTILL_KAPPA)) for nats in (expected, found)]
-    np.testing.assert_allclose(weights[1], weights[0], atol=0.01)
-    np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=1e-3)
+    for expected, found in zip(log_maps(log, 1.0, seed), log_maps(log, factor, seed), strict=True):
+        tau = jnp.median(expected)  # the calibrated map of an untrained scene is above `TAU` everywhere
+        masks = [np.asarray(eig.eig_mask(nats, tau)) for nats in (expected, found)]
+        assert np.mean(masks[0] != masks[1]) < 0.01 and 0.2 < masks[0].mean() < 0.8
+        weights = [eig.eig_weight(nats, eig.DISTILL_KAPPA) for nats in (expected, found)]
+        np.testing.assert_allclose(weights[1], weights[0], atol=0.01)
+        np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=1e-3)
