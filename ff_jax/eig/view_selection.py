@@ -11,8 +11,6 @@ its joint EIG is log det(I + Sigma^(1/2) H Sigma^(1/2)) / 2 (Lindley 1956, doi 1
                    10.1137/16M1104974) with products through the rasterizer, forward and backward
     remaining_eig  the sum of the EIG of the pixels of target views, after the view was observed: the smaller, the
                    more the view helps to predict them (after Bickford Smith et al. 2023, arXiv 2304.08151)
-    expected_psnr  the mean over target views of the PSNR that the predicted variance of their pixels lets expect,
-                   after the view was observed
 
 The EIG of a set of views is submodular, so greedy choice reaches 1 - 1/e of the best possible set (Nemhauser, Wolsey
 and Fisher 1978, doi 10.1007/BF01588971).
@@ -47,7 +45,7 @@ class ViewSelection(NamedTuple):
     """Views in the order in which they were selected."""
 
     order: tuple[int, ...]  # indices into the candidates
-    scores: tuple[float, ...]  # nats that each adds to those before it; dB for the score "psnr"
+    scores: tuple[float, ...]  # nats that each adds to those before it
     precision: Precision  # with all of them
 
 
@@ -207,28 +205,7 @@ def remaining_eig(
     return jnp.sum(jax.lax.map(lambda view: pixel_eig(model, posterior, view, noise), views))
 
 
-@functools.partial(jax.jit, static_argnames=("priors",))
-def expected_psnr(
-    model: SceneModel, precision: Precision, views: View, noise: Float[ArrayLike, ""], priors: Priors
-) -> Float[Array, ""]:
-    """Average over stacked views: -10 log10 of the mean predicted variance of a channel (dB), noise included."""
-    posterior = make_posterior(precision, priors, model.scene.params.gaussians)
-
-    def psnr(view: View) -> Float[Array, ""]:
-        out = render_scene(model, view)
-        trace = eig_map(posterior, model.render_input(view), out.linear, out.alpha, noise=noise, mode="trace")
-        return -10 * jnp.log10(jnp.square(noise) * jnp.mean(1 + 2 / _CHANNELS * trace))
-
-    return jnp.mean(jax.lax.map(psnr, views))
-
-
-SCORES = ("blocks", "pixels", "targets", "psnr")
-
-
-_OF_TARGETS = {  # the larger, the better the targets are predicted
-    "targets": lambda *arguments: -remaining_eig(*arguments),
-    "psnr": expected_psnr,
-}
+SCORES = ("blocks", "pixels", "targets")
 
 
 def select_views(
@@ -244,7 +221,7 @@ def select_views(
 ) -> ViewSelection:
     """Select views one by one, each with the largest score given those before it.
 
-    Each round costs one pass per remaining candidate, with targets one posterior and one map per target as well.
+    Each round costs one pass per remaining candidate, with "targets" one posterior and one map per target as well.
     The information of the selected view is added to the precision.
 
     Args:
@@ -254,9 +231,8 @@ def select_views(
         count: number of views to select.
         noise: standard deviation of one observed channel.
         priors: before any view was observed.
-        score: "blocks" for `block_eig`, "pixels" for `pixel_eig`, "targets" for the decrease of `remaining_eig`,
-            "psnr" for the increase of `expected_psnr`.
-        targets: views that are to be predicted, of one size, for the scores "targets" and "psnr".
+        score: "blocks" for `block_eig`, "pixels" for `pixel_eig`, "targets" for the decrease of `remaining_eig`.
+        targets: views that are to be predicted, of one size, for the score "targets".
 
     Raises:
         ValueError: there are fewer candidates, the score does not exist, or it needs targets and has none.
@@ -265,20 +241,19 @@ def select_views(
         raise ValueError(f"{score=} is unknown: use one of {SCORES}.")
     if not 0 <= count <= len(candidates):
         raise ValueError(f"cannot select {count} of {len(candidates)} views.")
-    of_targets = _OF_TARGETS.get(score)
-    if of_targets and not targets:
-        raise ValueError(f"{score=} needs the views to be predicted: pass `targets`.")
+    if score == "targets" and not targets:
+        raise ValueError("score='targets' needs the views to be predicted: pass `targets`.")
     stacked = jax.tree.map(lambda *views: jnp.stack(views), *targets) if targets else None
 
     def information(i: int) -> Precision:
         return view_information(model, candidates[i], noise)
 
-    def of_all_targets(precision: Precision) -> float:
-        return float(of_targets(model, precision, stacked, noise, priors)) if of_targets else 0.0
+    def remaining(precision: Precision) -> float:
+        return float(remaining_eig(model, precision, stacked, noise, priors))
 
     def score_of(i: int, posterior: Posterior, precision: Precision) -> float:
-        if of_targets:
-            return of_all_targets(jax.tree.map(jnp.add, precision, information(i)))
+        if score == "targets":
+            return -remaining(jax.tree.map(jnp.add, precision, information(i)))
         if score == "pixels":
             return float(pixel_eig(model, posterior, candidates[i], noise))
         return float(_compiled_block_eig(information(i), posterior))
@@ -289,6 +264,6 @@ def select_views(
         values = [score_of(i, posterior, precision) for i in unselected]
         best = max(range(len(unselected)), key=values.__getitem__)
         order.append(unselected.pop(best))
-        scores.append(values[best] - of_all_targets(precision))
+        scores.append(values[best] + (remaining(precision) if score == "targets" else 0.0))
         precision = jax.tree.map(jnp.add, precision, information(order[-1]))
     return ViewSelection(tuple(order), tuple(scores), precision)
