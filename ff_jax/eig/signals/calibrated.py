@@ -70,16 +70,15 @@ def calibrate(model: SceneModel, batches: TrainBatches, priors: Priors, posterio
     """
     information = scene_information(model, batches, priors.misfit)
     shared_views = jnp.float32(min(priors.misfit, len(batches)))
-    energies, sums = [], []
+    # One pixel with the mean squared residual of all stands for what no view shows.
+    one = jax.tree.map(jnp.ones_like, _no_residuals(model))
+    sums = jnp.zeros((2, 2)), jax.tree.map(lambda x: jnp.square(posterior.noise) * x, one), one
     for index, noise in enumerate(information.noises):
         batch, key = batches.batch(index), jax.random.key(index)
-        energies.append(score_energies(model, batch, posterior.posterior, noise, shared_views, key))
-        sums.append(_squared_residuals(model, batch))
-    correlated = _correlated(energies)
-    total, weight = (jax.tree.map(lambda *views: sum(views), *part) for part in zip(*sums, strict=True))
-    # One pixel with the mean squared residual of all stands for what no view shows.
-    mean = jnp.square(posterior.noise)
-    variance = jax.tree.map(lambda a, b: (a + mean) / (b + 1), total, weight)
+        energies = score_energies(model, batch, posterior.posterior, noise, shared_views, key)
+        sums = jax.tree.map(jnp.add, sums, (energies, *_squared_residuals(model, batch)))
+    energies, squared, weight = sums
+    correlated, variance = _correlated(energies), jax.tree.map(jnp.divide, squared, weight)
     precision = information.precision.replace(
         geometry=information.precision.geometry / correlated.geometry,
         color=information.precision.color / correlated.color,
@@ -87,8 +86,8 @@ def calibrate(model: SceneModel, batches: TrainBatches, priors: Priors, posterio
     return Calibration(posterior_of(precision, model, priors), posterior.noise, _scaled(variance), correlated)
 
 
-def _correlated(energies: list[Float[Array, "2 2"]]) -> CorrelatedPixels:
-    measured, independent = jnp.sum(jnp.stack(energies), 0)
+def _correlated(energies: Float[Array, "2 2"]) -> CorrelatedPixels:
+    measured, independent = energies
     return CorrelatedPixels(*jnp.maximum(measured / jnp.maximum(independent, 1e-30), 1.0))
 
 
@@ -131,12 +130,14 @@ def score_energies(
 @jax.jit
 def _squared_residuals(model: SceneModel, batch: Batch) -> tuple[Coefficients, Coefficients]:
     """Sum the squared residuals of a view by blending weight, and the weights; only the constant coefficients."""
-    capacity = model.scene.params.gaussians.capacity
-    zero = Coefficients(jnp.zeros((capacity, 4)), jnp.zeros(background.CELLS))
-    _, vjp = jax.vjp(lambda x: predicted_residual(model, _scaled(x), batch.view), zero)
+    _, vjp = jax.vjp(lambda x: predicted_residual(model, _scaled(x), batch.view), _no_residuals(model))
     used = (batch.weight > 0).astype(jnp.float32)
     squared = jnp.mean(jnp.square(as_float(batch.image) - render_scene(model, batch.view).rgb), -1)
     return vjp(jnp.where(used > 0, squared, 0.0))[0], vjp(used)[0]
+
+
+def _no_residuals(model: SceneModel) -> Coefficients:
+    return Coefficients(jnp.zeros((model.scene.params.gaussians.capacity, 4)), jnp.zeros(background.CELLS))
 
 
 def _scaled(values: Coefficients) -> Coefficients:
