@@ -98,11 +98,11 @@ def is_comfortable(states: Sequence[VehicleState], seconds: float) -> bool:
     """Check the last step of a drive: accelerations, jerk and yaw rates.
 
     Args:
-        states: up to now; the last four are used.
+        states: up to now; the last three are used.
         seconds: between two of them.
     """
-    speeds = np.array([state.speed for state in states[-4:]])
-    rates = np.array([state.speed * curvature(state.steer) for state in states[-4:]])
+    speeds = np.array([state.speed for state in states[-3:]])
+    rates = np.array([state.speed * curvature(state.steer) for state in states[-3:]])
     along, turning = np.diff(speeds) / seconds, np.diff(rates) / seconds
     lateral = speeds * rates
     jerk_along, jerk = (np.diff(value) / seconds for value in (along, np.hypot(along, lateral[1:])))
