@@ -63,9 +63,11 @@ def test_what_nearer_points_surround_goes_and_what_lies_beside_them_stays():
 
 def test_the_nearest_point_of_a_pixel_stays_with_its_own_window():
     pixels = np.array([[3.2, 1.1], [3.9, 1.9], [0.5, 0.5]])
-    sparse, radius = nearest_in_pixels(pixels, np.array([9.0, 4.0, 7.0]), np.array([0.01, 0.02, 0.0]), (3, 5), 100.0)
-    assert sparse[1, 3] == 4 and sparse[0, 0] == 7 and (sparse > 0).sum() == 2
-    assert radius[1, 3] == 3 and radius[0, 0] == 1
+    depth, gaps = np.array([9.0, 4.0, 7.0]), np.array([0.01, 0.02, 0.0])
+    for order in ([0, 1, 2], [2, 1, 0]):
+        sparse, radius = nearest_in_pixels(pixels[order], depth[order], gaps[order], (3, 5), 100.0)
+        assert sparse[1, 3] == 4 and sparse[0, 0] == 7 and (sparse > 0).sum() == 2
+        assert radius[1, 3] == 3 and radius[0, 0] == 1
 
 
 @pytest.mark.slow

@@ -95,6 +95,9 @@ def test_a_ride_is_comfortable_within_the_bounds_of_nuplan():
     turn = steer_for(0.2 / 12)  # 0.2 rad/s and 2.4 m/s^2 to the side at 12 m/s: 9.6 m/s^3
     assert not is_comfortable(ride(12, 12, 12, steers=[0.0, 0.0, turn]), 0.25)
     assert is_comfortable(ride(9, 9, 9, steers=[0.0, 0.0, turn]), 0.25)  # 5.4 m/s^3
+    turn = steer_for(2.0 / 12.25**2)  # 2 m/s^2 to the side at 12.25 m/s: 8 m/s^3
+    assert is_comfortable(ride(12.25, 12.25, 12.25, steers=[0.0, 0.0, turn]), 0.25)
+    assert not is_comfortable(ride(12, 12, 12.25, steers=[0.0, 0.0, turn]), 0.25)  # with 1 m/s^2 along: 8.9 m/s^3
 
 
 def test_the_road_ends_at_its_edges():
