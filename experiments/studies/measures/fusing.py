@@ -203,7 +203,8 @@ def _block_error(image: Float[Array, "H W 3"], truth: Float[Array, "H W 3"]) -> 
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+    known = {name: [row[name] for row in rows if not np.isnan(row[name])] for name in rows[0]}
+    return {name: float(np.mean(values)) if values else np.nan for name, values in known.items()}
 
 
 def markdown(rows: Sequence[Row], unit: str = "m") -> str:

@@ -8,11 +8,12 @@ import numpy as np
 def seed_table(columns: Sequence[str], rows: Mapping[int, Sequence[float]], digits: int) -> str:
     """Format values by seed, with a last line of means and standard deviations."""
     values = np.array(list(rows.values()), float)
-    spread = np.nanstd(values, 0, ddof=1) if len(values) > 1 else np.zeros(len(columns))
+    known = np.ma.masked_invalid(values)  # a column without any value has the mean NaN, without a warning
+    spread = known.std(0, ddof=1).filled(np.nan) if len(values) > 1 else np.zeros(len(columns))
     lines: list[Sequence[str]] = [("street", *columns), ["---"] * (len(columns) + 1)]
     for seed, row in zip(rows, values, strict=True):
         lines.append((str(seed), *(f"{value:.{digits}f}" for value in row)))
-    means = zip(np.nanmean(values, 0), spread, strict=True)
+    means = zip(known.mean(0).filled(np.nan), spread, strict=True)
     lines.append(("mean", *(f"{mean:.{digits}f} +- {std:.{digits}f}" for mean, std in means)))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
