@@ -71,23 +71,23 @@ def _read_sweep() -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ValueError(f"invalid --config={path}: get_sweep returns no Sweep: see experiments/configs/sweeps.")
     seeds = sweep.seeds if _SEEDS.value is None else command_line.parse_numbers(_SEEDS, int)
-    rows = dict(sweep.rows) if _ROWS.value is None else _chosen_rows(sweep)
+    rows = dict(sweep.rows) if _ROWS.value is None else _chosen_rows(sweep, _ROWS.value)
     return dataclasses.replace(sweep, rows=rows, seeds=seeds, base={**sweep.base, **_pairs(_SET)})
 
 
-def _chosen_rows(sweep: Sweep) -> dict[str, Mapping[str, Any]]:
+def _chosen_rows(sweep: Sweep, chosen: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Select the rows of --rows.
 
     Raises:
         ValueError: the sweep has no such row, or lacks the one that differences refer to.
     """
     names = ", ".join(map(repr, sweep.rows)) or "no row: this sweep has none"
-    for name in _ROWS.value or [""]:
+    for name in chosen or [""]:
         if name not in sweep.rows:
             raise ValueError(f"invalid --rows={name}: expected some of {names}.")
-    if sweep.against and sweep.against not in _ROWS.value:
-        raise ValueError(f"invalid --rows={','.join(_ROWS.value)}: add {sweep.against}; differences refer to it.")
-    return {name: row for name, row in sweep.rows.items() if name in _ROWS.value}
+    if sweep.against and sweep.against not in chosen:
+        raise ValueError(f"invalid --rows={','.join(chosen)}: add {sweep.against}; differences refer to it.")
+    return {name: row for name, row in sweep.rows.items() if name in chosen}
 
 
 def _pairs(flag: flags.FlagHolder) -> dict[str, Any]:
