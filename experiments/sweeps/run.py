@@ -42,6 +42,7 @@ def main(_: list[str]) -> None:
     sweep, workdir = _read_sweep(), Path(_WORKDIR.value)
     specs = run_specs(sweep)
     check_settings(specs, sweep.module)
+    launch.check_together(launch.together_jobs(sweep, specs, workdir))
     results = [launch.read_result(sweep, spec, workdir) for spec in specs]
     if _DRY_RUN.value:
         print(_plan(sweep, results))
@@ -115,10 +116,9 @@ def _run_together(sweep: Sweep, specs: Sequence[RunSpec], workdir: Path) -> None
     """Run what follows all runs of each seed, where it is not finished.
 
     Raises:
-        ValueError: one of these commands failed, or there are results of other rows.
+        ValueError: one of these commands failed.
     """
     every = launch.together_jobs(sweep, specs, workdir)
-    launch.check_together(every)
     jobs = [job for job in every if not launch.is_done(job)]
     if not jobs:
         return

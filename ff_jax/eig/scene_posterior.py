@@ -39,7 +39,7 @@ class SceneInformation(NamedTuple):
     precision: Precision
     noise: Float[Array, ""]
     depths: Float[Array, "F H W"]
-    noises: tuple[Float[Array, ""], ...]  # standard deviation of one channel where the scene model is right, per frame
+    frame_noise: tuple[Float[Array, ""], ...]  # that of the camera of every recorded frame, see `noise_by_camera`
 
 
 class EigRender(NamedTuple):
@@ -113,10 +113,10 @@ def scene_information(model: SceneModel, batches: TrainBatches, misfit: float) -
     noise = noise_by_camera(residuals, cameras)
     precision = init_precision(model.scene.params.gaussians)
     correlated_views = jnp.float32(min(misfit, len(batches)))
-    noises = tuple(noise[camera] for camera in cameras)
+    frame_noise = tuple(noise[camera] for camera in cameras)
     for index in indices:
-        precision = _add_view(precision, model, batches.batch(index), noises[index], correlated_views)
-    return SceneInformation(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths), noises)
+        precision = _add_view(precision, model, batches.batch(index), frame_noise[index], correlated_views)
+    return SceneInformation(precision, noise_of_new_views(jnp.stack(residuals)), jnp.stack(depths), frame_noise)
 
 
 def noise_by_camera(residuals: Sequence[Float[Array, "S"]], cameras: Sequence[str]) -> dict[str, Float[Array, ""]]:

@@ -97,9 +97,13 @@ def surface_depth(
 
 
 def _rows_near_image(frame: Frame, xyz: Float[Array, "N 3"]) -> Int[Array, "M"]:
-    """Find the points in the image or less than a pixel beside it: few of the points of a whole log.
+    """Find the points nearer than `MAX_DEPTH` in the image, or less than a pixel beside it.
 
-    The tests are linear in the point, so that nothing of the size of the log is divided or copied.
+    They are few of the points of a log. The tests are linear in the point, which is much cheaper than a projection.
+
+    Args:
+        frame: the view.
+        xyz: points in the world, meters.
     """
     image_from_world = frame.K @ invert_rigid(frame.world_from_camera)[:3]
     column, row, depth = (xyz @ line[:3] + line[3] for line in image_from_world)

@@ -73,7 +73,7 @@ def calibrate(model: SceneModel, batches: TrainBatches, priors: Priors, posterio
     # One pixel with the mean squared residual of all stands for what no view shows.
     one = jax.tree.map(jnp.ones_like, _no_residuals(model))
     sums = jnp.zeros((2, 2)), jax.tree.map(lambda x: jnp.square(posterior.noise) * x, one), one
-    for index, noise in enumerate(information.noises):
+    for index, noise in enumerate(information.frame_noise):
         batch, key = batches.batch(index), jax.random.key(index)
         energies = score_energies(model, batch, posterior.posterior, noise, shared_views, key)
         sums = jax.tree.map(jnp.add, sums, (energies, *_squared_residuals(model, batch)))

@@ -225,8 +225,10 @@ def test_the_rows_of_a_finished_seed_follow_together_although_another_seed_faile
     end = run(config, workdir)
     assert end.returncode == 1 and (workdir / "summary.md").is_file()
     assert (workdir / "together_seed0" / "finished.json").is_file() and not (workdir / "together_seed1").exists()
+    summary = (workdir / "summary.md").read_text()
     fewer = run(config, workdir, "--rows=low", "--seeds=0")
     assert fewer.returncode == 1 and "has results of other rows or commands: delete it" in fewer.stderr
+    assert (workdir / "summary.md").read_text() == summary and "shaky" in summary
     assert "add low; differences refer to it" in run(config, workdir, "--rows=shaky").stderr
 
 

@@ -5,13 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ff_jax.data.points.surface import MAX_DEPTH, SurfacePoints, make_surface, surface_depth, surface_points
+from ff_jax.data.points.surface import (
+    MAX_DEPTH,
+    SurfacePoints,
+    _rows_near_image,
+    make_surface,
+    surface_depth,
+    surface_points,
+)
 from ff_jax.data.points.visibility import project_points
 from ff_jax.data.recording import Recording, train_frames
 from ff_jax.data.scene_data import SparsePoints
 from ff_jax.data.synthetic import StreetConfig
 from ff_jax.data.synthetic.driving_log import street_log
 from ff_jax.train.batches import shifted_frame
+from tests.ff_jax.data.tiny import make_scene
 from tests.random_inputs import seeded_rng
 
 
@@ -35,6 +43,21 @@ def test_accumulated_sweeps_cover_a_moved_view_more_than_one_sweep_and_keep_occl
     assert (depth > 0).sum() > 1.5 * (single > 0).sum() > 100
     # The nearest points of a column of pixels are the road in front of the car, the farthest are buildings.
     assert depth[depth > 0].min() > 0.5 and depth.max() < 80
+
+
+def test_the_points_near_an_image_are_all_that_are_in_it(tmp_path):
+    rng, pose = seeded_rng(), np.eye(4)
+    pose[:3, :3], pose[:3, 3] = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.normal(0, 5, 3)
+    K = np.array([[50.0, 0, 25], [0, 50, 15], [0, 0, 1]])
+    frame = make_scene(tmp_path).frames[0]
+    frame = dataclasses.replace(frame, K=K, world_from_camera=pose, width=52, height=32)
+    edges = [(u, v) for u in (0.0, 26.0, 51.99) for v in (0.0, 16.0, 31.99)]
+    border = np.array([[(u - 25) / 50 * z, (v - 15) / 50 * z, z] for u, v in edges for z in (0.6, 30, 79.9)])
+    xyz = np.concatenate([border, rng.normal(0, 40, (2000, 3))]) @ pose[:3, :3].T + pose[:3, 3]
+    _, depth, inside = project_points(frame, xyz)
+    near = _rows_near_image(frame, xyz)
+    assert set(np.flatnonzero(inside & (depth < MAX_DEPTH))) <= set(near) and len(near) < 0.3 * len(xyz)
+    assert set(range(len(border))) <= set(near)
 
 
 @pytest.mark.slow
